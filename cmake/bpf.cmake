@@ -1,0 +1,23 @@
+# Kernel programs: clang for the BPF target. The same headers of libsplice/datapath/ that the C++ side
+# includes; nothing else of ours.
+find_program(CLANG_BPF NAMES clang-19 clang REQUIRED)
+find_program(BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
+
+# splice_bpf_object(TARGET SOURCE): compiles SOURCE to ${CMAKE_CURRENT_BINARY_DIR}/<name>.o and sets
+# ${TARGET}_OBJECT to that path; the custom target ${TARGET} builds it.
+function(splice_bpf_object target source)
+  get_filename_component(name ${source} NAME_WE)
+  set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.bpf.o)
+  add_custom_command(
+    OUTPUT ${object}
+    COMMAND ${CLANG_BPF} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-function
+            -Wno-address-of-packed-member -I${PROJECT_SOURCE_DIR}
+            -idirafter /usr/include/${CMAKE_LIBRARY_ARCHITECTURE}
+            -MD -MF ${object}.d -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}
+    DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${source}
+    DEPFILE ${object}.d
+    COMMENT "BPF ${source}"
+    VERBATIM)
+  add_custom_target(${target} ALL DEPENDS ${object})
+  set(${target}_OBJECT ${object} PARENT_SCOPE)
+endfunction()

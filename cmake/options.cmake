@@ -1,0 +1,24 @@
+# What every target of ours is compiled with.
+add_library(splice_options INTERFACE)
+target_include_directories(splice_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(splice_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
+  -Wold-style-cast -Woverloaded-virtual -Wcast-qual -Werror
+  -fno-strict-aliasing -fstack-protector-strong)
+# datapath/ is C: casts there are C's. GCC cannot switch a warning off by folder, so its headers do.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # False alarms of GCC 12 inside the standard library at -O2.
+  target_compile_options(splice_options INTERFACE -Wno-array-bounds -Wno-stringop-overflow -Wno-restrict)
+endif()
+target_compile_definitions(splice_options INTERFACE SPLICELB_VERSION="${PROJECT_VERSION}")
+
+if(SPLICELB_SANITIZE)
+  target_compile_options(splice_options INTERFACE -fsanitize=${SPLICELB_SANITIZE} -fno-omit-frame-pointer
+    -fno-sanitize-recover=all)
+  target_link_options(splice_options INTERFACE -fsanitize=${SPLICELB_SANITIZE})
+endif()
+if(SPLICELB_FUZZ)
+  target_compile_options(splice_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined
+    -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+  target_link_options(splice_options INTERFACE -fsanitize=address,undefined)
+endif()

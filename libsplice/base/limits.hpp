@@ -1,0 +1,40 @@
+// Every bound of ours that is not in datapath/, by name. A bound that is reached has a verdict or an error.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace splice {
+
+using namespace std::chrono_literals;
+
+// First payloads (DESIGN section 6).
+inline constexpr std::size_t kFirstPayloadMax = 16 * 1024;       // bytes of payload a flow, by default
+inline constexpr std::size_t kFirstPayloadMaxLimit = 64 * 1024;  // and at most, whatever is configured
+inline constexpr std::size_t kFirstPayloadPackets = 128;         // packets held a flow
+inline constexpr std::size_t kFirstPayloadMemory = 64 * 1024 * 1024;  // bytes held for all flows together
+inline constexpr auto kFirstPayloadWait = 50ms;
+
+// Flow tables.
+inline constexpr std::size_t kMaxFlows = 1'000'000;
+inline constexpr auto kIdleTimeout = 15min;
+inline constexpr auto kClosingTimeout = 60s;  // after a FIN; each later packet renews it
+inline constexpr auto kResetTimeout = 5s;     // after a RST
+inline constexpr auto kOpeningTimeout = 10s;  // a replayed handshake that the backend does not answer
+
+// A bridge's hold while it replays the handshake.
+inline constexpr std::size_t kHoldMax = 64 * 1024;  // bytes of packets a flow
+inline constexpr std::size_t kHoldPackets = 128;
+inline constexpr std::size_t kHoldMemory = 64 * 1024 * 1024;
+
+// Configuration.
+inline constexpr std::size_t kMaxServices = 62;  // a DSCP each: 1 to 62
+inline constexpr std::size_t kMaxBridges = 4096;
+inline constexpr std::uint32_t kTableRows = 1U << 16;
+inline constexpr std::uint32_t kMaxTableRows = 1U << 24;
+inline constexpr std::uint32_t kMaxWeight = 256;
+inline constexpr std::uint8_t kWindowScale = 7;
+inline constexpr std::uint16_t kSynAckWindow = 65535;
+
+}  // namespace splice

@@ -1,0 +1,74 @@
+// The bridge's machine in translate mode (DESIGN section 7): marked packets from the balancer in one door, the
+// backend's packets in the other. No system call, no clock, no lock: one instance a thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/base/limits.hpp"
+#include "libsplice/base/time.hpp"
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/core/actions.hpp"
+#include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/translate.h"
+
+namespace splice {
+
+struct BridgeService {
+    std::uint8_t dscp = 1;
+    Endpoint vip;
+    Endpoint backend;
+    std::uint8_t window_scale = kWindowScale;  // what the balancer advertises
+};
+
+struct BridgeRules {
+    splice_secret secret{};
+    std::vector<IpAddress> addresses;  // where the balancer sends marked packets
+    std::vector<BridgeService> services;
+    splice_idle_timeouts timeouts{};
+    std::size_t max_flows = kMaxFlows;
+    std::size_t hold_memory = kHoldMemory;
+};
+
+struct BridgeCounters {
+    VerdictCounters verdicts;
+    std::atomic<std::uint64_t> flows{};
+    std::atomic<std::uint64_t> flows_opening{};
+    std::atomic<std::uint64_t> held_bytes{};
+    std::atomic<std::uint64_t> flows_expired{};
+};
+
+class Bridge {
+ public:
+    explicit Bridge(std::shared_ptr<const BridgeRules> rules);
+    ~Bridge();
+    Bridge(const Bridge&) = delete;
+    Bridge& operator=(const Bridge&) = delete;
+
+    void replace_rules(std::shared_ptr<const BridgeRules> rules);
+
+    // A packet that arrived for our address. Kind `forward`: edited in place, to be delivered to its new
+    // destination. `hop` is where it came from. As for checksum_finished, see Splicer::handle_packet().
+    Verdict handle_from_balancer(Instant now, MutableBytes packet, bool checksum_finished, const Hop& hop,
+                                 Actions& out) noexcept;
+    // A packet that a backend address:port is about to send. Kind `forward`: edited in place, to go on to the client.
+    Verdict handle_from_backend(Instant now, MutableBytes packet, bool checksum_finished, Actions& out) noexcept;
+
+    void expire(Instant now, Actions& out) noexcept;
+    [[nodiscard]] std::optional<Duration> next_deadline() const noexcept;
+
+    [[nodiscard]] const BridgeCounters& counters() const noexcept { return counters_; }
+    [[nodiscard]] std::size_t flows() const noexcept;
+
+ private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+    BridgeCounters counters_;
+};
+
+}  // namespace splice

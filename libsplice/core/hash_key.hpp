@@ -1,0 +1,78 @@
+// Which bytes of a first payload choose the bridge: the rule, in HAProxy's words, and the answers that a parser
+// can give to it.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "libsplice/base/bytes.hpp"
+#include "libsplice/base/verdict.hpp"
+
+namespace splice {
+
+enum class Protocol : std::uint8_t { http, tls, tcp };
+enum class KeyKind : std::uint8_t { source, uri, path, host_uri, url_param, hdr, sni };
+
+// Why a first payload gave no key, so that the client's address chose. X(name, sentence)
+#define SPLICE_FALLBACKS(X)                                                               \
+    X(key_is_source, "the service chooses by the client's address")                       \
+    X(wait_expired, "incomplete for first_payload_wait")                                  \
+    X(too_long, "incomplete at first_payload_max")                                        \
+    X(ended, "the client ended its stream before the key was complete")                   \
+    X(not_http, "not an HTTP/1 request")                                                  \
+    X(http2, "an HTTP/2 preface: the URL is inside the framing")                          \
+    X(no_host, "no Host header")                                                          \
+    X(no_header, "without the header of the rule")                                        \
+    X(no_param, "without the query parameter of the rule")                                \
+    X(not_tls, "not a TLS ClientHello")                                                   \
+    X(bad_hello, "a ClientHello that contradicts itself")                                 \
+    X(no_sni, "a ClientHello without a server name")
+
+enum class Fallback : std::uint8_t {
+#define X(name, text) name,
+    SPLICE_FALLBACKS(X)
+#undef X
+};
+inline constexpr std::size_t kFallbackCount = 0
+#define X(name, text) +1
+    SPLICE_FALLBACKS(X)
+#undef X
+    ;
+[[nodiscard]] std::string_view fallback_name(Fallback fallback) noexcept;
+[[nodiscard]] std::string_view fallback_sentence(Fallback fallback) noexcept;
+
+struct HashKeyRule {
+    KeyKind kind = KeyKind::uri;
+    std::uint16_t depth = 0;   // uri, path, host+uri: at most so many directories of the path; 0 = all
+    std::uint16_t length = 0;  // uri, path, host+uri: at most so many bytes of the URI; 0 = all
+    std::string name;          // url_param(name), hdr(name)
+
+    // "uri", "uri depth 2 len 64", "path", "host+uri", "url_param(id)", "hdr(x-tenant)", "sni", "source".
+    // The error is a sentence that says what is expected.
+    static std::expected<HashKeyRule, std::string> parse(std::string_view text);
+    [[nodiscard]] std::string to_string() const;
+    friend bool operator==(const HashKeyRule&, const HashKeyRule&) = default;
+};
+
+// The key can not be told yet from these bytes; more may come.
+struct NeedMore {};
+// It never will be, whatever comes.
+struct NoKey {
+    Fallback why;
+};
+// The key's bytes. They live in the stream that was parsed, or in the scratch string that the caller gave.
+struct Key {
+    std::string_view bytes;
+};
+using KeyAnswer = std::variant<NeedMore, NoKey, Key>;
+
+// The key in the stream's beginning, as far as it has come, without a gap. Stateless: called again with the
+// longer stream when more has come. At most first_payload_max bytes. `scratch` is for keys that stand nowhere in
+// one piece (host+uri); it may be reused between calls.
+[[nodiscard]] KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream,
+                                          std::string& scratch);
+
+}  // namespace splice

@@ -1,0 +1,59 @@
+// Where a key goes: a table whose rows hold the first three choices, built off line and swapped whole.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/datapath/flow.h"
+
+namespace splice {
+
+enum class Algorithm : std::uint8_t { rendezvous, maglev, ketama, jump };
+std::expected<Algorithm, std::string> parse_algorithm(std::string_view text);
+[[nodiscard]] std::string_view to_string(Algorithm algorithm) noexcept;
+
+// A bridge that may be chosen.
+struct PlacementMember {
+    std::string name;          // rendezvous and maglev place by it: unique, and stable when addresses change
+    std::string server;        // ketama places by it, as nginx does by the text of its `server` line: "10.0.0.1:443"
+    std::uint32_t weight = 1;  // 1 to kMaxWeight
+    std::uint16_t bridge = 0;  // what a choice says: an index into the caller's bridge table
+};
+
+struct Choices {
+    std::uint32_t row = 0;
+    splice_placement_row bridges{{SPLICE_NO_BRIDGE, SPLICE_NO_BRIDGE, SPLICE_NO_BRIDGE}};
+};
+
+// XXH64 with seed 0 (xxHash): the hash of every key, but for ketama's CRC-32.
+[[nodiscard]] std::uint64_t hash_key_bytes(std::string_view key) noexcept;
+
+// Immutable once built; any number of threads may read it.
+class Placement {
+ public:
+    // `rows`: 1 to kMaxTableRows; ketama's table has its ring's points instead. An empty list of members is no
+    // error: every choice is SPLICE_NO_BRIDGE. Errors (a weight with jump, two members of one name) are sentences.
+    static std::expected<Placement, std::string> build(Algorithm algorithm, std::span<const PlacementMember> members,
+                                                       std::uint32_t rows);
+
+    [[nodiscard]] Choices choose(std::string_view key) const noexcept;
+    // The choices of a row, for a flow that was refused by an earlier one; none when the row is not there.
+    [[nodiscard]] splice_placement_row row(std::uint32_t index) const noexcept;
+    // The whole table: what the kernel's map holds. Rows are found by splice_placement_row_of() but for ketama.
+    [[nodiscard]] std::span<const splice_placement_row> rows() const noexcept { return rows_; }
+    [[nodiscard]] Algorithm algorithm() const noexcept { return algorithm_; }
+
+ private:
+    Placement() = default;
+    Algorithm algorithm_ = Algorithm::rendezvous;
+    std::vector<splice_placement_row> rows_;
+    std::vector<std::uint32_t> points_;  // ketama: ascending, one a row
+};
+
+}  // namespace splice

@@ -1,0 +1,98 @@
+// The balancer's machine (DESIGN sections 5 and 6): packets to a service's VIP:port in, verdicts and packets out.
+// No system call, no clock, no lock: one instance a thread.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/base/limits.hpp"
+#include "libsplice/base/time.hpp"
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/core/actions.hpp"
+#include "libsplice/core/first_payload.hpp"
+#include "libsplice/core/flow_table.hpp"
+#include "libsplice/core/hash_key.hpp"
+#include "libsplice/core/placement/placement.hpp"
+#include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/flow.h"
+
+namespace splice {
+
+// One service as the machine needs it; config builds it and it does not change afterwards.
+struct SplicerService {
+    std::string name;
+    Endpoint vip;
+    std::uint8_t dscp = 1;
+    Protocol protocol = Protocol::http;
+    HashKeyRule key;
+    std::shared_ptr<const Placement> placement;  // choices index SplicerRules::bridges
+    std::uint16_t mss = 1460;
+    std::uint8_t window_scale = kWindowScale;
+    Duration first_payload_wait = kFirstPayloadWait;
+    std::size_t first_payload_max = kFirstPayloadMax;
+};
+
+struct SplicerBridge {
+    std::string name;
+    IpAddress address;
+};
+
+// All that a reload swaps. Bridge indices are the caller's to keep: an index means one address for as long as
+// flows may refer to it (BridgeIndex in balancer/ does that).
+struct SplicerRules {
+    splice_secret secret{};
+    std::vector<SplicerService> services;
+    std::vector<SplicerBridge> bridges;
+    splice_idle_timeouts timeouts{};
+    std::size_t max_flows = kMaxFlows;
+    std::size_t first_payload_memory = kFirstPayloadMemory;
+};
+
+// Read by any thread while the machine runs.
+struct SplicerCounters {
+    VerdictCounters verdicts;
+    std::array<std::atomic<std::uint64_t>, kFallbackCount> fallbacks{};
+    std::atomic<std::uint64_t> flows{};             // entries now
+    std::atomic<std::uint64_t> flows_pending{};     // of them, waiting for their first payload
+    std::atomic<std::uint64_t> first_payload_bytes{};  // held now
+    std::atomic<std::uint64_t> flows_expired{};
+};
+
+class Splicer {
+ public:
+    explicit Splicer(std::shared_ptr<const SplicerRules> rules);
+    ~Splicer();
+    Splicer(const Splicer&) = delete;
+    Splicer& operator=(const Splicer&) = delete;
+
+    // Flows go on; those of a service that is gone, or of a bridge index that is gone, end as orphans.
+    void replace_rules(std::shared_ptr<const SplicerRules> rules);
+
+    // `packet` begins at the IP header and has finished checksums, or says that they are unfinished (then they are
+    // not verified and the engine finishes them after the edit). Kind `forward`: it was edited in place and is to
+    // be sent by its destination address. Other kinds as verdicts.h says.
+    Verdict handle_packet(Instant now, MutableBytes packet, bool checksum_finished, Actions& out) noexcept;
+
+    // Decides pending flows whose wait is over and forgets idle ones. Call it at next_deadline() at the latest.
+    void expire(Instant now, Actions& out) noexcept;
+    // When expire() has something to do; nothing = never.
+    [[nodiscard]] std::optional<Duration> next_deadline() const noexcept;
+
+    [[nodiscard]] const SplicerCounters& counters() const noexcept { return counters_; }
+    [[nodiscard]] std::size_t flows() const noexcept;
+
+ private:
+    struct Flow;
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+    SplicerCounters counters_;
+};
+
+}  // namespace splice

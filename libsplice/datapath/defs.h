@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What C11, C++23 and the BPF target have in common.
+ *
+ * Everything below libsplice/datapath/ compiles as all three, keeps no state, calls nothing and allocates
+ * nothing. A function takes a buffer as `data` (its first byte) and `end` (one past its last) and compares
+ * each access with `end`, beside the access, because the kernel's verifier reads it there.
+ * Numbers in structs are in host order unless the name or the comment says otherwise; addresses are 16
+ * bytes in network order, IPv4 mapped as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2).
+ */
+#ifndef LIBSPLICE_DATAPATH_DEFS_H
+#define LIBSPLICE_DATAPATH_DEFS_H
+
+#include <linux/types.h>
+
+#if defined(__bpf__)
+#define SPLICE_BPF 1
+#else
+#define SPLICE_BPF 0
+#endif
+
+#define SPLICE_INLINE static inline __attribute__((always_inline))
+#define SPLICE_LIKELY(x) __builtin_expect(!!(x), 1)
+#define SPLICE_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#if defined(__cplusplus)
+#define SPLICE_STATIC_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define SPLICE_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
+
+/* C casts are what these headers are written in; C++ is told so once, here. */
+#if defined(__cplusplus)
+#define SPLICE_HEADER_BEGIN \
+	_Pragma("GCC diagnostic push") \
+	_Pragma("GCC diagnostic ignored \"-Wold-style-cast\"") \
+	_Pragma("GCC diagnostic ignored \"-Wcast-qual\"") \
+	_Pragma("GCC diagnostic ignored \"-Wconversion\"") \
+	_Pragma("GCC diagnostic ignored \"-Wpedantic\"")
+#define SPLICE_HEADER_END _Pragma("GCC diagnostic pop")
+#else
+#define SPLICE_HEADER_BEGIN
+#define SPLICE_HEADER_END
+#endif
+
+SPLICE_HEADER_BEGIN
+
+SPLICE_STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "big-endian hosts are not supported yet");
+
+#define splice_bswap16(x) ((__u16)__builtin_bswap16((__u16)(x)))
+#define splice_bswap32(x) ((__u32)__builtin_bswap32((__u32)(x)))
+#define splice_bswap64(x) ((__u64)__builtin_bswap64((__u64)(x)))
+/* Host order to network order and back. */
+#define splice_htons(x) splice_bswap16(x)
+#define splice_ntohs(x) splice_bswap16(x)
+#define splice_htonl(x) splice_bswap32(x)
+#define splice_ntohl(x) splice_bswap32(x)
+
+/* A header laid over packet bytes. In user space a packet may start at any address, so the struct is
+ * packed; the kernel allows unaligned loads where BPF runs, and a packed struct would be read by bytes. */
+#if SPLICE_BPF
+#define SPLICE_WIRE
+#else
+#define SPLICE_WIRE __attribute__((packed))
+#endif
+
+/* Loads and stores that never assume alignment. */
+SPLICE_INLINE __u16 splice_load_be16(const void *from)
+{
+	__u16 value;
+	__builtin_memcpy(&value, from, sizeof(value));
+	return splice_ntohs(value);
+}
+
+SPLICE_INLINE __u32 splice_load_be32(const void *from)
+{
+	__u32 value;
+	__builtin_memcpy(&value, from, sizeof(value));
+	return splice_ntohl(value);
+}
+
+SPLICE_INLINE void splice_store_be16(void *to, __u16 value)
+{
+	const __u16 network = splice_htons(value);
+	__builtin_memcpy(to, &network, sizeof(network));
+}
+
+SPLICE_INLINE void splice_store_be32(void *to, __u32 value)
+{
+	const __u32 network = splice_htonl(value);
+	__builtin_memcpy(to, &network, sizeof(network));
+}
+
+/* A loop that the verifier accepts for any body: `step` is called with 0, 1, ... below `count` and a
+ * context; a result of 1 ends the loop. In the kernel it is bpf_loop() (Linux 5.17), which verifies the
+ * body once; in user space the same lines run in a plain loop that the compiler unrolls as it likes. */
+#if SPLICE_BPF
+#include <bpf/bpf_helpers.h>
+#define SPLICE_STEP static __attribute__((noinline)) long
+#define splice_loop(count, step, context) bpf_loop((count), (void *)(step), (context), 0)
+#else
+#define SPLICE_STEP static inline __attribute__((always_inline)) long
+typedef long (*splice_step_fn)(__u32 index, void *context);
+SPLICE_INLINE void splice_loop(__u32 count, splice_step_fn step, void *context)
+{
+	for (__u32 index = 0; index < count; index++)
+		if (step(index, context)) break;
+}
+#endif
+
+SPLICE_HEADER_END
+#endif /* LIBSPLICE_DATAPATH_DEFS_H */

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Who talks to whom: the key of every flow table, in user space and in kernel maps alike, and the balancer's
+ * entry behind it.
+ */
+#ifndef LIBSPLICE_DATAPATH_FLOW_H
+#define LIBSPLICE_DATAPATH_FLOW_H
+
+#include "libsplice/datapath/defs.h"
+
+SPLICE_HEADER_BEGIN
+
+/* An IPv6 address, or an IPv4 address mapped as ::ffff:a.b.c.d; network order. */
+struct splice_address {
+	union {
+		__u8 bytes[16];
+		__u32 words[4]; /* network order */
+		__u64 halves[2]; /* network order */
+	};
+};
+
+/* 40 bytes without padding: compared and hashed as they stand. */
+struct splice_flow_key {
+	struct splice_address client;
+	struct splice_address vip; /* the service's address; at a bridge's backend side, the backend's */
+	__u16 client_port; /* network order */
+	__u16 vip_port; /* network order */
+	__u32 zero; /* always 0 */
+};
+
+SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_key) == 40, "the flow key is 40 bytes, as maps and tables expect");
+
+SPLICE_INLINE void splice_address_from_ipv4(struct splice_address *to, __u32 network_order)
+{
+	to->halves[0] = 0;
+	to->words[2] = splice_htonl(0x0000ffff);
+	to->words[3] = network_order;
+}
+
+SPLICE_INLINE int splice_address_is_ipv4(const struct splice_address *address)
+{
+	return address->halves[0] == 0 && address->words[2] == splice_htonl(0x0000ffff);
+}
+
+SPLICE_INLINE int splice_address_equal(const struct splice_address *a, const struct splice_address *b)
+{
+	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
+}
+
+/* The balancer's state of a flow (DESIGN section 5). */
+enum splice_flow_state {
+	SPLICE_FLOW_NONE = 0, /* no entry */
+	SPLICE_FLOW_PENDING = 1, /* first payload incomplete: user space holds it */
+	SPLICE_FLOW_OPEN = 2, /* the bridge is chosen */
+};
+
+enum splice_flow_flags {
+	SPLICE_FLOW_REOPENED = 1, /* a SYN came after the entry: a payload with a valid cookie is chosen anew */
+	SPLICE_FLOW_ANSWERED = 2, /* the client acknowledged a byte of the server: a refusal now is late */
+	SPLICE_FLOW_CLIENT_FIN = 4, /* the client has sent FIN */
+	SPLICE_FLOW_RESET = 8, /* the client has sent RST */
+};
+
+/* The balancer's entry: one bridge index and what expiry and a refusal need. */
+struct splice_flow_entry {
+	__u32 last_seen_s; /* seconds of the monotonic clock */
+	__u32 row; /* of the placement table: where the next choices stand */
+	__u16 bridge; /* index into the bridge table */
+	__u16 service; /* index into the service table */
+	__u8 state; /* enum splice_flow_state */
+	__u8 flags; /* enum splice_flow_flags */
+	__u8 tries; /* choices taken so far: 1 after the first, at most SPLICE_CHOICES */
+	__u8 zero;
+};
+
+SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_entry) == 16, "the balancer's flow entry is 16 bytes");
+
+/* Choices in a row of the placement table, and so the tries of a first payload. */
+#define SPLICE_CHOICES 3
+/* In a row: fewer bridges than choices. */
+#define SPLICE_NO_BRIDGE 0xffff
+
+struct splice_placement_row {
+	__u16 choices[SPLICE_CHOICES]; /* indices into the bridge table, SPLICE_NO_BRIDGE behind the last */
+};
+
+SPLICE_STATIC_ASSERT(sizeof(struct splice_placement_row) == 6, "a placement row is 6 bytes");
+
+/* The row of a hash in a table of `rows` rows (1 to 2^32-1): the hash's top bits where rows is a power of
+ * two, and as even for any other number. */
+SPLICE_INLINE __u32 splice_placement_row_of(__u64 hash, __u32 rows)
+{
+	return (__u32)(((hash >> 32) * rows) >> 32);
+}
+
+/* Seconds without a packet after which an entry goes, by what the client has said last. */
+struct splice_idle_timeouts {
+	__u32 open_s; /* idle_timeout: 15 minutes unless configured */
+	__u32 closing_s; /* after the client's FIN; a half-closed download renews it with each ACK */
+	__u32 reset_s; /* after the client's RST */
+};
+
+SPLICE_INLINE __u32 splice_flow_idle_limit_s(const struct splice_flow_entry *entry,
+					     const struct splice_idle_timeouts *timeouts)
+{
+	if (entry->flags & SPLICE_FLOW_RESET) return timeouts->reset_s;
+	if (entry->flags & SPLICE_FLOW_CLIENT_FIN) return timeouts->closing_s;
+	return timeouts->open_s;
+}
+
+SPLICE_HEADER_END
+#endif /* LIBSPLICE_DATAPATH_FLOW_H */
