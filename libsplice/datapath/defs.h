@@ -47,9 +47,16 @@ SPLICE_HEADER_BEGIN
 
 SPLICE_STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "big-endian hosts are not supported yet");
 
+/* Macros, so that C takes them in constants; each language casts in its own words, for users outside. */
+#if defined(__cplusplus)
+#define splice_bswap16(x) __builtin_bswap16(static_cast<__u16>(x))
+#define splice_bswap32(x) __builtin_bswap32(static_cast<__u32>(x))
+#define splice_bswap64(x) static_cast<__u64>(__builtin_bswap64(static_cast<__u64>(x)))
+#else
 #define splice_bswap16(x) ((__u16)__builtin_bswap16((__u16)(x)))
 #define splice_bswap32(x) ((__u32)__builtin_bswap32((__u32)(x)))
 #define splice_bswap64(x) ((__u64)__builtin_bswap64((__u64)(x)))
+#endif
 /* Host order to network order and back. */
 #define splice_htons(x) splice_bswap16(x)
 #define splice_ntohs(x) splice_bswap16(x)
