@@ -53,7 +53,7 @@ class Bridge {
     void replace_rules(std::shared_ptr<const BridgeRules> rules);
 
     // A packet that arrived for our address. Kind `forward`: edited in place, to be delivered to its new
-    // destination. `hop` is where it came from. As for checksum_finished, see Splicer::handle_packet().
+    // destination. `hop` is where it came from. An unfinished TCP checksum is finished here first.
     Verdict handle_from_balancer(Instant now, MutableBytes packet, bool checksum_finished, const Hop& hop,
                                  Actions& out) noexcept;
     // A packet that a backend address:port is about to send. Kind `forward`: edited in place, to go on to the client.

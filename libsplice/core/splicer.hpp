@@ -75,8 +75,8 @@ class Splicer {
     // Flows go on; those of a service that is gone, or of a bridge index that is gone, end as orphans.
     void replace_rules(std::shared_ptr<const SplicerRules> rules);
 
-    // `packet` begins at the IP header and has finished checksums, or says that they are unfinished (then they are
-    // not verified and the engine finishes them after the edit). Kind `forward`: it was edited in place and is to
+    // `packet` begins at the IP header. Where the kernel left its TCP checksum unfinished it is finished here first,
+    // otherwise it is verified where something is decided by it. Kind `forward`: it was edited in place and is to
     // be sent by its destination address. Other kinds as verdicts.h says.
     Verdict handle_packet(Instant now, MutableBytes packet, bool checksum_finished, Actions& out) noexcept;
 

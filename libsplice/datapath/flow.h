@@ -52,6 +52,7 @@ enum splice_flow_state {
 	SPLICE_FLOW_NONE = 0, /* no entry */
 	SPLICE_FLOW_PENDING = 1, /* first payload incomplete: user space holds it */
 	SPLICE_FLOW_OPEN = 2, /* the bridge is chosen */
+	SPLICE_FLOW_REFUSED = 3, /* every choice refused: answered by us, the entry only ends it */
 };
 
 enum splice_flow_flags {
@@ -70,7 +71,7 @@ struct splice_flow_entry {
 	__u8 state; /* enum splice_flow_state */
 	__u8 flags; /* enum splice_flow_flags */
 	__u8 tries; /* choices taken so far: 1 after the first, at most SPLICE_CHOICES */
-	__u8 zero;
+	__u8 first_ack_low; /* low byte of the first payload's ack: another one shows an answer */
 };
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_entry) == 16, "the balancer's flow entry is 16 bytes");

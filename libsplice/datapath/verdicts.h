@@ -54,6 +54,7 @@
 	X(drop, drop_refused_late, "refused by a bridge after the flow was answered") \
 	X(consume, answer_refused_503, "refused by every choice: answered with HTTP 503") \
 	X(consume, answer_refused_rst, "refused by every choice: answered with RST") \
+	X(consume, end_refused, "of a flow that every choice refused: acknowledges our answer") \
 	X(drop, drop_flow_table_full, "the flow table is full; the living are not evicted") \
 	X(drop, drop_first_payload_memory, "the memory for held first payloads is used up") \
 	X(drop, drop_first_payload_window, "beyond what a first payload may hold") \
@@ -69,11 +70,13 @@
 	X(consume, open_hold, "held while the handshake is replayed") \
 	X(consume, learn_backend_isn, "the backend's SYN-ACK: its numbers are learnt, what was held is delivered") \
 	X(consume, bounce_refused, "the backend is not listening: bounced to the balancer") \
+	X(consume, clear_old_backend, "the backend answered the replayed SYN from an old connection: it is reset, the SYN sent again") \
+	X(consume, acknowledge_backend, "the backend's SYN-ACK again: acknowledged in the client's place") \
+	X(consume, hold_unknown, "of no connection known here: waits briefly for a first payload that it may have overtaken") \
 	X(consume, answer_unknown_rst, "of a connection that this host no longer has: answered with RST") \
 	X(consume, reopen_replay, "a valid cookie on an old flow of the same addresses and ports: cleared, opened anew") \
 	X(drop, drop_bad_cookie, "the acknowledged number is no cookie of ours and the segment wants no answer") \
 	X(drop, drop_marked_syn, "a marked SYN: plain layer 4 is not served yet") \
-	X(drop, drop_syn_ack_unexpected, "a SYN-ACK of the backend that answers no replayed SYN") \
 	X(drop, drop_backend_tuple_in_use, "another service already splices this client's port to this backend") \
 	X(drop, drop_hold_full, "more was sent during the replayed handshake than may be held") \
 	X(drop, drop_backend_early, "the backend spoke before its handshake was complete") \

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The balancer's rule for each packet to a service (DESIGN section 5), once, for the portable machine and the
+ * kernel program: from what the packet says and what is known of its flow to the step to take.
+ */
+#ifndef LIBSPLICE_DATAPATH_BALANCER_RULES_H
+#define LIBSPLICE_DATAPATH_BALANCER_RULES_H
+
+#include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/verdicts.h"
+
+SPLICE_HEADER_BEGIN
+
+enum splice_balancer_step {
+	SPLICE_STEP_DROP, /* with `verdict` */
+	SPLICE_STEP_SYN_ACK, /* answer with a cookie; an entry is marked reopened */
+	SPLICE_STEP_CHOOSE, /* a connection begins: choose by its first payload */
+	SPLICE_STEP_CHOOSE_SOURCE, /* a connection begins without a key to come: choose by the client's address */
+	SPLICE_STEP_HOLD, /* pending: one more segment of the first payload */
+	SPLICE_STEP_FORWARD, /* to the entry's bridge */
+	SPLICE_STEP_NEXT_CHOICE, /* refused: to the next choice of the entry's row */
+	SPLICE_STEP_REFUSE, /* of a flow that every choice has refused: only RST is left to say */
+};
+
+struct splice_balancer_decision {
+	enum splice_balancer_step step;
+	enum splice_verdict verdict; /* for SPLICE_STEP_DROP */
+};
+
+SPLICE_INLINE struct splice_balancer_decision splice_balancer_says(enum splice_balancer_step step,
+								    enum splice_verdict verdict)
+{
+	const struct splice_balancer_decision decision = { step, verdict };
+	return decision;
+}
+
+/* A segment that can begin a connection: it carries a valid cookie. With payload, or with FIN (a client that
+ * closes without a word: the stream has ended, so no key will come), a bridge is chosen. A bare ACK begins
+ * something only where the client's address alone chooses. */
+SPLICE_INLINE struct splice_balancer_decision splice_balancer_begin(const struct splice_packet *packet,
+								     int chooses_by_source)
+{
+	if (packet->payload_length) return splice_balancer_says(SPLICE_STEP_CHOOSE, SPLICE_CONTINUE);
+	if ((packet->tcp_flags & SPLICE_FIN) || chooses_by_source)
+		return splice_balancer_says(SPLICE_STEP_CHOOSE_SOURCE, SPLICE_CONTINUE);
+	return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_handshake_ack);
+}
+
+/* Whether the segment acknowledges a cookie of ours: only an ACK without RST may begin a connection. */
+SPLICE_INLINE int splice_balancer_cookie_valid(const struct splice_packet *packet, const struct splice_secret *secret,
+					       __u64 unix_s)
+{
+	struct splice_negotiated negotiated;
+	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) != SPLICE_ACK) return 0;
+	return splice_cookie_check_segment(secret, packet, unix_s, &negotiated);
+}
+
+/* The rule. `entry` is the flow's, or null; `chooses_by_source`: the service's key is `source`. */
+SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struct splice_packet *packet,
+								      const struct splice_flow_entry *entry,
+								      const struct splice_secret *secret, __u64 unix_s,
+								      int chooses_by_source)
+{
+	if (packet->tcp_flags & SPLICE_SYN) {
+		if (packet->tcp_flags & SPLICE_ACK)
+			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_bad_tcp_flags);
+		return splice_balancer_says(SPLICE_STEP_SYN_ACK, SPLICE_CONTINUE);
+	}
+
+	if (SPLICE_UNLIKELY(splice_dscp(packet) == SPLICE_DSCP_BOUNCE)) {
+		if (!entry || entry->state != SPLICE_FLOW_OPEN)
+			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_unknown);
+		if (entry->flags & SPLICE_FLOW_ANSWERED)
+			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_late);
+		/* Later segments of a refused first flight are bounced too: they follow the first. */
+		if (splice_balancer_cookie_valid(packet, secret, unix_s))
+			return splice_balancer_says(SPLICE_STEP_NEXT_CHOICE, SPLICE_CONTINUE);
+		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
+	}
+
+	if (!entry) {
+		if (splice_balancer_cookie_valid(packet, secret, unix_s))
+			return splice_balancer_begin(packet, chooses_by_source);
+		return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
+	}
+
+	/* After a SYN on a known flow, a valid cookie is a new connection on the same ports. The old connection's own
+	 * packets do not look like that: only its handshake's last ACK and its first payload do. */
+	if (SPLICE_UNLIKELY(entry->flags & SPLICE_FLOW_REOPENED) && entry->state != SPLICE_FLOW_PENDING &&
+	    splice_balancer_cookie_valid(packet, secret, unix_s))
+		return splice_balancer_begin(packet, chooses_by_source);
+
+	switch (entry->state) {
+	case SPLICE_FLOW_PENDING:
+		if (packet->payload_length || (packet->tcp_flags & (SPLICE_FIN | SPLICE_RST)))
+			return splice_balancer_says(SPLICE_STEP_HOLD, SPLICE_CONTINUE);
+		return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_handshake_ack);
+	case SPLICE_FLOW_REFUSED:
+		return splice_balancer_says(SPLICE_STEP_REFUSE, SPLICE_CONTINUE);
+	default:
+		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
+	}
+}
+
+/* What every forwarded packet leaves in its entry: FIN and RST shorten the idle time-out (a RST only until the
+ * flow speaks again: anyone can forge one), and the first packet that acknowledges another byte than the first
+ * payload did shows that the server has answered. */
+SPLICE_INLINE void splice_flow_touch(struct splice_flow_entry *entry, const struct splice_packet *packet, __u32 now_s)
+{
+	__u8 flags = entry->flags & (__u8)~SPLICE_FLOW_RESET;
+	if (packet->tcp_flags & SPLICE_FIN) flags |= SPLICE_FLOW_CLIENT_FIN;
+	if (packet->tcp_flags & SPLICE_RST) flags |= SPLICE_FLOW_RESET;
+	if ((packet->tcp_flags & SPLICE_ACK) && (__u8)packet->ack != entry->first_ack_low) flags |= SPLICE_FLOW_ANSWERED;
+	/* Written only when they differ: the line stays shared between processors while a download's ACKs pass. */
+	if (entry->flags != flags) entry->flags = flags;
+	if (entry->last_seen_s != now_s) entry->last_seen_s = now_s;
+}
+
+/* The entry of a connection that begins with `packet` and goes to choice 0 of `row`. */
+SPLICE_INLINE void splice_flow_begin(struct splice_flow_entry *entry, const struct splice_packet *packet, __u8 state,
+				     __u16 service, __u32 row, __u16 bridge, __u32 now_s)
+{
+	entry->last_seen_s = now_s;
+	entry->row = row;
+	entry->bridge = bridge;
+	entry->service = service;
+	entry->state = state;
+	entry->flags = 0;
+	if (packet->tcp_flags & SPLICE_FIN) entry->flags |= SPLICE_FLOW_CLIENT_FIN;
+	entry->tries = 1;
+	entry->first_ack_low = (__u8)packet->ack;
+}
+
+SPLICE_HEADER_END
+#endif /* LIBSPLICE_DATAPATH_BALANCER_RULES_H */
