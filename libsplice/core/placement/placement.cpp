@@ -1,0 +1,134 @@
+#include "libsplice/core/placement/placement.hpp"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "libsplice/base/limits.hpp"
+#include "libsplice/core/placement/builders.hpp"
+
+namespace splice {
+namespace {
+
+constexpr std::array<std::string_view, 4> kAlgorithmNames = {"rendezvous", "maglev", "ketama", "jump"};
+
+std::vector<PlacementMember> sorted_by_name(std::span<const PlacementMember> members) {
+    std::vector<PlacementMember> sorted(members.begin(), members.end());
+    std::ranges::sort(sorted, {}, &PlacementMember::name);
+    return sorted;
+}
+
+std::optional<std::string> find_defect(Algorithm algorithm, std::span<const PlacementMember> sorted) {
+    const auto twin = std::ranges::adjacent_find(sorted, {}, &PlacementMember::name);
+    if (twin != sorted.end()) return "two bridges are named \"" + twin->name + '"';
+    std::uint64_t weights = 0;
+    for (const PlacementMember& member : sorted) {
+        const std::string whose = "bridge \"" + member.name + "\": weight " + std::to_string(member.weight);
+        if (member.weight < 1 || member.weight > kMaxWeight) {
+            return whose + " is not from 1 to " + std::to_string(kMaxWeight);
+        }
+        if (algorithm == Algorithm::jump && member.weight != 1) {
+            return whose + ": the algorithm jump knows no weights; leave it out or use rendezvous";
+        }
+        weights += member.weight;
+    }
+    if (algorithm == Algorithm::ketama && weights > kMaxTableRows / placement::kKetamaPointsPerWeight) {
+        return "the weights of all bridges add up to " + std::to_string(weights) + "; with ketama at most " +
+               std::to_string(kMaxTableRows / placement::kKetamaPointsPerWeight);
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::expected<Algorithm, std::string> parse_algorithm(std::string_view text) {
+    const auto found = std::ranges::find(kAlgorithmNames, text);
+    if (found == kAlgorithmNames.end()) {
+        return std::unexpected('"' + std::string(text) +
+                               "\" is not an algorithm: rendezvous, maglev, ketama or jump");
+    }
+    return static_cast<Algorithm>(found - kAlgorithmNames.begin());
+}
+
+std::string_view to_string(Algorithm algorithm) noexcept {
+    return kAlgorithmNames[static_cast<std::size_t>(algorithm)];
+}
+
+std::uint64_t hash_key_bytes(std::string_view key) noexcept {
+    return XXH64(key.data(), key.size(), 0);
+}
+
+std::expected<Placement, std::string> Placement::build(Algorithm algorithm,
+                                                       std::span<const PlacementMember> members,
+                                                       std::uint32_t rows) {
+    if (rows < 1 || rows > kMaxTableRows) {
+        return std::unexpected("a table of " + std::to_string(rows) + " rows: it takes 1 to " +
+                               std::to_string(kMaxTableRows));
+    }
+    const std::vector<PlacementMember> sorted = sorted_by_name(members);
+    if (auto defect = find_defect(algorithm, sorted)) return std::unexpected(std::move(*defect));
+
+    Placement built;
+    built.algorithm_ = algorithm;
+    if (sorted.empty()) {
+        if (algorithm != Algorithm::ketama) built.rows_.assign(rows, placement::kNoChoices);
+        return built;
+    }
+    switch (algorithm) {
+        case Algorithm::rendezvous:
+            built.rows_ = placement::rendezvous_rows(sorted, rows);
+            break;
+        case Algorithm::maglev:
+            built.rows_ = placement::maglev_rows(sorted, rows);
+            break;
+        case Algorithm::jump:
+            built.rows_ = placement::jump_rows(members, rows);
+            break;
+        case Algorithm::ketama: {
+            placement::Ring ring = placement::ketama_ring(members);
+            built.points_ = std::move(ring.points);
+            built.rows_ = std::move(ring.rows);
+            break;
+        }
+    }
+    return built;
+}
+
+Choices Placement::choose(std::string_view key) const noexcept {
+    if (rows_.empty()) return {};
+    std::uint32_t index = 0;
+    if (algorithm_ == Algorithm::ketama) {
+        // The first point at or after the hash; behind the last one the ring begins again.
+        const auto point = std::ranges::lower_bound(points_, placement::ketama_hash(key));
+        if (point != points_.end()) index = static_cast<std::uint32_t>(point - points_.begin());
+    } else {
+        index = splice_placement_row_of(hash_key_bytes(key), static_cast<std::uint32_t>(rows_.size()));
+    }
+    return {index, rows_[index]};
+}
+
+splice_placement_row Placement::row(std::uint32_t index) const noexcept {
+    return index < rows_.size() ? rows_[index] : placement::kNoChoices;
+}
+
+namespace placement {
+
+void fill_next_choices(Rows& rows) noexcept {
+    // From the end: a row's choices are its own bridge and then those of the row after it. Twice, because the
+    // last rows look round the end, where the first pass has just filled row 0.
+    splice_placement_row below = kNoChoices;
+    for (int pass = 0; pass < 2; ++pass) {
+        for (auto row = rows.rbegin(); row != rows.rend(); ++row) {
+            const std::uint16_t own = row->choices[0];
+            std::size_t filled = 1;
+            for (const std::uint16_t other : below.choices) {
+                if (filled < SPLICE_CHOICES && other != own) row->choices[filled++] = other;
+            }
+            below = *row;
+        }
+    }
+}
+
+}  // namespace placement
+}  // namespace splice
