@@ -1,5 +1,5 @@
-// Which bytes of a first payload choose the bridge: the rule, in HAProxy's words, and the answers that a parser
-// can give to it.
+// Which bytes of a first payload choose the bridge: the rule, in HAProxy's words, and the answers that a
+// parser can give to it.
 #pragma once
 
 #include <cstdint>
@@ -16,19 +16,22 @@ namespace splice {
 enum class Protocol : std::uint8_t { http, tls, tcp };
 enum class KeyKind : std::uint8_t { source, uri, path, host_uri, url_param, hdr, sni };
 
+// Whether streams of the protocol can have such a key at all; every stream has its source.
+[[nodiscard]] bool key_fits(Protocol protocol, KeyKind kind) noexcept;
+
 // Why a first payload gave no key, so that the client's address chose. X(name, sentence)
-#define SPLICE_FALLBACKS(X)                                                               \
-    X(key_is_source, "the service chooses by the client's address")                       \
-    X(wait_expired, "incomplete for first_payload_wait")                                  \
-    X(too_long, "incomplete at first_payload_max")                                        \
-    X(ended, "the client ended its stream before the key was complete")                   \
-    X(not_http, "not an HTTP/1 request")                                                  \
-    X(http2, "an HTTP/2 preface: the URL is inside the framing")                          \
-    X(no_host, "no Host header")                                                          \
-    X(no_header, "without the header of the rule")                                        \
-    X(no_param, "without the query parameter of the rule")                                \
-    X(not_tls, "not a TLS ClientHello")                                                   \
-    X(bad_hello, "a ClientHello that contradicts itself")                                 \
+#define SPLICE_FALLBACKS(X)                                             \
+    X(key_is_source, "the service chooses by the client's address")     \
+    X(wait_expired, "incomplete for first_payload_wait")                \
+    X(too_long, "incomplete at first_payload_max")                      \
+    X(ended, "the client ended its stream before the key was complete") \
+    X(not_http, "not an HTTP/1 request")                                \
+    X(http2, "an HTTP/2 preface: the URL is inside the framing")        \
+    X(no_host, "no Host header")                                        \
+    X(no_header, "without the header of the rule")                      \
+    X(no_param, "without the query parameter of the rule")              \
+    X(not_tls, "not a TLS ClientHello")                                 \
+    X(bad_hello, "a ClientHello that contradicts itself")               \
     X(no_sni, "a ClientHello without a server name")
 
 enum class Fallback : std::uint8_t {
@@ -46,12 +49,13 @@ inline constexpr std::size_t kFallbackCount = 0
 
 struct HashKeyRule {
     KeyKind kind = KeyKind::uri;
-    std::uint16_t depth = 0;   // uri, path, host+uri: at most so many directories of the path; 0 = all
+    std::uint16_t depth = 0;   // uri, path, host+uri: at most so many directories, 1 to 255; 0 = all
     std::uint16_t length = 0;  // uri, path, host+uri: at most so many bytes of the URI; 0 = all
-    std::string name;          // url_param(name), hdr(name)
+    std::string name;          // url_param(name) as it stands, hdr(name) in lower case
 
     // "uri", "uri depth 2 len 64", "path", "host+uri", "url_param(id)", "hdr(x-tenant)", "sni", "source".
-    // The error is a sentence that says what is expected.
+    // The error is a sentence that says what is expected. depth ends at 255 because the kernel program counts
+    // directories in one byte (datapath/request_line.h).
     static std::expected<HashKeyRule, std::string> parse(std::string_view text);
     [[nodiscard]] std::string to_string() const;
     friend bool operator==(const HashKeyRule&, const HashKeyRule&) = default;
@@ -70,8 +74,9 @@ struct Key {
 using KeyAnswer = std::variant<NeedMore, NoKey, Key>;
 
 // The key in the stream's beginning, as far as it has come, without a gap. Stateless: called again with the
-// longer stream when more has come. At most first_payload_max bytes. `scratch` is for keys that stand nowhere in
-// one piece (host+uri); it may be reused between calls.
+// longer stream when more has come. Once it is not NeedMore, no longer stream changes it, so how the stream
+// was cut into segments does not matter. At most first_payload_max bytes. `scratch` is for keys that stand
+// nowhere in one piece (host+uri); it may be reused between calls.
 [[nodiscard]] KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream,
                                           std::string& scratch);
 

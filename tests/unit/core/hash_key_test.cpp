@@ -1,0 +1,124 @@
+#include "libsplice/core/hash_key.hpp"
+
+#include <doctest/doctest.h>
+
+#include <set>
+
+using namespace splice;
+
+namespace {
+
+std::string error_of(std::string_view text) {
+    const auto rule = HashKeyRule::parse(text);
+    REQUIRE_FALSE(rule.has_value());
+    return rule.error();
+}
+
+HashKeyRule rule_of(std::string_view text) {
+    const auto rule = HashKeyRule::parse(text);
+    REQUIRE_MESSAGE(rule.has_value(), text);
+    return *rule;
+}
+
+Fallback fallback_of(Protocol protocol, std::string_view rule, std::string_view stream) {
+    std::string scratch;
+    const auto answer = first_payload_key(protocol, rule_of(rule), as_bytes(stream), scratch);
+    REQUIRE(std::holds_alternative<NoKey>(answer));
+    return std::get<NoKey>(answer).why;
+}
+
+}  // namespace
+
+TEST_CASE("a rule reads as it is written") {
+    for (const char* text : {"source", "uri", "uri depth 2", "uri len 64", "uri depth 2 len 64", "path",
+                             "path depth 255 len 65535", "host+uri", "host+uri depth 1", "url_param(id)",
+                             "url_param(Session[0])", "hdr(x-tenant)", "sni"}) {
+        CAPTURE(text);
+        CHECK(rule_of(text).to_string() == text);
+    }
+}
+
+TEST_CASE("depth and len may come in either order and with any number of blanks") {
+    CHECK(rule_of("uri len 64 depth 2").to_string() == "uri depth 2 len 64");
+    CHECK(rule_of("  path   depth  3 ").to_string() == "path depth 3");
+}
+
+TEST_CASE("the name of a header is lower-cased and that of a parameter is not") {
+    CHECK(rule_of("hdr(X-Tenant)") == rule_of("hdr(x-tenant)"));
+    CHECK(rule_of("url_param(Id)") != rule_of("url_param(id)"));
+}
+
+TEST_CASE("a wrong rule is answered by a sentence that says what is expected") {
+    CHECK(error_of("url") ==
+          "unknown hash key \"url\"; expected uri, path or host+uri (each with depth N and len N if wanted), "
+          "url_param(NAME), hdr(NAME), sni or source");
+    CHECK(error_of("").starts_with("unknown hash key \"\"; expected "));
+    CHECK(error_of("URI").starts_with("unknown hash key \"URI\"; expected "));
+    CHECK(error_of("hdr") == "hash key hdr needs a name, as in hdr(id)");
+    CHECK(error_of("hdr()") == "hash key hdr needs a name, as in hdr(id)");
+    CHECK(error_of("hdr(id") == "hash key \"hdr(id\" lacks its closing parenthesis");
+    CHECK(error_of("hdr(") == "hash key \"hdr(\" lacks its closing parenthesis");
+    CHECK(error_of("hdr(x:y)") == "hash key hdr: \"x:y\" can not be the name of a header");
+    CHECK(error_of("url_param(a=b)") ==
+          "hash key url_param: \"a=b\" can not be the name of a query parameter");
+    CHECK(error_of("url_param(a&b)") ==
+          "hash key url_param: \"a&b\" can not be the name of a query parameter");
+    CHECK(error_of("uri(x)") == "hash key uri takes no name in parentheses");
+    CHECK(error_of("uri depth") == "hash key uri: depth needs a number from 1 to 255");
+    CHECK(error_of("uri depth 0") == "hash key uri: depth needs a number from 1 to 255");
+    CHECK(error_of("uri depth 256") == "hash key uri: depth needs a number from 1 to 255");
+    CHECK(error_of("uri depth 2x") == "hash key uri: depth needs a number from 1 to 255");
+    CHECK(error_of("uri len 65536") == "hash key uri: len needs a number from 1 to 65535");
+    CHECK(error_of("uri len -1") == "hash key uri: len needs a number from 1 to 65535");
+    CHECK(error_of("uri depth 1 depth 2") == "hash key uri: depth stands there twice");
+    CHECK(error_of("uri whole") == "hash key uri: \"whole\" is unknown here; expected depth N or len N");
+    CHECK(error_of("sni depth 2") == "hash key sni has no depth; only uri, path and host+uri have");
+    CHECK(error_of("source source") == "hash key source: \"source\" is one word too many");
+    CHECK(error_of("hdr(" + std::string(256, 'a') + ")") ==
+          "the name in hash key hdr is longer than 255 bytes");
+}
+
+TEST_CASE("each fallback has a name and a sentence of its own") {
+    std::set<std::string_view> names;
+    std::set<std::string_view> sentences;
+    for (std::size_t i = 0; i < kFallbackCount; ++i) {
+        names.insert(fallback_name(static_cast<Fallback>(i)));
+        sentences.insert(fallback_sentence(static_cast<Fallback>(i)));
+    }
+    CHECK(names.size() == kFallbackCount);
+    CHECK(sentences.size() == kFallbackCount);
+    CHECK(fallback_name(Fallback::no_host) == "no_host");
+    CHECK(fallback_sentence(Fallback::http2) == "an HTTP/2 preface: the URL is inside the framing");
+}
+
+TEST_CASE("a protocol has the keys that its streams can show") {
+    CHECK(key_fits(Protocol::http, KeyKind::uri));
+    CHECK(key_fits(Protocol::http, KeyKind::hdr));
+    CHECK_FALSE(key_fits(Protocol::http, KeyKind::sni));
+    CHECK(key_fits(Protocol::tls, KeyKind::sni));
+    CHECK_FALSE(key_fits(Protocol::tls, KeyKind::uri));
+    CHECK_FALSE(key_fits(Protocol::tcp, KeyKind::uri));
+    CHECK_FALSE(key_fits(Protocol::tcp, KeyKind::sni));
+    for (const auto protocol : {Protocol::http, Protocol::tls, Protocol::tcp}) {
+        CHECK(key_fits(protocol, KeyKind::source));
+    }
+}
+
+TEST_CASE("the key source needs no byte of the stream") {
+    CHECK(fallback_of(Protocol::tcp, "source", "") == Fallback::key_is_source);
+    CHECK(fallback_of(Protocol::http, "source", "GET / HTTP/1.1\r\n") == Fallback::key_is_source);
+}
+
+TEST_CASE("a key that the protocol can not have is told at once") {
+    CHECK(fallback_of(Protocol::tls, "uri", "GET / HTTP/1.1\r\n") == Fallback::not_http);
+    CHECK(fallback_of(Protocol::http, "sni", "") == Fallback::not_tls);
+    CHECK(fallback_of(Protocol::tcp, "path", "") == Fallback::not_http);
+}
+
+TEST_CASE("the protocol's parser gives the key") {
+    std::string scratch;
+    const auto answer =
+        first_payload_key(Protocol::http, rule_of("uri depth 1"), as_bytes("GET /a/b HTTP/1.1\r\n"), scratch);
+    REQUIRE(std::holds_alternative<Key>(answer));
+    CHECK(std::get<Key>(answer).bytes == "/a");
+}
