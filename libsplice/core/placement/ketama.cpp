@@ -11,7 +11,9 @@ namespace {
 
 struct Point {
     std::uint32_t hash;
+    std::uint32_t listed;  // the server's place in the configuration
     std::uint16_t bridge;
+    auto operator<=>(const Point&) const = default;
 };
 
 struct Server {
@@ -27,7 +29,7 @@ Server split(std::string_view server) noexcept {
     return {server.substr(0, digits), server.substr(digits + 1)};
 }
 
-void add_points(std::vector<Point>& points, const PlacementMember& member) {
+void add_points(std::vector<Point>& points, std::uint32_t listed, const PlacementMember& member) {
     const auto [host, port] = split(member.server);
     boost::crc_32_type server;
     server.process_bytes(host.data(), host.size());
@@ -39,7 +41,7 @@ void add_points(std::vector<Point>& points, const PlacementMember& member) {
         boost::crc_32_type point = server;
         point.process_bytes(&previous, sizeof(previous));
         previous = point.checksum();
-        points.push_back({previous, member.bridge});
+        points.push_back({previous, listed, member.bridge});
     }
 }
 
@@ -53,10 +55,12 @@ std::uint32_t ketama_hash(std::string_view key) noexcept {
 
 Ring ketama_ring(Members in_configured_order) {
     std::vector<Point> points;
-    for (const PlacementMember& member : in_configured_order) add_points(points, member);
+    for (std::uint32_t listed = 0; listed < in_configured_order.size(); ++listed) {
+        add_points(points, listed, in_configured_order[listed]);
+    }
     // Where two points fall together the earlier server keeps the place, as in nginx, whose sort is stable
     // too.
-    std::ranges::stable_sort(points, {}, &Point::hash);
+    std::ranges::sort(points);
     const auto [first, last] = std::ranges::unique(points, {}, &Point::hash);
     points.erase(first, last);
 
