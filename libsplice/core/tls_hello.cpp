@@ -165,7 +165,7 @@ std::optional<std::string_view> read_server_names(Cursor& extension) noexcept {
 }
 
 void skip_to_extensions(Cursor& hello) noexcept {
-    hello.require(hello.take_number(1) == kVersionMajor || !hello.good());
+    hello.require(hello.take_number(1) == kVersionMajor);
     hello.take(1);
     hello.take(kRandom);
     const std::size_t session_id = hello.take_number(1);

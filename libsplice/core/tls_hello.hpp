@@ -1,7 +1,7 @@
 // The server name out of a TLS ClientHello (RFC 8446 section 4.1.2, RFC 6066 section 3), across records and
 // segments, of any size up to first_payload_max. With Encrypted ClientHello it is the outer name.
 //
-// The answer, told at the first byte that allows it:
+// The answer, told as soon as the field that shows it has come:
 //   not_tls    the first record is no handshake record of TLS (an alert, an SSLv2 hello, another protocol),
 //   or its
 //              message is no ClientHello
