@@ -16,6 +16,7 @@ template <class T>
 using SystemResult = std::expected<T, SystemError>;
 
 // "doing: strerror(code) (hint)"
-[[nodiscard]] std::unexpected<SystemError> system_error(std::string_view doing, int code, std::string_view hint = {});
+[[nodiscard]] std::unexpected<SystemError> system_error(std::string_view doing, int code,
+                                                        std::string_view hint = {});
 
 }  // namespace splice

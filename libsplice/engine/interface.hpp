@@ -19,19 +19,23 @@ struct InterfaceInfo {
 
 // Errors: no such interface (the text lists those that exist), no privilege.
 SystemResult<InterfaceInfo> find_interface(const std::string& name);
-// Whether any interface of this host has the address.
+// Whether any interface of this host has the address as its own. One that AddedAddress added does not count,
+// be it of this process or left by a killed one: adding it is still our business.
 SystemResult<bool> host_has_address(const IpAddress& address);
 
 // An address that we added, on an interface, as /32 or /128 without duplicate address detection; removed at
-// destruction. Added with a lifetime protocol tag or a label so that the next start after a crash recognises it.
+// destruction. It carries our tag (IFA_PROTO, Linux 5.18; for IPv4 also the label "<interface>:slb"), so that
+// the next start after a crash recognises it and takes it over. One object an address: two would remove it
+// twice.
 class AddedAddress {
- public:
+  public:
+    // Errors: no such interface; the address is there already and is not ours; no privilege.
     static SystemResult<AddedAddress> add(const std::string& interface, const IpAddress& address);
     AddedAddress(AddedAddress&&) noexcept;
     AddedAddress& operator=(AddedAddress&&) noexcept;
     ~AddedAddress();
 
- private:
+  private:
     AddedAddress(std::uint32_t interface, const IpAddress& address) noexcept;
     std::uint32_t interface_ = 0;
     IpAddress address_;

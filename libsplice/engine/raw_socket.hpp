@@ -1,5 +1,5 @@
-// Packets out: raw IPv4 and IPv6 sockets that take whole packets (routed by the kernel), and a packet socket for
-// those that must go back to a hop. Batched: sent with sendmmsg() at flush().
+// Packets out: raw IPv4 and IPv6 sockets that take whole packets (routed by the kernel), and a packet socket
+// for those that must go back to a hop. Batched: sent with sendmmsg() at flush().
 #pragma once
 
 #include <atomic>
@@ -21,7 +21,7 @@ struct RawSenderCounters {
 };
 
 class RawSender final : public Actions {
- public:
+  public:
     // `mark`: SO_MARK of all that leaves, so that rules can tell it (0 = none).
     static SystemResult<RawSender> open(std::uint32_t mark = 0);
     RawSender(RawSender&&) noexcept;
@@ -35,7 +35,7 @@ class RawSender final : public Actions {
 
     [[nodiscard]] const RawSenderCounters& counters() const noexcept;
 
- private:
+  private:
     struct Impl;
     explicit RawSender(std::unique_ptr<Impl> impl) noexcept;
     std::unique_ptr<Impl> impl_;

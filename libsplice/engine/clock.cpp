@@ -1,0 +1,26 @@
+#include "libsplice/engine/clock.hpp"
+
+#include <sys/timex.h>
+
+#include <ctime>
+
+namespace splice {
+
+Instant read_clock() noexcept {
+    timespec monotonic{};
+    timespec wall{};
+    clock_gettime(CLOCK_MONOTONIC, &monotonic);
+    clock_gettime(CLOCK_REALTIME, &wall);
+    Instant now;
+    now.monotonic = std::chrono::seconds(monotonic.tv_sec) + std::chrono::nanoseconds(monotonic.tv_nsec);
+    now.unix_s = wall.tv_sec;
+    return now;
+}
+
+bool clock_is_synchronized() noexcept {
+    timex state{};                          // modes = 0: only asks, so it needs no privilege
+    if (adjtimex(&state) < 0) return true;  // the kernel does not say
+    return (state.status & STA_UNSYNC) == 0;
+}
+
+}  // namespace splice
