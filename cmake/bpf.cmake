@@ -10,7 +10,7 @@ function(splice_bpf_object target source)
   set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.bpf.o)
   add_custom_command(
     OUTPUT ${object}
-    COMMAND ${CLANG_BPF} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-function
+    COMMAND ${CLANG_BPF} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -fno-strict-aliasing -Wall -Wextra -Werror -Wno-unused-function
             -Wno-address-of-packed-member -I${PROJECT_SOURCE_DIR}
             -idirafter /usr/include/${CMAKE_LIBRARY_ARCHITECTURE}
             -MD -MF ${object}.d -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}

@@ -21,7 +21,6 @@ SPLICE_INLINE __u16 splice_sum_fold(splice_sum sum)
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
 	return (__u16)sum;
 }
 
@@ -52,19 +51,7 @@ SPLICE_INLINE splice_sum splice_sum_swap(splice_sum delta)
 /* The checksum field after `delta`; both as they stand in the packet. */
 SPLICE_INLINE __u16 splice_checksum_update(__u16 check, splice_sum delta)
 {
-	return (__u16)~splice_sum_fold((__u16)~check + (splice_sum)splice_sum_fold(delta));
-}
-
-/* The sum of up to `max` words that stand in a local copy; `bytes` must be even and at most `max_bytes`, a
- * constant, so that the verifier sees a bounded loop. */
-SPLICE_INLINE splice_sum splice_sum_words(const __u16 *words, __u32 bytes, const __u32 max_bytes)
-{
-	splice_sum sum = 0;
-	for (__u32 i = 0; i < max_bytes / 2; i++) {
-		if (i * 2 >= bytes) break;
-		sum += words[i];
-	}
-	return sum;
+	return (__u16)~splice_sum_fold((__u16)~check + delta);
 }
 
 #if !SPLICE_BPF
@@ -72,18 +59,14 @@ SPLICE_INLINE splice_sum splice_sum_words(const __u16 *words, __u32 bytes, const
 SPLICE_INLINE splice_sum splice_sum_bytes(splice_sum sum, const void *from, __u64 length)
 {
 	const __u8 *at = (const __u8 *)from;
-	while (length >= 32) {
-		__u32 words[8];
-		__builtin_memcpy(words, at, sizeof(words));
-		sum += (__u64)words[0] + words[1] + words[2] + words[3];
-		sum += (__u64)words[4] + words[5] + words[6] + words[7];
-		at += 32;
-		length -= 32;
+	while (length >= 16) {
+		sum += (__u64)splice_load32(at) + splice_load32(at + 4);
+		sum += (__u64)splice_load32(at + 8) + splice_load32(at + 12);
+		at += 16;
+		length -= 16;
 	}
 	while (length >= 2) {
-		__u16 word;
-		__builtin_memcpy(&word, at, sizeof(word));
-		sum += word;
+		sum += splice_load16(at);
 		at += 2;
 		length -= 2;
 	}

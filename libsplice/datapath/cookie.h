@@ -16,14 +16,9 @@
 #include "libsplice/datapath/defs.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/siphash.h"
 
 SPLICE_HEADER_BEGIN
-
-/* One 128-bit key: the bytes of the secret file's hex as two little-endian words, as SipHash's authors do. */
-struct splice_key {
-	__u64 k0;
-	__u64 k1;
-};
 
 /* The secret: the first key issues, both verify. */
 struct splice_secret {
@@ -42,25 +37,85 @@ struct splice_negotiated {
 	__u8 sack_permitted;
 };
 
+/* The fields of the options byte, which is the cookie's low byte. */
+#define SPLICE_COOKIE_PARITY_SHIFT 7
+#define SPLICE_COOKIE_MSS_SHIFT 5
+#define SPLICE_COOKIE_SACK 0x10
+#define SPLICE_COOKIE_SCALE 0x0f
+
 /* The MSS values that two bits can name, ascending. family is 4 or 6. */
-SPLICE_INLINE __u16 splice_cookie_mss(__u32 family, __u32 index);
+SPLICE_INLINE __u16 splice_cookie_mss(__u32 family, __u32 index)
+{
+	if (family == 6) return index == 0 ? 1220 : index == 1 ? 1300 : index == 2 ? 1420 : 1440;
+	return index == 0 ? 536 : index == 1 ? 1300 : index == 2 ? 1440 : 1460;
+}
+
+/* The index of the largest that is not above `mss`; 0 when all are. */
+SPLICE_INLINE __u32 splice_cookie_mss_index(__u32 family, __u16 mss)
+{
+	return (__u32)(mss >= splice_cookie_mss(family, 1)) + (mss >= splice_cookie_mss(family, 2)) +
+	       (mss >= splice_cookie_mss(family, 3));
+}
 
 /* SipHash-2-4 of 48 bytes (Aumasson and Bernstein, 2012):
  * client address 16, VIP 16, client port 2, VIP port 2, client ISN 4, epoch 4, options byte 1, zero 3;
  * ports, ISN and epoch big-endian. */
 SPLICE_INLINE __u64 splice_cookie_hash(const struct splice_key *key, const struct splice_flow_key *flow,
-				       __u32 client_isn, __u32 epoch, __u8 options_byte);
+				       __u32 client_isn, __u32 epoch, __u8 options_byte)
+{
+	const __u64 ports = (__u64)flow->client_port | (__u64)flow->vip_port << 16;
+	return splice_siphash_48(key, flow->client.halves[0], flow->client.halves[1], flow->vip.halves[0],
+				 flow->vip.halves[1], ports | (__u64)splice_htonl(client_isn) << 32,
+				 (__u64)splice_htonl(epoch) | (__u64)options_byte << 32);
+}
+
+/* The hash's most significant 24 bits above the options byte. */
+SPLICE_INLINE __u32 splice_cookie_of(const struct splice_key *key, const struct splice_flow_key *flow, __u32 client_isn,
+				     __u32 epoch, __u8 options_byte)
+{
+	return (__u32)(splice_cookie_hash(key, flow, client_isn, epoch, options_byte) >> 40) << 8 | options_byte;
+}
 
 /* The cookie for a SYN. `offered` are the SYN's options (an MSS that is not offered counts as the family's
  * default: 536 or 1220, RFC 9293 section 3.7.1); unix_s is this host's wall clock in seconds. */
 SPLICE_INLINE __u32 splice_cookie_make(const struct splice_secret *secret, const struct splice_packet *syn,
-				       const struct splice_tcp_options *offered, __u64 unix_s);
+				       const struct splice_tcp_options *offered, __u64 unix_s)
+{
+	const __u32 epoch = (__u32)(unix_s / SPLICE_EPOCH_SECONDS);
+	const __u32 mss_index = splice_cookie_mss_index(syn->family, offered->mss);
+	const __u8 options_byte = (__u8)((epoch & 1) << SPLICE_COOKIE_PARITY_SHIFT |
+					 mss_index << SPLICE_COOKIE_MSS_SHIFT |
+					 (offered->sack_permitted ? SPLICE_COOKIE_SACK : 0) |
+					 (offered->window_scale & SPLICE_COOKIE_SCALE));
+	return splice_cookie_of(&secret->keys[0], &syn->key, syn->seq, epoch, options_byte);
+}
+
+/* The epoch of the given parity that is nearest to this host's clock. */
+SPLICE_INLINE __u32 splice_cookie_epoch(__u64 unix_s, __u32 parity)
+{
+	const __u32 epoch = (__u32)(unix_s / SPLICE_EPOCH_SECONDS);
+	if ((epoch & 1) == parity) return epoch;
+	return unix_s % SPLICE_EPOCH_SECONDS < SPLICE_EPOCH_SECONDS / 2 ? epoch - 1 : epoch + 1;
+}
 
 /* 1 when `cookie` is one that a holder of either key gave for `client_isn` of this flow within the last 32 s at
  * least (64 + 32 at most); then *negotiated says what it carries. */
 SPLICE_INLINE int splice_cookie_check(const struct splice_secret *secret, const struct splice_flow_key *flow,
 				      __u32 family, __u32 client_isn, __u32 cookie, __u64 unix_s,
-				      struct splice_negotiated *negotiated);
+				      struct splice_negotiated *negotiated)
+{
+	const __u8 options_byte = (__u8)cookie;
+	const __u32 epoch = splice_cookie_epoch(unix_s, options_byte >> SPLICE_COOKIE_PARITY_SHIFT);
+
+	if (cookie != splice_cookie_of(&secret->keys[0], flow, client_isn, epoch, options_byte)) {
+		if (secret->count < 2) return 0;
+		if (cookie != splice_cookie_of(&secret->keys[1], flow, client_isn, epoch, options_byte)) return 0;
+	}
+	negotiated->mss = splice_cookie_mss(family, (options_byte >> SPLICE_COOKIE_MSS_SHIFT) & 3);
+	negotiated->window_scale = options_byte & SPLICE_COOKIE_SCALE;
+	negotiated->sack_permitted = (options_byte & SPLICE_COOKIE_SACK) != 0;
+	return 1;
+}
 
 /* 1 when a segment's numbers (seq - 1, ack - 1) are a client's ISN and our cookie for it. */
 SPLICE_INLINE int splice_cookie_check_segment(const struct splice_secret *secret, const struct splice_packet *packet,

@@ -29,18 +29,24 @@
 #define SPLICE_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
 #endif
 
-/* C casts are what these headers are written in; C++ is told so once, here. */
+/* C casts are what these headers are written in, and numbers narrow where the wire is narrow; the compilers that
+ * are asked to object are told so once, here. */
+#if SPLICE_BPF
+#define SPLICE_HEADER_BEGIN
+#define SPLICE_HEADER_END
+#else
 #if defined(__cplusplus)
+#define SPLICE_ALLOW_C_CASTS _Pragma("GCC diagnostic ignored \"-Wold-style-cast\"")
+#else
+#define SPLICE_ALLOW_C_CASTS
+#endif
 #define SPLICE_HEADER_BEGIN \
 	_Pragma("GCC diagnostic push") \
-	_Pragma("GCC diagnostic ignored \"-Wold-style-cast\"") \
+	SPLICE_ALLOW_C_CASTS \
 	_Pragma("GCC diagnostic ignored \"-Wcast-qual\"") \
 	_Pragma("GCC diagnostic ignored \"-Wconversion\"") \
 	_Pragma("GCC diagnostic ignored \"-Wpedantic\"")
 #define SPLICE_HEADER_END _Pragma("GCC diagnostic pop")
-#else
-#define SPLICE_HEADER_BEGIN
-#define SPLICE_HEADER_END
 #endif
 
 SPLICE_HEADER_BEGIN
@@ -71,32 +77,94 @@ SPLICE_STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "big-endian host
 #define SPLICE_WIRE __attribute__((packed))
 #endif
 
-/* Loads and stores that never assume alignment. */
+/* Numbers at any address of a packet, in the order in which they stand there. In user space the types say that
+ * nothing is known of the alignment; the kernel allows unaligned access where BPF runs, and clang would split a
+ * memcpy() into bytes. They alias everything: a header is read in more than one width. */
+#if SPLICE_BPF
+typedef __u16 __attribute__((may_alias)) splice_raw16;
+typedef __u32 __attribute__((may_alias)) splice_raw32;
+typedef __u64 __attribute__((may_alias)) splice_raw64;
+#else
+typedef __u16 __attribute__((may_alias, aligned(1))) splice_raw16;
+typedef __u32 __attribute__((may_alias, aligned(1))) splice_raw32;
+typedef __u64 __attribute__((may_alias, aligned(1))) splice_raw64;
+#endif
+
+SPLICE_INLINE __u16 splice_load16(const void *from)
+{
+	return *(const splice_raw16 *)from;
+}
+
+SPLICE_INLINE __u32 splice_load32(const void *from)
+{
+	return *(const splice_raw32 *)from;
+}
+
+SPLICE_INLINE __u64 splice_load64(const void *from)
+{
+	return *(const splice_raw64 *)from;
+}
+
+SPLICE_INLINE void splice_store16(void *to, __u16 value)
+{
+	*(splice_raw16 *)to = value;
+}
+
+SPLICE_INLINE void splice_store32(void *to, __u32 value)
+{
+	*(splice_raw32 *)to = value;
+}
+
+/* The same for numbers in host order. */
 SPLICE_INLINE __u16 splice_load_be16(const void *from)
 {
-	__u16 value;
-	__builtin_memcpy(&value, from, sizeof(value));
-	return splice_ntohs(value);
+	return splice_ntohs(splice_load16(from));
 }
 
 SPLICE_INLINE __u32 splice_load_be32(const void *from)
 {
-	__u32 value;
-	__builtin_memcpy(&value, from, sizeof(value));
-	return splice_ntohl(value);
+	return splice_ntohl(splice_load32(from));
 }
 
 SPLICE_INLINE void splice_store_be16(void *to, __u16 value)
 {
-	const __u16 network = splice_htons(value);
-	__builtin_memcpy(to, &network, sizeof(network));
+	splice_store16(to, splice_htons(value));
 }
 
 SPLICE_INLINE void splice_store_be32(void *to, __u32 value)
 {
-	const __u32 network = splice_htonl(value);
-	__builtin_memcpy(to, &network, sizeof(network));
+	splice_store32(to, splice_htonl(value));
 }
+
+/* No header begins farther from `data` than this; a power of two less one. */
+#define SPLICE_OFFSET_MAX 2047
+
+/* The byte at `offset`, which is at most SPLICE_OFFSET_MAX. The verifier forgets what it knew of a number that
+ * went through memory, and the compiler would drop a mask that it can prove useless: hence the assembly. */
+SPLICE_INLINE __u8 *splice_at(const void *data, __u64 offset)
+{
+#if SPLICE_BPF
+	__asm__ volatile("%0 &= %1" : "+r"(offset) : "i"(SPLICE_OFFSET_MAX));
+#endif
+	return (__u8 *)data + offset;
+}
+
+/* 1 when fewer than `count` bytes stand between `at` and `end`. For loops over a packet, where the compiler would
+ * otherwise move the arithmetic to `end`, which the verifier refuses. */
+SPLICE_INLINE int splice_beyond(const __u8 *at, __u32 count, const void *end)
+{
+	const __u8 *behind = at + count;
+#if SPLICE_BPF
+	__asm__ volatile("" : "+r"(behind));
+#endif
+	return behind > (const __u8 *)end;
+}
+
+#if SPLICE_BPF
+#define SPLICE_UNROLL _Pragma("unroll")
+#else
+#define SPLICE_UNROLL
+#endif
 
 /* A loop that the verifier accepts for any body: `step` is called with 0, 1, ... below `count` and a
  * context; a result of 1 ends the loop. In the kernel it is bpf_loop() (Linux 5.17), which verifies the

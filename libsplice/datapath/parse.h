@@ -10,6 +10,7 @@
 #include "libsplice/datapath/checksum.h"
 #include "libsplice/datapath/defs.h"
 #include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/options.h"
 #include "libsplice/datapath/verdicts.h"
 
 SPLICE_HEADER_BEGIN
@@ -22,12 +23,24 @@ SPLICE_HEADER_BEGIN
 #define SPLICE_PROTOCOL_TCP 6
 #define SPLICE_PROTOCOL_ICMPV6 58
 
-/* IPv6 extension headers that are walked before TCP. */
+#define SPLICE_NEXT_HOP_BY_HOP 0
+#define SPLICE_NEXT_ROUTING 43
+#define SPLICE_NEXT_FRAGMENT 44
+#define SPLICE_NEXT_DESTINATION 60
+
+/* IPv6 extension headers that are walked before TCP, and their bytes together. */
 #define SPLICE_MAX_EXTENSION_HEADERS 4
+#define SPLICE_MAX_EXTENSION_BYTES 1024
 /* TCP: the header's length in bytes, without and with all the options it can have. */
 #define SPLICE_TCP_HEADER_MIN 20
 #define SPLICE_TCP_HEADER_MAX 60
 #define SPLICE_TCP_OPTIONS_MAX 40
+
+#define SPLICE_TCP_OPTION_MSS 2
+#define SPLICE_TCP_OPTION_WINDOW_SCALE 3
+#define SPLICE_TCP_OPTION_SACK_PERMITTED 4
+#define SPLICE_TCP_OPTION_SACK 5
+#define SPLICE_TCP_OPTION_TIMESTAMPS 8
 
 enum splice_tcp_flags {
 	SPLICE_FIN = 0x01,
@@ -92,12 +105,12 @@ struct splice_packet {
 	struct splice_flow_key key;
 	__u32 seq;
 	__u32 ack;
-	__u32 payload_length; /* bytes of TCP payload, by the IP header (a link's padding does not count) */
+	__u32 payload_length; /* bytes from payload_offset on, by the IP header (a link's padding does not count) */
 	__u16 l3_offset;
 	__u16 l4_offset;
 	__u16 payload_offset; /* from data; for ICMP: of the ICMP message's body (the quoted IP header) */
 	__u16 window; /* as it stands: not scaled */
-	__u8 family; /* 4 or 6 */
+	__u8 family; /* 4 or 6; 0 as long as no IP header was read */
 	__u8 protocol; /* SPLICE_PROTOCOL_TCP, _ICMP or _ICMPV6 */
 	__u8 tcp_flags;
 	__u8 traffic_class; /* IPv4's TOS byte: DSCP << 2 | ECN */
@@ -122,35 +135,488 @@ struct splice_tcp_options {
 
 #define SPLICE_NO_WINDOW_SCALE 15
 
-/* Judges an Ethernet frame: sets packet->l3_offset and *ethertype (host order, behind up to two VLAN
- * tags). SPLICE_CONTINUE, SPLICE_drop_truncated or SPLICE_pass_not_ip. */
+/* Judges an Ethernet frame: sets packet->l3_offset, behind up to two VLAN tags. SPLICE_CONTINUE,
+ * SPLICE_drop_truncated, SPLICE_pass_not_ip, or SPLICE_drop_bad_ip_header when ethertype and IP version differ. */
 SPLICE_INLINE enum splice_verdict splice_parse_ethernet(const void *data, const void *end,
-							 struct splice_packet *packet);
+							 struct splice_packet *packet)
+{
+	const __u8 *frame = (const __u8 *)data;
+	__u32 offset = sizeof(struct splice_ethernet_header);
 
-/* Judges IP and what it carries from packet->l3_offset on, which splice_parse_ethernet() or the caller set.
- * SPLICE_CONTINUE: a TCP segment or an ICMP message (packet->protocol says which), every field of *packet
- * is set. Otherwise the packet's verdict: a pass_not_... or a drop_... of the "bytes alone" group; then only
- * family, key addresses and traffic_class may be read, and only after pass_not_tcp.
+	packet->family = 0;
+	if (frame + 14 + 1 > (const __u8 *)end) return SPLICE_drop_truncated;
+	__u16 ethertype = splice_load16(frame + 12);
+	__u8 version = frame[14] >> 4;
+
+	if (SPLICE_UNLIKELY(ethertype == splice_htons(SPLICE_ETHERTYPE_VLAN) ||
+			    ethertype == splice_htons(SPLICE_ETHERTYPE_QINQ))) {
+		if (frame + 18 + 1 > (const __u8 *)end) return SPLICE_drop_truncated;
+		ethertype = splice_load16(frame + 16);
+		version = frame[18] >> 4;
+		offset = 18;
+		if (ethertype == splice_htons(SPLICE_ETHERTYPE_VLAN)) {
+			if (frame + 22 + 1 > (const __u8 *)end) return SPLICE_drop_truncated;
+			ethertype = splice_load16(frame + 20);
+			version = frame[22] >> 4;
+			offset = 22;
+		}
+	}
+	packet->l3_offset = (__u16)offset;
+	if (ethertype == splice_htons(SPLICE_ETHERTYPE_IPV4))
+		return version == 4 ? SPLICE_CONTINUE : SPLICE_drop_bad_ip_header;
+	if (ethertype == splice_htons(SPLICE_ETHERTYPE_IPV6))
+		return version == 6 ? SPLICE_CONTINUE : SPLICE_drop_bad_ip_header;
+	return SPLICE_pass_not_ip;
+}
+
+/* A step over one IPv4 option; ends at a source route (RFC 791 section 3.1: loose 131, strict 137). */
+SPLICE_STEP splice_ipv4_option_step(__u32 index, void *context)
+{
+	struct splice_option_walk *walk = (struct splice_option_walk *)context;
+	__u32 at, size;
+	__u8 kind;
+
+	(void)index;
+	if (!splice_option_here(walk, &at, &kind, &size)) return 1;
+	if (kind == 131 || kind == 137) {
+		walk->source_route = 1;
+		return 1;
+	}
+	walk->at = (__u8)(at + size);
+	return 0;
+}
+
+/* The options of an IPv4 header: adds their words to *sum; SPLICE_CONTINUE or the packet's verdict. */
+SPLICE_INLINE enum splice_verdict splice_judge_ipv4_options(const __u8 *options, const void *end, __u32 length,
+							    splice_sum *sum)
+{
+	struct splice_option_walk walk;
+
+	if (!splice_option_copy(&walk, options, end, length)) return SPLICE_drop_truncated;
+	SPLICE_UNROLL
+	for (__u32 i = 0; i < SPLICE_OPTION_BYTES_MAX / 4; i++) *sum += walk.words[i];
+	splice_loop(SPLICE_OPTION_BYTES_MAX, splice_ipv4_option_step, &walk);
+	if (walk.source_route) return SPLICE_drop_source_routed;
+	return walk.malformed ? SPLICE_drop_bad_ip_header : SPLICE_CONTINUE;
+}
+
+/* Judges an IPv4 header; sets family, addresses, traffic class, TTL, protocol, l4_offset, and payload_length as the
+ * bytes behind the header. `room`: bytes that there are from `ip` on. */
+SPLICE_INLINE enum splice_verdict splice_judge_ipv4(const __u8 *ip, const void *end, __u64 room,
+						    struct splice_packet *packet)
+{
+	if (ip + sizeof(struct splice_ipv4_header) > (const __u8 *)end) return SPLICE_drop_truncated;
+	const struct splice_ipv4_header *header = (const struct splice_ipv4_header *)ip;
+	const __u32 header_length = (__u32)(header->version_ihl & 15) * 4;
+	const __u32 total_length = splice_ntohs(header->total_length);
+	const __u8 protocol = header->protocol;
+
+	packet->family = 4;
+	packet->traffic_class = header->tos;
+	packet->ttl = header->ttl;
+	packet->protocol = protocol;
+	splice_address_from_ipv4(&packet->key.client, header->source);
+	splice_address_from_ipv4(&packet->key.vip, header->destination);
+	if (protocol != SPLICE_PROTOCOL_TCP && protocol != SPLICE_PROTOCOL_ICMP) return SPLICE_pass_not_tcp;
+
+	if (header_length < sizeof(*header) || total_length < header_length) return SPLICE_drop_bad_ip_header;
+	if (total_length > room) return SPLICE_drop_truncated;
+	splice_sum sum = (splice_sum)splice_load32(ip) + splice_load32(ip + 4) + splice_load32(ip + 8) +
+			 splice_load32(ip + 12) + splice_load32(ip + 16);
+	if (SPLICE_UNLIKELY(header_length > sizeof(*header))) {
+		const enum splice_verdict verdict = splice_judge_ipv4_options(
+			ip + sizeof(*header), end, header_length - (__u32)sizeof(*header), &sum);
+		if (verdict != SPLICE_CONTINUE) return verdict;
+	}
+	if (splice_sum_fold(sum) != 0xffff) return SPLICE_drop_bad_ip_checksum;
+	if (header->fragment & splice_htons(0x3fff))
+		return protocol == SPLICE_PROTOCOL_TCP ? SPLICE_drop_fragment : SPLICE_pass_not_tcp;
+	packet->l4_offset = (__u16)(packet->l3_offset + header_length);
+	packet->payload_length = total_length - header_length;
+	return SPLICE_CONTINUE;
+}
+
+/* Steps over the extension headers of IPv6 (RFC 8200 section 4) that may stand before TCP. *offset: from data, of
+ * the first one; *next: its kind. SPLICE_CONTINUE: *next is TCP or ICMPv6 and stands at *offset. */
+SPLICE_INLINE enum splice_verdict splice_judge_extension_headers(const void *data, const void *end, __u32 *offset,
+								 __u8 *next)
+{
+	const __u32 limit = *offset + SPLICE_MAX_EXTENSION_BYTES;
+
+	SPLICE_UNROLL
+	for (int i = 0; i <= SPLICE_MAX_EXTENSION_HEADERS; i++) {
+		if (*next == SPLICE_PROTOCOL_TCP || *next == SPLICE_PROTOCOL_ICMPV6) return SPLICE_CONTINUE;
+		if (*next != SPLICE_NEXT_HOP_BY_HOP && *next != SPLICE_NEXT_DESTINATION &&
+		    *next != SPLICE_NEXT_ROUTING && *next != SPLICE_NEXT_FRAGMENT)
+			return SPLICE_pass_not_tcp;
+		const __u8 *extension = splice_at(data, *offset);
+		if (extension + 8 > (const __u8 *)end) return SPLICE_drop_truncated;
+		if (*next == SPLICE_NEXT_FRAGMENT)
+			return extension[0] == SPLICE_PROTOCOL_TCP ? SPLICE_drop_fragment : SPLICE_pass_not_tcp;
+		if (*next == SPLICE_NEXT_ROUTING) return SPLICE_drop_source_routed;
+		if (i == SPLICE_MAX_EXTENSION_HEADERS) break;
+		*next = extension[0];
+		*offset += ((__u32)extension[1] + 1) * 8;
+		if (*offset > limit) break;
+	}
+	return SPLICE_drop_extension_headers;
+}
+
+/* Judges an IPv6 header as splice_judge_ipv4() does an IPv4 header. */
+SPLICE_INLINE enum splice_verdict splice_judge_ipv6(const void *data, const __u8 *ip, const void *end, __u64 room,
+						    struct splice_packet *packet)
+{
+	if (ip + sizeof(struct splice_ipv6_header) > (const __u8 *)end) return SPLICE_drop_truncated;
+	const struct splice_ipv6_header *header = (const struct splice_ipv6_header *)ip;
+	const __u32 first = packet->l3_offset + (__u32)sizeof(*header);
+	const __u32 length = splice_ntohs(header->payload_length);
+	__u32 offset = first;
+	__u8 next = header->next_header;
+
+	packet->family = 6;
+	packet->traffic_class = (__u8)(splice_ntohl(header->version_class_label) >> 20);
+	packet->ttl = header->hop_limit;
+	packet->key.client.words[0] = header->source[0];
+	packet->key.client.words[1] = header->source[1];
+	packet->key.client.words[2] = header->source[2];
+	packet->key.client.words[3] = header->source[3];
+	packet->key.vip.words[0] = header->destination[0];
+	packet->key.vip.words[1] = header->destination[1];
+	packet->key.vip.words[2] = header->destination[2];
+	packet->key.vip.words[3] = header->destination[3];
+	if (next != SPLICE_PROTOCOL_TCP) {
+		const enum splice_verdict verdict = splice_judge_extension_headers(data, end, &offset, &next);
+		if (verdict != SPLICE_CONTINUE) return verdict;
+	}
+	packet->protocol = next;
+	if (length + sizeof(*header) > room) return SPLICE_drop_truncated;
+	if (offset - first > length) return SPLICE_drop_bad_ip_header;
+	packet->l4_offset = (__u16)offset;
+	packet->payload_length = length - (offset - first);
+	return SPLICE_CONTINUE;
+}
+
+/* 1 for flags that no connection sends: SYN with FIN or RST, or none of SYN, RST and ACK (RFC 9293 section 3.10.7
+ * discards what has no ACK). A RST with FIN is a RST. One bit for each value of the low five flags. */
+SPLICE_INLINE int splice_bad_tcp_flags(__u8 flags)
+{
+	__u32 bad = 0;
+	for (__u32 low = 0; low < 32; low++) {
+		const int contradicts = (low & SPLICE_SYN) && (low & (SPLICE_FIN | SPLICE_RST));
+		if (contradicts || !(low & (SPLICE_SYN | SPLICE_RST | SPLICE_ACK))) bad |= 1U << low;
+	}
+	return (bad >> (flags & 31)) & 1;
+}
+
+/* `length`: bytes from the TCP header on, by the IP header. */
+SPLICE_INLINE enum splice_verdict splice_judge_tcp(const void *data, const void *end, __u32 length,
+						   struct splice_packet *packet)
+{
+	const __u8 *at = splice_at(data, packet->l4_offset);
+	if (length < SPLICE_TCP_HEADER_MIN) return SPLICE_drop_truncated;
+	if (at + SPLICE_TCP_HEADER_MIN > (const __u8 *)end) return SPLICE_drop_truncated;
+	const struct splice_tcp_header *tcp = (const struct splice_tcp_header *)at;
+	const __u32 header_length = (__u32)(tcp->offset >> 4) * 4;
+	const __u8 flags = tcp->flags;
+
+	packet->key.client_port = tcp->source_port;
+	packet->key.vip_port = tcp->destination_port;
+	if (header_length < SPLICE_TCP_HEADER_MIN || header_length > length) return SPLICE_drop_bad_tcp_header;
+	if (at + header_length > (const __u8 *)end) return SPLICE_drop_truncated;
+	if (splice_bad_tcp_flags(flags)) return SPLICE_drop_bad_tcp_flags;
+	packet->seq = splice_ntohl(tcp->seq);
+	packet->ack = splice_ntohl(tcp->ack);
+	packet->window = splice_ntohs(tcp->window);
+	packet->tcp_flags = flags;
+	packet->payload_offset = (__u16)(packet->l4_offset + header_length);
+	packet->payload_length = length - header_length;
+	packet->icmp_type = 0;
+	packet->icmp_code = 0;
+	return SPLICE_CONTINUE;
+}
+
+/* `length`: bytes from the ICMP header on, by the IP header. */
+SPLICE_INLINE enum splice_verdict splice_judge_icmp(const void *data, const void *end, __u32 length,
+						    struct splice_packet *packet)
+{
+	const __u8 *icmp = splice_at(data, packet->l4_offset);
+	if (length < 8) return SPLICE_drop_bad_icmp;
+	if (icmp + 8 > (const __u8 *)end) return SPLICE_drop_bad_icmp;
+	packet->seq = 0;
+	packet->ack = 0;
+	packet->window = 0;
+	packet->tcp_flags = 0;
+	packet->payload_offset = (__u16)(packet->l4_offset + 8);
+	packet->payload_length = length - 8;
+	packet->icmp_type = icmp[0];
+	packet->icmp_code = icmp[1];
+	return SPLICE_CONTINUE;
+}
+
+/* As splice_parse_ip(), of a packet of which only the beginning lies before `end` (a TC program sees the linear part
+ * of an skb): `length` is the bytes that the whole packet has from `data` on. Headers must be before `end`. */
+SPLICE_INLINE enum splice_verdict splice_parse_ip_beginning(const void *data, const void *end, __u64 length,
+							     struct splice_packet *packet)
+{
+	const __u8 *ip = splice_at(data, packet->l3_offset);
+	enum splice_verdict verdict;
+
+	packet->family = 0;
+	packet->key.client_port = 0;
+	packet->key.vip_port = 0;
+	packet->key.zero = 0;
+	packet->zero = 0;
+	if (ip + 1 > (const __u8 *)end) return SPLICE_drop_truncated;
+	const __u8 version = *ip >> 4;
+	if (SPLICE_LIKELY(version == 4))
+		verdict = splice_judge_ipv4(ip, end, length - packet->l3_offset, packet);
+	else if (version == 6)
+		verdict = splice_judge_ipv6(data, ip, end, length - packet->l3_offset, packet);
+	else
+		return SPLICE_drop_bad_ip_header;
+	if (verdict != SPLICE_CONTINUE) return verdict;
+	if (SPLICE_LIKELY(packet->protocol == SPLICE_PROTOCOL_TCP))
+		return splice_judge_tcp(data, end, packet->payload_length, packet);
+	return splice_judge_icmp(data, end, packet->payload_length, packet);
+}
+
+/* Judges IP and what it carries from packet->l3_offset on (at most 64), which splice_parse_ethernet() or the caller
+ * set.
+ * SPLICE_CONTINUE: a TCP segment or an ICMP message (packet->protocol says which), every field of *packet is set.
+ * Otherwise the packet's verdict: SPLICE_pass_not_tcp or a drop of the "bytes alone" group. Whether a drop is ours to
+ * make is the caller's question, for the packet may be on its way to another service of the host: therefore the
+ * addresses and traffic_class may be read whenever packet->family is not 0, and the ports are either right or 0.
  * The checksum of TCP is not looked at: splice_verify_tcp_checksum(). */
-SPLICE_INLINE enum splice_verdict splice_parse_ip(const void *data, const void *end, struct splice_packet *packet);
+SPLICE_INLINE enum splice_verdict splice_parse_ip(const void *data, const void *end, struct splice_packet *packet)
+{
+	return splice_parse_ip_beginning(data, end, (__u64)((const __u8 *)end - (const __u8 *)data), packet);
+}
+
+/* 1 for the ICMP messages that quote the packet they are about: destination unreachable, time exceeded, parameter
+ * problem (RFC 792), and all of ICMPv6 below 128 (RFC 4443 section 2.1). */
+SPLICE_INLINE int splice_is_icmp_error(const struct splice_packet *packet)
+{
+	if (packet->protocol == SPLICE_PROTOCOL_ICMPV6) return packet->icmp_type < 128;
+	return packet->protocol == SPLICE_PROTOCOL_ICMP &&
+	       (packet->icmp_type == 3 || packet->icmp_type == 11 || packet->icmp_type == 12);
+}
+
+/* The IP header that an ICMP error quotes; its checksum and lengths are those of the packet on its way and are not
+ * judged. Sets l4_offset. */
+SPLICE_INLINE enum splice_verdict splice_judge_quoted_ip(const void *data, const void *end, struct splice_packet *quoted)
+{
+	const __u8 *ip = splice_at(data, quoted->l3_offset);
+
+	if (quoted->family == 4) {
+		if (ip + sizeof(struct splice_ipv4_header) > (const __u8 *)end) return SPLICE_drop_bad_icmp;
+		const struct splice_ipv4_header *header = (const struct splice_ipv4_header *)ip;
+		const __u32 header_length = (__u32)(header->version_ihl & 15) * 4;
+		if (header->version_ihl >> 4 != 4 || header_length < sizeof(*header)) return SPLICE_drop_bad_icmp;
+		if (header->protocol != SPLICE_PROTOCOL_TCP) return SPLICE_pass_icmp_not_ours;
+		if (header->fragment & splice_htons(0x1fff)) return SPLICE_drop_bad_icmp;
+		quoted->traffic_class = header->tos;
+		quoted->ttl = header->ttl;
+		splice_address_from_ipv4(&quoted->key.client, header->source);
+		splice_address_from_ipv4(&quoted->key.vip, header->destination);
+		quoted->l4_offset = (__u16)(quoted->l3_offset + header_length);
+		return SPLICE_CONTINUE;
+	}
+	if (ip + sizeof(struct splice_ipv6_header) > (const __u8 *)end) return SPLICE_drop_bad_icmp;
+	const struct splice_ipv6_header *header = (const struct splice_ipv6_header *)ip;
+	__u32 offset = quoted->l3_offset + (__u32)sizeof(*header);
+	__u8 next = header->next_header;
+	const __u32 first_word = splice_ntohl(header->version_class_label);
+	if (first_word >> 28 != 6) return SPLICE_drop_bad_icmp;
+	quoted->traffic_class = (__u8)(first_word >> 20);
+	quoted->ttl = header->hop_limit;
+	for (int i = 0; i < 4; i++) {
+		quoted->key.client.words[i] = header->source[i];
+		quoted->key.vip.words[i] = header->destination[i];
+	}
+	const enum splice_verdict verdict = splice_judge_extension_headers(data, end, &offset, &next);
+	if (verdict == SPLICE_pass_not_tcp) return SPLICE_pass_icmp_not_ours;
+	if (verdict != SPLICE_CONTINUE) return SPLICE_drop_bad_icmp;
+	if (next != SPLICE_PROTOCOL_TCP) return SPLICE_pass_icmp_not_ours;
+	quoted->l4_offset = (__u16)offset;
+	return SPLICE_CONTINUE;
+}
 
 /* Judges the packet that an ICMP error quotes: *quoted as splice_parse_ip() would say it, with payload_length
  * 0. Eight bytes of TCP are enough (RFC 792): then only ports and seq are set, tcp_flags, ack and window are 0.
+ * payload_offset ends what was read: l4_offset + 8, or + 20 when the whole TCP header is quoted.
  * SPLICE_CONTINUE, SPLICE_pass_icmp_not_ours (not an error message, or not about TCP) or SPLICE_drop_bad_icmp. */
 SPLICE_INLINE enum splice_verdict splice_parse_icmp_error(const void *data, const void *end,
 							   const struct splice_packet *packet,
-							   struct splice_packet *quoted);
+							   struct splice_packet *quoted)
+{
+	if (!splice_is_icmp_error(packet)) return SPLICE_pass_icmp_not_ours;
+	__builtin_memset(quoted, 0, sizeof(*quoted));
+	quoted->family = packet->family;
+	quoted->protocol = SPLICE_PROTOCOL_TCP;
+	quoted->l3_offset = packet->payload_offset;
+	const enum splice_verdict verdict = splice_judge_quoted_ip(data, end, quoted);
+	if (verdict != SPLICE_CONTINUE) return verdict;
+
+	const __u32 message_end = packet->payload_offset + packet->payload_length;
+	const __u8 *tcp = splice_at(data, quoted->l4_offset);
+	if (quoted->l4_offset + 8U > message_end || tcp + 8 > (const __u8 *)end) return SPLICE_drop_bad_icmp;
+	quoted->key.client_port = splice_load16(tcp);
+	quoted->key.vip_port = splice_load16(tcp + 2);
+	quoted->seq = splice_load_be32(tcp + 4);
+	quoted->payload_offset = (__u16)(quoted->l4_offset + 8);
+	if (quoted->l4_offset + 20U > message_end || tcp + 20 > (const __u8 *)end) return SPLICE_CONTINUE;
+	quoted->ack = splice_load_be32(tcp + 8);
+	quoted->tcp_flags = tcp[13];
+	quoted->window = splice_load_be16(tcp + 14);
+	quoted->payload_offset = (__u16)(quoted->l4_offset + 20);
+	return SPLICE_CONTINUE;
+}
+
+/* A step over one TCP option. One of a length that is not its own is stepped over; of one that stands there twice
+ * the last counts, as in Linux. */
+SPLICE_STEP splice_tcp_option_step(__u32 index, void *context)
+{
+	struct splice_option_walk *walk = (struct splice_option_walk *)context;
+	__u32 at, size;
+	__u8 kind;
+
+	(void)index;
+	if (!splice_option_here(walk, &at, &kind, &size)) return 1;
+	if (kind == SPLICE_TCP_OPTION_MSS && size == 4) {
+		walk->mss_high = walk->bytes[(at + 2) & 63];
+		walk->mss_low = walk->bytes[(at + 3) & 63];
+	} else if (kind == SPLICE_TCP_OPTION_WINDOW_SCALE && size == 3) {
+		walk->window_scale = walk->bytes[(at + 2) & 63];
+	} else if (kind == SPLICE_TCP_OPTION_SACK_PERMITTED && size == 2) {
+		walk->sack_permitted = 1;
+	} else if (kind == SPLICE_TCP_OPTION_SACK && size >= 10 && size % 8 == 2) {
+		walk->sack_at = (__u8)(at + 1);
+		walk->sack_blocks = (__u8)(size / 8);
+	} else if (kind == SPLICE_TCP_OPTION_TIMESTAMPS && size == 10) {
+		walk->timestamps_at = (__u8)(at + 1);
+	}
+	walk->at = (__u8)(at + size);
+	return 0;
+}
+
+/* Any layout. `at`: the first of `length` bytes of options. */
+SPLICE_INLINE void splice_walk_tcp_options(const __u8 *at, const void *end, __u32 length,
+					   struct splice_tcp_options *options)
+{
+	struct splice_option_walk walk;
+
+	if (!splice_option_copy(&walk, at, end, length)) return;
+	walk.window_scale = 0xff; /* not there */
+	splice_loop(SPLICE_OPTION_BYTES_MAX, splice_tcp_option_step, &walk);
+	options->malformed = walk.malformed;
+	options->mss = (__u16)(walk.mss_high << 8 | walk.mss_low);
+	options->sack_permitted = walk.sack_permitted;
+	if (walk.window_scale != 0xff) options->window_scale = walk.window_scale > 14 ? 14 : walk.window_scale;
+	if (walk.sack_at) {
+		options->sack_offset = (__u8)(SPLICE_TCP_HEADER_MIN - 1 + walk.sack_at);
+		options->sack_blocks = walk.sack_blocks;
+	}
+	if (walk.timestamps_at) {
+		const __u8 *timestamps = at + ((walk.timestamps_at - 1U) & 63);
+		if (timestamps + 10 > (const __u8 *)end) return;
+		options->timestamps_offset = (__u8)(SPLICE_TCP_HEADER_MIN - 1 + walk.timestamps_at);
+		options->tsval = splice_load_be32(timestamps + 2);
+		options->tsecr = splice_load_be32(timestamps + 6);
+	}
+}
 
 /* Walks the options of a TCP header (RFC 9293 section 3.1) that splice_parse_ip() has judged. Unknown options
- * are stepped over; the walk ends at the first that overruns the header, which sets `malformed`. */
+ * are stepped over; the walk ends at the first that overruns the header, which sets `malformed`. The two layouts that
+ * nearly every packet has are recognised whole. */
 SPLICE_INLINE void splice_parse_tcp_options(const void *data, const void *end, const struct splice_packet *packet,
-					    struct splice_tcp_options *options);
+					    struct splice_tcp_options *options)
+{
+	const __u32 length = (__u32)packet->payload_offset - packet->l4_offset - SPLICE_TCP_HEADER_MIN;
+	const __u8 *at = splice_at(data, packet->l4_offset) + SPLICE_TCP_HEADER_MIN;
+
+	__builtin_memset(options, 0, sizeof(*options));
+	options->window_scale = SPLICE_NO_WINDOW_SCALE;
+	if (length == 0) return;
+	/* NOP, NOP, timestamps: RFC 7323 appendix A. */
+	if (SPLICE_LIKELY(length == 12 && at + 12 <= (const __u8 *)end)) {
+		if (splice_load32(at) == splice_htonl(0x0101080a)) {
+			options->timestamps_offset = SPLICE_TCP_HEADER_MIN + 2;
+			options->tsval = splice_load_be32(at + 4);
+			options->tsecr = splice_load_be32(at + 8);
+			return;
+		}
+	}
+	/* MSS, SACK-permitted, timestamps, NOP, window scale: a SYN of Linux. */
+	if (length == 20 && at + 20 <= (const __u8 *)end) {
+		const __u32 first = splice_load_be32(at);
+		const __u32 last = splice_load_be32(at + 16);
+		if (first >> 16 == 0x0204 && splice_load32(at + 4) == splice_htonl(0x0402080a) &&
+		    last >> 8 == 0x010303) {
+			options->mss = (__u16)first;
+			options->sack_permitted = 1;
+			options->timestamps_offset = SPLICE_TCP_HEADER_MIN + 6;
+			options->tsval = splice_load_be32(at + 8);
+			options->tsecr = splice_load_be32(at + 12);
+			options->window_scale = (__u8)((last & 0xff) > 14 ? 14 : last & 0xff);
+			return;
+		}
+	}
+	splice_walk_tcp_options(at, end, length, options);
+}
 
 #if !SPLICE_BPF
+/* The sum of the pseudo header (RFC 9293 section 3.1, RFC 8200 section 8.1) for `length` bytes of its protocol. */
+SPLICE_INLINE splice_sum splice_sum_pseudo_header(const struct splice_packet *packet, __u32 length)
+{
+	splice_sum sum = splice_htonl(length) + (splice_sum)splice_htons(packet->protocol);
+	for (int i = packet->family == 4 ? 3 : 0; i < 4; i++)
+		sum += (splice_sum)packet->key.client.words[i] + packet->key.vip.words[i];
+	return sum;
+}
+
+/* The bytes from the layer 4 header to the end, by the IP header. */
+SPLICE_INLINE __u32 splice_l4_length(const struct splice_packet *packet)
+{
+	return (__u32)(packet->payload_offset - packet->l4_offset) + packet->payload_length;
+}
+
 /* 1 when the TCP checksum (with its pseudo header) of a segment that is here whole is right. */
-SPLICE_INLINE int splice_verify_tcp_checksum(const void *data, const struct splice_packet *packet);
+SPLICE_INLINE int splice_verify_tcp_checksum(const void *data, const struct splice_packet *packet)
+{
+	const __u32 length = splice_l4_length(packet);
+	const splice_sum sum = splice_sum_pseudo_header(packet, length);
+	return splice_sum_fold(splice_sum_bytes(sum, (const __u8 *)data + packet->l4_offset, length)) == 0xffff;
+}
+
 /* Writes the right TCP checksum, whatever stood there: for packets that the kernel hands over unfinished. */
-SPLICE_INLINE void splice_finish_tcp_checksum(void *data, const struct splice_packet *packet);
+SPLICE_INLINE void splice_finish_tcp_checksum(void *data, const struct splice_packet *packet)
+{
+	const __u32 length = splice_l4_length(packet);
+	__u8 *tcp = (__u8 *)data + packet->l4_offset;
+
+	splice_store16(tcp + 16, 0);
+	const splice_sum sum = splice_sum_pseudo_header(packet, length);
+	splice_store16(tcp + 16, (__u16)~splice_sum_fold(splice_sum_bytes(sum, tcp, length)));
+}
+
+/* 1 when the checksum of an ICMP message that is here whole is right; ICMPv6's has a pseudo header. */
+SPLICE_INLINE int splice_verify_icmp_checksum(const void *data, const struct splice_packet *packet)
+{
+	const __u32 length = splice_l4_length(packet);
+	const splice_sum sum = packet->family == 6 ? splice_sum_pseudo_header(packet, length) : 0;
+	return splice_sum_fold(splice_sum_bytes(sum, (const __u8 *)data + packet->l4_offset, length)) == 0xffff;
+}
+
+/* Writes the right checksum of an ICMP message. */
+SPLICE_INLINE void splice_finish_icmp_checksum(void *data, const struct splice_packet *packet)
+{
+	const __u32 length = splice_l4_length(packet);
+	__u8 *icmp = (__u8 *)data + packet->l4_offset;
+
+	splice_store16(icmp + 2, 0);
+	const splice_sum sum = packet->family == 6 ? splice_sum_pseudo_header(packet, length) : 0;
+	splice_store16(icmp + 2, (__u16)~splice_sum_fold(splice_sum_bytes(sum, icmp, length)));
+}
 #endif
 
 SPLICE_HEADER_END

@@ -35,12 +35,186 @@ struct splice_request_key {
 	__u32 length; /* 1 to SPLICE_HASH_MAX */
 };
 
-/* `payload` to `end` is the whole payload of a first segment. A key comes only from
- * "METHOD SP origin-form SP HTTP/1.[01] CRLF" with the method of one to 16 token letters A-Z and the whole line
- * there. */
+/* The longest request target whose line is looked through; a multiple of SPLICE_TARGET_STRIDE. */
+#define SPLICE_TARGET_MAX 1472
+#define SPLICE_TARGET_STRIDE 32
+#define SPLICE_METHOD_MAX 16
+/* Longer than any target: "not found". */
+#define SPLICE_NOWHERE 0xffff
+
+/* Eight bytes at once. A lane of a mask is the high bit of a byte; the lowest marked lane is always right, lanes
+ * above it are so only where a comment says exact. */
+#define SPLICE_LANES(byte) ((byte) * 0x0101010101010101ULL)
+#define SPLICE_LANE_HIGH SPLICE_LANES(0x80ULL)
+
+/* Bytes below `limit` (at most 0x80). */
+SPLICE_INLINE __u64 splice_lanes_below(__u64 word, __u8 limit)
+{
+	return (word - SPLICE_LANES((__u64)limit)) & ~word & SPLICE_LANE_HIGH;
+}
+
+SPLICE_INLINE __u64 splice_lanes_equal(__u64 word, __u8 byte)
+{
+	return splice_lanes_below(word ^ SPLICE_LANES((__u64)byte), 1);
+}
+
+/* Exact in every lane. */
+SPLICE_INLINE __u64 splice_lanes_equal_exact(__u64 word, __u8 byte)
+{
+	const __u64 zero = word ^ SPLICE_LANES((__u64)byte);
+	return ~(((zero & ~SPLICE_LANE_HIGH) + ~SPLICE_LANE_HIGH) | zero) & SPLICE_LANE_HIGH;
+}
+
+/* The index of the lowest marked lane; `lanes` is not 0. */
+SPLICE_INLINE __u32 splice_first_lane(__u64 lanes)
+{
+	const __u64 below = (lanes & (0 - lanes)) - 1;
+	return (__u32)(((below & SPLICE_LANES(1ULL)) * SPLICE_LANES(1ULL)) >> 56) - 1;
+}
+
+/* The walk over the target. Offsets are from the target's first byte. */
+struct splice_target_walk {
+	const __u8 *target;
+	const void *end;
+	__u32 target_end; /* where its SP is */
+	__u32 query; /* where the first '?' is; looked for when stop_at_query */
+	__u32 cut; /* where slash depth + 1 is; looked for when depth is not 0 */
+	__u32 slashes;
+	__u8 depth;
+	__u8 stop_at_query;
+	__u8 odd; /* a byte that no target has, or the packet ends within it */
+};
+
+/* Counts the slashes of a word up to `stop`, the lane behind the last that counts. */
+SPLICE_INLINE void splice_count_slashes(struct splice_target_walk *walk, __u64 word, __u32 offset, __u32 stop)
+{
+	__u64 slashes = splice_lanes_equal_exact(word, '/');
+
+	for (int i = 0; i < 8; i++) {
+		if (slashes == 0 || walk->cut != SPLICE_NOWHERE) return;
+		const __u32 lane = splice_first_lane(slashes);
+		if (lane >= stop) return;
+		slashes &= slashes - 1;
+		if (walk->slashes == walk->depth)
+			walk->cut = offset + lane;
+		else
+			walk->slashes++;
+	}
+}
+
+/* Eight bytes of the target from `offset`. 1 when the walk is over. The line behind the target has more than eight
+ * bytes, so a word that reaches beyond the packet means that the line is not whole. */
+SPLICE_INLINE int splice_target_word(struct splice_target_walk *walk, const __u8 *at, __u32 offset)
+{
+	if (at + 8 > (const __u8 *)walk->end) {
+		walk->odd = 1;
+		return 1;
+	}
+	const __u64 word = splice_load64(at);
+	/* Space, controls, DEL, bytes above 0x7f. */
+	const __u64 stops = splice_lanes_below(word, 0x21) | ((word | (word + SPLICE_LANES(1ULL))) & SPLICE_LANE_HIGH);
+	const __u64 fragments = splice_lanes_equal(word, '#');
+
+	if (walk->stop_at_query && walk->query == SPLICE_NOWHERE) {
+		const __u64 queries = splice_lanes_equal(word, '?');
+		if (queries) walk->query = offset + splice_first_lane(queries);
+	}
+	if (SPLICE_LIKELY(!(stops | fragments))) {
+		if (walk->depth) splice_count_slashes(walk, word, offset, 8);
+		return 0;
+	}
+	const __u32 stop = splice_first_lane(stops | fragments);
+	if (((word >> (stop * 8)) & 0xff) != ' ') {
+		walk->odd = 1;
+		return 1;
+	}
+	if (walk->depth) splice_count_slashes(walk, word, offset, stop);
+	walk->target_end = offset + stop;
+	return 1;
+}
+
+SPLICE_STEP splice_target_step(__u32 index, void *context)
+{
+	struct splice_target_walk *walk = (struct splice_target_walk *)context;
+	const __u32 offset = (index & 63) * SPLICE_TARGET_STRIDE;
+	const __u8 *at = walk->target + offset;
+
+	return splice_target_word(walk, at, offset) || splice_target_word(walk, at + 8, offset + 8) ||
+	       splice_target_word(walk, at + 16, offset + 16) || splice_target_word(walk, at + 24, offset + 24);
+}
+
+/* The length of a method of 1 to 16 letters A to Z, which a space must follow; 0 when it is none. A line with a
+ * method of n letters has n + 12 bytes at least, so each word here is in it. */
+SPLICE_INLINE __u32 splice_method_length(const __u8 *payload, const void *end)
+{
+	__u32 length = 0;
+
+	SPLICE_UNROLL
+	for (__u32 i = 0; i < SPLICE_METHOD_MAX; i += 8) {
+		if (payload + i + 8 > (const __u8 *)end) return 0;
+		const __u64 word = splice_load64(payload + i);
+		/* Not a letter: below 'A', or above 'Z' (adding 0x25 carries into the high bit), or that itself. */
+		const __u64 others = splice_lanes_below(word, 'A') |
+				     ((word | (word + SPLICE_LANES(0x25ULL))) & SPLICE_LANE_HIGH);
+		if (others) {
+			const __u32 lane = splice_first_lane(others);
+			length = i + lane;
+			return ((word >> (lane * 8)) & 0xff) == ' ' ? length : 0;
+		}
+	}
+	if (payload + SPLICE_METHOD_MAX + 1 > (const __u8 *)end) return 0;
+	return payload[SPLICE_METHOD_MAX] == ' ' ? SPLICE_METHOD_MAX : 0;
+}
+
+/* 1 when " HTTP/1.0" or " HTTP/1.1" and CRLF stand at `at`. */
+SPLICE_INLINE int splice_version_here(const __u8 *at, const void *end)
+{
+	const __u64 http_1 = 0x00312e312f505454ULL; /* "TTP/1.1" */
+	if (at + 11 > (const __u8 *)end) return 0;
+	const __u64 version = splice_load64(at + 2);
+	return at[1] == 'H' && at[10] == '\n' && (version >> 56) == '\r' &&
+	       ((version & 0x00ffffffffffffffULL) == http_1 ||
+		(version & 0x00ffffffffffffffULL) == (http_1 ^ 1ULL << 48));
+}
+
+/* `payload` to `end` holds the payload of a first segment, `payload_length` bytes by its IP header (`end` may be
+ * farther: links pad). A key comes only from "METHOD SP origin-form SP HTTP/1.[01] CRLF" with the method of one to 16
+ * letters A-Z, the target of visible ASCII without '#', and the whole line there. Of a key that is cut, the rule's
+ * length and depth both hold; slashes are counted in all that the kind takes, as HAProxy does. */
 SPLICE_INLINE enum splice_request_line_answer splice_request_line(const void *payload, const void *end,
-								   struct splice_key_rule rule,
-								   struct splice_request_key *key);
+								   __u32 payload_length, struct splice_key_rule rule,
+								   struct splice_request_key *key)
+{
+	struct splice_target_walk walk;
+	const __u32 method = splice_method_length((const __u8 *)payload, end);
+	const __u8 *target = splice_at(payload, method + 1);
+
+	if (rule.kind != SPLICE_KEY_URI && rule.kind != SPLICE_KEY_PATH) return SPLICE_REQUEST_ASK_USER_SPACE;
+	if (method == 0 || target + 1 > (const __u8 *)end) return SPLICE_REQUEST_ASK_USER_SPACE;
+	if (*target != '/') return SPLICE_REQUEST_ASK_USER_SPACE;
+	walk.target = target;
+	walk.end = end;
+	walk.target_end = SPLICE_NOWHERE;
+	walk.query = SPLICE_NOWHERE;
+	walk.cut = SPLICE_NOWHERE;
+	walk.slashes = 0;
+	walk.depth = rule.depth;
+	walk.stop_at_query = rule.kind == SPLICE_KEY_PATH;
+	walk.odd = 0;
+	splice_loop(SPLICE_TARGET_MAX / SPLICE_TARGET_STRIDE, splice_target_step, &walk);
+	if (walk.odd || walk.target_end == SPLICE_NOWHERE) return SPLICE_REQUEST_ASK_USER_SPACE;
+	if (!splice_version_here(splice_at(target, walk.target_end), end)) return SPLICE_REQUEST_ASK_USER_SPACE;
+	if (method + 1 + walk.target_end + 11 > payload_length) return SPLICE_REQUEST_ASK_USER_SPACE;
+
+	__u32 length = walk.target_end;
+	if (walk.query < length) length = walk.query;
+	if (walk.cut < length) length = walk.cut;
+	if (rule.length != 0 && rule.length < length) length = rule.length;
+	if (length > SPLICE_HASH_MAX) return SPLICE_REQUEST_ASK_USER_SPACE;
+	key->offset = method + 1;
+	key->length = length;
+	return SPLICE_REQUEST_KEY;
+}
 
 SPLICE_HEADER_END
 #endif /* LIBSPLICE_DATAPATH_REQUEST_LINE_H */

@@ -15,7 +15,10 @@ SPLICE_HEADER_BEGIN
 #define SPLICE_SEGMENT_MAX 80
 
 struct splice_segment {
-	__u8 bytes[SPLICE_SEGMENT_MAX]; /* aligned: 16-bit words are summed in place */
+	union {
+		__u8 bytes[SPLICE_SEGMENT_MAX];
+		__u32 words[SPLICE_SEGMENT_MAX / 4]; /* network order */
+	};
 	__u32 length; /* used of them */
 } __attribute__((aligned(8)));
 
@@ -28,23 +31,188 @@ struct splice_syn_ack_terms {
 	__u32 tsval; /* this host's millisecond clock */
 };
 
+/* Options as words of the header, in network order and padded with NOP; words behind the last are 0, so that all five
+ * can be written and summed whatever their number is. */
+struct splice_option_words {
+	__u32 words[5];
+	__u32 count;
+};
+
+/* A segment without payload, in terms of who sends it. Ports and words are in network order. */
+struct splice_segment_draft {
+	const struct splice_address *from;
+	const struct splice_address *to;
+	__u32 family;
+	__u16 from_port;
+	__u16 to_port;
+	__u32 seq;
+	__u32 ack;
+	__u16 window;
+	__u8 flags;
+};
+
+/* The options of a SYN or SYN-ACK, in the order in which Linux writes them: MSS, SACK-permitted, timestamps, window
+ * scale; no variable offset anywhere. */
+SPLICE_INLINE struct splice_option_words splice_syn_options(__u16 mss, int sack_permitted, __u8 window_scale,
+							    int timestamps, __u32 tsval, __u32 tsecr)
+{
+	const __u32 scale_word = splice_htonl(0x01030300U | window_scale);
+	const __u32 scale_count = window_scale != SPLICE_NO_WINDOW_SCALE;
+	const __u32 scale = scale_count ? scale_word : 0;
+	struct splice_option_words options = {{splice_htonl(0x02040000U | mss), 0, 0, 0, 0}, 0};
+
+	if (timestamps) {
+		options.words[1] = sack_permitted ? splice_htonl(0x0402080a) : splice_htonl(0x0101080a);
+		options.words[2] = splice_htonl(tsval);
+		options.words[3] = splice_htonl(tsecr);
+		options.words[4] = scale;
+		options.count = 4 + scale_count;
+	} else if (sack_permitted) {
+		options.words[1] = splice_htonl(0x01010402);
+		options.words[2] = scale;
+		options.count = 2 + scale_count;
+	} else {
+		options.words[1] = scale;
+		options.count = 1 + scale_count;
+	}
+	return options;
+}
+
+/* The TCP header, from `at`, and its checksum; sums saved values only. `pseudo` is the addresses' sum. */
+SPLICE_INLINE void splice_write_tcp(__u32 *at, const struct splice_segment_draft *draft,
+				    const struct splice_option_words *options, splice_sum pseudo)
+{
+	const __u32 tcp_length = SPLICE_TCP_HEADER_MIN + options->count * 4;
+	const __u32 ports = (__u32)draft->from_port | (__u32)draft->to_port << 16;
+	const __u32 seq = splice_htonl(draft->seq);
+	const __u32 ack = splice_htonl(draft->ack);
+	const __u32 fourth = splice_htonl(tcp_length << 26 | (__u32)draft->flags << 16 | draft->window);
+	splice_sum sum = pseudo + splice_htons(SPLICE_PROTOCOL_TCP) + splice_htons(tcp_length) + ports + seq + ack +
+			 fourth;
+
+	SPLICE_UNROLL
+	for (int i = 0; i < 5; i++) sum += options->words[i];
+	at[0] = ports;
+	at[1] = seq;
+	at[2] = ack;
+	at[3] = fourth;
+	at[4] = (__u16)~splice_sum_fold(sum); /* checksum; the urgent pointer is 0 */
+	SPLICE_UNROLL
+	for (int i = 0; i < 5; i++) at[5 + i] = options->words[i];
+}
+
+SPLICE_INLINE void splice_write_ipv4_segment(struct splice_segment *out, const struct splice_segment_draft *draft,
+					     const struct splice_option_words *options)
+{
+	const __u32 length = 40 + options->count * 4;
+	const __u32 from = draft->from->words[3];
+	const __u32 to = draft->to->words[3];
+	const __u32 first = splice_htonl(0x45000000U | length);
+	const __u32 second = splice_htonl(0x00004000U); /* identification 0, do not fragment (RFC 6864) */
+	const __u32 third = splice_htonl(64U << 24 | SPLICE_PROTOCOL_TCP << 16);
+	const splice_sum addresses = (splice_sum)from + to;
+	const splice_sum sum = addresses + first + second + third;
+
+	out->words[0] = first;
+	out->words[1] = second;
+	out->words[2] = third | (__u32)(__u16)~splice_sum_fold(sum) << 16;
+	out->words[3] = from;
+	out->words[4] = to;
+	splice_write_tcp(&out->words[5], draft, options, addresses);
+	out->length = length;
+}
+
+SPLICE_INLINE void splice_write_ipv6_segment(struct splice_segment *out, const struct splice_segment_draft *draft,
+					     const struct splice_option_words *options)
+{
+	const __u32 payload_length = SPLICE_TCP_HEADER_MIN + options->count * 4;
+	splice_sum addresses = 0;
+
+	out->words[0] = splice_htonl(0x60000000U);
+	out->words[1] = splice_htonl(payload_length << 16 | SPLICE_PROTOCOL_TCP << 8 | 64);
+	SPLICE_UNROLL
+	for (int i = 0; i < 4; i++) {
+		const __u32 from = draft->from->words[i];
+		const __u32 to = draft->to->words[i];
+		out->words[2 + i] = from;
+		out->words[6 + i] = to;
+		addresses += (splice_sum)from + to;
+	}
+	splice_write_tcp(&out->words[10], draft, options, addresses);
+	out->length = 40 + payload_length;
+}
+
+/* In the 80 bytes of an IPv4 segment the last 20 stay as they were; `length` says where it ends. */
+SPLICE_INLINE void splice_write_segment(struct splice_segment *out, const struct splice_segment_draft *draft,
+					const struct splice_option_words *options)
+{
+	if (draft->family == 4)
+		splice_write_ipv4_segment(out, draft, options);
+	else
+		splice_write_ipv6_segment(out, draft, options);
+}
+
 /* The SYN-ACK for `syn`: addresses and ports swapped, seq = cookie, ack = the SYN's seq + 1 (data on the SYN is
  * not acknowledged), no ECN bit, TTL 64, and of the options only those offered out of MSS, SACK-permitted,
  * timestamps (TSecr = the SYN's TSval) and window scale. MSS is always said. */
 SPLICE_INLINE void splice_write_syn_ack(struct splice_segment *out, const struct splice_packet *syn,
 					const struct splice_tcp_options *offered, __u32 cookie,
-					const struct splice_syn_ack_terms *terms);
+					const struct splice_syn_ack_terms *terms)
+{
+	const struct splice_option_words options = splice_syn_options(
+		terms->mss, offered->sack_permitted,
+		offered->window_scale == SPLICE_NO_WINDOW_SCALE ? SPLICE_NO_WINDOW_SCALE : terms->window_scale,
+		offered->timestamps_offset != 0, terms->tsval, offered->tsval);
+	const struct splice_segment_draft draft = {
+		&syn->key.vip,	    &syn->key.client, syn->family,  syn->key.vip_port,	    syn->key.client_port,
+		cookie,		    syn->seq + 1,     terms->window, SPLICE_SYN | SPLICE_ACK,
+	};
+
+	splice_write_segment(out, &draft, &options);
+}
 
 /* The SYN with which a bridge replays the client's handshake to the backend: source the client, destination
  * `backend`; the cookie's options; timestamps when `tsval_present`, with TSecr 0; window as given (not scaled). */
 SPLICE_INLINE void splice_write_replay_syn(struct splice_segment *out, const struct splice_flow_key *backend_flow,
 					   __u32 family, __u32 client_isn, __u16 window,
-					   const struct splice_negotiated *negotiated, int tsval_present, __u32 tsval);
+					   const struct splice_negotiated *negotiated, int tsval_present, __u32 tsval)
+{
+	const struct splice_option_words options = splice_syn_options(
+		negotiated->mss, negotiated->sack_permitted, negotiated->window_scale, tsval_present, tsval, 0);
+	const struct splice_segment_draft draft = {
+		&backend_flow->client,	    &backend_flow->vip, family, backend_flow->client_port,
+		backend_flow->vip_port, client_isn,		0,	window,
+		SPLICE_SYN,
+	};
+
+	splice_write_segment(out, &draft, &options);
+}
 
 /* The RST that answers `packet` as a closed port would (RFC 9293 section 3.10.7.1), from the packet's destination
- * to its source: seq = its ack when it has one, else seq 0 and ACK of all it sent. Nothing answers a RST: then
- * length is 0. */
-SPLICE_INLINE void splice_write_rst(struct splice_segment *out, const struct splice_packet *packet);
+ * to its source: seq = its ack when it has one, else seq 0 and ACK of all it sent. Nothing answers a RST, nor what is
+ * not TCP: then length is 0. */
+SPLICE_INLINE void splice_write_rst(struct splice_segment *out, const struct splice_packet *packet)
+{
+	const __u8 flags = packet->tcp_flags;
+	const int acknowledges = (flags & SPLICE_ACK) != 0;
+	const __u32 sent = packet->payload_length + ((flags & SPLICE_SYN) != 0) + ((flags & SPLICE_FIN) != 0);
+	const struct splice_option_words none = {{0, 0, 0, 0, 0}, 0};
+	const struct splice_segment_draft draft = {
+		&packet->key.vip,
+		&packet->key.client,
+		packet->family,
+		packet->key.vip_port,
+		packet->key.client_port,
+		acknowledges ? packet->ack : 0,
+		acknowledges ? 0 : packet->seq + sent,
+		0,
+		(__u8)(acknowledges ? SPLICE_RST : SPLICE_RST | SPLICE_ACK),
+	};
+
+	out->length = 0;
+	if (packet->protocol != SPLICE_PROTOCOL_TCP || (flags & SPLICE_RST)) return;
+	splice_write_segment(out, &draft, &none);
+}
 
 SPLICE_HEADER_END
 #endif /* LIBSPLICE_DATAPATH_SEGMENT_H */

@@ -12,6 +12,7 @@
 
 #include "libsplice/datapath/checksum.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/rewrite.h"
 
 SPLICE_HEADER_BEGIN
 
@@ -39,6 +40,64 @@ struct splice_translate_deltas {
 	splice_sum segment; /* everything in the TCP header */
 };
 
+/* The window field toward the client: `window` means window << backend_scale, and is said in units of
+ * 1 << advertised_scale, rounded down, at most 65535. A window that is not zero stays at least 1. Scales: 0 to 14. */
+SPLICE_INLINE __u16 splice_rescale_window(__u16 window, __u8 backend_scale, __u8 advertised_scale)
+{
+	const __u32 rescaled = (__u32)window << (backend_scale & 15) >> (advertised_scale & 15);
+
+	if (rescaled == 0) return window != 0;
+	return rescaled > 65535 ? 65535 : (__u16)rescaled;
+}
+
+/* Adds `shift` to the number at `at` and tells *delta. `odd`: it stands at an odd offset of the segment. */
+SPLICE_INLINE void splice_shift_number(__u8 *at, __u32 shift, int odd, splice_sum *delta)
+{
+	const __u32 was = splice_load32(at);
+	const __u32 is = splice_htonl(splice_ntohl(was) + shift);
+	const splice_sum difference = splice_sum_replace32(0, was, is);
+
+	splice_store32(at, is);
+	*delta += odd ? splice_sum_swap(difference) : difference;
+}
+
+/* Shifts the TSval (field 0) or TSecr (field 1) of a segment that has them. */
+SPLICE_INLINE int splice_shift_timestamp(__u8 *tcp, const void *end, const struct splice_tcp_options *options,
+					 __u32 field, __u32 shift, splice_sum *delta)
+{
+	const __u32 offset = options->timestamps_offset & 63;
+	__u8 *at = tcp + offset;
+
+	if (offset == 0 || shift == 0) return 1;
+	if (at + 10 > (const __u8 *)end) return 0;
+	splice_shift_number(field == 0 ? at + 2 : at + 6, shift, offset & 1, delta);
+	return 1;
+}
+
+/* Shifts every edge of a SACK option: edges name the server's bytes, as the ACK does (RFC 2018 section 3). */
+SPLICE_INLINE int splice_shift_sack(__u8 *tcp, const void *end, const struct splice_tcp_options *options, __u32 shift,
+				    splice_sum *delta)
+{
+	const __u32 offset = options->sack_offset & 63;
+	const __u32 edges = options->sack_blocks * 2U;
+	__u8 *at = tcp + offset + 2;
+
+	if (offset == 0) return 1;
+	for (__u32 i = 0; i < 8; i++) {
+		if (i >= edges) break;
+		if (splice_beyond(at + i * 4, 4, end)) return 0;
+		splice_shift_number(at + i * 4, shift, offset & 1, delta);
+	}
+	return 1;
+}
+
+/* Both directions clear the DSCP and keep ECN; TTL stays. */
+SPLICE_INLINE struct splice_ip_edit splice_translate_ip_edit(const struct splice_packet *packet, enum splice_end side)
+{
+	const struct splice_ip_edit edit = {side, (__u8)(packet->traffic_class & 3), packet->ttl};
+	return edit;
+}
+
 /* Edits a segment in place, all of it but the TCP checksum; clears the DSCP and keeps ECN; the IPv4 header
  * checksum is updated. `options` is what splice_parse_tcp_options() said of it. TTL stays.
  * SPLICE_CONTINUE, or SPLICE_drop_truncated when a field is not where the parse said. */
@@ -46,36 +105,68 @@ SPLICE_INLINE enum splice_verdict splice_translate_toward_client(void *data, voi
 								  const struct splice_packet *packet,
 								  const struct splice_tcp_options *options,
 								  const struct splice_translation *translation,
-								  struct splice_translate_deltas *deltas);
+								  struct splice_translate_deltas *deltas)
+{
+	__u8 *tcp = splice_at(data, packet->l4_offset);
+	splice_sum delta = 0;
+
+	if (tcp + SPLICE_TCP_HEADER_MIN > (__u8 *)end) return SPLICE_drop_truncated;
+	if (!splice_rewrite_ip(data, end, packet, splice_translate_ip_edit(packet, SPLICE_SOURCE), &translation->vip,
+			       &deltas->pseudo_header))
+		return SPLICE_drop_truncated;
+	delta = splice_sum_replace16(delta, packet->key.client_port, translation->vip_port);
+	splice_store16(tcp, translation->vip_port);
+	splice_shift_number(tcp + 4, translation->seq_shift, 0, &delta);
+	if (translation->backend_window_scale != translation->advertised_window_scale &&
+	    !(packet->tcp_flags & SPLICE_SYN)) {
+		const __u16 window = splice_htons(splice_rescale_window(
+			packet->window, translation->backend_window_scale, translation->advertised_window_scale));
+		delta = splice_sum_replace16(delta, splice_htons(packet->window), window);
+		splice_store16(tcp + 14, window);
+	}
+	if (!splice_shift_timestamp(tcp, end, options, 0, translation->ts_shift, &delta)) return SPLICE_drop_truncated;
+	deltas->segment = delta;
+	return SPLICE_CONTINUE;
+}
 
 SPLICE_INLINE enum splice_verdict splice_translate_toward_backend(void *data, void *end,
 								   const struct splice_packet *packet,
 								   const struct splice_tcp_options *options,
 								   const struct splice_translation *translation,
-								   struct splice_translate_deltas *deltas);
+								   struct splice_translate_deltas *deltas)
+{
+	const __u32 back = 0U - translation->seq_shift;
+	__u8 *tcp = splice_at(data, packet->l4_offset);
+	splice_sum delta = 0;
 
-/* The window field toward the client: `window` means window << backend_scale, and is said in units of
- * 1 << advertised_scale, rounded down, at most 65535. A window that is not zero stays at least 1. */
-SPLICE_INLINE __u16 splice_rescale_window(__u16 window, __u8 backend_scale, __u8 advertised_scale);
+	if (tcp + SPLICE_TCP_HEADER_MIN > (__u8 *)end) return SPLICE_drop_truncated;
+	if (!splice_rewrite_ip(data, end, packet, splice_translate_ip_edit(packet, SPLICE_DESTINATION),
+			       &translation->backend, &deltas->pseudo_header))
+		return SPLICE_drop_truncated;
+	delta = splice_sum_replace16(delta, packet->key.vip_port, translation->backend_port);
+	splice_store16(tcp + 2, translation->backend_port);
+	if (packet->tcp_flags & SPLICE_ACK) splice_shift_number(tcp + 8, back, 0, &delta);
+	if (!splice_shift_sack(tcp, end, options, back, &delta)) return SPLICE_drop_truncated;
+	if (!splice_shift_timestamp(tcp, end, options, 1, 0U - translation->ts_shift, &delta))
+		return SPLICE_drop_truncated;
+	deltas->segment = delta;
+	return SPLICE_CONTINUE;
+}
 
 /* Applies both deltas to the finished checksum of the segment at packet->l4_offset. */
 SPLICE_INLINE void splice_translate_finish(void *data, void *end, const struct splice_packet *packet,
-					   const struct splice_translate_deltas *deltas);
+					   const struct splice_translate_deltas *deltas)
+{
+	__u8 *check = splice_at(data, packet->l4_offset) + 16;
 
-#if !SPLICE_BPF
-/* An ICMP error toward the backend: outer destination and the quoted packet's source address and port become
- * the backend's, its seq is shifted back, DSCP cleared; quoted and outer checksums are updated (that of ICMP by
- * computing it anew). The quoted packet is one that travelled toward the client.
- * And one from the backend's host or cache toward the client, whose quoted packet travelled toward the backend:
- * outer source (when it is the backend's address) and quoted destination become the VIP's; quoted ack is shifted
- * where it is there whole. SPLICE_CONTINUE or SPLICE_drop_bad_icmp. */
-SPLICE_INLINE enum splice_verdict splice_translate_icmp_toward_backend(void *data, void *end,
-									const struct splice_packet *packet,
-									const struct splice_translation *translation);
-SPLICE_INLINE enum splice_verdict splice_translate_icmp_toward_client(void *data, void *end,
-								       const struct splice_packet *packet,
-								       const struct splice_translation *translation);
-#endif
+	if (check + sizeof(__u16) > (__u8 *)end) return;
+	splice_store16(check, splice_checksum_update(splice_load16(check), deltas->pseudo_header + deltas->segment));
+}
 
 SPLICE_HEADER_END
+
+#if !SPLICE_BPF
+#include "libsplice/datapath/translate_icmp.h"
+#endif
+
 #endif /* LIBSPLICE_DATAPATH_TRANSLATE_H */
