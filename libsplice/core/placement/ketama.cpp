@@ -1,4 +1,4 @@
-// The ring of nginx's `hash $request_uri consistent` (ngx_http_upstream_hash_module, the same since 1.7.2),
+// The ring of nginx's `hash $request_uri consistent` (ngx_http_upstream_hash_module),
 // which is that of Cache::Memcached::Fast: 160 points for each unit of weight, point i at CRC-32 of HOST \0
 // PORT followed by point i - 1 as four bytes, little-endian, beginning with zeros.
 #include <algorithm>

@@ -225,8 +225,7 @@ TEST_CASE("among a thousand bridges of two weights the heavy ones get twice the 
     CHECK(std::abs(heavy / kRows - fair) < 5 * std::sqrt(fair * (1 - fair) / kRows));
 }
 
-TEST_CASE("maglev's shares differ by at most one row in a hundred") {
-    // Of one weight they differ by one row: every round gives each member one.
+TEST_CASE("maglev gives bridges of one weight the same number of rows, give or take one") {
     auto even = shares(place(Algorithm::maglev, fleet(10)));
     const auto [least, most] = std::ranges::minmax(std::views::values(even));
     CHECK((most - least) * kRows < 1.5);
