@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "libsplice/base/address.hpp"
@@ -16,8 +15,6 @@
 #include "libsplice/base/time.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
-#include "libsplice/core/first_payload.hpp"
-#include "libsplice/core/flow_table.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/placement/placement.hpp"
 #include "libsplice/datapath/cookie.h"
@@ -61,7 +58,7 @@ struct SplicerCounters {
     std::array<std::atomic<std::uint64_t>, kFallbackCount> fallbacks{};
     std::atomic<std::uint64_t> flows{};             // entries now
     std::atomic<std::uint64_t> flows_pending{};     // of them, waiting for their first payload
-    std::atomic<std::uint64_t> first_payload_bytes{};  // held now
+    std::atomic<std::uint64_t> held_bytes{};        // for them
     std::atomic<std::uint64_t> flows_expired{};
 };
 
@@ -89,7 +86,6 @@ class Splicer {
     [[nodiscard]] std::size_t flows() const noexcept;
 
  private:
-    struct Flow;
     struct Impl;
     std::unique_ptr<Impl> impl_;
     SplicerCounters counters_;

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The bridge's rule for each marked segment (DESIGN section 7), once, for the portable machine and the kernel
+ * program.
+ */
+#ifndef LIBSPLICE_DATAPATH_BRIDGE_RULES_H
+#define LIBSPLICE_DATAPATH_BRIDGE_RULES_H
+
+#include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/verdicts.h"
+
+SPLICE_HEADER_BEGIN
+
+enum splice_bridge_step {
+	SPLICE_BRIDGE_DROP, /* with `verdict` */
+	SPLICE_BRIDGE_DELIVER, /* to the flow or socket that exists */
+	SPLICE_BRIDGE_OPEN, /* a new connection; `negotiated` says its options */
+	SPLICE_BRIDGE_REOPEN, /* the same in the place of an old one, which is cleared first */
+	SPLICE_BRIDGE_UNKNOWN, /* of no connection here: RST, once it is sure that it overtook no first payload */
+};
+
+/* What the host knows of the segment's addresses and ports. */
+enum splice_bridge_known {
+	SPLICE_KNOWN_NOTHING,
+	SPLICE_KNOWN_SAME, /* a connection that began with this segment's own seq and ack numbers */
+	SPLICE_KNOWN_OTHER, /* a connection that began with other numbers: mostly this one's, later in its life */
+};
+
+struct splice_bridge_decision {
+	enum splice_bridge_step step;
+	enum splice_verdict verdict; /* for SPLICE_BRIDGE_DROP */
+};
+
+SPLICE_INLINE struct splice_bridge_decision splice_bridge_decide(const struct splice_packet *packet,
+								  enum splice_bridge_known known,
+								  const struct splice_secret *secret, __u64 unix_s,
+								  struct splice_negotiated *negotiated)
+{
+	struct splice_bridge_decision decision = { SPLICE_BRIDGE_DROP, SPLICE_CONTINUE };
+	int valid;
+
+	if (packet->tcp_flags & SPLICE_SYN) {
+		decision.verdict = (packet->tcp_flags & SPLICE_ACK) ? SPLICE_drop_bad_tcp_flags : SPLICE_drop_marked_syn;
+		return decision;
+	}
+	valid = known != SPLICE_KNOWN_SAME && (packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK &&
+		splice_cookie_check_segment(secret, packet, unix_s, negotiated);
+	if (known != SPLICE_KNOWN_NOTHING)
+		decision.step = valid ? SPLICE_BRIDGE_REOPEN : SPLICE_BRIDGE_DELIVER;
+	else if (valid)
+		decision.step = SPLICE_BRIDGE_OPEN;
+	else if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK)
+		decision.step = SPLICE_BRIDGE_UNKNOWN;
+	else
+		decision.verdict = SPLICE_drop_bad_cookie; /* a RST, or no ACK: RFC 9293 answers the one never, and we the other */
+	return decision;
+}
+
+SPLICE_HEADER_END
+#endif /* LIBSPLICE_DATAPATH_BRIDGE_RULES_H */

@@ -1,0 +1,95 @@
+#include "tests/support/lib/machines.hpp"
+
+#include <cmath>
+#include <stdexcept>
+
+namespace splice::testing {
+
+const Topology& topology(int family) {
+    static const Topology ipv4{"192.0.2.1", "198.51.100.10", {"10.0.0.1", "10.0.0.2", "10.0.0.3"}, "10.0.1.1"};
+    static const Topology ipv6{"2001:db8::1",
+                               "2001:db8:1::10",
+                               {"2001:db8:2::1", "2001:db8:2::2", "2001:db8:2::3"},
+                               "2001:db8:3::1"};
+    return family == 4 ? ipv4 : ipv6;
+}
+
+std::shared_ptr<const Placement> placement_over(std::size_t bridges, Algorithm algorithm) {
+    std::vector<PlacementMember> members;
+    for (std::size_t i = 0; i < bridges; ++i) {
+        const std::string name = "b" + std::to_string(i + 1);
+        members.push_back({name, name + ":80", 1, static_cast<std::uint16_t>(i)});
+    }
+    auto built = Placement::build(algorithm, members, 4096);
+    if (!built) throw std::runtime_error(built.error());
+    return std::make_shared<const Placement>(std::move(*built));
+}
+
+SplicerRules splicer_rules(int family) {
+    const Topology& hosts = topology(family);
+    SplicerRules rules;
+    rules.secret = kSecret;
+    rules.timeouts = {900, 60, 5};
+    for (std::size_t i = 0; i < hosts.bridges.size(); ++i)
+        rules.bridges.push_back({"b" + std::to_string(i + 1), *IpAddress::parse(hosts.bridges[i])});
+    SplicerService service;
+    service.name = "cdn";
+    service.vip = {*IpAddress::parse(hosts.vip), 80};
+    service.placement = placement_over(rules.bridges.size());
+    rules.services.push_back(service);
+    return rules;
+}
+
+BridgeRules bridge_rules(int family) {
+    const Topology& hosts = topology(family);
+    BridgeRules rules;
+    rules.secret = kSecret;
+    rules.timeouts = {900, 60, 5};
+    rules.addresses = {*IpAddress::parse(hosts.bridges[0])};
+    rules.services.push_back(
+        {1, {*IpAddress::parse(hosts.vip), 80}, {*IpAddress::parse(hosts.backend), 8080}, kWindowScale});
+    return rules;
+}
+
+Instant at(double seconds) {
+    const double since_boot = 1000.0 + seconds;
+    return {Duration(static_cast<std::int64_t>(std::llround(since_boot * 1e9))),
+            1'700'000'000 + static_cast<std::int64_t>(std::floor(seconds))};
+}
+
+Client::Client(int family, std::uint16_t port) {
+    base.source = topology(family).client;
+    base.destination = topology(family).vip;
+    base.source_port = port;
+    base.seq = 0xfffffff0;  // the stream crosses the wrap
+    base.timestamps = Timestamps{777'000, 0};
+}
+
+Verdict Client::connect(Splicer& splicer, Instant now) {
+    Segment syn = base;
+    syn.flags = SPLICE_SYN;
+    syn.mss = 1460;
+    syn.sack_permitted = true;
+    syn.window_scale = 8;
+    SentPackets out;
+    PacketBytes bytes = syn.build();
+    const Verdict verdict = splicer.handle_packet(now, bytes, true, out);
+    if (!out.sent.empty()) {
+        const Parsed answer = parse(out.sent.front());
+        cookie = answer.packet.seq;
+        server_tsval = answer.options.tsval;
+    }
+    return verdict;
+}
+
+Segment Client::segment(std::string payload, std::uint32_t offset, std::uint8_t flags) const {
+    Segment segment = base;
+    segment.seq = base.seq + 1 + offset;
+    segment.ack = cookie + 1;
+    segment.flags = flags;
+    segment.payload = std::move(payload);
+    if (segment.timestamps) segment.timestamps = Timestamps{777'010, server_tsval};
+    return segment;
+}
+
+}  // namespace splice::testing

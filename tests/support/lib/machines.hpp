@@ -1,0 +1,48 @@
+// The two machines with rules that tests share, and the client's side of a conversation.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/splicer.hpp"
+#include "tests/support/lib/packets.hpp"
+
+namespace splice::testing {
+
+// One family's addresses of everybody.
+struct Topology {
+    std::string client, vip;
+    std::vector<std::string> bridges;
+    std::string backend;
+};
+[[nodiscard]] const Topology& topology(int family);
+
+inline constexpr splice_secret kSecret{{{0x0706050403020100, 0x0f0e0d0c0b0a0908}, {0, 0}}, 1, 0};
+
+// Three bridges b1, b2, b3; one HTTP service with key `uri`, port 80, DSCP 1.
+[[nodiscard]] SplicerRules splicer_rules(int family = 4);
+// The service's placement again, over the first `bridges` bridges.
+[[nodiscard]] std::shared_ptr<const Placement> placement_over(std::size_t bridges,
+                                                              Algorithm algorithm = Algorithm::rendezvous);
+[[nodiscard]] BridgeRules bridge_rules(int family = 4);
+
+// A moment that many seconds after an arbitrary beginning, on both clocks.
+[[nodiscard]] Instant at(double seconds);
+
+// A client that has opened a connection with a Splicer, and speaks on it.
+struct Client {
+    Segment base;  // its addresses, ports and options; seq = ISN
+    std::uint32_t cookie = 0;
+    std::uint32_t server_tsval = 0;
+
+    explicit Client(int family = 4, std::uint16_t port = 40000);
+    // The SYN; remembers the answer's cookie.
+    Verdict connect(Splicer& splicer, Instant now);
+    // A segment `offset` bytes into the stream, that acknowledges the SYN-ACK and nothing more.
+    [[nodiscard]] Segment segment(std::string payload, std::uint32_t offset = 0,
+                                  std::uint8_t flags = SPLICE_ACK | SPLICE_PSH) const;
+};
+
+}  // namespace splice::testing

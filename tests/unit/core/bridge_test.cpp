@@ -1,0 +1,468 @@
+#include "libsplice/core/bridge.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <string>
+
+#include "libsplice/core/splicer.hpp"
+#include "tests/support/lib/machines.hpp"
+
+using namespace splice;
+using namespace splice::testing;
+
+namespace {
+
+const std::string kGet = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+constexpr std::uint32_t kBackendIsn = 0x70000000;
+constexpr std::uint32_t kBackendTsval = 0x80000010;
+
+// A bridge of one family, the client that speaks to it as the balancer would pass it on, and its backend.
+struct Rig {
+    explicit Rig(int family_ = 4) : Rig(bridge_rules(family_), family_) {}
+    Rig(BridgeRules rules, int family_)
+        : splicer(std::make_shared<const SplicerRules>(splicer_rules(family_))),
+          bridge(std::make_shared<const BridgeRules>(std::move(rules))),
+          client(family_),
+          family(family_) {
+        REQUIRE(client.connect(splicer, at(0)) == SPLICE_answer_syn_ack);
+        hop.interface = 7;
+        hop.address_length = 6;
+        hop.address[5] = 9;
+    }
+
+    // As the balancer forwards it: to the bridge, marked.
+    [[nodiscard]] Segment marked(Segment segment) const {
+        segment.destination = topology(family).bridges[0];
+        segment.dscp = 1;
+        return segment;
+    }
+    Verdict from_balancer(const Segment& segment, double seconds = 0.0) {
+        out = {};
+        packet = marked(segment).build();
+        return bridge.handle_from_balancer(at(seconds), packet, true, hop, out);
+    }
+    [[nodiscard]] Segment from_backend_segment(std::uint8_t flags, std::string payload = "") const {
+        Segment segment;
+        segment.source = topology(family).backend;
+        segment.destination = topology(family).client;
+        segment.source_port = 8080;
+        segment.destination_port = client.base.source_port;
+        segment.seq = kBackendIsn + 1;
+        segment.ack = client.base.seq + 1;
+        segment.flags = flags;
+        segment.payload = std::move(payload);
+        if (client.base.timestamps) segment.timestamps = Timestamps{kBackendTsval, 777'010};
+        return segment;
+    }
+    Verdict from_backend(const Segment& segment, double seconds = 0.0) {
+        out = {};
+        packet = segment.build();
+        return bridge.handle_from_backend(at(seconds), packet, true, out);
+    }
+    [[nodiscard]] Segment syn_ack() const {
+        Segment segment = from_backend_segment(SPLICE_SYN | SPLICE_ACK);
+        segment.seq = kBackendIsn;
+        segment.mss = 1460;
+        segment.sack_permitted = true;
+        segment.window_scale = 10;
+        return segment;
+    }
+    void establish() {
+        REQUIRE(from_balancer(client.segment(kGet)) == SPLICE_open_replay);
+        REQUIRE(from_backend(syn_ack()) == SPLICE_learn_backend_isn);
+    }
+    [[nodiscard]] std::uint64_t count(Verdict verdict) const { return bridge.counters().verdicts.of(verdict); }
+    void expire(double seconds) {
+        out = {};
+        bridge.expire(at(seconds), out);
+    }
+
+    Splicer splicer;
+    Bridge bridge;
+    Client client;
+    int family;
+    Hop hop;
+    SentPackets out;
+    PacketBytes packet;
+};
+
+}  // namespace
+
+TEST_CASE("a first payload with a valid cookie replays the client's handshake") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        CHECK(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_open_replay);
+        REQUIRE(rig.out.sent.size() == 1);
+        const Parsed syn = parse(rig.out.sent[0]);
+        CHECK(syn.checksums_right);
+        CHECK(syn.source == topology(family).client);
+        CHECK(syn.destination == topology(family).backend);
+        CHECK(syn.packet.tcp_flags == SPLICE_SYN);
+        CHECK(syn.packet.seq == rig.client.base.seq);
+        CHECK(syn.options.mss == (family == 4 ? 1460 : 1440));
+        CHECK(syn.options.window_scale == 8);
+        CHECK(syn.options.sack_permitted);
+        CHECK(syn.options.tsval == 777'010);
+        CHECK(syn.options.tsecr == 0);
+        CHECK(syn.dscp == 0);
+        CHECK(rig.bridge.counters().flows_opening == 1);
+    }
+}
+
+TEST_CASE("the backend's SYN-ACK stops here and lets the first payload go, translated") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        rig.from_balancer(rig.client.segment(kGet));
+        CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+        REQUIRE(rig.out.sent.size() == 1);
+        const Parsed get = parse(rig.out.sent[0]);
+        CHECK(get.checksums_right);
+        CHECK(get.destination == topology(family).backend);
+        CHECK(splice_ntohs(get.packet.key.vip_port) == 8080);
+        CHECK(get.packet.seq == rig.client.base.seq + 1);
+        CHECK(get.packet.ack == kBackendIsn + 1);
+        CHECK(get.options.tsecr == kBackendTsval);
+        CHECK(get.payload == kGet);
+        CHECK(get.dscp == 0);
+        CHECK(rig.bridge.counters().flows_opening == 0);
+        CHECK(rig.bridge.counters().held_bytes == 0);
+    }
+}
+
+TEST_CASE("responses go out in the VIP's name and in the cookie's numbers") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        rig.establish();
+        Segment response = rig.from_backend_segment(SPLICE_ACK | SPLICE_PSH, "HTTP/1.1 200 OK\r\n\r\n");
+        response.ack = rig.client.base.seq + 1 + static_cast<std::uint32_t>(kGet.size());
+        response.window = 100;
+        CHECK(rig.from_backend(response) == SPLICE_toward_client);
+        const Parsed sent = parse(rig.packet);
+        CHECK(sent.checksums_right);
+        CHECK(sent.source == topology(family).vip);
+        CHECK(splice_ntohs(sent.packet.key.client_port) == 80);
+        CHECK(sent.packet.seq == rig.client.cookie + 1);
+        CHECK(sent.packet.ack == response.ack);
+        CHECK(sent.options.tsval == rig.client.server_tsval);
+        CHECK(sent.options.tsecr == 777'010);
+        CHECK(sent.packet.window == 800);  // 100 << 10 in units of 1 << 7
+
+        Segment ack = rig.client.segment("", 28, SPLICE_ACK);
+        ack.ack = rig.client.cookie + 20;
+        ack.sack = {{rig.client.cookie + 100, rig.client.cookie + 200}};
+        CHECK(rig.from_balancer(ack) == SPLICE_deliver);
+        CHECK(parse(rig.packet).packet.ack == kBackendIsn + 20);
+        CHECK(parse(rig.packet).checksums_right);
+    }
+}
+
+TEST_CASE("a client without timestamps, SACK or scaling gets none replayed") {
+    Rig rig;
+    Client plain(4, 41000);
+    plain.base.timestamps.reset();
+    Segment syn = plain.base;
+    syn.flags = SPLICE_SYN;
+    SentPackets out;
+    PacketBytes bytes = syn.build();
+    REQUIRE(rig.splicer.handle_packet(at(0), bytes, true, out) == SPLICE_answer_syn_ack);
+    plain.cookie = parse(out.sent.at(0)).packet.seq;
+    CHECK(rig.from_balancer(plain.segment(kGet)) == SPLICE_open_replay);
+    const Parsed replay = parse(rig.out.sent.at(0));
+    CHECK(replay.options.mss == 536);
+    CHECK(replay.options.window_scale == SPLICE_NO_WINDOW_SCALE);
+    CHECK_FALSE(replay.options.sack_permitted);
+    CHECK(replay.options.timestamps_offset == 0);
+
+    rig.client = plain;
+    Segment syn_ack = rig.from_backend_segment(SPLICE_SYN | SPLICE_ACK);
+    syn_ack.seq = kBackendIsn;
+    CHECK(rig.from_backend(syn_ack) == SPLICE_learn_backend_isn);
+    Segment response = rig.from_backend_segment(SPLICE_ACK, "x");
+    response.window = 4321;
+    CHECK(rig.from_backend(response) == SPLICE_toward_client);
+    CHECK(parse(rig.packet).packet.window == 4321);
+}
+
+TEST_CASE("what comes while the handshake is replayed waits, and goes in order") {
+    Rig rig;
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(0, 10))) == SPLICE_open_replay);
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(20), 20)) == SPLICE_open_hold);
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(10, 10), 10)) == SPLICE_open_hold);
+    CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+    std::string delivered;
+    for (const PacketBytes& packet : rig.out.sent) delivered += parse(packet).payload;
+    CHECK(delivered == kGet);
+}
+
+TEST_CASE("a client that repeats its first payload has the SYN replayed again") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    CHECK(rig.from_balancer(rig.client.segment(kGet), 0.2) == SPLICE_open_replay_again);
+    CHECK(parse(rig.out.sent.at(0)).packet.tcp_flags == SPLICE_SYN);
+    CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+    CHECK(rig.out.sent.size() == 1);
+}
+
+TEST_CASE("a segment that overtakes the first payload waits for it") {
+    Rig rig;
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(10), 10)) == SPLICE_hold_unknown);
+    CHECK(rig.out.sent.empty());
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(0, 10)), 0.001) == SPLICE_open_replay);
+    CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+    CHECK(rig.out.sent.size() == 2);
+    rig.expire(1.0);
+    CHECK(rig.out.sent.empty());
+    CHECK(rig.bridge.counters().held_bytes == 0);
+}
+
+TEST_CASE("a segment of no connection here is answered with a RST from the VIP") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        Segment stray = rig.client.segment("data", 5000);
+        CHECK(rig.from_balancer(stray) == SPLICE_hold_unknown);
+        rig.expire(0.019);
+        CHECK(rig.out.sent.empty());
+        rig.expire(0.021);
+        REQUIRE(rig.out.sent.size() == 1);
+        const Parsed reset = parse(rig.out.sent[0]);
+        CHECK(reset.checksums_right);
+        CHECK(reset.source == topology(family).vip);
+        CHECK(reset.destination == topology(family).client);
+        CHECK(reset.packet.tcp_flags & SPLICE_RST);
+        CHECK(reset.packet.seq == stray.ack);
+        CHECK(rig.count(SPLICE_answer_unknown_rst) == 1);
+        CHECK(rig.from_balancer(rig.client.segment("", 5000, SPLICE_RST)) == SPLICE_drop_bad_cookie);
+    }
+}
+
+TEST_CASE("a forged cookie opens nothing") {
+    Rig rig;
+    Segment forged = rig.client.segment(kGet);
+    forged.ack ^= 0x100;
+    CHECK(rig.from_balancer(forged) == SPLICE_hold_unknown);
+    CHECK(rig.bridge.flows() == 0);
+    rig.expire(1.0);
+    CHECK(parse(rig.out.sent.at(0)).packet.tcp_flags & SPLICE_RST);
+}
+
+TEST_CASE("a backend that refuses sends everything held back to the hop it came from") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        rig.from_balancer(rig.client.segment(kGet.substr(0, 10)));
+        rig.from_balancer(rig.client.segment(kGet.substr(10), 10));
+        Segment refusal = rig.from_backend_segment(SPLICE_RST | SPLICE_ACK);
+        refusal.seq = 0;
+        CHECK(rig.from_backend(refusal) == SPLICE_bounce_refused);
+        REQUIRE(rig.out.bounced.size() == 2);
+        CHECK(rig.out.hops[0].interface == 7);
+        CHECK(rig.out.hops[0].address[5] == 9);
+        for (const PacketBytes& packet : rig.out.bounced) {
+            const Parsed bounced = parse(packet);
+            CHECK(bounced.checksums_right);
+            CHECK(bounced.destination == topology(family).vip);
+            CHECK(bounced.source == topology(family).client);
+            CHECK(bounced.dscp == 63);
+        }
+        CHECK(parse(rig.out.bounced[0]).payload + parse(rig.out.bounced[1]).payload == kGet);
+        CHECK(rig.bridge.flows() == 0);
+        CHECK(rig.bridge.counters().held_bytes == 0);
+    }
+}
+
+TEST_CASE("a RST that does not answer the replayed SYN refuses nothing") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    Segment stray = rig.from_backend_segment(SPLICE_RST | SPLICE_ACK);
+    stray.ack += 5;
+    CHECK(rig.from_backend(stray) == SPLICE_drop_backend_early);
+    CHECK(rig.bridge.flows() == 1);
+}
+
+TEST_CASE("a backend that answers from an old connection is reset and asked again") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    Segment challenge = rig.from_backend_segment(SPLICE_ACK);
+    challenge.seq = 123;
+    challenge.ack = 456;
+    CHECK(rig.from_backend(challenge) == SPLICE_clear_old_backend);
+    REQUIRE(rig.out.sent.size() == 2);
+    const Parsed reset = parse(rig.out.sent[0]), syn = parse(rig.out.sent[1]);
+    CHECK(reset.packet.tcp_flags & SPLICE_RST);
+    CHECK(reset.packet.seq == 456);
+    CHECK(reset.destination == topology(4).backend);
+    CHECK(syn.packet.tcp_flags == SPLICE_SYN);
+    CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+}
+
+TEST_CASE("the backend's SYN-ACK again is acknowledged in the client's place") {
+    Rig rig;
+    rig.establish();
+    CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_acknowledge_backend);
+    const Parsed ack = parse(rig.out.sent.at(0));
+    CHECK(ack.checksums_right);
+    CHECK(ack.packet.tcp_flags == SPLICE_ACK);
+    CHECK(ack.packet.seq == rig.client.base.seq + 1);
+    CHECK(ack.packet.ack == kBackendIsn + 1);
+    CHECK(ack.options.tsecr == kBackendTsval);
+    CHECK(ack.destination == topology(4).backend);
+}
+
+TEST_CASE("a bare ACK with a valid cookie opens too, and completes the backend's handshake") {
+    Rig rig;
+    CHECK(rig.from_balancer(rig.client.segment("", 0, SPLICE_ACK)) == SPLICE_open_replay);
+    CHECK(rig.from_balancer(rig.client.segment("", 0, SPLICE_ACK)) == SPLICE_open_hold);
+    CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+    REQUIRE(rig.out.sent.size() == 1);
+    CHECK(parse(rig.out.sent[0]).packet.tcp_flags == SPLICE_ACK);
+    CHECK(parse(rig.out.sent[0]).packet.ack == kBackendIsn + 1);
+}
+
+TEST_CASE("a valid cookie on an old flow of the same ports opens anew") {
+    Rig rig;
+    rig.establish();
+    Client again = rig.client;
+    again.base.seq = 12345;
+    REQUIRE(again.connect(rig.splicer, at(1)) == SPLICE_answer_syn_ack);
+    CHECK(rig.from_balancer(again.segment(kGet), 1) == SPLICE_reopen_replay);
+    CHECK(parse(rig.out.sent.at(0)).packet.seq == 12345);
+    CHECK(rig.bridge.flows() == 1);
+}
+
+TEST_CASE("the first payload repeated on its own flow is delivered, not opened again") {
+    Rig rig;
+    rig.establish();
+    CHECK(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_deliver);
+}
+
+TEST_CASE("a marked SYN and other nonsense have their verdicts, the unmarked passes") {
+    Rig rig;
+    Segment syn = rig.client.base;
+    syn.flags = SPLICE_SYN;
+    CHECK(rig.from_balancer(syn) == SPLICE_drop_marked_syn);
+    syn.flags = SPLICE_SYN | SPLICE_ACK;
+    CHECK(rig.from_balancer(syn) == SPLICE_drop_bad_tcp_flags);
+    Segment other_port = rig.client.segment(kGet);
+    other_port.destination_port = 81;
+    CHECK(rig.from_balancer(other_port) == SPLICE_pass_not_service);
+    PacketBytes unmarked = rig.client.segment(kGet).build();
+    CHECK(rig.bridge.handle_from_balancer(at(0), unmarked, true, rig.hop, rig.out) == SPLICE_pass_unmarked);
+    PacketBytes damaged = rig.marked(rig.client.segment(kGet)).build();
+    damaged.back() ^= std::byte{1};
+    CHECK(rig.bridge.handle_from_balancer(at(0), damaged, true, rig.hop, rig.out) == SPLICE_drop_bad_tcp_checksum);
+    CHECK(rig.bridge.flows() == 0);
+}
+
+TEST_CASE("a backend's own connections pass untouched") {
+    Rig rig;
+    rig.establish();
+    Segment other = rig.from_backend_segment(SPLICE_ACK, "hello");
+    other.destination_port = 9;
+    const PacketBytes before = other.build();
+    CHECK(rig.from_backend(other) == SPLICE_pass_not_spliced);
+    CHECK(rig.packet == before);
+}
+
+TEST_CASE("an ICMP error reaches the backend in the backend's numbers") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        rig.establish();
+        Segment response;
+        response.source = topology(family).vip;
+        response.destination = topology(family).client;
+        response.source_port = 80;
+        response.destination_port = 40000;
+        response.seq = rig.client.cookie + 1;
+        response.payload = std::string(1400, 'r');
+        const std::string router = family == 4 ? "203.0.113.1" : "2001:db8:9::1";
+        PacketBytes error = icmp_too_big(router, topology(family).bridges[0], response.build(),
+                                         family == 4 ? 28 : 1200, 1300);
+        // The balancer has marked it.
+        if (family == 4) {
+            error[10] = error[11] = std::byte{0};
+            error[1] = std::byte{4};
+            std::uint16_t check = static_cast<std::uint16_t>(~splice_sum_fold(splice_sum_bytes(0, error.data(), 20)));
+            std::memcpy(&error[10], &check, 2);
+        } else {
+            error[1] = std::byte{0x40};
+        }
+        CHECK(rig.bridge.handle_from_balancer(at(0), error, true, rig.hop, rig.out) == SPLICE_deliver_icmp);
+        const Parsed delivered = parse(error);
+        CHECK(delivered.destination == topology(family).backend);
+        splice_packet quoted{};
+        CHECK(splice_parse_icmp_error(error.data(), error.data() + error.size(), &delivered.packet, &quoted) ==
+              SPLICE_CONTINUE);
+        CHECK(IpAddress(quoted.key.client).to_string() == topology(family).backend);
+        CHECK(splice_ntohs(quoted.key.client_port) == 8080);
+        CHECK(quoted.seq == kBackendIsn + 1);
+    }
+}
+
+TEST_CASE("two services on one backend do not take each other's client port") {
+    BridgeRules rules = bridge_rules(4);
+    BridgeService second = rules.services[0];
+    second.dscp = 2;
+    second.vip.port = 80;
+    rules.services.push_back(second);
+    Rig rig(rules, 4);
+    rig.establish();
+    Segment other = rig.client.segment(kGet);
+    other.destination = topology(4).bridges[0];
+    other.dscp = 2;
+    PacketBytes bytes = other.build();
+    CHECK(rig.bridge.handle_from_balancer(at(0), bytes, true, rig.hop, rig.out) == SPLICE_drop_backend_tuple_in_use);
+}
+
+TEST_CASE("tables and holds are bounded by name") {
+    BridgeRules rules = bridge_rules(4);
+    rules.max_flows = 1;
+    Rig full(rules, 4);
+    full.establish();
+    Client second(4, 50000);
+    REQUIRE(second.connect(full.splicer, at(0)) == SPLICE_answer_syn_ack);
+    CHECK(full.from_balancer(second.segment(kGet)) == SPLICE_drop_flow_table_full);
+
+    rules.hold_memory = 10;
+    Rig tight(rules, 4);
+    CHECK(tight.from_balancer(tight.client.segment(kGet)) == SPLICE_drop_hold_full);
+}
+
+TEST_CASE("flows expire: opening soon, closed soon, half-closed while nothing moves, open late") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    rig.expire(9);
+    CHECK(rig.bridge.flows() == 1);
+    rig.expire(10);
+    CHECK(rig.bridge.flows() == 0);
+    CHECK(rig.bridge.counters().flows_opening == 0);
+    CHECK(rig.bridge.counters().held_bytes == 0);
+
+    rig.establish();
+    rig.expire(899);
+    CHECK(rig.bridge.flows() == 1);
+    CHECK(rig.from_backend(rig.from_backend_segment(SPLICE_ACK | SPLICE_FIN), 20) == SPLICE_toward_client);
+    CHECK(rig.from_balancer(rig.client.segment("", 28, SPLICE_ACK), 70) == SPLICE_deliver);
+    rig.expire(129);
+    CHECK(rig.bridge.flows() == 1);
+    rig.expire(130);
+    CHECK(rig.bridge.flows() == 0);
+
+    rig.establish();
+    CHECK(rig.from_backend(rig.from_backend_segment(SPLICE_RST), 0) == SPLICE_toward_client);
+    rig.expire(5);
+    CHECK(rig.bridge.flows() == 0);
+}
+
+TEST_CASE("a backend without timestamps or scaling is understood as it is") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    Segment syn_ack = rig.syn_ack();
+    syn_ack.timestamps.reset();
+    syn_ack.window_scale.reset();
+    CHECK(rig.from_backend(syn_ack) == SPLICE_learn_backend_isn);
+    Segment response = rig.from_backend_segment(SPLICE_ACK, "x");
+    response.timestamps.reset();
+    response.window = 12800;
+    CHECK(rig.from_backend(response) == SPLICE_toward_client);
+    CHECK(parse(rig.packet).packet.window == 100);
+}

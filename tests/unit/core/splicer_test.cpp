@@ -1,0 +1,548 @@
+#include "libsplice/core/splicer.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+
+#include "tests/support/lib/machines.hpp"
+
+using namespace splice;
+using namespace splice::testing;
+
+namespace {
+
+const std::string kGet = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+
+// A splicer of one family and what it sends.
+struct Rig {
+    explicit Rig(int family = 4) : Rig(splicer_rules(family), family) {}
+    explicit Rig(SplicerRules rules, int family_ = 4)
+        : splicer(std::make_shared<const SplicerRules>(std::move(rules))), family(family_) {}
+
+    Verdict handle(const Segment& segment, double seconds = 0.0) { return handle(segment.build(), seconds); }
+    Verdict handle(PacketBytes bytes, double seconds = 0.0) {
+        out = {};
+        packet = std::move(bytes);
+        return splicer.handle_packet(at(seconds), packet, true, out);
+    }
+    void expire(double seconds) {
+        out = {};
+        splicer.expire(at(seconds), out);
+    }
+    [[nodiscard]] Client connected(std::uint16_t port = 40000, double seconds = 0.0) {
+        Client client(family, port);
+        REQUIRE(client.connect(splicer, at(seconds)) == SPLICE_answer_syn_ack);
+        return client;
+    }
+    [[nodiscard]] std::uint64_t count(Verdict verdict) const { return splicer.counters().verdicts.of(verdict); }
+    [[nodiscard]] std::uint64_t fallbacks(Fallback why) const {
+        return splicer.counters().fallbacks[static_cast<std::size_t>(why)].load();
+    }
+
+    Splicer splicer;
+    int family;
+    SentPackets out;
+    PacketBytes packet;  // as the splicer left it
+};
+
+bool is_bridge(const Rig& rig, const std::string& address) {
+    const auto& bridges = topology(rig.family).bridges;
+    return std::ranges::find(bridges, address) != bridges.end();
+}
+
+}  // namespace
+
+TEST_CASE("a SYN is answered with a cookie and leaves nothing behind") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        Segment syn = Client(family).base;
+        syn.flags = SPLICE_SYN;
+        syn.mss = 1400;
+        syn.sack_permitted = true;
+        syn.window_scale = 8;
+        CHECK(rig.handle(syn) == SPLICE_answer_syn_ack);
+        REQUIRE(rig.out.sent.size() == 1);
+        const Parsed answer = parse(rig.out.sent[0]);
+        CHECK(answer.checksums_right);
+        CHECK(answer.source == topology(family).vip);
+        CHECK(answer.destination == topology(family).client);
+        CHECK(answer.packet.tcp_flags == (SPLICE_SYN | SPLICE_ACK));
+        CHECK(answer.packet.ack == syn.seq + 1);
+        CHECK(answer.options.mss == 1460);
+        CHECK(answer.options.window_scale == 7);
+        CHECK(answer.options.sack_permitted);
+        CHECK(answer.options.tsecr == syn.timestamps->value);
+        CHECK(answer.options.tsval == at(0).tsval());
+        CHECK(rig.splicer.flows() == 0);
+    }
+}
+
+TEST_CASE("a million SYNs leave no flow behind") {
+    Rig rig;
+    Segment syn = Client().base;
+    syn.flags = SPLICE_SYN;
+    PacketBytes bytes = syn.build();
+    for (std::uint32_t i = 0; i < 1'000'000; ++i) {
+        PacketBytes copy = bytes;
+        rig.out.sent.clear();
+        rig.splicer.handle_packet(at(0), copy, true, rig.out);
+    }
+    CHECK(rig.count(SPLICE_answer_syn_ack) == 1'000'000);
+    CHECK(rig.splicer.flows() == 0);
+    CHECK(rig.splicer.counters().held_bytes == 0);
+}
+
+TEST_CASE("data on the SYN is not acknowledged") {
+    Rig rig;
+    Segment syn = Client().base;
+    syn.flags = SPLICE_SYN;
+    syn.payload = kGet;
+    CHECK(rig.handle(syn) == SPLICE_answer_syn_ack);
+    CHECK(parse(rig.out.sent.at(0)).packet.ack == syn.seq + 1);
+}
+
+TEST_CASE("the handshake's last ACK is forgotten, the first payload chooses and goes marked") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        const Client client = rig.connected();
+        CHECK(rig.handle(client.segment("", 0, SPLICE_ACK)) == SPLICE_drop_handshake_ack);
+        CHECK(rig.splicer.flows() == 0);
+
+        Segment get = client.segment(kGet);
+        get.ecn = 2;
+        CHECK(rig.handle(get) == SPLICE_forward_first_payload);
+        const Parsed sent = parse(rig.packet);
+        CHECK(sent.checksums_right);
+        CHECK(is_bridge(rig, sent.destination));
+        CHECK(sent.source == topology(family).client);
+        CHECK(sent.dscp == 1);
+        CHECK(sent.ecn == 2);
+        CHECK(sent.packet.ttl == 63);
+        CHECK(sent.payload == kGet);
+        CHECK(sent.packet.seq == get.seq);
+        CHECK(sent.packet.ack == get.ack);
+        CHECK(rig.splicer.flows() == 1);
+
+        CHECK(rig.handle(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+        CHECK(parse(rig.packet).destination == sent.destination);
+    }
+}
+
+TEST_CASE("the same URL goes to the same bridge from any port, other URLs spread") {
+    Rig rig;
+    std::map<std::string, std::set<std::string>> seen;
+    std::set<std::string> used;
+    for (std::uint16_t round = 0; round < 400; ++round) {
+        const Client client = rig.connected(static_cast<std::uint16_t>(10000 + round));
+        const std::string url = "/url" + std::to_string(round % 40);
+        REQUIRE(rig.handle(client.segment("GET " + url + " HTTP/1.1\r\nHost: x\r\n\r\n")) ==
+                SPLICE_forward_first_payload);
+        seen[url].insert(parse(rig.packet).destination);
+        used.insert(parse(rig.packet).destination);
+    }
+    for (const auto& [url, bridges] : seen) CHECK(bridges.size() == 1);
+    CHECK(used.size() == 3);
+}
+
+TEST_CASE("a number that is no cookie opens nothing") {
+    Rig rig;
+    const Client client = rig.connected();
+    Segment forged = client.segment(kGet);
+    forged.ack += 1;
+    CHECK(rig.handle(forged) == SPLICE_drop_orphan);
+    forged = client.segment(kGet);
+    forged.seq += 1;
+    CHECK(rig.handle(forged) == SPLICE_drop_orphan);
+    forged = client.segment(kGet);
+    forged.source_port += 1;
+    CHECK(rig.handle(forged) == SPLICE_drop_orphan);
+    CHECK(rig.splicer.flows() == 0);
+}
+
+TEST_CASE("a cookie lives at least 32 seconds and at most 96") {
+    Rig rig;
+    const Client client = rig.connected(40000, 63.9);
+    Segment early = client.segment(kGet);
+    CHECK(rig.handle(early, 63.9 + 32) == SPLICE_forward_first_payload);
+    const Client late = rig.connected(40001, 0.0);
+    CHECK(rig.handle(late.segment(kGet), 97) == SPLICE_drop_orphan);
+}
+
+TEST_CASE("a first payload in two segments is held and released in order") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        const Client client = rig.connected();
+        CHECK(rig.handle(client.segment(kGet.substr(0, 9))) == SPLICE_hold_first_payload);
+        CHECK(rig.out.sent.empty());
+        CHECK(rig.splicer.counters().flows_pending == 1);
+        CHECK(rig.handle(client.segment(kGet.substr(9), 9)) == SPLICE_release_first_payload);
+        REQUIRE(rig.out.sent.size() == 2);
+        const Parsed first = parse(rig.out.sent[0]), second = parse(rig.out.sent[1]);
+        CHECK(first.payload + second.payload == kGet);
+        CHECK(first.destination == second.destination);
+        CHECK(first.checksums_right);
+        CHECK(second.checksums_right);
+        CHECK(second.dscp == 1);
+        CHECK(rig.splicer.counters().held_bytes == 0);
+        CHECK(rig.splicer.counters().flows_pending == 0);
+
+        const Client whole = rig.connected(40001);
+        rig.handle(whole.segment(kGet));
+        CHECK(parse(rig.packet).destination == first.destination);
+    }
+}
+
+TEST_CASE("a request cut at every byte goes where the whole one goes") {
+    Rig rig;
+    const Client whole = rig.connected(39999);
+    rig.handle(whole.segment(kGet));
+    const std::string bridge = parse(rig.packet).destination;
+    for (std::uint16_t cut = 1; cut < kGet.size(); ++cut) {
+        const Client client = rig.connected(static_cast<std::uint16_t>(40000 + cut));
+        const Verdict first = rig.handle(client.segment(kGet.substr(0, cut)));
+        std::string destination = parse(rig.packet).destination;
+        if (first == SPLICE_hold_first_payload) {
+            // The key is in the request line: what follows it need not be waited for.
+            REQUIRE(cut < 17);
+            REQUIRE(rig.handle(client.segment(kGet.substr(cut), cut)) == SPLICE_release_first_payload);
+            destination = parse(rig.out.sent.at(0)).destination;
+        }
+        REQUIRE(destination == bridge);
+    }
+}
+
+TEST_CASE("a repeated segment of a held first payload is dropped by name") {
+    Rig rig;
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment("GET /a")) == SPLICE_hold_first_payload);
+    CHECK(rig.handle(client.segment("GET /a")) == SPLICE_drop_duplicate_payload);
+    CHECK(rig.handle(client.segment("", 0, SPLICE_ACK)) == SPLICE_drop_handshake_ack);
+}
+
+TEST_CASE("what stays incomplete for first_payload_wait goes by the client's address") {
+    Rig rig;
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment("GET /")) == SPLICE_hold_first_payload);
+    CHECK(rig.splicer.next_deadline() == at(0.05).monotonic);
+    rig.expire(0.049);
+    CHECK(rig.out.sent.empty());
+    rig.expire(0.05);
+    REQUIRE(rig.out.sent.size() == 1);
+    CHECK(rig.fallbacks(Fallback::wait_expired) == 1);
+    CHECK(is_bridge(rig, parse(rig.out.sent[0]).destination));
+    CHECK(rig.handle(client.segment("a HTTP/1.1\r\n\r\n", 5)) == SPLICE_forward_open);
+}
+
+TEST_CASE("garbage goes by the client's address at once, and so do all of that client's") {
+    Rig rig;
+    std::set<std::string> bridges;
+    for (std::uint16_t port = 1; port < 50; ++port) {
+        const Client client = rig.connected(port);
+        CHECK(rig.handle(client.segment("\x16\x03\x01garbage")) == SPLICE_forward_first_payload_source);
+        bridges.insert(parse(rig.packet).destination);
+    }
+    CHECK(bridges.size() == 1);
+    CHECK(rig.fallbacks(Fallback::not_http) == 49);
+}
+
+TEST_CASE("a FIN with an incomplete first payload decides at once") {
+    Rig rig;
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment("GET /a", 0, SPLICE_ACK | SPLICE_FIN)) == SPLICE_forward_first_payload_source);
+    CHECK(rig.fallbacks(Fallback::ended) == 1);
+}
+
+TEST_CASE("a client that closes without a word is passed on, so that its FIN is answered") {
+    Rig rig;
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment("", 0, SPLICE_ACK | SPLICE_FIN)) == SPLICE_forward_first_payload_source);
+    CHECK(rig.fallbacks(Fallback::ended) == 1);
+}
+
+TEST_CASE("a first payload beyond its limit goes by the client's address") {
+    SplicerRules rules = splicer_rules();
+    rules.services[0].first_payload_max = 2000;
+    Rig rig(std::move(rules));
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment("GET /" + std::string(1395, 'a'))) == SPLICE_hold_first_payload);
+    CHECK(rig.handle(client.segment(std::string(1000, 'b'), 5000)) == SPLICE_drop_first_payload_window);
+    CHECK(rig.handle(client.segment(std::string(1000, 'b'), 1400)) == SPLICE_release_first_payload);
+    CHECK(rig.fallbacks(Fallback::too_long) == 1);
+}
+
+TEST_CASE("the memory of held first payloads is bounded") {
+    SplicerRules rules = splicer_rules();
+    rules.first_payload_memory = 3000;
+    Rig rig(std::move(rules));
+    std::uint16_t port = 40000;
+    while (rig.handle(rig.connected(port).segment("GET /" + std::string(1000, 'a'))) == SPLICE_hold_first_payload) ++port;
+    CHECK(rig.count(SPLICE_drop_first_payload_memory) == 1);
+    CHECK(rig.splicer.counters().held_bytes <= 5000);
+    rig.expire(1.0);
+    CHECK(rig.splicer.counters().held_bytes == 0);
+}
+
+TEST_CASE("a full flow table refuses new flows and keeps the old") {
+    SplicerRules rules = splicer_rules();
+    rules.max_flows = 1;
+    Rig rig(std::move(rules));
+    const Client first = rig.connected(1), second = rig.connected(2), third = rig.connected(3);
+    CHECK(rig.handle(first.segment(kGet)) == SPLICE_forward_first_payload);
+    CHECK(rig.handle(second.segment(kGet)) == SPLICE_drop_flow_table_full);
+    CHECK(rig.handle(third.segment("GET")) == SPLICE_drop_flow_table_full);
+    CHECK(rig.handle(first.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+}
+
+TEST_CASE("a service without a bridge drops first payloads by name") {
+    SplicerRules rules = splicer_rules();
+    rules.services[0].placement = placement_over(0);
+    Rig rig(std::move(rules));
+    CHECK(rig.handle(rig.connected().segment(kGet)) == SPLICE_drop_no_bridge);
+    CHECK(rig.splicer.flows() == 0);
+    const Client held = rig.connected(2);
+    CHECK(rig.handle(held.segment("GET /")) == SPLICE_hold_first_payload);
+    rig.expire(1.0);
+    CHECK(rig.count(SPLICE_drop_no_bridge) == 2);
+    CHECK(rig.splicer.flows() == 0);
+}
+
+TEST_CASE("where the client's address chooses, the handshake's last ACK opens the flow") {
+    SplicerRules rules = splicer_rules();
+    rules.services[0].protocol = Protocol::tcp;
+    rules.services[0].key.kind = KeyKind::source;
+    Rig rig(std::move(rules));
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment("", 0, SPLICE_ACK)) == SPLICE_forward_first_ack);
+    CHECK(rig.handle(client.segment("hello")) == SPLICE_forward_open);
+    CHECK(rig.fallbacks(Fallback::key_is_source) == 1);
+}
+
+TEST_CASE("a spoofed SYN on a living flow hurts nobody") {
+    Rig rig;
+    const Client client = rig.connected();
+    rig.handle(client.segment(kGet));
+    const std::string bridge = parse(rig.packet).destination;
+    Client spoofer = client;
+    spoofer.base.seq = 5555;
+    CHECK(spoofer.connect(rig.splicer, at(1)) == SPLICE_answer_syn_ack_reopened);
+    CHECK(rig.handle(client.segment("more", 28), 1) == SPLICE_forward_open);
+    CHECK(parse(rig.packet).destination == bridge);
+}
+
+TEST_CASE("a reused port is chosen anew by its first payload") {
+    Rig rig;
+    Client client = rig.connected();
+    rig.handle(client.segment(kGet));
+    const std::string old_bridge = parse(rig.packet).destination;
+    std::uint32_t isn = 99;
+    bool moved = false;
+    for (int round = 0; round < 40 && !moved; ++round) {
+        client.base.seq = isn += 100'000;
+        REQUIRE(client.connect(rig.splicer, at(1)) == SPLICE_answer_syn_ack_reopened);
+        REQUIRE(rig.handle(client.segment("", 0, SPLICE_ACK), 1) == SPLICE_drop_handshake_ack);
+        REQUIRE(rig.handle(client.segment("GET /" + std::to_string(round) + " HTTP/1.1\r\n\r\n"), 1) ==
+                SPLICE_forward_first_payload);
+        moved = parse(rig.packet).destination != old_bridge;
+    }
+    CHECK(moved);
+    CHECK(rig.splicer.flows() == 1);
+}
+
+TEST_CASE("a port reused while its first payload was incomplete begins anew") {
+    Rig rig;
+    Client client = rig.connected();
+    CHECK(rig.handle(client.segment("GET /old")) == SPLICE_hold_first_payload);
+    client.base.seq = 4711;
+    CHECK(client.connect(rig.splicer, at(0.01)) == SPLICE_answer_syn_ack_reopened);
+    CHECK(rig.handle(client.segment(kGet), 0.01) == SPLICE_forward_first_payload);
+    CHECK(rig.splicer.counters().held_bytes == 0);
+    CHECK(rig.splicer.counters().flows_pending == 0);
+}
+
+TEST_CASE("a refusal takes the next choice, every later segment follows, and the third refusal is answered") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        const Client client = rig.connected();
+        std::set<std::string> tried;
+        rig.handle(client.segment(kGet));
+        tried.insert(parse(rig.packet).destination);
+        Segment bounced = client.segment(kGet);
+        bounced.dscp = 63;
+        for (int refusal = 0; refusal < 2; ++refusal) {
+            CHECK(rig.handle(bounced) == SPLICE_forward_next_choice);
+            const Parsed sent = parse(rig.packet);
+            CHECK(sent.dscp == 1);
+            CHECK(sent.checksums_right);
+            tried.insert(sent.destination);
+            Segment second = client.segment("body", 28);
+            second.dscp = 63;
+            CHECK(rig.handle(second) == SPLICE_forward_open);
+            CHECK(parse(rig.packet).destination == sent.destination);
+        }
+        CHECK(tried.size() == 3);
+        CHECK(rig.handle(bounced) == SPLICE_answer_refused_503);
+        const Parsed answer = parse(rig.out.sent.at(0));
+        CHECK(answer.checksums_right);
+        CHECK(answer.source == topology(family).vip);
+        CHECK(answer.packet.seq == client.cookie + 1);
+        CHECK(answer.packet.ack == client.base.seq + 1 + kGet.size());
+        CHECK(answer.payload.starts_with("HTTP/1.1 503 "));
+        CHECK((answer.packet.tcp_flags & SPLICE_FIN));
+        CHECK(answer.options.tsecr == 777'010);
+        // The client acknowledges and closes: it is let go.
+        CHECK(rig.handle(client.segment("", 28, SPLICE_ACK)) == SPLICE_end_refused);
+        CHECK(rig.handle(client.segment("", 28, SPLICE_ACK | SPLICE_FIN)) == SPLICE_answer_refused_rst);
+        CHECK((parse(rig.out.sent.at(0)).packet.tcp_flags & SPLICE_RST));
+    }
+}
+
+TEST_CASE("without HTTP the third refusal is answered with RST") {
+    SplicerRules rules = splicer_rules();
+    rules.services[0].protocol = Protocol::tls;
+    rules.services[0].key.kind = KeyKind::sni;
+    rules.services[0].placement = placement_over(1);
+    Rig rig(std::move(rules));
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment("not tls")) == SPLICE_forward_first_payload_source);
+    Segment bounced = client.segment("not tls");
+    bounced.dscp = 63;
+    CHECK(rig.handle(bounced) == SPLICE_answer_refused_rst);
+    CHECK(parse(rig.out.sent.at(0)).packet.tcp_flags & SPLICE_RST);
+    CHECK(parse(rig.out.sent.at(0)).packet.seq == client.cookie + 1);
+}
+
+TEST_CASE("a refusal of no flow, or of one that was answered already, goes nowhere") {
+    Rig rig;
+    const Client client = rig.connected();
+    Segment bounced = client.segment(kGet);
+    bounced.dscp = 63;
+    CHECK(rig.handle(bounced) == SPLICE_drop_refused_unknown);
+    rig.handle(client.segment(kGet));
+    Segment answered = client.segment("", 28, SPLICE_ACK);
+    answered.ack += 1000;
+    CHECK(rig.handle(answered) == SPLICE_forward_open);
+    CHECK(rig.handle(bounced) == SPLICE_drop_refused_late);
+}
+
+TEST_CASE("an ICMP error about a flow goes to its bridge") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        const Client client = rig.connected();
+        rig.handle(client.segment(kGet));
+        const std::string bridge = parse(rig.packet).destination;
+        Segment response;
+        response.source = topology(family).vip;
+        response.destination = topology(family).client;
+        response.source_port = 80;
+        response.destination_port = 40000;
+        response.seq = client.cookie + 1;
+        response.payload = std::string(1400, 'r');
+        const std::string router = family == 4 ? "203.0.113.1" : "2001:db8:9::1";
+        const std::size_t quote = family == 4 ? 28 : 1200;
+        CHECK(rig.handle(icmp_too_big(router, topology(family).vip, response.build(), quote, 1300)) ==
+              SPLICE_forward_icmp);
+        const Parsed relayed = parse(rig.packet);
+        CHECK(relayed.destination == bridge);
+        CHECK(relayed.dscp == 1);
+        CHECK(relayed.checksums_right);
+
+        response.destination_port = 40001;
+        CHECK(rig.handle(icmp_too_big(router, topology(family).vip, response.build(), quote, 1300)) ==
+              SPLICE_drop_orphan_icmp);
+        response.source_port = 22;
+        CHECK(rig.handle(icmp_too_big(router, topology(family).vip, response.build(), quote, 1300)) ==
+              SPLICE_pass_icmp_not_ours);
+    }
+}
+
+TEST_CASE("FIN and RST shorten the idle time-out, and ACKs of a half-closed download keep it alive") {
+    Rig rig;
+    const Client open = rig.connected(1), closing = rig.connected(2), reset = rig.connected(3);
+    for (const Client* client : {&open, &closing, &reset}) rig.handle(client->segment(kGet));
+    rig.handle(closing.segment("", 28, SPLICE_ACK | SPLICE_FIN));
+    rig.handle(reset.segment("", 28, SPLICE_RST | SPLICE_ACK));
+    CHECK(rig.splicer.flows() == 3);
+    rig.expire(5);
+    CHECK(rig.splicer.flows() == 2);
+    for (int second = 50; second <= 500; second += 50) {
+        CHECK(rig.handle(closing.segment("", 29, SPLICE_ACK), second) == SPLICE_forward_open);
+        rig.expire(second);
+    }
+    CHECK(rig.splicer.flows() == 2);
+    rig.expire(560);
+    CHECK(rig.splicer.flows() == 1);
+    rig.expire(900);
+    CHECK(rig.splicer.flows() == 0);
+    CHECK_FALSE(rig.splicer.next_deadline().has_value());
+    CHECK(rig.handle(open.segment("late", 28), 901) == SPLICE_drop_orphan);
+}
+
+TEST_CASE("other ports, other protocols and damaged packets have their own verdicts") {
+    Rig rig;
+    Segment ssh = Client().base;
+    ssh.destination_port = 22;
+    ssh.flags = SPLICE_SYN;
+    CHECK(rig.handle(ssh) == SPLICE_pass_not_service);
+    Segment syn_ack = Client().base;
+    syn_ack.flags = SPLICE_SYN | SPLICE_ACK;
+    CHECK(rig.handle(syn_ack) == SPLICE_drop_bad_tcp_flags);
+    Segment dying = rig.connected().segment(kGet);
+    dying.ttl = 1;
+    CHECK(rig.handle(dying) == SPLICE_drop_ttl_expired);
+    PacketBytes damaged = rig.connected(2).segment(kGet).build();
+    damaged.back() ^= std::byte{1};
+    CHECK(rig.handle(damaged) == SPLICE_drop_bad_tcp_checksum);
+}
+
+TEST_CASE("an unfinished checksum is finished, not refused") {
+    Rig rig;
+    const Client client = rig.connected();
+    rig.packet = client.segment(kGet).build();
+    rig.packet[36] ^= std::byte{0x55};  // in the TCP checksum
+    CHECK(rig.splicer.handle_packet(at(0), rig.packet, false, rig.out) == SPLICE_forward_first_payload);
+    CHECK(parse(rig.packet).checksums_right);
+}
+
+TEST_CASE("a reload keeps flows, moves services and forgets those that are gone") {
+    SplicerRules rules = splicer_rules();
+    SplicerService other = rules.services[0];
+    other.name = "other";
+    other.vip.port = 8080;
+    rules.services.push_back(other);
+    Rig rig(rules);
+    const Client client = rig.connected();
+    rig.handle(client.segment(kGet));
+    Client second(4, 41000);
+    second.base.destination_port = 8080;
+    REQUIRE(second.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack);
+    rig.handle(second.segment(kGet));
+    REQUIRE(rig.splicer.flows() == 2);
+
+    std::swap(rules.services[0], rules.services[1]);
+    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+    CHECK(rig.handle(client.segment("more", 28)) == SPLICE_forward_open);
+    CHECK(rig.handle(second.segment("more", 28)) == SPLICE_forward_open);
+    rules.services.erase(rules.services.begin());  // port 8080
+    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+    CHECK(rig.splicer.flows() == 1);
+    CHECK(rig.handle(client.segment("more", 28)) == SPLICE_forward_open);
+    CHECK(rig.handle(second.segment("more", 28)) == SPLICE_pass_not_service);
+}
+
+TEST_CASE("a key is rotated without losing a handshake") {
+    SplicerRules rules = splicer_rules();
+    Rig rig(rules);
+    const Client old_key = rig.connected(1);
+    rules.secret.keys[1] = rules.secret.keys[0];
+    rules.secret.keys[0] = {42, 43};
+    rules.secret.count = 2;
+    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+    const Client new_key = rig.connected(2);
+    CHECK(rig.handle(old_key.segment(kGet)) == SPLICE_forward_first_payload);
+    rules.secret.count = 1;
+    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+    CHECK(rig.handle(new_key.segment(kGet)) == SPLICE_forward_first_payload);
+}
