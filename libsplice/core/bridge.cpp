@@ -48,8 +48,12 @@ splice_flow_key backend_key(const splice_packet& packet, const BridgeService& se
             splice_htons(service.backend.port), 0};
 }
 
-std::byte* begin_of(MutableBytes bytes) noexcept { return bytes.data(); }
-std::byte* end_of(MutableBytes bytes) noexcept { return bytes.data() + bytes.size(); }
+std::byte* begin_of(MutableBytes bytes) noexcept {
+    return bytes.data();
+}
+std::byte* end_of(MutableBytes bytes) noexcept {
+    return bytes.data() + bytes.size();
+}
 Bytes bytes_of(const splice_segment& segment) noexcept {
     return std::as_bytes(std::span(segment.bytes, segment.length));
 }
@@ -69,9 +73,11 @@ struct Bridge::Impl {
         Actions& out;
     };
 
-    Impl(std::shared_ptr<const BridgeRules> initial, BridgeCounters& c) : rules(std::move(initial)), counters(c) {}
+    Impl(std::shared_ptr<const BridgeRules> initial, BridgeCounters& c)
+        : rules(std::move(initial)), counters(c) {}
 
-    Verdict from_balancer(Instant now, MutableBytes bytes, bool checksum_finished, const Hop& hop, Actions& out);
+    Verdict from_balancer(Instant now, MutableBytes bytes, bool checksum_finished, const Hop& hop,
+                          Actions& out);
     Verdict icmp_from_balancer(Walk& walk, const BridgeService& service);
     Verdict open(Walk& walk, const splice_negotiated& negotiated);
     Verdict reopen(Walk& walk, const splice_negotiated& negotiated);
@@ -83,13 +89,14 @@ struct Bridge::Impl {
     Verdict icmp_from_backend(MutableBytes bytes, splice_packet& packet);
     Verdict opening_answer(Instant now, const splice_packet& packet, MutableBytes bytes, Table::Entry& entry,
                            Actions& out);
-    Verdict learn(Instant now, const splice_packet& syn_ack, MutableBytes bytes, Table::Entry& entry, Actions& out);
+    Verdict learn(Instant now, const splice_packet& syn_ack, MutableBytes bytes, Table::Entry& entry,
+                  Actions& out);
     Verdict bounce(Table::Entry& entry, Actions& out);
     Verdict reset_old_backend(const splice_packet& packet, Table::Entry& entry, Actions& out);
     Verdict acknowledge_again(const splice_packet& syn_ack, MutableBytes bytes, const Table::Entry& entry,
                               Actions& out);
     void send_replay_syn(const Table::Entry& entry, Actions& out);
-    void adopt_unknowns(Instant now, Table::Entry& entry, Actions& out);
+    void take_overtakers(Table::Entry& entry);
 
     Verdict translate_toward_backend(const Flow& flow, splice_packet& packet, MutableBytes bytes);
     Verdict translate_toward_client(const Flow& flow, splice_packet& packet, MutableBytes bytes);
@@ -97,10 +104,11 @@ struct Bridge::Impl {
     void drop_hold(Flow& flow) noexcept;
     void forget(Table::Entry& entry) noexcept { drop_hold(entry.second.value); }
 
-    [[nodiscard]] const BridgeService* service_of(const splice_packet& packet, std::uint8_t& index) const noexcept;
+    [[nodiscard]] const BridgeService* service_of(const splice_packet& packet,
+                                                  std::uint8_t& index) const noexcept;
     [[nodiscard]] std::array<std::uint32_t, kListCount> limits() const noexcept {
-        const auto opening = static_cast<std::uint32_t>(std::chrono::seconds(kOpeningTimeout).count());
-        return {rules->timeouts.open_s, rules->timeouts.closing_s, rules->timeouts.reset_s, opening};
+        const auto opening_s = static_cast<std::uint32_t>(std::chrono::seconds(kOpeningTimeout).count());
+        return {rules->timeouts.open_s, rules->timeouts.closing_s, rules->timeouts.reset_s, opening_s};
     }
     void publish() noexcept {
         counters.flows.store(table.size(), std::memory_order_relaxed);
@@ -116,10 +124,13 @@ struct Bridge::Impl {
     std::size_t opening = 0;
 };
 
-Bridge::Bridge(std::shared_ptr<const BridgeRules> rules) : impl_(std::make_unique<Impl>(std::move(rules), counters_)) {}
+Bridge::Bridge(std::shared_ptr<const BridgeRules> rules)
+    : impl_(std::make_unique<Impl>(std::move(rules), counters_)) {}
 Bridge::~Bridge() = default;
 
-std::size_t Bridge::flows() const noexcept { return impl_->table.size(); }
+std::size_t Bridge::flows() const noexcept {
+    return impl_->table.size();
+}
 
 Verdict Bridge::handle_from_balancer(Instant now, MutableBytes packet, bool checksum_finished, const Hop& hop,
                                      Actions& out) noexcept {
@@ -129,7 +140,8 @@ Verdict Bridge::handle_from_balancer(Instant now, MutableBytes packet, bool chec
     return verdict;
 }
 
-Verdict Bridge::handle_from_backend(Instant now, MutableBytes packet, bool checksum_finished, Actions& out) noexcept {
+Verdict Bridge::handle_from_backend(Instant now, MutableBytes packet, bool checksum_finished,
+                                    Actions& out) noexcept {
     const Verdict verdict = impl_->from_backend(now, packet, checksum_finished, out);
     counters_.verdicts.add(verdict);
     impl_->publish();
@@ -151,8 +163,10 @@ void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
     impl_->table.erase_if([&](Table::Entry& entry) {
         Flow& flow = entry.second.value;
         const auto& service = moved[flow.service];
-        if (service) flow.service = *service;
-        else impl_->forget(entry);
+        if (service)
+            flow.service = *service;
+        else
+            impl_->forget(entry);
         return !service;
     });
     impl_->publish();
@@ -185,11 +199,13 @@ void Bridge::expire(Instant now, Actions& out) noexcept {
 std::optional<Duration> Bridge::next_deadline() const noexcept {
     std::optional<Duration> next;
     if (const auto idle_s = impl_->table.next_expiry_s(impl_->limits())) next = std::chrono::seconds(*idle_s);
-    if (!impl_->unknowns.empty() && (!next || impl_->unknowns.front().due < *next)) next = impl_->unknowns.front().due;
+    if (!impl_->unknowns.empty() && (!next || impl_->unknowns.front().due < *next))
+        next = impl_->unknowns.front().due;
     return next;
 }
 
-// --- From the balancer ------------------------------------------------------------------------------------------
+// --- From the balancer
+// ------------------------------------------------------------------------------------------
 
 Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checksum_finished, const Hop& hop,
                                     Actions& out) {
@@ -223,14 +239,19 @@ Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     walk.packet.key.vip = bridge_address;  // as it stands in the packet
 
     const bool begins = decision.step == SPLICE_BRIDGE_OPEN || decision.step == SPLICE_BRIDGE_REOPEN;
-    if (begins && !splice_verify_tcp_checksum(bytes.data(), &walk.packet)) return SPLICE_drop_bad_tcp_checksum;
+    if (begins && !splice_verify_tcp_checksum(bytes.data(), &walk.packet))
+        return SPLICE_drop_bad_tcp_checksum;
     switch (decision.step) {
-        case SPLICE_BRIDGE_OPEN: return open(walk, negotiated);
-        case SPLICE_BRIDGE_REOPEN: return reopen(walk, negotiated);
+        case SPLICE_BRIDGE_OPEN:
+            return open(walk, negotiated);
+        case SPLICE_BRIDGE_REOPEN:
+            return reopen(walk, negotiated);
         case SPLICE_BRIDGE_DELIVER:
             return walk.entry->second.value.state == State::opening ? hold(walk) : deliver(walk);
-        case SPLICE_BRIDGE_UNKNOWN: return hold_unknown(walk);
-        case SPLICE_BRIDGE_DROP: break;
+        case SPLICE_BRIDGE_UNKNOWN:
+            return hold_unknown(walk);
+        case SPLICE_BRIDGE_DROP:
+            break;
     }
     return decision.verdict;
 }
@@ -278,17 +299,19 @@ Verdict Bridge::Impl::open(Walk& walk, const splice_negotiated& negotiated) {
     flow.hop = walk.hop;
     const std::uint32_t scale =
         negotiated.window_scale == SPLICE_NO_WINDOW_SCALE ? 0 : negotiated.window_scale;
-    flow.syn_window = static_cast<std::uint16_t>(std::min<std::uint32_t>(65535, std::uint32_t{walk.packet.window} << scale));
-    flow.hold = std::make_unique<SegmentHold>(Seq(walk.packet.seq), SegmentHoldLimits{kHoldMax, kHoldPackets});
+    flow.syn_window = static_cast<std::uint16_t>(
+        std::min<std::uint32_t>(65535, std::uint32_t{walk.packet.window} << scale));
+    flow.hold =
+        std::make_unique<SegmentHold>(Seq(walk.packet.seq), SegmentHoldLimits{kHoldMax, kHoldPackets});
     flow.hold->add(walk.packet, walk.bytes);
     held_bytes += flow.hold->memory();
-    adopt_unknowns(walk.now, *walk.entry, walk.out);
+    take_overtakers(*walk.entry);
     send_replay_syn(*walk.entry, walk.out);
     return SPLICE_open_replay;
 }
 
-// The same addresses and ports, another connection: what is known of the old one is worth nothing any more. Should
-// the backend still hold it, it answers the replayed SYN from it, and reset_old_backend() clears it.
+// The same addresses and ports, another connection: what is known of the old one is worth nothing any more.
+// Should the backend still hold it, it answers the replayed SYN from it, and reset_old_backend() clears it.
 Verdict Bridge::Impl::reopen(Walk& walk, const splice_negotiated& negotiated) {
     forget(*walk.entry);
     table.erase(*walk.entry);
@@ -303,14 +326,16 @@ Verdict Bridge::Impl::hold(Walk& walk) {
     const SegmentHold::Added added = flow.hold->add(walk.packet, walk.bytes);
     held_bytes += flow.hold->memory() - before;
     switch (added) {
-        case SegmentHold::Added::stored: return SPLICE_open_hold;
+        case SegmentHold::Added::stored:
+            return SPLICE_open_hold;
         case SegmentHold::Added::duplicate:
             // The client repeats itself: so does the replay, whose SYN or answer may be lost.
             if (walk.packet.payload_length == 0) return SPLICE_open_hold;
             send_replay_syn(*walk.entry, walk.out);
             return SPLICE_open_replay_again;
         case SegmentHold::Added::outside:
-        case SegmentHold::Added::full: break;
+        case SegmentHold::Added::full:
+            break;
     }
     return SPLICE_drop_hold_full;
 }
@@ -339,7 +364,7 @@ Verdict Bridge::Impl::hold_unknown(Walk& walk) {
 }
 
 // The first payload has come: what overtook it and acknowledges the same cookie joins it.
-void Bridge::Impl::adopt_unknowns(Instant, Table::Entry& entry, Actions&) {
+void Bridge::Impl::take_overtakers(Table::Entry& entry) {
     Flow& flow = entry.second.value;
     std::erase_if(unknowns, [&](const Unknown& unknown) {
         if (!FlowKeyEqual{}(unknown.key, entry.first)) return false;
@@ -355,15 +380,18 @@ void Bridge::Impl::adopt_unknowns(Instant, Table::Entry& entry, Actions&) {
     });
 }
 
-// --- From the backend -------------------------------------------------------------------------------------------
+// --- From the backend
+// -------------------------------------------------------------------------------------------
 
 Verdict Bridge::Impl::from_backend(Instant now, MutableBytes bytes, bool checksum_finished, Actions& out) {
     splice_packet packet{};
-    if (const Verdict verdict = splice_parse_ip(begin_of(bytes), end_of(bytes), &packet); verdict != SPLICE_CONTINUE)
+    if (const Verdict verdict = splice_parse_ip(begin_of(bytes), end_of(bytes), &packet);
+        verdict != SPLICE_CONTINUE)
         return verdict;
     if (packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_backend(bytes, packet);
     // The flow is named by the client's end, wherever the packet comes from.
-    const splice_flow_key key{packet.key.vip, packet.key.client, packet.key.vip_port, packet.key.client_port, 0};
+    const splice_flow_key key{packet.key.vip, packet.key.client, packet.key.vip_port, packet.key.client_port,
+                              0};
     Table::Entry* entry = table.find(key);
     if (!entry) return SPLICE_pass_not_spliced;
     if (!checksum_finished) splice_finish_tcp_checksum(bytes.data(), &packet);
@@ -395,21 +423,23 @@ Verdict Bridge::Impl::opening_answer(Instant now, const splice_packet& packet, M
                                      Table::Entry& entry, Actions& out) {
     const bool acknowledges_us =
         (packet.tcp_flags & SPLICE_ACK) && Seq(packet.ack) == entry.second.value.client_isn + 1;
-    if (packet.tcp_flags & SPLICE_RST) return acknowledges_us ? bounce(entry, out) : SPLICE_drop_backend_early;
+    if (packet.tcp_flags & SPLICE_RST)
+        return acknowledges_us ? bounce(entry, out) : SPLICE_drop_backend_early;
     if (!(packet.tcp_flags & SPLICE_ACK)) return SPLICE_drop_backend_early;
     if (!acknowledges_us) return reset_old_backend(packet, entry, out);
     if (packet.tcp_flags & SPLICE_SYN) return learn(now, packet, bytes, entry, out);
     return SPLICE_drop_backend_early;
 }
 
-Verdict Bridge::Impl::learn(Instant now, const splice_packet& syn_ack, MutableBytes bytes, Table::Entry& entry,
-                            Actions& out) {
+Verdict Bridge::Impl::learn(Instant now, const splice_packet& syn_ack, MutableBytes bytes,
+                            Table::Entry& entry, Actions& out) {
     Flow& flow = entry.second.value;
     splice_tcp_options options{};
     splice_parse_tcp_options(begin_of(bytes), end_of(bytes), &syn_ack, &options);
     const Seq backend_isn(syn_ack.seq);
     flow.translation.seq_shift = (flow.cookie_isn - backend_isn.value()).value();
-    // ts_shift holds the first payload's TSecr until now. Without the backend's timestamps there is nothing to shift.
+    // ts_shift holds the first payload's TSecr until now. Without the backend's timestamps there is nothing
+    // to shift.
     flow.timestamps = flow.timestamps && options.timestamps_offset;
     flow.translation.ts_shift = flow.timestamps ? flow.translation.ts_shift - options.tsval : 0;
     const bool scaled = flow.negotiated.window_scale != SPLICE_NO_WINDOW_SCALE;
@@ -437,8 +467,8 @@ Verdict Bridge::Impl::bounce(Table::Entry& entry, Actions& out) {
     flow.hold->for_each([&](MutableBytes held) {
         splice_packet packet{};
         if (splice_parse_ip(begin_of(held), end_of(held), &packet) != SPLICE_CONTINUE) return;
-        if (splice_forward(begin_of(held), end_of(held), &packet, &flow.translation.vip, SPLICE_DSCP_BOUNCE) ==
-            SPLICE_CONTINUE)
+        if (splice_forward(begin_of(held), end_of(held), &packet, &flow.translation.vip,
+                           SPLICE_DSCP_BOUNCE) == SPLICE_CONTINUE)
             out.send_to_hop(flow.hop, held);
     });
     forget(entry);
@@ -446,8 +476,8 @@ Verdict Bridge::Impl::bounce(Table::Entry& entry, Actions& out) {
     return SPLICE_bounce_refused;
 }
 
-// An unacceptable ACK in answer to a SYN is an old connection's: RST with the number that it expects, and the SYN
-// again (RFC 9293 section 3.10.7.3, and section 3.5.1 on half-open connections).
+// An unacceptable ACK in answer to a SYN is an old connection's: RST with the number that it expects, and the
+// SYN again (RFC 9293 section 3.10.7.3, and section 3.5.1 on half-open connections).
 Verdict Bridge::Impl::reset_old_backend(const splice_packet& packet, Table::Entry& entry, Actions& out) {
     splice_segment reset;
     splice_write_rst(&reset, &packet);
@@ -456,15 +486,18 @@ Verdict Bridge::Impl::reset_old_backend(const splice_packet& packet, Table::Entr
     return SPLICE_clear_old_backend;
 }
 
-// The backend's accept queue was full, or what completed its handshake is lost; a client that has nothing to repeat
-// could not help it.
-Verdict Bridge::Impl::acknowledge_again(const splice_packet& syn_ack, MutableBytes bytes, const Table::Entry& entry,
-                                        Actions& out) {
+// The backend's accept queue was full, or what completed its handshake is lost; a client that has nothing to
+// repeat could not help it.
+Verdict Bridge::Impl::acknowledge_again(const splice_packet& syn_ack, MutableBytes bytes,
+                                        const Table::Entry& entry, Actions& out) {
     const Flow& flow = entry.second.value;
     splice_tcp_options options{};
     splice_parse_tcp_options(begin_of(bytes), end_of(bytes), &syn_ack, &options);
+    const bool scaled = flow.negotiated.window_scale != SPLICE_NO_WINDOW_SCALE;
+    const auto window = static_cast<std::uint16_t>(scaled ? flow.syn_window >> flow.negotiated.window_scale
+                                                          : flow.syn_window);
     splice_segment acknowledgement;
-    splice_write_ack(&acknowledgement, &entry.first, syn_ack.family, syn_ack.ack, syn_ack.seq + 1, flow.syn_window,
+    splice_write_ack(&acknowledgement, &entry.first, syn_ack.family, syn_ack.ack, syn_ack.seq + 1, window,
                      flow.timestamps, flow.client_tsval.value(), options.tsval);
     out.send(bytes_of(acknowledgement));
     return SPLICE_acknowledge_backend;
@@ -474,12 +507,13 @@ void Bridge::Impl::send_replay_syn(const Table::Entry& entry, Actions& out) {
     const Flow& flow = entry.second.value;
     const std::uint32_t family = splice_address_is_ipv4(&entry.first.vip) ? 4 : 6;
     splice_segment syn;
-    splice_write_replay_syn(&syn, &entry.first, family, flow.client_isn.value(), flow.syn_window, &flow.negotiated,
-                            flow.timestamps, flow.client_tsval.value());
+    splice_write_replay_syn(&syn, &entry.first, family, flow.client_isn.value(), flow.syn_window,
+                            &flow.negotiated, flow.timestamps, flow.client_tsval.value());
     out.send(bytes_of(syn));
 }
 
-// --- Both ways --------------------------------------------------------------------------------------------------
+// --- Both ways
+// --------------------------------------------------------------------------------------------------
 
 Verdict Bridge::Impl::translate_toward_backend(const Flow& flow, splice_packet& packet, MutableBytes bytes) {
     splice_tcp_options options{};
@@ -504,8 +538,10 @@ Verdict Bridge::Impl::translate_toward_client(const Flow& flow, splice_packet& p
 // A FIN of either side shortens the idle time-out, which each later packet renews; a RST ends the flow soon.
 void Bridge::Impl::touch(Table::Entry& entry, const splice_packet& packet, std::uint32_t now_s) {
     Flow& flow = entry.second.value;
-    if (packet.tcp_flags & SPLICE_RST) flow.list = kReset;
-    else if (packet.tcp_flags & SPLICE_FIN) flow.list = kClosing;
+    if (packet.tcp_flags & SPLICE_RST)
+        flow.list = kReset;
+    else if (packet.tcp_flags & SPLICE_FIN)
+        flow.list = kClosing;
     table.touch(entry, flow.list, now_s);
 }
 
@@ -516,7 +552,8 @@ void Bridge::Impl::drop_hold(Flow& flow) noexcept {
     if (flow.state == State::opening) --opening;
 }
 
-const BridgeService* Bridge::Impl::service_of(const splice_packet& packet, std::uint8_t& index) const noexcept {
+const BridgeService* Bridge::Impl::service_of(const splice_packet& packet,
+                                              std::uint8_t& index) const noexcept {
     for (std::size_t i = 0; i < rules->services.size(); ++i) {
         const BridgeService& service = rules->services[i];
         if (service.dscp != splice_dscp(&packet) || service.vip.address.family() != packet.family) continue;

@@ -1,5 +1,5 @@
-// The bridge's machine in translate mode (DESIGN section 7): marked packets from the balancer in one door, the
-// backend's packets in the other. No system call, no clock, no lock: one instance a thread.
+// The bridge's machine in translate mode (DESIGN section 7): marked packets from the balancer in one door,
+// the backend's packets in the other. No system call, no clock, no lock: one instance a thread.
 #pragma once
 
 #include <atomic>
@@ -44,7 +44,7 @@ struct BridgeCounters {
 };
 
 class Bridge {
- public:
+  public:
     explicit Bridge(std::shared_ptr<const BridgeRules> rules);
     ~Bridge();
     Bridge(const Bridge&) = delete;
@@ -56,8 +56,10 @@ class Bridge {
     // destination. `hop` is where it came from. An unfinished TCP checksum is finished here first.
     Verdict handle_from_balancer(Instant now, MutableBytes packet, bool checksum_finished, const Hop& hop,
                                  Actions& out) noexcept;
-    // A packet that a backend address:port is about to send. Kind `forward`: edited in place, to go on to the client.
-    Verdict handle_from_backend(Instant now, MutableBytes packet, bool checksum_finished, Actions& out) noexcept;
+    // A packet that a backend address:port is about to send. Kind `forward`: edited in place, to go on to the
+    // client.
+    Verdict handle_from_backend(Instant now, MutableBytes packet, bool checksum_finished,
+                                Actions& out) noexcept;
 
     void expire(Instant now, Actions& out) noexcept;
     [[nodiscard]] std::optional<Duration> next_deadline() const noexcept;
@@ -65,7 +67,7 @@ class Bridge {
     [[nodiscard]] const BridgeCounters& counters() const noexcept { return counters_; }
     [[nodiscard]] std::size_t flows() const noexcept;
 
- private:
+  private:
     struct Impl;
     std::unique_ptr<Impl> impl_;
     BridgeCounters counters_;

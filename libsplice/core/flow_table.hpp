@@ -1,5 +1,5 @@
-// A bounded table of flows with idle lists: entries live in one node each, and expiry looks only at the head of
-// each list. Used by the balancer's and the bridge's machine.
+// A bounded table of flows with idle lists: entries live in one node each, and expiry looks only at the head
+// of each list. Used by the balancer's and the bridge's machine.
 #pragma once
 
 #include <array>
@@ -14,15 +14,15 @@
 
 namespace splice {
 
-// `Lists` idle lists, each with a limit of its own in seconds; an entry stands in one of them, ordered by when it
-// was touched last. Never evicts the living: insert() refuses when `capacity` entries live.
+// `Lists` idle lists, each with a limit of its own in seconds; an entry stands in one of them, ordered by
+// when it was touched last. Never evicts the living: insert() refuses when `capacity` entries live.
 template <class Value, std::size_t Lists>
 class FlowTable {
- public:
+  public:
     struct Node {
         Value value{};
 
-     private:
+      private:
         friend class FlowTable;
         std::pair<const splice_flow_key, Node>* previous = nullptr;
         std::pair<const splice_flow_key, Node>* next = nullptr;
@@ -66,7 +66,8 @@ class FlowTable {
 
     // Hands each entry that was idle for its list's limit to `forget`, then erases it.
     template <class Forget>
-    std::size_t expire(std::uint32_t now_s, const std::array<std::uint32_t, Lists>& limits_s, Forget&& forget) {
+    std::size_t expire(std::uint32_t now_s, const std::array<std::uint32_t, Lists>& limits_s,
+                       Forget&& forget) {
         std::size_t expired = 0;
         for (std::size_t list = 0; list < Lists; ++list) {
             while (Entry* oldest = heads_[list]) {
@@ -100,7 +101,7 @@ class FlowTable {
         }
     }
 
- private:
+  private:
     void append(Entry& entry, std::uint8_t list, std::uint32_t now_s) noexcept {
         Node& node = entry.second;
         node.list = list;

@@ -1,5 +1,5 @@
-// The balancer's only words of its own to a client: the one-segment HTTP 503 for a request that every choice of
-// bridge has refused (RFC 9110 section 15.6.4).
+// The balancer's only words of its own to a client: the one-segment HTTP 503 for a request that every choice
+// of bridge has refused (RFC 9110 section 15.6.4).
 #pragma once
 
 #include <array>
@@ -10,14 +10,15 @@
 
 namespace splice {
 
-// A whole packet from the VIP to the client: it acknowledges `request` (the packet that was refused, which begins
-// at the IP header in `bytes`), carries the response and FIN, and mirrors timestamps where the client sends them.
+// A whole packet from the VIP to the client: it acknowledges `request` (the packet that was refused, which
+// begins at the IP header in `bytes`), carries the response and FIN, and mirrors timestamps where the client
+// sends them.
 class HttpRefusal {
- public:
+  public:
     HttpRefusal(Instant now, const splice_packet& request, Bytes bytes) noexcept;
     [[nodiscard]] Bytes packet() const noexcept { return Bytes(buffer_).first(length_); }
 
- private:
+  private:
     std::array<std::byte, 320> buffer_{};
     std::size_t length_ = 0;
 };

@@ -13,7 +13,8 @@ SegmentHold::Added SegmentHold::add(const splice_packet& packet, Bytes bytes) {
     if (offset > limits_.stream_bytes || (offset == limits_.stream_bytes && packet.payload_length != 0))
         return Added::outside;
     if (packet.payload_length == 0 && !ends_something && !packets_.empty()) return Added::duplicate;
-    if ((packet.tcp_flags & SPLICE_RST) == 0 && covers(offset, packet.payload_length, fin)) return Added::duplicate;
+    if ((packet.tcp_flags & SPLICE_RST) == 0 && covers(offset, packet.payload_length, fin))
+        return Added::duplicate;
     if (packets_.size() >= limits_.packets) return Added::full;
 
     const auto place = std::upper_bound(packets_.begin(), packets_.end(), offset,
@@ -46,8 +47,9 @@ void SegmentHold::extend_stream() {
         if (end > stream_.size()) {
             const std::size_t known = stream_.size() - held.offset;
             const std::size_t room = limits_.stream_bytes - stream_.size();
-            const auto fresh = Bytes(held.bytes).subspan(held.payload_offset + known,
-                                                         std::min(held.payload_length - known, room));
+            const auto fresh =
+                Bytes(held.bytes)
+                    .subspan(held.payload_offset + known, std::min(held.payload_length - known, room));
             stream_.insert(stream_.end(), fresh.begin(), fresh.end());
         }
         if (held.fin && stream_.size() == end) ended_ = true;

@@ -18,7 +18,7 @@ struct SegmentHoldLimits {
 };
 
 class SegmentHold {
- public:
+  public:
     enum class Added : std::uint8_t {
         stored,
         duplicate,  // every byte of it, and its FIN, are held already
@@ -29,8 +29,8 @@ class SegmentHold {
     // `first`: the sequence number of the stream's first byte (the client's ISN + 1).
     SegmentHold(Seq first, SegmentHoldLimits limits) noexcept : first_(first), limits_(limits) {}
 
-    // `bytes` begins at the IP header; `packet` is what the parse said of it, with l3_offset 0. A packet without
-    // payload is stored when it carries FIN or RST, or is the first of all.
+    // `bytes` begins at the IP header; `packet` is what the parse said of it, with l3_offset 0. A packet
+    // without payload is stored when it carries FIN or RST, or is the first of all.
     Added add(const splice_packet& packet, Bytes bytes);
 
     // The stream from its first byte on, as far as it is without a gap, at most stream_bytes. Where segments
@@ -49,7 +49,7 @@ class SegmentHold {
         for (Held& held : packets_) each(MutableBytes(held.bytes));
     }
 
- private:
+  private:
     struct Held {
         std::uint32_t offset;  // of its payload in the stream
         std::uint32_t payload_length;

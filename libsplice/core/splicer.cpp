@@ -64,7 +64,8 @@ struct Splicer::Impl {
         std::optional<Fallback> fallback;
     };
 
-    Impl(std::shared_ptr<const SplicerRules> initial, SplicerCounters& c) : rules(std::move(initial)), counters(c) {}
+    Impl(std::shared_ptr<const SplicerRules> initial, SplicerCounters& c)
+        : rules(std::move(initial)), counters(c) {}
 
     Verdict handle(Instant now, MutableBytes bytes, bool checksum_finished, Actions& out);
     Verdict handle_icmp(Walk& walk);
@@ -80,15 +81,16 @@ struct Splicer::Impl {
     Verdict end_refused(Walk& walk);
 
     // The answer that a held or whole first payload gives by now; nothing = wait for more.
-    std::optional<Chosen> try_choose(const SplicerService& service, std::string_view source, Bytes stream, bool ended,
-                                     bool at_limit);
+    std::optional<Chosen> try_choose(const SplicerService& service, std::string_view source, Bytes stream,
+                                     bool ended, bool at_limit);
     Chosen choose_source(const SplicerService& service, std::string_view source, Fallback why);
     void release(Instant now, Table::Entry& entry, const Chosen& chosen, Actions& out);
     bool send_to_bridge(MutableBytes bytes, const splice_flow_entry& entry, Actions& out);
     void drop_pending(Flow& flow) noexcept;
     void forget(Table::Entry& entry) noexcept;
 
-    [[nodiscard]] const SplicerService* find_service(const splice_flow_key& key, std::uint16_t& index) const noexcept;
+    [[nodiscard]] const SplicerService* find_service(const splice_flow_key& key,
+                                                     std::uint16_t& index) const noexcept;
     [[nodiscard]] const IpAddress* bridge_address(std::uint16_t bridge) const noexcept {
         return bridge < rules->bridges.size() ? &rules->bridges[bridge].address : nullptr;
     }
@@ -113,9 +115,12 @@ Splicer::Splicer(std::shared_ptr<const SplicerRules> rules)
     : impl_(std::make_unique<Impl>(std::move(rules), counters_)) {}
 Splicer::~Splicer() = default;
 
-std::size_t Splicer::flows() const noexcept { return impl_->table.size(); }
+std::size_t Splicer::flows() const noexcept {
+    return impl_->table.size();
+}
 
-Verdict Splicer::handle_packet(Instant now, MutableBytes packet, bool checksum_finished, Actions& out) noexcept {
+Verdict Splicer::handle_packet(Instant now, MutableBytes packet, bool checksum_finished,
+                               Actions& out) noexcept {
     const Verdict verdict = impl_->handle(now, packet, checksum_finished, out);
     counters_.verdicts.add(verdict);
     impl_->publish();
@@ -134,8 +139,10 @@ void Splicer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
     impl_->table.erase_if([&](Impl::Table::Entry& entry) {
         splice_flow_entry& flow = entry.second.value.entry;
         const auto& service = moved[flow.service];
-        if (service) flow.service = *service;
-        else impl_->forget(entry);
+        if (service)
+            flow.service = *service;
+        else
+            impl_->forget(entry);
         return !service;
     });
     impl_->publish();
@@ -151,8 +158,8 @@ void Splicer::expire(Instant now, Actions& out) noexcept {
                                       sizeof(entry.first.client.bytes));
         impl_->release(now, entry, impl_->choose_source(service, source, Fallback::wait_expired), out);
     }
-    const std::size_t expired = impl_->table.expire(now.seconds(), impl_->limits(),
-                                                    [this](Impl::Table::Entry& entry) { impl_->forget(entry); });
+    const std::size_t expired = impl_->table.expire(
+        now.seconds(), impl_->limits(), [this](Impl::Table::Entry& entry) { impl_->forget(entry); });
     counters_.flows_expired.fetch_add(expired, std::memory_order_relaxed);
     impl_->publish();
 }
@@ -165,12 +172,14 @@ std::optional<Duration> Splicer::next_deadline() const noexcept {
     return next;
 }
 
-// --- The walk of a packet -------------------------------------------------------------------------------------
+// --- The walk of a packet
+// -------------------------------------------------------------------------------------
 
 Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_finished, Actions& out) {
     Walk walk{now, bytes, {}, nullptr, 0, nullptr, out};
     const std::byte* data = bytes.data();
-    if (const Verdict verdict = splice_parse_ip(data, data + bytes.size(), &walk.packet); verdict != SPLICE_CONTINUE)
+    if (const Verdict verdict = splice_parse_ip(data, data + bytes.size(), &walk.packet);
+        verdict != SPLICE_CONTINUE)
         return verdict;
     if (walk.packet.protocol != SPLICE_PROTOCOL_TCP) return handle_icmp(walk);
 
@@ -187,26 +196,37 @@ Verdict Splicer::Impl::take_step(Walk& walk) {
     const splice_balancer_decision decision = splice_balancer_decide(
         &walk.packet, entry, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s), chooses_by_source);
 
-    // What is only sent on keeps its checksum, right or wrong, for its receiver to judge; what decides is judged here.
+    // What is only sent on keeps its checksum, right or wrong, for its receiver to judge; what decides is
+    // judged here.
     const bool decides = decision.step != SPLICE_STEP_FORWARD && decision.step != SPLICE_STEP_DROP;
-    if (decides && !splice_verify_tcp_checksum(walk.bytes.data(), &walk.packet)) return SPLICE_drop_bad_tcp_checksum;
+    if (decides && !splice_verify_tcp_checksum(walk.bytes.data(), &walk.packet))
+        return SPLICE_drop_bad_tcp_checksum;
 
     switch (decision.step) {
-        case SPLICE_STEP_SYN_ACK: return answer_syn(walk);
-        case SPLICE_STEP_CHOOSE: return begin(walk, chooses_by_source);
-        case SPLICE_STEP_CHOOSE_SOURCE: return begin(walk, true);
-        case SPLICE_STEP_HOLD: return hold_more(walk);
-        case SPLICE_STEP_FORWARD: return forward(walk, SPLICE_forward_open);
-        case SPLICE_STEP_NEXT_CHOICE: return next_choice(walk);
-        case SPLICE_STEP_REFUSE: return end_refused(walk);
-        case SPLICE_STEP_DROP: break;
+        case SPLICE_STEP_SYN_ACK:
+            return answer_syn(walk);
+        case SPLICE_STEP_CHOOSE:
+            return begin(walk, chooses_by_source);
+        case SPLICE_STEP_CHOOSE_SOURCE:
+            return begin(walk, true);
+        case SPLICE_STEP_HOLD:
+            return hold_more(walk);
+        case SPLICE_STEP_FORWARD:
+            return forward(walk, SPLICE_forward_open);
+        case SPLICE_STEP_NEXT_CHOICE:
+            return next_choice(walk);
+        case SPLICE_STEP_REFUSE:
+            return end_refused(walk);
+        case SPLICE_STEP_DROP:
+            break;
     }
     return decision.verdict;
 }
 
 Verdict Splicer::Impl::answer_syn(Walk& walk) {
     splice_tcp_options offered{};
-    splice_parse_tcp_options(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(), &walk.packet, &offered);
+    splice_parse_tcp_options(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(), &walk.packet,
+                             &offered);
     if (offered.malformed) return SPLICE_drop_bad_tcp_options;
     const std::uint32_t cookie = splice_cookie_make(&rules->secret, &walk.packet, &offered,
                                                     static_cast<std::uint64_t>(walk.now.unix_s));
@@ -226,7 +246,8 @@ Verdict Splicer::Impl::answer_syn(Walk& walk) {
 Verdict Splicer::Impl::handle_icmp(Walk& walk) {
     splice_packet quoted{};
     const std::byte* data = walk.bytes.data();
-    if (const Verdict verdict = splice_parse_icmp_error(data, data + walk.bytes.size(), &walk.packet, &quoted);
+    if (const Verdict verdict =
+            splice_parse_icmp_error(data, data + walk.bytes.size(), &walk.packet, &quoted);
         verdict != SPLICE_CONTINUE)
         return verdict;
     const splice_flow_key key = reversed(quoted.key);
@@ -236,12 +257,13 @@ Verdict Splicer::Impl::handle_icmp(Walk& walk) {
     const splice_flow_entry& flow = entry->second.value.entry;
     const IpAddress* bridge = bridge_address(flow.bridge);
     if (!bridge) return SPLICE_drop_orphan_icmp;
-    const Verdict verdict = splice_forward(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(), &walk.packet,
-                                           &bridge->raw(), rules->services[flow.service].dscp);
+    const Verdict verdict = splice_forward(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
+                                           &walk.packet, &bridge->raw(), rules->services[flow.service].dscp);
     return verdict == SPLICE_CONTINUE ? SPLICE_forward_icmp : verdict;
 }
 
-// --- Choosing ---------------------------------------------------------------------------------------------------
+// --- Choosing
+// ---------------------------------------------------------------------------------------------------
 
 Splicer::Impl::Chosen Splicer::Impl::choose_source(const SplicerService& service, std::string_view source,
                                                    Fallback why) {
@@ -249,8 +271,9 @@ Splicer::Impl::Chosen Splicer::Impl::choose_source(const SplicerService& service
     return {service.placement->choose(source), why};
 }
 
-std::optional<Splicer::Impl::Chosen> Splicer::Impl::try_choose(const SplicerService& service, std::string_view source,
-                                                               Bytes stream, bool ended, bool at_limit) {
+std::optional<Splicer::Impl::Chosen> Splicer::Impl::try_choose(const SplicerService& service,
+                                                               std::string_view source, Bytes stream,
+                                                               bool ended, bool at_limit) {
     const KeyAnswer answer = first_payload_key(service.protocol, service.key, stream, scratch);
     if (const auto* key = std::get_if<Key>(&answer)) return Chosen{service.placement->choose(key->bytes), {}};
     if (const auto* none = std::get_if<NoKey>(&answer)) return choose_source(service, source, none->why);
@@ -265,11 +288,13 @@ Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
     const bool ended = (walk.packet.tcp_flags & SPLICE_FIN) != 0;
     if (by_source) {
         const bool rule = walk.service->key.kind == KeyKind::source;
-        return open(walk, choose_source(*walk.service, source, rule ? Fallback::key_is_source : Fallback::ended));
+        return open(walk,
+                    choose_source(*walk.service, source, rule ? Fallback::key_is_source : Fallback::ended));
     }
     const Bytes stream = Bytes(walk.bytes).subspan(walk.packet.payload_offset, walk.packet.payload_length);
     const bool at_limit = stream.size() >= walk.service->first_payload_max;
-    if (const auto chosen = try_choose(*walk.service, source, stream, ended, at_limit)) return open(walk, *chosen);
+    if (const auto chosen = try_choose(*walk.service, source, stream, ended, at_limit))
+        return open(walk, *chosen);
     return hold_first(walk);
 }
 
@@ -281,8 +306,8 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     if (!walk.entry) return SPLICE_drop_flow_table_full;
     Flow& flow = walk.entry->second.value;
     drop_pending(flow);
-    splice_flow_begin(&flow.entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service_index, chosen.choices.row, bridge,
-                      walk.now.seconds());
+    splice_flow_begin(&flow.entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service_index, chosen.choices.row,
+                      bridge, walk.now.seconds());
     if (!chosen.fallback) return forward(walk, SPLICE_forward_first_payload);
     const bool bare_ack = walk.packet.payload_length == 0 && !(walk.packet.tcp_flags & SPLICE_FIN);
     return forward(walk, bare_ack ? SPLICE_forward_first_ack : SPLICE_forward_first_payload_source);
@@ -311,7 +336,8 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     SegmentHold& hold = flow.pending->hold;
     // The client gave up and began anew from the same port before its first payload was complete.
     if ((flow.entry.flags & SPLICE_FLOW_REOPENED) && Seq(walk.packet.seq) != hold.first() &&
-        splice_balancer_cookie_valid(&walk.packet, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s)))
+        splice_balancer_cookie_valid(&walk.packet, &rules->secret,
+                                     static_cast<std::uint64_t>(walk.now.unix_s)))
         return begin(walk, false);
 
     if (held_bytes + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_first_payload_memory;
@@ -325,10 +351,12 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     const auto chosen = try_choose(*walk.service, source_key(walk.packet), hold.stream(), ended, at_limit);
     if (!chosen) return SPLICE_hold_first_payload;
     release(walk.now, *walk.entry, *chosen, walk.out);
-    return added == SegmentHold::Added::full ? SPLICE_drop_first_payload_window : SPLICE_release_first_payload;
+    return added == SegmentHold::Added::full ? SPLICE_drop_first_payload_window
+                                             : SPLICE_release_first_payload;
 }
 
-// The choice is made: what was held goes, in order. Without a bridge it goes nowhere and the client will repeat it.
+// The choice is made: what was held goes, in order. Without a bridge it goes nowhere and the client will
+// repeat it.
 void Splicer::Impl::release(Instant now, Table::Entry& entry, const Chosen& chosen, Actions& out) {
     Flow& flow = entry.second.value;
     flow.entry.bridge = chosen.choices.bridges.choices[0];
@@ -346,7 +374,8 @@ void Splicer::Impl::release(Instant now, Table::Entry& entry, const Chosen& chos
     table.touch(entry, list_of(flow.entry), now.seconds());
 }
 
-// --- Sending on -------------------------------------------------------------------------------------------------
+// --- Sending on
+// -------------------------------------------------------------------------------------------------
 
 Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
     splice_flow_entry& flow = walk.entry->second.value.entry;
@@ -355,8 +384,8 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
         table.erase(*walk.entry);
         return SPLICE_drop_orphan;
     }
-    const Verdict edited = splice_forward(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(), &walk.packet,
-                                          &bridge->raw(), walk.service->dscp);
+    const Verdict edited = splice_forward(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
+                                          &walk.packet, &bridge->raw(), walk.service->dscp);
     if (edited != SPLICE_CONTINUE) return edited;
     splice_flow_touch(&flow, &walk.packet, walk.now.seconds());
     table.touch(*walk.entry, list_of(flow), walk.now.seconds());
@@ -368,8 +397,8 @@ bool Splicer::Impl::send_to_bridge(MutableBytes bytes, const splice_flow_entry& 
     splice_packet packet{};
     std::byte* data = bytes.data();
     if (!bridge || splice_parse_ip(data, data + bytes.size(), &packet) != SPLICE_CONTINUE) return false;
-    if (splice_forward(data, data + bytes.size(), &packet, &bridge->raw(), rules->services[entry.service].dscp) !=
-        SPLICE_CONTINUE)
+    if (splice_forward(data, data + bytes.size(), &packet, &bridge->raw(),
+                       rules->services[entry.service].dscp) != SPLICE_CONTINUE)
         return false;
     out.send(bytes);
     return true;
@@ -409,7 +438,8 @@ Verdict Splicer::Impl::end_refused(Walk& walk) {
     return SPLICE_answer_refused_rst;
 }
 
-// --- Keeping ----------------------------------------------------------------------------------------------------
+// --- Keeping
+// ----------------------------------------------------------------------------------------------------
 
 void Splicer::Impl::drop_pending(Flow& flow) noexcept {
     if (!flow.pending) return;
@@ -418,9 +448,12 @@ void Splicer::Impl::drop_pending(Flow& flow) noexcept {
     flow.pending.reset();
 }
 
-void Splicer::Impl::forget(Table::Entry& entry) noexcept { drop_pending(entry.second.value); }
+void Splicer::Impl::forget(Table::Entry& entry) noexcept {
+    drop_pending(entry.second.value);
+}
 
-const SplicerService* Splicer::Impl::find_service(const splice_flow_key& key, std::uint16_t& index) const noexcept {
+const SplicerService* Splicer::Impl::find_service(const splice_flow_key& key,
+                                                  std::uint16_t& index) const noexcept {
     const std::uint16_t port = splice_ntohs(key.vip_port);
     for (std::size_t i = 0; i < rules->services.size(); ++i) {
         const Endpoint& vip = rules->services[i].vip;

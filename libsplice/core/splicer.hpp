@@ -1,5 +1,5 @@
-// The balancer's machine (DESIGN sections 5 and 6): packets to a service's VIP:port in, verdicts and packets out.
-// No system call, no clock, no lock: one instance a thread.
+// The balancer's machine (DESIGN sections 5 and 6): packets to a service's VIP:port in, verdicts and packets
+// out. No system call, no clock, no lock: one instance a thread.
 #pragma once
 
 #include <array>
@@ -56,14 +56,14 @@ struct SplicerRules {
 struct SplicerCounters {
     VerdictCounters verdicts;
     std::array<std::atomic<std::uint64_t>, kFallbackCount> fallbacks{};
-    std::atomic<std::uint64_t> flows{};             // entries now
-    std::atomic<std::uint64_t> flows_pending{};     // of them, waiting for their first payload
-    std::atomic<std::uint64_t> held_bytes{};        // for them
+    std::atomic<std::uint64_t> flows{};          // entries now
+    std::atomic<std::uint64_t> flows_pending{};  // of them, waiting for their first payload
+    std::atomic<std::uint64_t> held_bytes{};     // for them
     std::atomic<std::uint64_t> flows_expired{};
 };
 
 class Splicer {
- public:
+  public:
     explicit Splicer(std::shared_ptr<const SplicerRules> rules);
     ~Splicer();
     Splicer(const Splicer&) = delete;
@@ -72,12 +72,13 @@ class Splicer {
     // Flows go on; those of a service that is gone, or of a bridge index that is gone, end as orphans.
     void replace_rules(std::shared_ptr<const SplicerRules> rules);
 
-    // `packet` begins at the IP header. Where the kernel left its TCP checksum unfinished it is finished here first,
-    // otherwise it is verified where something is decided by it. Kind `forward`: it was edited in place and is to
-    // be sent by its destination address. Other kinds as verdicts.h says.
+    // `packet` begins at the IP header. Where the kernel left its TCP checksum unfinished it is finished here
+    // first, otherwise it is verified where something is decided by it. Kind `forward`: it was edited in
+    // place and is to be sent by its destination address. Other kinds as verdicts.h says.
     Verdict handle_packet(Instant now, MutableBytes packet, bool checksum_finished, Actions& out) noexcept;
 
-    // Decides pending flows whose wait is over and forgets idle ones. Call it at next_deadline() at the latest.
+    // Decides pending flows whose wait is over and forgets idle ones. Call it at next_deadline() at the
+    // latest.
     void expire(Instant now, Actions& out) noexcept;
     // When expire() has something to do; nothing = never.
     [[nodiscard]] std::optional<Duration> next_deadline() const noexcept;
@@ -85,7 +86,7 @@ class Splicer {
     [[nodiscard]] const SplicerCounters& counters() const noexcept { return counters_; }
     [[nodiscard]] std::size_t flows() const noexcept;
 
- private:
+  private:
     struct Impl;
     std::unique_ptr<Impl> impl_;
     SplicerCounters counters_;

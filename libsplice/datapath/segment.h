@@ -51,8 +51,8 @@ struct splice_segment_draft {
 	__u8 flags;
 };
 
-/* The options of a SYN or SYN-ACK, in the order in which Linux writes them: MSS, SACK-permitted, timestamps, window
- * scale; no variable offset anywhere. */
+/* The options of a SYN or SYN-ACK, in the order in which Linux writes them: MSS (none when it is 0), SACK-permitted,
+ * timestamps, window scale; no variable offset anywhere. */
 SPLICE_INLINE struct splice_option_words splice_syn_options(__u16 mss, int sack_permitted, __u8 window_scale,
 							    int timestamps, __u32 tsval, __u32 tsecr)
 {
@@ -74,6 +74,12 @@ SPLICE_INLINE struct splice_option_words splice_syn_options(__u16 mss, int sack_
 	} else {
 		options.words[1] = scale;
 		options.count = 1 + scale_count;
+	}
+	if (SPLICE_UNLIKELY(!mss)) {
+		SPLICE_UNROLL
+		for (int i = 0; i < 4; i++) options.words[i] = options.words[i + 1];
+		options.words[4] = 0;
+		options.count--;
 	}
 	return options;
 }
@@ -154,13 +160,13 @@ SPLICE_INLINE void splice_write_segment(struct splice_segment *out, const struct
 
 /* The SYN-ACK for `syn`: addresses and ports swapped, seq = cookie, ack = the SYN's seq + 1 (data on the SYN is
  * not acknowledged), no ECN bit, TTL 64, and of the options only those offered out of MSS, SACK-permitted,
- * timestamps (TSecr = the SYN's TSval) and window scale. MSS is always said. */
+ * timestamps (TSecr = the SYN's TSval) and window scale. Never longer than the SYN. */
 SPLICE_INLINE void splice_write_syn_ack(struct splice_segment *out, const struct splice_packet *syn,
 					const struct splice_tcp_options *offered, __u32 cookie,
 					const struct splice_syn_ack_terms *terms)
 {
 	const struct splice_option_words options = splice_syn_options(
-		terms->mss, offered->sack_permitted,
+		offered->mss ? terms->mss : 0, offered->sack_permitted,
 		offered->window_scale == SPLICE_NO_WINDOW_SCALE ? SPLICE_NO_WINDOW_SCALE : terms->window_scale,
 		offered->timestamps_offset != 0, terms->tsval, offered->tsval);
 	const struct splice_segment_draft draft = {
@@ -183,6 +189,23 @@ SPLICE_INLINE void splice_write_replay_syn(struct splice_segment *out, const str
 		&backend_flow->client,	    &backend_flow->vip, family, backend_flow->client_port,
 		backend_flow->vip_port, client_isn,		0,	window,
 		SPLICE_SYN,
+	};
+
+	splice_write_segment(out, &draft, &options);
+}
+
+/* A bare ACK toward the backend in the client's name: what the client would say to a repeated SYN-ACK. `window` as it
+ * stands in the header; timestamps when `tsval_present`. */
+SPLICE_INLINE void splice_write_ack(struct splice_segment *out, const struct splice_flow_key *backend_flow,
+				    __u32 family, __u32 seq, __u32 ack, __u16 window, int tsval_present, __u32 tsval,
+				    __u32 tsecr)
+{
+	const struct splice_option_words options =
+		splice_syn_options(0, 0, SPLICE_NO_WINDOW_SCALE, tsval_present, tsval, tsecr);
+	const struct splice_segment_draft draft = {
+		&backend_flow->client,	&backend_flow->vip, family, backend_flow->client_port,
+		backend_flow->vip_port, seq,		    ack,    window,
+		SPLICE_ACK,
 	};
 
 	splice_write_segment(out, &draft, &options);

@@ -6,7 +6,8 @@
 namespace splice::testing {
 
 const Topology& topology(int family) {
-    static const Topology ipv4{"192.0.2.1", "198.51.100.10", {"10.0.0.1", "10.0.0.2", "10.0.0.3"}, "10.0.1.1"};
+    static const Topology ipv4{
+        "192.0.2.1", "198.51.100.10", {"10.0.0.1", "10.0.0.2", "10.0.0.3"}, "10.0.1.1"};
     static const Topology ipv6{"2001:db8::1",
                                "2001:db8:1::10",
                                {"2001:db8:2::1", "2001:db8:2::2", "2001:db8:2::3"},

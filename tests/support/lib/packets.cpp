@@ -8,7 +8,9 @@
 namespace splice::testing {
 namespace {
 
-bool is_ipv6(const std::string& address) { return address.find(':') != std::string::npos; }
+bool is_ipv6(const std::string& address) {
+    return address.find(':') != std::string::npos;
+}
 
 PacketBytes to_bytes(Tins::PDU& pdu) {
     const auto raw = pdu.serialize();
@@ -38,14 +40,18 @@ Tins::TCP tcp_of(const Segment& segment) {
     return tcp;
 }
 
-const std::uint8_t* octets(Bytes bytes) { return reinterpret_cast<const std::uint8_t*>(bytes.data()); }
+const std::uint8_t* octets(Bytes bytes) {
+    return reinterpret_cast<const std::uint8_t*>(bytes.data());
+}
 
 // libtins computes every checksum when it serializes: the same bytes come out when ours were right.
 bool same_when_recomputed(Bytes packet) {
     const auto size = static_cast<std::uint32_t>(packet.size());
     std::vector<std::uint8_t> again;
-    if ((std::to_integer<unsigned>(packet[0]) >> 4) == 4) again = Tins::IP(octets(packet), size).serialize();
-    else again = Tins::IPv6(octets(packet), size).serialize();
+    if ((std::to_integer<unsigned>(packet[0]) >> 4) == 4)
+        again = Tins::IP(octets(packet), size).serialize();
+    else
+        again = Tins::IPv6(octets(packet), size).serialize();
     return again.size() == packet.size() && std::memcmp(again.data(), packet.data(), packet.size()) == 0;
 }
 
@@ -85,13 +91,14 @@ Parsed parse(Bytes bytes) {
     return parsed;
 }
 
-PacketBytes icmp_too_big(const std::string& router, const std::string& to, Bytes about, std::size_t quote_bytes,
-                         std::uint16_t mtu) {
+PacketBytes icmp_too_big(const std::string& router, const std::string& to, Bytes about,
+                         std::size_t quote_bytes, std::uint16_t mtu) {
     const std::string quote(as_text(about.first(std::min(quote_bytes, about.size()))));
     if (is_ipv6(to)) {
         Tins::ICMPv6 icmp(Tins::ICMPv6::PACKET_TOOBIG);
-        icmp.mtu(mtu);
+        icmp.sequence(mtu);  // the low half of the MTU field, which libtins has no name for
         Tins::IPv6 ip(to, router);
+        ip.hop_limit(64);
         ip /= icmp;
         ip /= Tins::RawPDU(quote);
         return to_bytes(ip);

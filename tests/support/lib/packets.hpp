@@ -1,5 +1,5 @@
-// Packets for tests, built by libtins, which knows nothing of our code: what we read was written by it, and what we
-// wrote is checked by it.
+// Packets for tests, built by libtins, which knows nothing of our code: what we read was written by it, and
+// what we wrote is checked by it.
 #pragma once
 
 #include <cstdint>
@@ -57,14 +57,14 @@ struct Parsed {
 };
 [[nodiscard]] Parsed parse(Bytes packet);
 
-// An ICMP (family of the addresses) "fragmentation needed" or "packet too big" from `router` to `to`, that quotes
-// the first `quote_bytes` of `about`.
+// An ICMP (family of the addresses) "fragmentation needed" or "packet too big" from `router` to `to`, that
+// quotes the first `quote_bytes` of `about`.
 [[nodiscard]] PacketBytes icmp_too_big(const std::string& router, const std::string& to, Bytes about,
                                        std::size_t quote_bytes, std::uint16_t mtu);
 
 // Collects what a machine sends.
 class SentPackets final : public Actions {
- public:
+  public:
     void send(Bytes packet) noexcept override { sent.emplace_back(packet.begin(), packet.end()); }
     void send_to_hop(const Hop& hop, Bytes packet) noexcept override {
         hops.push_back(hop);

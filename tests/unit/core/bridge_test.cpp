@@ -72,7 +72,9 @@ struct Rig {
         REQUIRE(from_balancer(client.segment(kGet)) == SPLICE_open_replay);
         REQUIRE(from_backend(syn_ack()) == SPLICE_learn_backend_isn);
     }
-    [[nodiscard]] std::uint64_t count(Verdict verdict) const { return bridge.counters().verdicts.of(verdict); }
+    [[nodiscard]] std::uint64_t count(Verdict verdict) const {
+        return bridge.counters().verdicts.of(verdict);
+    }
     void expire(double seconds) {
         out = {};
         bridge.expire(at(seconds), out);
@@ -100,7 +102,8 @@ TEST_CASE("a first payload with a valid cookie replays the client's handshake") 
         CHECK(syn.destination == topology(family).backend);
         CHECK(syn.packet.tcp_flags == SPLICE_SYN);
         CHECK(syn.packet.seq == rig.client.base.seq);
-        CHECK(syn.options.mss == (family == 4 ? 1460 : 1440));
+        const int mss = family == 4 ? 1460 : 1440;
+        CHECK(syn.options.mss == mss);
         CHECK(syn.options.window_scale == 8);
         CHECK(syn.options.sack_permitted);
         CHECK(syn.options.tsval == 777'010);
@@ -229,7 +232,7 @@ TEST_CASE("a segment of no connection here is answered with a RST from the VIP")
         CHECK(reset.checksums_right);
         CHECK(reset.source == topology(family).vip);
         CHECK(reset.destination == topology(family).client);
-        CHECK(reset.packet.tcp_flags & SPLICE_RST);
+        CHECK((reset.packet.tcp_flags & SPLICE_RST) != 0);
         CHECK(reset.packet.seq == stray.ack);
         CHECK(rig.count(SPLICE_answer_unknown_rst) == 1);
         CHECK(rig.from_balancer(rig.client.segment("", 5000, SPLICE_RST)) == SPLICE_drop_bad_cookie);
@@ -243,7 +246,7 @@ TEST_CASE("a forged cookie opens nothing") {
     CHECK(rig.from_balancer(forged) == SPLICE_hold_unknown);
     CHECK(rig.bridge.flows() == 0);
     rig.expire(1.0);
-    CHECK(parse(rig.out.sent.at(0)).packet.tcp_flags & SPLICE_RST);
+    CHECK((parse(rig.out.sent.at(0)).packet.tcp_flags & SPLICE_RST) != 0);
 }
 
 TEST_CASE("a backend that refuses sends everything held back to the hop it came from") {
@@ -288,7 +291,7 @@ TEST_CASE("a backend that answers from an old connection is reset and asked agai
     CHECK(rig.from_backend(challenge) == SPLICE_clear_old_backend);
     REQUIRE(rig.out.sent.size() == 2);
     const Parsed reset = parse(rig.out.sent[0]), syn = parse(rig.out.sent[1]);
-    CHECK(reset.packet.tcp_flags & SPLICE_RST);
+    CHECK((reset.packet.tcp_flags & SPLICE_RST) != 0);
     CHECK(reset.packet.seq == 456);
     CHECK(reset.destination == topology(4).backend);
     CHECK(syn.packet.tcp_flags == SPLICE_SYN);
@@ -349,7 +352,8 @@ TEST_CASE("a marked SYN and other nonsense have their verdicts, the unmarked pas
     CHECK(rig.bridge.handle_from_balancer(at(0), unmarked, true, rig.hop, rig.out) == SPLICE_pass_unmarked);
     PacketBytes damaged = rig.marked(rig.client.segment(kGet)).build();
     damaged.back() ^= std::byte{1};
-    CHECK(rig.bridge.handle_from_balancer(at(0), damaged, true, rig.hop, rig.out) == SPLICE_drop_bad_tcp_checksum);
+    CHECK(rig.bridge.handle_from_balancer(at(0), damaged, true, rig.hop, rig.out) ==
+          SPLICE_drop_bad_tcp_checksum);
     CHECK(rig.bridge.flows() == 0);
 }
 
@@ -381,7 +385,8 @@ TEST_CASE("an ICMP error reaches the backend in the backend's numbers") {
         if (family == 4) {
             error[10] = error[11] = std::byte{0};
             error[1] = std::byte{4};
-            std::uint16_t check = static_cast<std::uint16_t>(~splice_sum_fold(splice_sum_bytes(0, error.data(), 20)));
+            std::uint16_t check =
+                static_cast<std::uint16_t>(~splice_sum_fold(splice_sum_bytes(0, error.data(), 20)));
             std::memcpy(&error[10], &check, 2);
         } else {
             error[1] = std::byte{0x40};
@@ -390,8 +395,8 @@ TEST_CASE("an ICMP error reaches the backend in the backend's numbers") {
         const Parsed delivered = parse(error);
         CHECK(delivered.destination == topology(family).backend);
         splice_packet quoted{};
-        CHECK(splice_parse_icmp_error(error.data(), error.data() + error.size(), &delivered.packet, &quoted) ==
-              SPLICE_CONTINUE);
+        CHECK(splice_parse_icmp_error(error.data(), error.data() + error.size(), &delivered.packet,
+                                      &quoted) == SPLICE_CONTINUE);
         CHECK(IpAddress(quoted.key.client).to_string() == topology(family).backend);
         CHECK(splice_ntohs(quoted.key.client_port) == 8080);
         CHECK(quoted.seq == kBackendIsn + 1);
@@ -410,7 +415,8 @@ TEST_CASE("two services on one backend do not take each other's client port") {
     other.destination = topology(4).bridges[0];
     other.dscp = 2;
     PacketBytes bytes = other.build();
-    CHECK(rig.bridge.handle_from_balancer(at(0), bytes, true, rig.hop, rig.out) == SPLICE_drop_backend_tuple_in_use);
+    CHECK(rig.bridge.handle_from_balancer(at(0), bytes, true, rig.hop, rig.out) ==
+          SPLICE_drop_backend_tuple_in_use);
 }
 
 TEST_CASE("tables and holds are bounded by name") {

@@ -30,7 +30,8 @@ SegmentHold::Added add(SegmentHold& hold, std::uint32_t offset, const std::strin
 
 std::vector<std::uint32_t> order(SegmentHold& hold) {
     std::vector<std::uint32_t> offsets;
-    hold.for_each([&](MutableBytes bytes) { offsets.push_back(splice::testing::parse(bytes).packet.seq - kFirst); });
+    hold.for_each(
+        [&](MutableBytes bytes) { offsets.push_back(splice::testing::parse(bytes).packet.seq - kFirst); });
     return offsets;
 }
 
@@ -60,7 +61,8 @@ TEST_CASE("every order of five segments gives the same stream and the same order
     std::vector<std::size_t> sequence{0, 1, 2, 3, 4};
     do {
         SegmentHold hold(Seq(kFirst), kLimits);
-        for (const std::size_t part : sequence) REQUIRE(add(hold, offsets[part], parts[part]) == SegmentHold::Added::stored);
+        for (const std::size_t part : sequence)
+            REQUIRE(add(hold, offsets[part], parts[part]) == SegmentHold::Added::stored);
         REQUIRE(as_text(hold.stream()) == "onetwo223fourfive5");
         REQUIRE(order(hold) == offsets);
     } while (std::next_permutation(sequence.begin(), sequence.end()));
