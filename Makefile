@@ -1,0 +1,47 @@
+# The front door: every command of the README is a target here. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+PRESET ?= release
+LAB ?= tests/lab/lab.sh
+
+.PHONY: help build deps test unit e2e lab lab-up lab-shell lab-down install clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what building and testing need (Debian 12; root or sudo)
+	@scripts/deps.sh
+
+build: deps ## the executables, under build/
+	@test -f build/cmake/build.ninja || cmake --preset $(PRESET)
+	@cmake --build build/cmake --parallel $(JOBS)
+
+test: build ## unit tests and the end-to-end suite; the last line counts them
+	@tests/run_all.py
+
+unit: build ## unit tests alone
+	@tests/run_all.py --unit
+
+e2e: build ## the end-to-end suite alone (E2E_ARGS="--only WORD --family 6" chooses)
+	@tests/run_all.py --e2e $(E2E_ARGS)
+
+lab: build ## the whole way of a request, shown on this machine in network namespaces
+	@$(LAB) demo
+
+lab-up: build ## keep one lab up, to play with
+	@$(LAB) up
+
+lab-shell: ## a shell in the lab: HOST=client (or router, balancer, b1, b2, b3)
+	@$(LAB) shell $(or $(HOST),client)
+
+lab-down: ## end what lab-up started
+	@$(LAB) down
+
+install: build ## executables into $(DESTDIR)$(PREFIX)/sbin
+	@install -d $(DESTDIR)$(PREFIX)/sbin
+	@install -m 0755 build/balancer build/packetbridge build/splice-hash $(DESTDIR)$(PREFIX)/sbin
+
+clean: ## remove what was built
+	@rm -rf build build-*

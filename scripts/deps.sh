@@ -1,0 +1,59 @@
+#!/bin/bash
+# Installs the Debian 12 packages that building, testing and the lab need. Asks dpkg only when all are there.
+set -euo pipefail
+
+packages=(
+    # building
+    g++ cmake ninja-build make pkg-config clang-19 bpftool libbpf-dev
+    libboost-dev libboost-program-options-dev libfmt-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev
+    prometheus-cpp-dev libnetfilter-queue-dev libmnl-dev libpcap-dev libxxhash-dev
+    # running
+    iproute2 iptables kmod
+    # testing and the lab
+    doctest-dev libtins-dev python3 nginx curl wrk tcpdump ethtool procps
+)
+
+missing=()
+for package in "${packages[@]}"; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [[ $status == installed ]] || missing+=("$package")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "deps: no apt-get here; these Debian packages (or what they hold) are missing: ${missing[*]}" >&2
+    exit 1
+fi
+as_root=()
+if [[ $EUID -ne 0 ]]; then
+    if ! command -v sudo >/dev/null; then
+        echo "deps: installing needs root and there is no sudo; as root: apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root=(sudo)
+fi
+
+# Packages like nginx start a service when installed; the lab runs its own and this host's ports are not ours.
+# policy-rc.d (Debian Policy 9.3.3.1) forbids it for as long as the installation takes.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 0755 "$policy"
+fi
+
+echo "deps: installing ${missing[*]}"
+install_missing() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get -o DPkg::Lock::Timeout=600 install -q -y --no-install-recommends "${missing[@]}"
+}
+log=$(mktemp)
+if ! install_missing >"$log" 2>&1 </dev/null; then
+    # A fresh machine has no package lists, an old one has stale ones.
+    if ! { "${as_root[@]}" apt-get -q update && install_missing; } >>"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        echo "deps: apt-get install failed; see above" >&2
+        exit 1
+    fi
+fi
+rm -f "$log"

@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""A server that speaks first, as those of mail and many databases do: greets, then returns each line.
+
+usage: greeter.py NAME PORT ADDRESS...
+"""
+
+import ipaddress
+import socketserver
+import sys
+import threading
+
+
+class Greeting(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(f"220 {self.server.name} greets {self.client_address[0]}\r\n".encode())
+        for line in self.rfile:
+            self.wfile.write(line)
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class Server6(Server):
+    address_family = socketserver.socket.AF_INET6
+
+
+def main():
+    name, port, addresses = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    threads = []
+    for address in addresses:
+        kind = Server6 if ipaddress.ip_address(address).version == 6 else Server
+        server = kind((address, port), Greeting)
+        server.name = name
+        threads.append(threading.Thread(target=server.serve_forever))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

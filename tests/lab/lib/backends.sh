@@ -1,0 +1,72 @@
+# shellcheck shell=bash
+# nginx on each bridge host, and a server that speaks first; neither knows of SpliceLB.
+
+backends_prepare() {
+    local i
+    head -c 100M /dev/urandom >"$RUN/www/file/100m.bin"
+    for i in "${BRIDGES[@]}"; do
+        mkdir -p "$RUN/b$i/upload"
+        nginx_conf "$i" >"$RUN/b$i/nginx.conf"
+    done
+}
+
+nginx_conf() {
+    local i=$1
+    cat <<CONF
+# The backend of b$i. Requests come with the client's own address, as if there were nothing before nginx.
+daemon off;
+user root;
+worker_processes 1;
+worker_rlimit_nofile 16384;
+pid $RUN/b$i/nginx.pid;
+error_log $RUN/log/nginx$i.log warn;
+events { worker_connections 8192; }
+http {
+    log_format seen '\$remote_addr \$remote_port "\$request" \$status \$body_bytes_sent';
+    access_log $RUN/log/access$i.log seen;
+    client_body_temp_path $RUN/b$i/body;
+    proxy_temp_path $RUN/b$i/proxy;
+    fastcgi_temp_path $RUN/b$i/fastcgi;
+    uwsgi_temp_path $RUN/b$i/uwsgi;
+    scgi_temp_path $RUN/b$i/scgi;
+    default_type application/octet-stream;
+    sendfile on;
+    keepalive_timeout 300s;
+    keepalive_requests 100000;
+    client_header_buffer_size 4k;
+    large_client_header_buffers 8 32k;
+    client_max_body_size 64m;
+    server {
+        listen $(backend4 "$i"):80 backlog=8192;
+        listen [$(backend6 "$i")]:80 backlog=8192;
+        add_header X-Bridge b$i always;
+        add_header X-Remote \$remote_addr always;
+        location / { return 200 "b$i \$remote_addr \$remote_port \$request_uri\n"; }
+        location /file/ { root $RUN/www; }
+        location /upload/ { root $RUN/b$i; dav_methods PUT; }
+        location = /status { access_log off; stub_status; }
+    }
+    # The host's own service, on the very address that the balancer sends marked packets to.
+    server {
+        listen $(bridge4 "$i"):80;
+        listen [$(bridge6 "$i")]:80;
+        location / { return 200 "own service of b$i\n"; }
+        location = /status { access_log off; stub_status; }
+    }
+}
+CONF
+}
+
+# shellcheck disable=SC2034  # read by program_start
+backend_command() {
+    case $1 in
+    nginx?) COMMAND=(nginx -p "$RUN/b${1#nginx}" -c "$RUN/b${1#nginx}/nginx.conf" -e "$RUN/log/$1.log") ;;
+    greeter?) COMMAND=(python3 "$LAB_DIR/greeter.py" "b${1#greeter}" 2525
+        "$(backend4 "${1#greeter}")" "$(backend6 "${1#greeter}")") ;;
+    esac
+}
+
+nginx_answers() {
+    on "b$1" curl -sf -o /dev/null "http://$(backend4 "$1")/" && on "b$1" curl -sf -o /dev/null "http://[$(backend6 "$1")]/"
+}
+greeter_answers() { on "b$1" ss -Hltn "sport = 2525" | grep -q "fd33"; }

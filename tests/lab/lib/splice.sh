@@ -1,0 +1,115 @@
+# shellcheck shell=bash
+# The balancer and the packet bridges: their files, and starting and ending any program of the lab.
+
+splice_prepare() {
+    [[ -e $RUN/secret ]] && return
+    (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$RUN/secret" && echo >>"$RUN/secret")
+    balancer_yaml >"$RUN/balancer.yaml"
+    local i
+    for i in "${BRIDGES[@]}"; do bridge_yaml "$i" >"$RUN/b$i.yaml"; done
+}
+
+# Service NAME VIP PORT DSCP PROTOCOL KEY FAMILY
+balancer_service() {
+    local i address
+    printf '  - name: %s\n    vip: "%s"\n    port: %s\n    dscp: %s\n    protocol: %s\n    hash: { key: %s }\n    bridges:\n' \
+        "${@:1:6}"
+    for i in "${BRIDGES[@]}"; do
+        address=$("bridge$7" "$i")
+        printf '      - { name: b%s, address: "%s" }\n' "$i" "$address"
+    done
+}
+
+balancer_yaml() {
+    cat <<YAML
+secret_file: $RUN/secret
+interface: eth1
+engine: $ENGINE
+api: { listen: "127.0.0.1:10001" }
+services:
+$(balancer_service web4 "$VIP4" 80 1 http uri 4)
+$(balancer_service web6 "$VIP6" 80 2 http uri 6)
+$(balancer_service greet4 "$VIP4" 2525 3 tcp source 4)
+$(balancer_service greet6 "$VIP6" 2525 4 tcp source 6)
+$(balancer_service own4 "$BALANCER4" 8080 5 http uri 4)
+$(balancer_service own6 "$BALANCER6" 8080 6 http uri 6)
+YAML
+}
+
+bridge_yaml() {
+    local i=$1
+    cat <<YAML
+secret_file: $RUN/secret
+interface: eth1
+address: ["$(bridge4 "$i")", "$(bridge6 "$i")"]
+engine: $ENGINE
+mode: $MODE
+api: { listen: "127.0.0.1:10002" }
+services:
+  - { dscp: 1, vip: "$VIP4", port: 80, backend: "$(backend4 "$i"):80" }
+  - { dscp: 2, vip: "$VIP6", port: 80, backend: "[$(backend6 "$i")]:80" }
+  - { dscp: 3, vip: "$VIP4", port: 2525, backend: "$(backend4 "$i"):2525" }
+  - { dscp: 4, vip: "$VIP6", port: 2525, backend: "[$(backend6 "$i")]:2525" }
+  - { dscp: 5, vip: "$BALANCER4", port: 8080, backend: "$(backend4 "$i"):80" }
+  - { dscp: 6, vip: "$BALANCER6", port: 8080, backend: "[$(backend6 "$i")]:80" }
+YAML
+}
+
+# What PROGRAM is: its host, its command, and how one sees that it serves.
+program_describe() {
+    case $1 in
+    balancer)
+        HOST=balancer COMMAND=("$BUILD/balancer" --config "$RUN/balancer.yaml")
+        READY=(says_ready "$1")
+        ;;
+    b[123])
+        HOST=$1 COMMAND=("$BUILD/packetbridge" --config "$RUN/$1.yaml")
+        READY=(says_ready "$1")
+        ;;
+    nginx[123]) HOST=b${1#nginx} READY=(nginx_answers "${1#nginx}") && backend_command "$1" ;;
+    greeter[123]) HOST=b${1#greeter} READY=(greeter_answers "${1#greeter}") && backend_command "$1" ;;
+    *) echo "lab: no program $1" >&2 && exit 2 ;;
+    esac
+}
+
+says_ready() { tail -c "+$((LOG_BEFORE + 1))" "$RUN/log/$1.log" | grep -q -w ready; }
+
+program_pid() { cat "$RUN/pid/$1" 2>/dev/null; }
+
+program_start() {
+    local pid
+    splice_prepare
+    program_describe "$1"
+    LOG_BEFORE=$(stat -c %s "$RUN/log/$1.log" 2>/dev/null || echo 0)
+    # The namespace's shell replaces itself, so that the number is the program's own.
+    ip netns exec "$(ns "$HOST")" "${COMMAND[@]}" >>"$RUN/log/$1.log" 2>&1 </dev/null &
+    pid=$!
+    disown "$pid"
+    echo "$pid" >"$RUN/pid/$1"
+    wait_until 10 serves_or_died "$pid" "${READY[@]}"
+    if is_gone "$pid"; then
+        echo "lab: $1 ended at its start:" >&2
+        tail -n 5 "$RUN/log/$1.log" >&2
+        return 1
+    fi
+}
+serves_or_died() { is_gone "$1" || "${@:2}"; }
+
+program_stop() { program_signal TERM "$1"; }
+program_kill() { program_signal KILL "$1"; }
+program_signal() {
+    local pid
+    pid=$(program_pid "$2") || { echo "lab: $2 does not run" >&2 && return 1; }
+    kill "-$1" "$pid" 2>/dev/null || true
+    wait_until 10 is_gone "$pid"
+    rm -f "$RUN/pid/$2"
+}
+
+lab_start_all() {
+    local i
+    for i in "${BRIDGES[@]}"; do
+        program_start "greeter$i"
+        program_start "b$i"
+    done
+    program_start balancer
+}

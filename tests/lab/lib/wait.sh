@@ -1,0 +1,19 @@
+# shellcheck shell=bash
+# Waits poll a condition; the limit is there for what never comes.
+
+# wait_until SECONDS COMMAND...: polls every 20 ms; fails with a word about what did not come true.
+wait_until() {
+    local limit=$1 started=$SECONDS
+    shift
+    until "$@" >/dev/null 2>&1; do
+        if ((SECONDS - started > limit)); then
+            echo "lab: not true after $limit s: $*" >&2
+            return 1
+        fi
+        sleep 0.02
+    done
+}
+
+# A process that runs: neither gone nor a zombie that waits to be collected.
+is_running() { [[ -r /proc/$1/stat && $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) != Z* ]]; }
+is_gone() { ! is_running "$1"; }
