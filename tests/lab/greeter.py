@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A server that speaks first, as those of mail and many databases do: greets, then returns each line.
+"""A server that speaks first, as those of mail and many databases do: greets, then returns each line;
+for a line "SEND n" it returns n bytes of x instead.
 
 usage: greeter.py NAME PORT ADDRESS...
 """
@@ -14,6 +15,9 @@ class Greeting(socketserver.StreamRequestHandler):
     def handle(self):
         self.wfile.write(f"220 {self.server.name} greets {self.client_address[0]}\r\n".encode())
         for line in self.rfile:
+            words = line.split()
+            if len(words) == 2 and words[0] == b"SEND":
+                line = b"x" * min(int(words[1]), 1 << 28)
             self.wfile.write(line)
 
 

@@ -1,0 +1,94 @@
+"""What nobody well-meaning sends, and what is none of our business."""
+
+import random
+
+from harness import case, equal, eventually, true
+from http_client import ask, request
+from raw_tcp import ACK, FIN, PSH, RST, SYN, Sender, packet
+from world import BRIDGES
+
+
+@case("random bytes as first payload reach a backend, which refuses them, and harm nobody")
+def _(world):
+    rng = random.Random(7)
+    for size in (1, 2, 17, 200, 1400, 5000, 20000):
+        sock = world.connect()
+        sock.sendall(bytes([rng.choice(b"\x00\x16\x80\xff{")]) + rng.randbytes(size - 1) + b"\r\n\r\n")
+        try:
+            answer = sock.recv(4096)
+        except ConnectionResetError:
+            continue  # nginx closed with bytes of ours unread
+        true(answer == b"" or b"400 Bad Request" in answer, f"{size} bytes were answered with {answer[:40]!r}")
+        sock.close()
+    equal(ask(world.connect(), "/after/garbage").status, 200, "a request afterwards")
+
+
+@case("forged cookies sent straight to a bridge open nothing")
+def _(world):
+    rng = random.Random(11)
+    sender = Sender(world)
+    before = {bridge: world.accepted(bridge) for bridge in BRIDGES}
+    for bridge in BRIDGES:
+        target = world.bridge_address(bridge)
+        for n in range(200):
+            flags = rng.choice((ACK | PSH, ACK, ACK | PSH | FIN, SYN, SYN | ACK, RST | ACK))
+            payload = request("/forged") if flags & PSH else b""
+            sender.send(packet(world.client, target, 9100 + n % 50, 80, rng.getrandbits(32), rng.getrandbits(32), flags,
+                               payload, dscp=world.dscp), target)
+    equal(ask(world.connect(), "/after/forging").status, 200, "a request afterwards")
+    opened = sum(world.accepted(bridge) - before[bridge] for bridge in BRIDGES)
+    equal(opened, 1, "connections that the backends accepted")
+    for bridge in BRIDGES:
+        states = world.lab.on(bridge, "ss", "-Htan", "state", "syn-recv")
+        true(":91" not in states, f"half-open connections at {bridge}: {states}")
+
+
+@case("marked packets to a bridge do not reach the host's own service")
+def _(world):
+    sender = Sender(world)
+    target = world.bridge_address("b1")
+    seen = world.rule("b1", "INPUT", f"-i eth1 -d {target} -p tcp --dport 80 -m dscp --dscp {world.dscp}", "ACCEPT")
+    for port in range(9200, 9220):
+        sender.send(packet(world.client, target, port, 80, 1, 0, SYN, dscp=world.dscp), target)
+    equal(ask(world.connect(), "/after/marked").status, 200, "a request afterwards")
+    equal(seen.hits(), 0, "marked packets that came to the host's sockets")
+
+
+@case("a bridge host's own service at the bridge's address is untouched")
+def _(world):
+    for bridge in BRIDGES:
+        for _ in range(3):
+            body = world.curl(world.url("/", world.bridge_address(bridge)))
+            equal(body.strip(), f"own service of {bridge}", "the answer")
+
+
+@case("a backend asked directly answers as if there were no bridge")
+def _(world):
+    for bridge in BRIDGES:
+        response = ask(world.connect(world.backend_address(bridge)), "/direct")
+        equal((response.status, response.bridge, response.remote), (200, bridge, world.client), "the answer")
+
+
+@case("packets to the VIP that begin nothing open nothing and are not answered by the host")
+def _(world):
+    sender = Sender(world)
+    answers = world.rule("client", "INPUT", f"-s {world.vip} -p tcp --dport 9300:9399", "DROP")
+    before = {bridge: world.accepted(bridge) for bridge in BRIDGES}
+    rng = random.Random(13)
+    for port in range(9300, 9400):
+        for flags in (ACK, ACK | PSH, FIN | ACK, SYN | FIN, SYN | RST, 0, FIN | PSH):
+            sender.send(packet(world.client, world.vip, port, 80, rng.getrandbits(32), rng.getrandbits(32), flags,
+                               b"x" if flags & PSH else b""), world.vip)
+    equal(ask(world.connect(), "/after/strays").status, 200, "a request afterwards")
+    equal(sum(world.accepted(bridge) - before[bridge] for bridge in BRIDGES), 1, "connections that the backends accepted")
+    equal(answers.hits(), 0, "answers")
+
+
+@case("a flood of SYNs is answered and forgotten")
+def _(world):
+    sender = Sender(world)
+    answers = world.rule("client", "INPUT", f"-s {world.vip} -p tcp --dport 9400:9499 --tcp-flags SYN,ACK SYN,ACK", "DROP")
+    for n in range(5000):
+        sender.send(packet(world.client, world.vip, 9400 + n % 100, 80, n * 7919, 0, SYN), world.vip)
+    equal(ask(world.connect(), "/after/flood").status, 200, "a request afterwards")
+    eventually(lambda: answers.hits() > 4000, lambda: f"of 5000 SYNs {answers.hits()} were answered")

@@ -1,0 +1,118 @@
+"""Programs that end, well or badly, and backends that refuse."""
+
+from harness import case, equal, eventually, true
+from http_client import ask, request
+from world import BRIDGES, PROGRAMS
+
+PATHS = [f"/choice/{n}" for n in range(30)]
+
+
+def traces(world, host):
+    """What a program may leave on its host: rules and chains of netfilter, and addresses."""
+    lines = []
+    for save in ("iptables-save", "ip6tables-save"):
+        lines += [line.split(" [")[0] for line in world.lab.on(host, save).splitlines() if line[:2] in ("-A", ":S")]
+    lines += world.lab.on(host, "ip", "-o", "address").splitlines()
+    return sorted(" ".join(line.split()) for line in lines)
+
+
+def works(world, path="/again"):
+    equal(ask(world.connect(), path).status, 200, "a request")
+
+
+@case("kill -9 of each executable: the next start cleans up and new connections work")
+def _(world):
+    for program in PROGRAMS:
+        before = traces(world, program)
+        world.lab.kill(program)
+        world.lab.start(program)
+        equal(traces(world, program), before, f"rules and addresses after {program} was killed and started")
+        for path in PATHS[:9]:
+            works(world, path)
+
+
+@case("a clean exit leaves no rule and no address")
+def _(world):
+    for program in PROGRAMS:
+        with_it = traces(world, program)
+        world.lab.stop(program)
+        without_it = traces(world, program)
+        world.lab.start(program)
+        true(not [line for line in without_it if "SPLICELB" in line or "NFQUEUE" in line], f"rules left: {without_it}")
+        true(world.vip not in " ".join(without_it) or program != "balancer", f"the VIP is left: {without_it}")
+        true(with_it != without_it, "while it ran there was something to clean up")
+        equal(traces(world, program), with_it, "after another start the same as before")
+    works(world)
+
+
+@case("a restart of the balancer between two requests does not change the URL's bridge")
+def _(world):
+    before = [ask(world.connect(), path).bridge for path in PATHS]
+    world.lab.stop("balancer")
+    world.lab.start("balancer")
+    equal([ask(world.connect(), path).bridge for path in PATHS], before, "the bridges")
+
+
+@case("a backend that refuses: its URLs go to their next choice, the others stay")
+def _(world):
+    before = {path: ask(world.connect(), path).bridge for path in PATHS}
+    true("b2" in before.values(), "some URLs are b2's")
+    world.lab.stop("nginx2")
+    world.clean_up.callback(world.lab.start, "nginx2")
+    moved = {}
+    for path in PATHS:
+        response = ask(world.connect(), path)
+        equal(response.status, 200, f"status of {path}")
+        if before[path] != "b2":
+            equal(response.bridge, before[path], f"the bridge of {path}")
+        else:
+            moved[path] = response.bridge
+    true(set(moved.values()) <= {"b1", "b3"}, f"the second choices: {moved}")
+    equal({path: ask(world.connect(), path).bridge for path in moved}, moved, "the second choices the second time")
+
+
+@case("every backend refuses: the answer is 503, and all is well when they are back")
+def _(world):
+    for nginx in ("nginx1", "nginx2", "nginx3"):
+        world.lab.stop(nginx)
+        world.clean_up.callback(lambda name=nginx: world.lab.runs(name) or world.lab.start(name))
+    for path in PATHS[:5]:
+        sock = world.connect(timeout=5)
+        sock.sendall(request(path))
+        answer = b""
+        while block := sock.recv(4096):
+            answer += block
+        true(answer.startswith(b"HTTP/1.1 503"), f"the answer: {answer[:60]!r}")
+    for nginx in ("nginx1", "nginx2", "nginx3"):
+        world.lab.start(nginx)
+    world._asked = {}  # a new nginx counts from nothing
+    for path in PATHS[:5]:
+        works(world, path)
+
+
+@case("every backend of a service that speaks first refuses: the client is told by a RST")
+def _(world):
+    for number in (1, 2, 3):
+        world.lab.stop(f"greeter{number}")
+        world.clean_up.callback(world.lab.start, f"greeter{number}")
+    sock = world.connect(port=2525, timeout=5)
+    try:
+        data = sock.recv(100)
+    except ConnectionResetError:
+        return
+    raise AssertionError(f"not reset, but {data!r}")
+
+
+@case("a connection that a restarted bridge does not know is ended by a RST")
+def _(world):
+    sock = world.connect(timeout=5)
+    bridge = ask(sock, "/before/restart").bridge
+    world.lab.stop(bridge)
+    world.lab.start(bridge)
+    try:
+        sock.sendall(request("/after/restart"))
+        data = sock.recv(4096)
+    except ConnectionResetError:
+        works(world)
+        return
+    raise AssertionError(f"not reset, but {data[:60]!r}")

@@ -1,0 +1,192 @@
+"""First payloads as networks and odd clients cut, mix and lose them."""
+
+import itertools
+import random
+import time
+
+from harness import case, equal, true
+from http_client import ask, parse, read_response, request
+from raw_tcp import ACK, FIN, PSH, Connection
+
+PATH = "/cut/here?x=1"
+
+
+def answered(connection):
+    return parse(connection.stream)
+
+
+def check(world, response, path=PATH):
+    equal(response.status, 200, "status")
+    equal(response.body.split()[3].decode(), path, "the request target that nginx saw")
+    equal(response.bridge, world.bridge_of(path), "the bridge")
+
+
+@case("a request cut in two at every byte gets its URL's bridge")
+def _(world):
+    whole = request(PATH)
+    for cut in range(1, len(whole)):
+        sock = world.connect(nagle=False)
+        sock.sendall(whole[:cut])
+        sock.sendall(whole[cut:])
+        try:
+            check(world, read_response(sock))
+        except AssertionError as failure:
+            raise AssertionError(f"cut after byte {cut}: {failure}") from failure
+        sock.close()
+
+
+@case("a request sent byte by byte without Nagle's algorithm gets its URL's bridge")
+def _(world):
+    sock = world.connect(nagle=False)
+    whole = request(PATH)
+    for at in range(len(whole)):
+        sock.send(whole[at:at + 1])
+    check(world, read_response(sock))
+
+
+@case("a request sent byte by byte with Nagle's algorithm is answered, by the client's address if need be")
+def _(world):
+    bridges = set()
+    for _ in range(3):
+        sock = world.connect(nagle=True)
+        whole = request(PATH)
+        started = time.monotonic()
+        for at in range(len(whole)):
+            sock.send(whole[at:at + 1])
+        response = read_response(sock)
+        equal((response.status, response.body.split()[3].decode()), (200, PATH), "status and target")
+        true(time.monotonic() - started < 1, "the wait for the rest of a request is short")
+        bridges.add(response.bridge)
+    equal(len(bridges), 1, "bridges that one client's address got")
+
+
+@case("a request in 2 to 5 segments in any order gets its URL's bridge")
+def _(world):
+    whole = request(PATH, "X-Filler: " + "f" * 60)
+    order = random.Random(5)
+    for count in range(2, 6):
+        cuts = [len(whole) * n // count for n in range(count + 1)]
+        pieces = [(start, whole[start:end]) for start, end in zip(cuts, cuts[1:])]
+        shuffles = list(itertools.permutations(pieces))
+        for pieces_in_order in shuffles if count < 4 else order.sample(shuffles, 8):
+            connection = Connection(world, timestamps=count % 2 == 0, sack=count % 2 == 0)
+            connection.handshake()
+
+            def send_all():
+                for start, piece in pieces_in_order:
+                    connection.send(ACK | PSH, start, piece)
+
+            send_all()
+            # What arrived before the first segment was dropped; the retransmission brings it.
+            connection.read_until(answered, len(whole), resend=send_all)
+            try:
+                check(world, answered(connection)[0])
+            except AssertionError as failure:
+                starts = [start for start, _ in pieces_in_order]
+                raise AssertionError(f"segments in the order of {starts}: {failure}") from failure
+            connection.close(len(whole))
+
+
+@case("overlapping and repeated segments of a request give one request")
+def _(world):
+    whole = request(PATH)
+    connection = Connection(world)
+    connection.handshake()
+    for start, end in ((0, 10), (0, 10), (5, 20), (0, 20), (15, len(whole)), (0, len(whole))):
+        connection.send(ACK | PSH, start, whole[start:end])
+    connection.read_until(answered, len(whole))
+    check(world, answered(connection)[0])
+    time.sleep(0.1)
+    equal(parse(answered(connection)[1]), None, "a second answer")
+    connection.close(len(whole))
+
+
+@case("the first payload without the handshake's last ACK before it opens the connection")
+def _(world):
+    whole = request(PATH)
+    connection = Connection(world, timestamps=True)
+    connection.handshake(final_ack=False)
+    connection.send(ACK | PSH, 0, whole)
+    connection.read_until(answered, len(whole))
+    check(world, answered(connection)[0])
+    connection.close(len(whole))
+
+
+@case("a FIN with the first payload: the request is answered and the connection ends")
+def _(world):
+    whole = request(PATH, "Connection: close")
+    connection = Connection(world)
+    connection.handshake()
+    connection.send(ACK | PSH | FIN, 0, whole)
+    connection.read_until(lambda c: c.finished or c.reset, len(whole) + 1)
+    check(world, answered(connection)[0])
+    true(connection.finished, "the server ended it with a FIN")
+
+
+@case("data on the SYN is not acknowledged, and accepted when it comes again")
+def _(world):
+    whole = request(PATH)
+    connection = Connection(world)
+    connection.handshake(syn_payload=whole)  # checks that only the SYN is acknowledged
+    connection.send(ACK | PSH, 0, whole)
+    connection.read_until(answered, len(whole))
+    check(world, answered(connection)[0])
+    connection.close(len(whole))
+
+
+@case("the SYN-ACK mirrors what the client offered and nothing else")
+def _(world):
+    for timestamps, sack, window_scale in itertools.product((False, True), (False, True), (None, 0, 9)):
+        connection = Connection(world, timestamps, sack, window_scale)
+        answer = connection.handshake()
+        offered = (timestamps, sack, window_scale is not None)
+        equal((answer.option(8) is not None, answer.option(4) is not None, answer.option(3) is not None), offered,
+              "timestamps, SACK and window scale in the SYN-ACK")
+        true(answer.option(2) is not None, "the SYN-ACK has an MSS")
+        whole = request(PATH)
+        connection.send(ACK | PSH, 0, whole)
+        connection.read_until(answered, len(whole))
+        check(world, answered(connection)[0])
+        connection.close(len(whole))
+
+
+@case("a lost SYN-ACK is repaired by the client's SYN")
+def _(world):
+    lost = world.drop_first("router", "FORWARD", f"-s {world.vip} -p tcp --sport 80 --tcp-flags SYN,ACK SYN,ACK")
+    check(world, ask(world.connect(), PATH))
+    equal(lost.hits(), 1, "SYN-ACKs lost")
+
+
+@case("a first payload lost before the balancer is repaired by the client")
+def _(world):
+    lost = world.drop_first("router", "FORWARD", f"-d {world.vip} -p tcp --dport 80 -m length --length 85:2000")
+    check(world, ask(world.connect(), PATH))
+    equal(lost.hits(), 1, "first payloads lost")
+
+
+@case("a first payload lost between balancer and bridge is repaired by the client")
+def _(world):
+    bridge = world.bridge_of(PATH)
+    lost = world.drop_first(bridge, "PREROUTING", f"-i eth1 -p tcp --dport 80 -m dscp --dscp {world.dscp} "
+                            "-m length --length 85:2000", table="raw")
+    check(world, ask(world.connect(), PATH))
+    equal(lost.hits(), 1, "first payloads lost")
+
+
+def only_translate(world):
+    return None if world.lab.mode == "translate" else "adoption replays no handshake"
+
+
+@case("a lost replay SYN is repaired by the client's retransmission", requires=only_translate)
+def _(world):
+    bridge = world.bridge_of(PATH)
+    lost = world.drop_first(bridge, "INPUT", f"-i lo -d {world.backend_address(bridge)} -p tcp --dport 80 --syn")
+    check(world, ask(world.connect(), PATH))
+    equal(lost.hits(), 1, "replay SYNs lost")
+
+
+@case("a lost first segment of the response is repaired by the backend")
+def _(world):
+    lost = world.drop_first("router", "FORWARD", f"-o eth0 -s {world.vip} -p tcp --sport 80 -m length --length 150:2000")
+    check(world, ask(world.connect(), PATH))
+    equal(lost.hits(), 1, "responses lost")

@@ -1,0 +1,163 @@
+"""Bytes in both directions, on good and bad networks, with and without TCP's options."""
+
+import hashlib
+import itertools
+import os
+import socket
+import time
+
+from harness import case, equal, true
+from http_client import ask, parse, request
+from world import sha256_of
+
+
+def download(world, size, sock=None, seconds=60):
+    """The first `size` bytes of the file, by a range request; fails unless they are the file's own."""
+    sock = sock or world.connect(timeout=seconds)
+    sock.sendall(request("/file/100m.bin", f"Range: bytes=0-{size - 1}"))
+    stream = bytearray()
+    while b"\r\n\r\n" not in stream:
+        stream += _some(sock, stream)
+    head, _, body = bytes(stream).partition(b"\r\n\r\n")
+    digest, got = hashlib.sha256(body), len(body)
+    while got < size:
+        block = _some(sock, stream)
+        digest.update(block)
+        got += len(block)
+    equal(head.split()[1], b"206", "status")
+    equal(got, size, "bytes")
+    equal(digest.hexdigest(), _digest_of_start(world, size), "SHA-256 of the download")
+    return sock
+
+
+def _some(sock, stream):
+    block = sock.recv(1 << 18)
+    true(block, f"the connection ended after {len(stream)} bytes")
+    return block
+
+
+def _digest_of_start(world, size):
+    with open(world.fastpath_file(), "rb") as file:
+        return hashlib.sha256(file.read(size)).hexdigest()
+
+
+def upload(world, size, name):
+    """PUTs `size` random bytes; fails unless the backend's file has the same."""
+    source = f"{world.lab.run_dir}/{name}"
+    with open(source, "wb") as file:
+        file.write(os.urandom(size))
+    world.clean_up.callback(os.unlink, source)
+    head = world.curl("-D", "-", "-o", "/dev/null", "-H", "Expect:", "-T", source, world.url(f"/upload/{name}"))
+    bridge = next(line.split(":")[1].strip() for line in head.splitlines() if line.lower().startswith("x-bridge"))
+    stored = f"{world.lab.run_dir}/{bridge}/upload/{name}"
+    world.clean_up.callback(os.unlink, stored)
+    equal(sha256_of(stored), sha256_of(source), f"SHA-256 of what {bridge} stored")
+
+
+def interface_bytes(world, host):
+    base = "/sys/class/net/eth1/statistics"
+    return sum(int(n) for n in world.lab.on(host, "cat", f"{base}/rx_bytes", f"{base}/tx_bytes").split())
+
+
+@case("100 MB come down whole, and not through the balancer")
+def _(world):
+    size = os.path.getsize(world.fastpath_file())
+    before = interface_bytes(world, "balancer")
+    download(world, size)
+    crossed = interface_bytes(world, "balancer") - before
+    true(crossed < size / 10, f"{crossed} bytes crossed the balancer's interface during a download of {size}")
+
+
+@case("20 MB go up whole")
+def _(world):
+    upload(world, 20_000_000, "up.bin")
+
+
+@case("at 1 % loss in both directions nothing fails")
+def _(world):
+    world.wire_sized_packets()
+    down = world.rule("router", "FORWARD", "-o eth0 -p tcp --sport 80 -m statistic --mode random --probability 0.01")
+    up = world.rule("router", "FORWARD", "-i eth0 -p tcp --dport 80 -m statistic --mode random --probability 0.01")
+    paths = [f"/lossy/{n}" for n in range(200)]
+    answers = world.curl_all(paths, "-H", "Connection: close")
+    equal([line.split()[3] for line in answers], paths, "the request targets that nginx saw")
+    download(world, 10_000_000)
+    upload(world, 3_000_000, "lossy.bin")
+    true(down.hits() > 5 and up.hits() > 5, f"packets lost: {down.hits()} down, {up.hits()} up")
+
+
+OPTIONS = ("timestamps", "sack", "window_scaling")
+_TCPI_OPTIONS = {"timestamps": 1, "sack": 2, "window_scaling": 4}
+
+
+def _register_subset(off):
+    names = " and ".join(name.replace("_", " ") for name in off) or "nothing"
+
+    @case(f"a client with {names} switched off")
+    def _(world):
+        for name in off:
+            world.sysctl("client", f"net.ipv4.tcp_{name}", 0)
+        sock = world.connect(timeout=30)
+        true(ask(sock, "/options").status == 200, "a small request")
+        download(world, 5_000_000, sock)
+        # tcp_info: the sixth byte holds what was negotiated.
+        negotiated = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[5]
+        for name in OPTIONS:
+            equal(bool(negotiated & _TCPI_OPTIONS[name]), name not in off, f"{name} negotiated")
+        upload(world, 2_000_000, "options.bin")
+        world.wire_sized_packets()
+        # With loss the options are at work: SACK blocks, echoed timestamps, scaled windows.
+        lost = world.rule("router", "FORWARD", "-o eth0 -p tcp --sport 80 -m statistic --mode nth --every 200 --packet 50")
+        download(world, 2_000_000)
+        true(lost.hits() > 0, "packets were lost")
+
+
+for _count in range(len(OPTIONS) + 1):
+    for _off in itertools.combinations(OPTIONS, _count):
+        _register_subset(_off)
+
+
+@case("half-close: the client ends its side and still gets all of a download")
+def _(world):
+    sock = world.connect(port=2525)
+    file = sock.makefile("rb")
+    file.readline()
+    sock.sendall(b"SEND 20000000\r\n")
+    sock.shutdown(socket.SHUT_WR)
+    got = 0
+    while block := file.read(1 << 18):
+        true(not block.strip(b"x"), "the bytes are those that were sent")
+        got += len(block)
+    equal(got, 20_000_000, "bytes after the half-close")
+
+
+@case("a RST in the middle of a download ends it at the backend, and the port works again")
+def _(world):
+    sock = world.connect(source_port=9001)
+    sock.sendall(request("/file/100m.bin"))
+    stream = b""
+    while len(stream) < 1_000_000:
+        stream += sock.recv(1 << 16)
+    bridge = stream.split(b"X-Bridge: ")[1].split(b"\r\n")[0].decode()
+    true(world.sockets_of(bridge, 9001), "while it runs the backend has a socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close() sends a RST
+    sock.close()
+    end = time.monotonic() + 5
+    while world.sockets_of(bridge, 9001):
+        true(time.monotonic() < end, f"{bridge} still has {world.sockets_of(bridge, 9001)}")
+        time.sleep(0.05)
+    equal(ask(world.connect(source_port=9001), "/after").status, 200, "a new connection from the same port")
+
+
+@case("two requests sent at once are both answered")
+def _(world):
+    sock = world.connect()
+    sock.sendall(request("/first") + request("/second"))
+    stream = b""
+    bodies = []
+    while len(bodies) < 2:
+        while not (whole := parse(stream)):
+            stream += _some(sock, stream)
+        bodies.append(whole[0].body.split()[3])
+        stream = whole[1]
+    equal(bodies, [b"/first", b"/second"], "the answers")

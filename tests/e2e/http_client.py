@@ -1,0 +1,105 @@
+"""As much HTTP/1.1 as the cases need, on sockets that they keep in their own hands."""
+
+import dataclasses
+import selectors
+import socket
+import time
+
+
+@dataclasses.dataclass
+class Response:
+    status: int
+    headers: dict
+    body: bytes
+
+    @property
+    def bridge(self):
+        return self.headers.get("x-bridge")
+
+    @property
+    def remote(self):
+        return self.headers.get("x-remote")
+
+
+def request(path, *headers, method="GET"):
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: lab", *headers, "", ""]).encode()
+
+
+def parse(stream):
+    """The response that `stream` begins with and what follows it, or None while it is not whole."""
+    head, separator, rest = stream.partition(b"\r\n\r\n")
+    if not separator:
+        return None
+    lines = head.decode("latin-1").split("\r\n")
+    headers = {name.strip().lower(): value.strip() for name, value in (line.split(":", 1) for line in lines[1:])}
+    length = int(headers.get("content-length", 0))
+    if len(rest) < length:
+        return None
+    return Response(int(lines[0].split()[1]), headers, rest[:length]), rest[length:]
+
+
+def read_response(sock):
+    stream = b""
+    while not (whole := parse(stream)):
+        block = sock.recv(65536)
+        if not block:
+            raise AssertionError(f"the connection ended after {len(stream)} bytes of the response: {stream[:80]!r}")
+        stream += block
+    return whole[0]
+
+
+def ask(sock, path, *headers):
+    sock.sendall(request(path, *headers))
+    return read_response(sock)
+
+
+class Crowd:
+    """Many connections at once from one thread; each sends a request and reads its response."""
+
+    def __init__(self, world, count):
+        self.selector = selectors.DefaultSelector()
+        self.members = []
+        with world.lab.inside("client"):
+            for _ in range(count):
+                self.members.append(socket.socket(world.af, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+        world.clean_up.callback(self.close)
+        self.target = (world.vip, 80)
+
+    def close(self):
+        for sock in self.members:
+            sock.close()
+        self.selector.close()
+
+    def connect(self):
+        for sock in self.members:
+            sock.connect_ex(self.target)
+
+    def ask(self, path_of, seconds):
+        """Every member asks for path_of(its index); the responses, None where none came in time."""
+        waiting = {}
+        for index, sock in enumerate(self.members):
+            waiting[sock] = (index, b"")
+            self.selector.register(sock, selectors.EVENT_WRITE)
+        responses = [None] * len(self.members)
+        end = time.monotonic() + seconds
+        while waiting and time.monotonic() < end:
+            for key, events in self.selector.select(0.1):
+                index, stream = waiting[key.fileobj]
+                try:
+                    if events & selectors.EVENT_WRITE:
+                        key.fileobj.send(request(path_of(index)))
+                        self.selector.modify(key.fileobj, selectors.EVENT_READ)
+                        continue
+                    block = key.fileobj.recv(65536)
+                except OSError:
+                    block = b""
+                stream += block
+                whole = parse(stream)
+                waiting[key.fileobj] = (index, stream)
+                if whole or not block:
+                    responses[index] = whole[0] if whole else None
+                    self.selector.unregister(key.fileobj)
+                    del waiting[key.fileobj]
+        for sock in waiting:
+            self.selector.unregister(sock)
+        return responses

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""The end-to-end suite: real programs in a lab of network namespaces, once for each engine, mode and family.
+
+usage: run.py [--only WORD] [--family 4|6] [--point ENGINE:MODE]... [--logs DIR] [--counts FILE] [--list]
+"""
+
+import argparse
+import os
+import resource
+import signal
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+
+import cases_routing  # noqa: E402,F401  (importing a file registers its cases, in this order)
+import cases_transfer  # noqa: E402,F401
+import cases_segments  # noqa: E402,F401
+import cases_crowds  # noqa: E402,F401
+import cases_hostile  # noqa: E402,F401
+import cases_restart  # noqa: E402,F401
+import harness  # noqa: E402
+import raw_tcp  # noqa: E402
+from world import BRIDGES, SOURCE, Lab, World  # noqa: E402
+
+POINTS = ["nfqueue:translate"]
+FAMILIES = [4, 6]
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description="the end-to-end suite")
+    parser.add_argument("--only", default="", help="cases whose sentence contains this")
+    parser.add_argument("--family", type=int, choices=FAMILIES, action="append", help="4 or 6; default both")
+    parser.add_argument("--point", action="append", help=f"engine:mode; default {' '.join(POINTS)}")
+    parser.add_argument("--logs", default=os.path.join(SOURCE, "build/test-logs/e2e"), help="where logs of failing cases go")
+    parser.add_argument("--counts", help="write 'passed failed skipped' there")
+    parser.add_argument("--list", action="store_true", help="print the sentences and end")
+    return parser.parse_args()
+
+
+def run_point(point, families, cases, tally, log_dir):
+    """One lab for all families of a matrix point."""
+    engine, mode = point.split(":")
+    lab = Lab(f"e2e-{os.getpid()}", engine, mode)
+    lab.command("network")
+    try:
+        for number in (1, 2, 3):
+            lab.start(f"greeter{number}")
+        for program in (*BRIDGES, "balancer"):
+            lab.start(program)
+        raw_tcp.hide_from_kernel(lab)
+        for family in families:
+            harness.run_cases(World(lab, family), cases, tally, log_dir)
+    finally:
+        lab.command("down")
+
+
+def main():
+    arguments = parse_arguments()
+    cases = [item for item in harness.CASES if arguments.only in item.sentence]
+    if arguments.list:
+        print("\n".join(item.sentence for item in cases))
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
+    tally = harness.Tally()
+    for point in arguments.point or POINTS:
+        try:
+            run_point(point, arguments.family or FAMILIES, cases, tally, arguments.logs)
+        except RuntimeError as error:  # the lab itself: no case can run, which is a failure of its own
+            print(f"FAIL the lab for {point}: {error}", flush=True)
+            tally.failed.append((f"the lab for {point}", str(error)))
+    for name, reason in tally.skipped:
+        print(f"skipped: {name}: {reason}")
+    for name, reason in tally.failed:
+        print(f"failed: {name}: {reason}")
+    if arguments.counts:
+        with open(arguments.counts, "w", encoding="ascii") as file:
+            file.write(f"{tally.passed} {len(tally.failed)} {len(tally.skipped)}\n")
+    print(f"end to end: {tally.closing_line()}", flush=True)
+    return 1 if tally.failed or not tally.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""What a case sees: one running lab, looked at through one address family."""
+
+import contextlib
+import hashlib
+import os
+import socket
+import subprocess
+import uuid
+
+import netns
+from harness import Skip, true
+
+SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
+LAB = os.path.join(SOURCE, "tests/lab/lab.sh")
+BRIDGES = ("b1", "b2", "b3")
+PROGRAMS = ("balancer",) + BRIDGES
+
+
+class Lab:
+    """The namespaces and programs of one engine and mode; tests/lab draws them."""
+
+    def __init__(self, lab_id, engine, mode):
+        self.id, self.engine, self.mode = lab_id, engine, mode
+        self.run_dir = f"/tmp/splicelb-lab-{lab_id}"
+        self.environment = dict(os.environ, ENGINE=engine, MODE=mode)
+
+    def command(self, *words):
+        done = subprocess.run([LAB, *words, self.id], env=self.environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"lab.sh {' '.join(words)}: {done.stdout.strip()}")
+
+    def start(self, program):
+        self.command("start", program)
+
+    def stop(self, program):
+        self.command("stop", program)
+
+    def kill(self, program):
+        self.command("kill", program)
+
+    def pid(self, program):
+        try:
+            with open(f"{self.run_dir}/pid/{program}", encoding="ascii") as file:
+                return int(file.read())
+        except FileNotFoundError:
+            return None
+
+    def runs(self, program):
+        pid = self.pid(program)
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
+    def namespace(self, host):
+        return f"splb-{self.id}-{host}"
+
+    def inside(self, host):
+        return netns.inside(self.namespace(host))
+
+    def on(self, host, *words, timeout=60, check=True):
+        """Runs a program on a host; its standard output."""
+        done = subprocess.run(["ip", "netns", "exec", self.namespace(host), *words], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout, check=False)
+        if check and done.returncode != 0:
+            raise RuntimeError(f"{' '.join(words)} on {host}: exit {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+
+class Rule:
+    """A netfilter rule on one host for as long as a block lasts; hits() are the packets that it took."""
+
+    def __init__(self, world, host, table, chain, match, target):
+        self._world, self._host, self._table, self._chain = world, host, table, chain
+        self._comment = uuid.uuid4().hex
+        self._words = [*match.split(), "-m", "comment", "--comment", self._comment, "-j", *target.split()]
+
+    def _run(self, *words):
+        return self._world.lab.on(self._host, self._world.iptables, "-w", "-t", self._table, *words)
+
+    def __enter__(self):
+        self._run("-I", self._chain, *self._words)
+        return self
+
+    def __exit__(self, *_):
+        self._run("-D", self._chain, *self._words)
+
+    def hits(self):
+        for line in self._run("-nvxL", self._chain).splitlines():
+            if self._comment in line:
+                return int(line.split()[0])
+        raise AssertionError("the rule is gone")
+
+
+class World:
+    def __init__(self, lab, family):
+        self.lab, self.family = lab, family
+        self.clean_up = contextlib.ExitStack()
+        v4 = family == 4
+        self.af = socket.AF_INET if v4 else socket.AF_INET6
+        self.client = "10.20.0.2" if v4 else "fd20::2"
+        self.vip = "192.168.33.100" if v4 else "fd33::100"
+        self.balancer = "192.168.33.10" if v4 else "fd33::10"
+        self.iptables = "iptables" if v4 else "ip6tables"
+        self.dscp = 1 if v4 else 2  # of the web service
+        self._bridge_of = {}
+        self._log_marks = {}
+
+    def title(self):
+        return f"IPv{self.family} {self.lab.engine} {self.lab.mode}"
+
+    def slug(self):
+        return self.title().replace(" ", "-").lower()
+
+    def bridge_address(self, bridge):
+        return f"192.168.33.2{bridge[1]}" if self.family == 4 else f"fd33::2{bridge[1]}"
+
+    def backend_address(self, bridge):
+        return f"192.168.33.3{bridge[1]}" if self.family == 4 else f"fd33::3{bridge[1]}"
+
+    @staticmethod
+    def bracketed(address):
+        return f"[{address}]" if ":" in address else address
+
+    def url(self, path, host=None, port=80):
+        return f"http://{self.bracketed(host or self.vip)}:{port}{path}"
+
+    # Rules
+
+    def rule(self, host, chain, match, target="DROP", table="filter"):
+        return self.clean_up.enter_context(Rule(self, host, table, chain, match, target))
+
+    def drop_first(self, host, chain, match, table="filter"):
+        """The first packet that matches is lost; the others pass."""
+        return self.rule(host, chain, f"{match} -m statistic --mode nth --every 1000000 --packet 0", table=table)
+
+    def sysctl(self, host, name, value):
+        """A setting of a host for the rest of the case."""
+        before = self.lab.on(host, "sysctl", "-n", name).strip()
+        self.lab.on(host, "sysctl", "-q", "-w", f"{name}={value}")
+        self.clean_up.callback(self.lab.on, host, "sysctl", "-q", "-w", f"{name}={before}")
+
+    def wire_sized_packets(self):
+        """No host sends super-packets for the rest of the case: a rule then meets each packet of a wire."""
+        for host, interface in [("client", "eth0"), *((bridge, "eth1") for bridge in BRIDGES)]:
+            self.lab.on(host, "ethtool", "-K", interface, "tso", "off", "gso", "off")
+            self.clean_up.callback(self.lab.on, host, "ethtool", "-K", interface, "tso", "on", "gso", "on")
+
+    # Sockets and requests
+
+    def connect(self, address=None, port=80, source_port=0, timeout=10, nagle=True):
+        """A TCP connection from the client host, closed when the case ends."""
+        with self.lab.inside("client"):
+            sock = socket.socket(self.af, socket.SOCK_STREAM)
+        self.clean_up.callback(sock.close)
+        sock.settimeout(timeout)
+        if not nagle:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((self.client, source_port))
+        sock.connect((address or self.vip, port))
+        return sock
+
+    def curl(self, *words, timeout=60):
+        return self.lab.on("client", "curl", "-sS", "-g", "--max-time", str(timeout), *words, timeout=timeout + 5)
+
+    def curl_all(self, paths, *words):
+        """One curl for all paths, on one connection unless `words` say otherwise; the lines that came back."""
+        return self.curl(*words, *[self.url(path) for path in paths]).splitlines()
+
+    def bridge_of(self, path):
+        """The bridge that an ordinary request for `path` gets."""
+        if path not in self._bridge_of:
+            self._bridge_of[path] = self.curl(self.url(path)).split()[0]
+        return self._bridge_of[path]
+
+    def fastpath_file(self):
+        """The file that every backend serves as /file/100m.bin."""
+        return f"{self.lab.run_dir}/www/file/100m.bin"
+
+    # What the backends saw
+
+    def accepted(self, bridge):
+        """Connections that the backend has accepted so far, not counting the ones that ask here."""
+        with self.lab.inside(bridge):
+            with socket.create_connection((self.backend_address(bridge), 80), timeout=5) as sock:
+                sock.sendall(b"GET /status HTTP/1.0\r\n\r\n")
+                answer = b"".join(iter(lambda: sock.recv(4096), b"")).decode()
+        self._asked = getattr(self, "_asked", {})
+        self._asked[bridge] = self._asked.get(bridge, 0) + 1
+        return int(answer.split("requests\n")[1].split()[0]) - self._asked[bridge]
+
+    def sockets_of(self, bridge, client_port):
+        """The kernel's sockets on a bridge host toward one port of the client."""
+        listing = self.lab.on(bridge, "ss", "-Htan", "dport", "=", f":{client_port}")
+        return [line for line in listing.splitlines() if self.client in line]
+
+    # Programs and logs
+
+    def check_programs(self):
+        for program in PROGRAMS:
+            true(self.lab.runs(program), f"{program} does not run any more")
+
+    def repair(self):
+        """After a failure: everything that should run does."""
+        for program in ("nginx1", "nginx2", "nginx3", "greeter1", "greeter2", "greeter3", *BRIDGES, "balancer"):
+            if not self.lab.runs(program):
+                with contextlib.suppress(RuntimeError):
+                    self.lab.start(program)
+
+    def mark_logs(self):
+        log_dir = f"{self.lab.run_dir}/log"
+        self._log_marks = {name: os.path.getsize(f"{log_dir}/{name}") for name in os.listdir(log_dir)}
+
+    def keep_logs(self, target):
+        """What the programs wrote since mark_logs()."""
+        os.makedirs(target, exist_ok=True)
+        log_dir = f"{self.lab.run_dir}/log"
+        for name in os.listdir(log_dir):
+            with open(f"{log_dir}/{name}", "rb") as source:
+                source.seek(self._log_marks.get(name, 0))
+                text = source.read(1 << 20)
+            if text:
+                with open(os.path.join(target, name), "wb") as copy:
+                    copy.write(text)
+        for host in PROGRAMS:
+            with open(os.path.join(target, f"{host}.state"), "w", encoding="utf-8") as state:
+                state.write(self.lab.on(host, "ss", "-tan", check=False))
+                state.write(self.lab.on(host, "iptables-save", "-c", check=False))
+                state.write(self.lab.on(host, "ip6tables-save", "-c", check=False))
+
+
+def sha256_of(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def need_program(path, what):
+    if not os.access(path, os.X_OK):
+        raise Skip(f"{what} is not built")
