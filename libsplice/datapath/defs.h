@@ -160,6 +160,28 @@ SPLICE_INLINE int splice_beyond(const __u8 *at, __u32 count, const void *end)
 	return behind > (const __u8 *)end;
 }
 
+/* A number of which the compiler is to know nothing: where it would turn arithmetic into branches, each of which
+ * doubles what the verifier has to look at. */
+SPLICE_INLINE __u32 splice_opaque(__u32 number)
+{
+#if SPLICE_BPF
+	__asm__ volatile("" : "+r"(number));
+#endif
+	return number;
+}
+
+/* Makes the verifier forget what it knows of the numbers in a local struct, which differs by the way that led here:
+ * from here on it sees one state instead of one for each way. Numbers at offsets that are multiples of 8 it remembers
+ * all the same. */
+SPLICE_INLINE void splice_forget(const void *local)
+{
+#if SPLICE_BPF
+	__asm__ volatile("" : : "r"(local) : "memory");
+#else
+	(void)local;
+#endif
+}
+
 #if SPLICE_BPF
 #define SPLICE_UNROLL _Pragma("unroll")
 #else

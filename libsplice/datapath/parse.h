@@ -104,12 +104,12 @@ struct splice_packet {
 	 * whichever way it goes. Ports are 0 unless it is TCP. */
 	struct splice_flow_key key;
 	__u32 seq;
-	__u32 ack;
 	__u32 payload_length; /* bytes from payload_offset on, by the IP header (a link's padding does not count) */
+	__u32 ack;
 	__u16 l3_offset;
 	__u16 l4_offset;
-	__u16 payload_offset; /* from data; for ICMP: of the ICMP message's body (the quoted IP header) */
 	__u16 window; /* as it stands: not scaled */
+	__u16 payload_offset; /* from data; for ICMP: of the ICMP message's body (the quoted IP header) */
 	__u8 family; /* 4 or 6; 0 as long as no IP header was read */
 	__u8 protocol; /* SPLICE_PROTOCOL_TCP, _ICMP or _ICMPV6 */
 	__u8 tcp_flags;
@@ -173,17 +173,13 @@ SPLICE_INLINE enum splice_verdict splice_parse_ethernet(const void *data, const 
 SPLICE_STEP splice_ipv4_option_step(__u32 index, void *context)
 {
 	struct splice_option_walk *walk = (struct splice_option_walk *)context;
-	__u32 at, size;
-	__u8 kind;
+	struct splice_option option;
 
 	(void)index;
-	if (!splice_option_here(walk, &at, &kind, &size)) return 1;
-	if (kind == 131 || kind == 137) {
-		walk->source_route = 1;
-		return 1;
-	}
-	walk->at = (__u8)(at + size);
-	return 0;
+	if (!splice_option_next(walk, &option)) return 1;
+	if (option.kind != 131 && option.kind != 137) return 0;
+	walk->source_route = (__u8)(option.at + 1);
+	return 1;
 }
 
 /* The options of an IPv4 header: adds their words to *sum; SPLICE_CONTINUE or the packet's verdict. */
@@ -192,12 +188,12 @@ SPLICE_INLINE enum splice_verdict splice_judge_ipv4_options(const __u8 *options,
 {
 	struct splice_option_walk walk;
 
-	if (!splice_option_copy(&walk, options, end, length)) return SPLICE_drop_truncated;
+	if (!splice_option_begin(&walk, options, end, length)) return SPLICE_drop_truncated;
 	SPLICE_UNROLL
 	for (__u32 i = 0; i < SPLICE_OPTION_BYTES_MAX / 4; i++) *sum += walk.words[i];
 	splice_loop(SPLICE_OPTION_BYTES_MAX, splice_ipv4_option_step, &walk);
-	if (walk.source_route) return SPLICE_drop_source_routed;
-	return walk.malformed ? SPLICE_drop_bad_ip_header : SPLICE_CONTINUE;
+	if (walk.source_route != SPLICE_NOT_THERE) return SPLICE_drop_source_routed;
+	return walk.malformed == SPLICE_NOT_THERE ? SPLICE_CONTINUE : SPLICE_drop_bad_ip_header;
 }
 
 /* Judges an IPv4 header; sets family, addresses, traffic class, TTL, protocol, l4_offset, and payload_length as the
@@ -375,9 +371,13 @@ SPLICE_INLINE enum splice_verdict splice_parse_ip_beginning(const void *data, co
 	else
 		return SPLICE_drop_bad_ip_header;
 	if (verdict != SPLICE_CONTINUE) return verdict;
+	splice_forget(packet);
 	if (SPLICE_LIKELY(packet->protocol == SPLICE_PROTOCOL_TCP))
-		return splice_judge_tcp(data, end, packet->payload_length, packet);
-	return splice_judge_icmp(data, end, packet->payload_length, packet);
+		verdict = splice_judge_tcp(data, end, packet->payload_length, packet);
+	else
+		verdict = splice_judge_icmp(data, end, packet->payload_length, packet);
+	splice_forget(packet);
+	return verdict;
 }
 
 /* Judges IP and what it carries from packet->l3_offset on (at most 64), which splice_parse_ethernet() or the caller
@@ -472,63 +472,71 @@ SPLICE_INLINE enum splice_verdict splice_parse_icmp_error(const void *data, cons
 	return SPLICE_CONTINUE;
 }
 
+/* A shift count above 14 counts as 14 (RFC 7323 section 2.3). */
+SPLICE_INLINE __u8 splice_window_scale_limited(__u32 shift)
+{
+	return shift > 14 ? 14 : (__u8)shift;
+}
+
 /* A step over one TCP option. One of a length that is not its own is stepped over; of one that stands there twice
  * the last counts, as in Linux. */
 SPLICE_STEP splice_tcp_option_step(__u32 index, void *context)
 {
 	struct splice_option_walk *walk = (struct splice_option_walk *)context;
-	__u32 at, size;
-	__u8 kind;
+	struct splice_option option;
 
 	(void)index;
-	if (!splice_option_here(walk, &at, &kind, &size)) return 1;
-	if (kind == SPLICE_TCP_OPTION_MSS && size == 4) {
-		walk->mss_high = walk->bytes[(at + 2) & 63];
-		walk->mss_low = walk->bytes[(at + 3) & 63];
-	} else if (kind == SPLICE_TCP_OPTION_WINDOW_SCALE && size == 3) {
-		walk->window_scale = walk->bytes[(at + 2) & 63];
-	} else if (kind == SPLICE_TCP_OPTION_SACK_PERMITTED && size == 2) {
-		walk->sack_permitted = 1;
-	} else if (kind == SPLICE_TCP_OPTION_SACK && size >= 10 && size % 8 == 2) {
-		walk->sack_at = (__u8)(at + 1);
-		walk->sack_blocks = (__u8)(size / 8);
-	} else if (kind == SPLICE_TCP_OPTION_TIMESTAMPS && size == 10) {
-		walk->timestamps_at = (__u8)(at + 1);
-	}
-	walk->at = (__u8)(at + size);
+	if (!splice_option_next(walk, &option)) return 1;
+	const __u8 here = (__u8)(option.at + 1);
+	if (option.kind == SPLICE_TCP_OPTION_MSS && option.size == 4) walk->mss = here;
+	if (option.kind == SPLICE_TCP_OPTION_WINDOW_SCALE && option.size == 3)
+		walk->window_scale = splice_window_scale_limited(splice_option_byte(walk, option.at + 2));
+	if (option.kind == SPLICE_TCP_OPTION_SACK_PERMITTED && option.size == 2) walk->sack_permitted = here;
+	if (option.kind == SPLICE_TCP_OPTION_SACK && option.size >= 10 && option.size % 8 == 2) walk->sack = here;
+	if (option.kind == SPLICE_TCP_OPTION_TIMESTAMPS && option.size == 10) walk->timestamps = here;
 	return 0;
 }
 
-/* Any layout. `at`: the first of `length` bytes of options. */
+/* The number in the two bytes from index `at` of the options. */
+SPLICE_INLINE __u32 splice_option_be16(const struct splice_option_walk *walk, __u32 at)
+{
+	return (__u32)splice_option_byte(walk, at) << 8 | splice_option_byte(walk, at + 1);
+}
+
+SPLICE_INLINE __u32 splice_option_be32(const struct splice_option_walk *walk, __u32 at)
+{
+	return splice_option_be16(walk, at) << 16 | splice_option_be16(walk, at + 2);
+}
+
+/* The offset from the start of the TCP header of what a walk found; 0 = not there. */
+SPLICE_INLINE __u8 splice_found_offset(__u8 found)
+{
+	return (__u8)((found - 1U + SPLICE_TCP_HEADER_MIN) & splice_option_mask(found));
+}
+
+/* Any layout. `at`: the first of `length` bytes of options. No branches behind the walk: see splice_opaque(). */
 SPLICE_INLINE void splice_walk_tcp_options(const __u8 *at, const void *end, __u32 length,
 					   struct splice_tcp_options *options)
 {
 	struct splice_option_walk walk;
 
-	if (!splice_option_copy(&walk, at, end, length)) return;
-	walk.window_scale = 0xff; /* not there */
+	if (!splice_option_begin(&walk, at, end, length)) return;
+	walk.window_scale = SPLICE_NO_WINDOW_SCALE; /* of this one the value is kept */
 	splice_loop(SPLICE_OPTION_BYTES_MAX, splice_tcp_option_step, &walk);
-	options->malformed = walk.malformed;
-	options->mss = (__u16)(walk.mss_high << 8 | walk.mss_low);
-	options->sack_permitted = walk.sack_permitted;
-	if (walk.window_scale != 0xff) options->window_scale = walk.window_scale > 14 ? 14 : walk.window_scale;
-	if (walk.sack_at) {
-		options->sack_offset = (__u8)(SPLICE_TCP_HEADER_MIN - 1 + walk.sack_at);
-		options->sack_blocks = walk.sack_blocks;
-	}
-	if (walk.timestamps_at) {
-		const __u8 *timestamps = at + ((walk.timestamps_at - 1U) & 63);
-		if (timestamps + 10 > (const __u8 *)end) return;
-		options->timestamps_offset = (__u8)(SPLICE_TCP_HEADER_MIN - 1 + walk.timestamps_at);
-		options->tsval = splice_load_be32(timestamps + 2);
-		options->tsecr = splice_load_be32(timestamps + 6);
-	}
+	const __u32 timestamps_mask = splice_option_mask(walk.timestamps);
+	options->mss = (__u16)(splice_option_be16(&walk, walk.mss + 1U) & splice_option_mask(walk.mss));
+	options->window_scale = walk.window_scale;
+	options->sack_permitted = splice_option_mask(walk.sack_permitted) & 1;
+	options->sack_offset = splice_found_offset(walk.sack);
+	options->sack_blocks = (__u8)(splice_option_byte(&walk, walk.sack) / 8 & splice_option_mask(walk.sack));
+	options->timestamps_offset = splice_found_offset(walk.timestamps);
+	options->tsval = splice_option_be32(&walk, walk.timestamps + 1U) & timestamps_mask;
+	options->tsecr = splice_option_be32(&walk, walk.timestamps + 5U) & timestamps_mask;
+	options->malformed = splice_option_mask(walk.malformed) & 1;
 }
 
-/* Walks the options of a TCP header (RFC 9293 section 3.1) that splice_parse_ip() has judged. Unknown options
- * are stepped over; the walk ends at the first that overruns the header, which sets `malformed`. The two layouts that
- * nearly every packet has are recognised whole. */
-SPLICE_INLINE void splice_parse_tcp_options(const void *data, const void *end, const struct splice_packet *packet,
+/* The two layouts that nearly every packet has, recognised whole; any other by the walk. */
+SPLICE_INLINE void splice_judge_tcp_options(const void *data, const void *end, const struct splice_packet *packet,
 					    struct splice_tcp_options *options)
 {
 	const __u32 length = (__u32)packet->payload_offset - packet->l4_offset - SPLICE_TCP_HEADER_MIN;
@@ -557,11 +565,20 @@ SPLICE_INLINE void splice_parse_tcp_options(const void *data, const void *end, c
 			options->timestamps_offset = SPLICE_TCP_HEADER_MIN + 6;
 			options->tsval = splice_load_be32(at + 8);
 			options->tsecr = splice_load_be32(at + 12);
-			options->window_scale = (__u8)((last & 0xff) > 14 ? 14 : last & 0xff);
+			options->window_scale = splice_window_scale_limited(last & 0xff);
 			return;
 		}
 	}
 	splice_walk_tcp_options(at, end, length, options);
+}
+
+/* Walks the options of a TCP header (RFC 9293 section 3.1) that splice_parse_ip() has judged. Unknown options
+ * are stepped over; the walk ends at the first that overruns the header, which sets `malformed`. */
+SPLICE_INLINE void splice_parse_tcp_options(const void *data, const void *end, const struct splice_packet *packet,
+					    struct splice_tcp_options *options)
+{
+	splice_judge_tcp_options(data, end, packet, options);
+	splice_forget(options);
 }
 
 #if !SPLICE_BPF

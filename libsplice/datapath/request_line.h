@@ -72,64 +72,33 @@ SPLICE_INLINE __u32 splice_first_lane(__u64 lanes)
 	return (__u32)(((below & SPLICE_LANES(1ULL)) * SPLICE_LANES(1ULL)) >> 56) - 1;
 }
 
-/* The walk over the target. Offsets are from the target's first byte. */
+/* The walks over the target. Offsets are from the target's first byte. What a walk writes stands at offsets that are no
+ * multiples of 8, so that the verifier finds all its steps alike. */
 struct splice_target_walk {
 	const __u8 *target;
 	const void *end;
-	__u32 target_end; /* where its SP is */
-	__u32 query; /* where the first '?' is; looked for when stop_at_query */
-	__u32 cut; /* where slash depth + 1 is; looked for when depth is not 0 */
-	__u32 slashes;
-	__u8 depth;
-	__u8 stop_at_query;
-	__u8 odd; /* a byte that no target has, or the packet ends within it */
+	__u8 depth; /* of the rule */
+	__u8 stop_at_query; /* of the rule */
+	__u8 slashes; /* passed so far; at most depth */
+	__u8 zero;
+	__u32 target_end; /* where its SP is; SPLICE_NOWHERE until found */
+	__u32 zero_too;
+	__u32 cut; /* where the rule ends the key; SPLICE_NOWHERE until found */
 };
-
-/* Counts the slashes of a word up to `stop`, the lane behind the last that counts. */
-SPLICE_INLINE void splice_count_slashes(struct splice_target_walk *walk, __u64 word, __u32 offset, __u32 stop)
-{
-	__u64 slashes = splice_lanes_equal_exact(word, '/');
-
-	for (int i = 0; i < 8; i++) {
-		if (slashes == 0 || walk->cut != SPLICE_NOWHERE) return;
-		const __u32 lane = splice_first_lane(slashes);
-		if (lane >= stop) return;
-		slashes &= slashes - 1;
-		if (walk->slashes == walk->depth)
-			walk->cut = offset + lane;
-		else
-			walk->slashes++;
-	}
-}
 
 /* Eight bytes of the target from `offset`. 1 when the walk is over. The line behind the target has more than eight
  * bytes, so a word that reaches beyond the packet means that the line is not whole. */
 SPLICE_INLINE int splice_target_word(struct splice_target_walk *walk, const __u8 *at, __u32 offset)
 {
-	if (at + 8 > (const __u8 *)walk->end) {
-		walk->odd = 1;
-		return 1;
-	}
+	if (splice_beyond(at, 8, walk->end)) return 1;
 	const __u64 word = splice_load64(at);
-	/* Space, controls, DEL, bytes above 0x7f. */
-	const __u64 stops = splice_lanes_below(word, 0x21) | ((word | (word + SPLICE_LANES(1ULL))) & SPLICE_LANE_HIGH);
-	const __u64 fragments = splice_lanes_equal(word, '#');
+	/* Space and controls, '#', DEL, bytes above 0x7f: what no target has, or what ends it. */
+	const __u64 stops = splice_lanes_below(word, 0x21) | splice_lanes_equal(word, '#') |
+			    ((word | (word + SPLICE_LANES(1ULL))) & SPLICE_LANE_HIGH);
 
-	if (walk->stop_at_query && walk->query == SPLICE_NOWHERE) {
-		const __u64 queries = splice_lanes_equal(word, '?');
-		if (queries) walk->query = offset + splice_first_lane(queries);
-	}
-	if (SPLICE_LIKELY(!(stops | fragments))) {
-		if (walk->depth) splice_count_slashes(walk, word, offset, 8);
-		return 0;
-	}
-	const __u32 stop = splice_first_lane(stops | fragments);
-	if (((word >> (stop * 8)) & 0xff) != ' ') {
-		walk->odd = 1;
-		return 1;
-	}
-	if (walk->depth) splice_count_slashes(walk, word, offset, stop);
-	walk->target_end = offset + stop;
+	if (SPLICE_LIKELY(!stops)) return 0;
+	const __u32 stop = splice_first_lane(stops);
+	if (((word >> (stop * 8)) & 0xff) == ' ') walk->target_end = offset + stop;
 	return 1;
 }
 
@@ -141,6 +110,35 @@ SPLICE_STEP splice_target_step(__u32 index, void *context)
 
 	return splice_target_word(walk, at, offset) || splice_target_word(walk, at + 8, offset + 8) ||
 	       splice_target_word(walk, at + 16, offset + 16) || splice_target_word(walk, at + 24, offset + 24);
+}
+
+/* Eight bytes more of a target whose end is known: finds slash depth + 1 and, when the rule stops there, the '?'. */
+SPLICE_STEP splice_cut_step(__u32 index, void *context)
+{
+	struct splice_target_walk *walk = (struct splice_target_walk *)context;
+	const __u32 offset = (index & 255) * 8;
+	const __u8 *at = walk->target + offset;
+
+	if (offset >= walk->target_end || splice_beyond(at, 8, walk->end)) return 1;
+	const __u64 word = splice_load64(at);
+	const __u64 queries = walk->stop_at_query ? splice_lanes_equal(word, '?') : 0;
+	__u64 slashes = walk->depth ? splice_lanes_equal_exact(word, '/') : 0;
+	if (queries) slashes &= (queries & (0 - queries)) - 1;
+
+	const __u32 count = (__u32)(((slashes >> 7) * SPLICE_LANES(1ULL)) >> 56);
+	const __u32 remaining = (__u32)walk->depth - walk->slashes;
+	if (SPLICE_LIKELY(count <= remaining)) {
+		walk->slashes = (__u8)(walk->slashes + count);
+		if (!queries) return 0;
+		walk->cut = offset + splice_first_lane(queries);
+		return 1;
+	}
+	for (__u32 i = 0; i < 8; i++) {
+		if (i >= remaining) break;
+		slashes &= slashes - 1;
+	}
+	walk->cut = offset + splice_first_lane(slashes);
+	return 1;
 }
 
 /* The length of a method of 1 to 16 letters A to Z, which a space must follow; 0 when it is none. A line with a
@@ -195,24 +193,23 @@ SPLICE_INLINE enum splice_request_line_answer splice_request_line(const void *pa
 	walk.target = target;
 	walk.end = end;
 	walk.target_end = SPLICE_NOWHERE;
-	walk.query = SPLICE_NOWHERE;
 	walk.cut = SPLICE_NOWHERE;
 	walk.slashes = 0;
 	walk.depth = rule.depth;
 	walk.stop_at_query = rule.kind == SPLICE_KEY_PATH;
-	walk.odd = 0;
 	splice_loop(SPLICE_TARGET_MAX / SPLICE_TARGET_STRIDE, splice_target_step, &walk);
-	if (walk.odd || walk.target_end == SPLICE_NOWHERE) return SPLICE_REQUEST_ASK_USER_SPACE;
+	if (walk.target_end > SPLICE_TARGET_MAX) return SPLICE_REQUEST_ASK_USER_SPACE;
 	if (!splice_version_here(splice_at(target, walk.target_end), end)) return SPLICE_REQUEST_ASK_USER_SPACE;
 	if (method + 1 + walk.target_end + 11 > payload_length) return SPLICE_REQUEST_ASK_USER_SPACE;
 
+	if (walk.depth || walk.stop_at_query) splice_loop(SPLICE_TARGET_MAX / 8, splice_cut_step, &walk);
 	__u32 length = walk.target_end;
-	if (walk.query < length) length = walk.query;
 	if (walk.cut < length) length = walk.cut;
 	if (rule.length != 0 && rule.length < length) length = rule.length;
 	if (length > SPLICE_HASH_MAX) return SPLICE_REQUEST_ASK_USER_SPACE;
 	key->offset = method + 1;
 	key->length = length;
+	splice_forget(key);
 	return SPLICE_REQUEST_KEY;
 }
 
