@@ -1,0 +1,52 @@
+// The log of an executable: whole lines to standard error, as text or as one JSON object a line.
+// One line for what an operator must know (start, reload, exit, trouble); packets only at level trace.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <string_view>
+
+namespace splice {
+
+enum class LogLevel : std::uint8_t { trace, debug, info, warning, error };
+enum class LogFormat : std::uint8_t { text, json };
+
+struct LogSettings {
+    LogLevel level = LogLevel::info;
+    LogFormat format = LogFormat::text;
+    friend bool operator==(const LogSettings&, const LogSettings&) = default;
+};
+
+// "trace", "debug", "info", "warning", "error". The error is a sentence that says what is expected.
+std::expected<LogLevel, std::string> parse_log_level(std::string_view text);
+std::expected<LogFormat, std::string> parse_log_format(std::string_view text);
+
+// Called once before other threads exist. `program` stands in every JSON line.
+void start_log(std::string_view program, const LogSettings& settings);
+// Other settings while it runs (a reload). Any thread may log meanwhile.
+void change_log(const LogSettings& settings);
+
+// Whether a line of this level would be written: ask before building an expensive one.
+[[nodiscard]] bool log_enabled(LogLevel level) noexcept;
+
+// Thread-safe. Control characters in the text are written as "?", so that a line stays one.
+void log_line(LogLevel level, std::string_view text);
+inline void log_trace(std::string_view text) {
+    log_line(LogLevel::trace, text);
+}
+inline void log_info(std::string_view text) {
+    log_line(LogLevel::info, text);
+}
+inline void log_warning(std::string_view text) {
+    log_line(LogLevel::warning, text);
+}
+inline void log_error(std::string_view text) {
+    log_line(LogLevel::error, text);
+}
+
+// One line as the log would write it, without the newline; `unix_ms` is the wall clock in milliseconds.
+std::string format_log_line(LogFormat format, std::string_view program, LogLevel level, std::int64_t unix_ms,
+                            std::string_view text);
+
+}  // namespace splice

@@ -1,0 +1,57 @@
+// The data plane's thread, the same for both executables: packets out of queues into a machine of core, what
+// it sends out of a raw socket, its deadlines by a timer. One thread owns the machine; the clock is read once
+// a batch.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "libsplice/base/time.hpp"
+#include "libsplice/engine/nfqueue.hpp"
+#include "libsplice/engine/raw_socket.hpp"
+
+namespace splice {
+
+// What the thread drives. Called in its thread only.
+class PacketMachine {
+  public:
+    virtual ~PacketMachine() = default;
+    // A packet out of the queue at `queue` in the list that the loop was given.
+    virtual Disposition handle(std::size_t queue, Instant now, QueuedPacket& packet, Actions& out) = 0;
+    virtual void expire(Instant now, Actions& out) = 0;
+    [[nodiscard]] virtual std::optional<Duration> next_deadline() const = 0;
+};
+
+// Read by any thread.
+struct PacketLoopCounters {
+    std::atomic<std::uint64_t> batches{};
+    std::atomic<std::uint64_t> overruns{};  // packets that the kernel dropped before we saw them
+};
+
+class PacketLoop {
+  public:
+    // The machine must outlive the loop. The thread starts at start().
+    static SystemResult<PacketLoop> open(std::vector<NfQueueOptions> queues, PacketMachine& machine);
+    PacketLoop(PacketLoop&&) noexcept;
+    PacketLoop& operator=(PacketLoop&&) noexcept;
+    // Stops the thread; what waits in the queues is the kernel's to decide.
+    ~PacketLoop();
+
+    void start();
+    // Runs `task` in the thread between two batches and returns when it is done.
+    void run(const std::function<void()>& task);
+
+    [[nodiscard]] const PacketLoopCounters& counters() const noexcept;
+    [[nodiscard]] const RawSenderCounters& sender() const noexcept;
+
+  private:
+    struct Impl;
+    explicit PacketLoop(std::unique_ptr<Impl> impl) noexcept;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace splice

@@ -1,0 +1,26 @@
+#include "libsplice/ops/metrics.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace splice;
+
+TEST_CASE("values of one name share one header, in the text format of Prometheus") {
+    MetricsPage page;
+    page.counter("packets_total", "Packets", 3, {{"verdict", "deliver"}});
+    page.counter("packets_total", "Packets", 4, {{"verdict", "drop_orphan"}});
+    page.gauge("flows", "Flows now", 2);
+    CHECK(page.text() ==
+          "# HELP packets_total Packets\n"
+          "# TYPE packets_total counter\n"
+          "packets_total{verdict=\"deliver\"} 3\n"
+          "packets_total{verdict=\"drop_orphan\"} 4\n"
+          "# HELP flows Flows now\n"
+          "# TYPE flows gauge\n"
+          "flows 2\n");
+}
+
+TEST_CASE("a label's quotes and line breaks are escaped") {
+    MetricsPage page;
+    page.gauge("info", "x", 1, {{"name", "a\"b\n"}});
+    CHECK(page.text().find("info{name=\"a\\\"b\\n\"} 1\n") != std::string::npos);
+}
