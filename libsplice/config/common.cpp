@@ -1,0 +1,175 @@
+#include "libsplice/config/common.hpp"
+
+#include <fmt/format.h>
+#include <net/if.h>
+
+#include <algorithm>
+#include <array>
+
+namespace splice {
+namespace {
+
+constexpr auto kShortestIdleTimeout = std::chrono::seconds(1);
+constexpr auto kLongestIdleTimeout = std::chrono::hours(24 * 7);
+constexpr std::size_t kMostFlows = 100'000'000;
+
+struct EngineName {
+    EngineChoice engine;
+    std::string_view name;
+};
+constexpr std::array<EngineName, 3> kEngines{
+    {{EngineChoice::automatic, "auto"}, {EngineChoice::ebpf, "ebpf"}, {EngineChoice::nfqueue, "nfqueue"}}};
+
+}  // namespace
+
+const std::vector<std::string_view> kCommonKeys = {
+    "secret_file", "interface", "engine", "api", "services", "log", "idle_timeout", "max_flows", "bpffs"};
+
+Parsed<EngineChoice> parse_engine(std::string_view text) {
+    for (const auto& [engine, name] : kEngines) {
+        if (text == name) return engine;
+    }
+    return std::unexpected("expected auto, ebpf or nfqueue");
+}
+
+std::string_view to_string(EngineChoice engine) noexcept {
+    return kEngines[static_cast<std::size_t>(engine)].name;
+}
+
+Parsed<ApiListen> parse_api_listen(std::string_view text) {
+    if (text == "off") return ApiListen{};
+    auto listen = Endpoint::parse(text);
+    if (!listen)
+        return std::unexpected(
+            "expected an address and a port such as 127.0.0.1:10001 or [::1]:10001, or off");
+    return ApiListen{*listen};
+}
+
+Parsed<std::string> parse_interface_name(std::string_view text) {
+    const bool odd = std::ranges::any_of(text, [](char c) { return c == '/' || c <= ' ' || c == 0x7f; });
+    if (text.empty() || text.size() >= IFNAMSIZ || odd)
+        return std::unexpected(
+            fmt::format("expected the name of a network interface, 1 to {} characters", IFNAMSIZ - 1));
+    return std::string(text);
+}
+
+Parsed<std::string> parse_path(std::string_view text) {
+    if (text.empty()) return std::unexpected("expected a path");
+    return std::string(text);
+}
+
+Parsed<Duration> parse_idle_timeout(std::string_view text) {
+    const auto duration = parse_duration(text);
+    if (!duration) return duration;
+    if (*duration < kShortestIdleTimeout || *duration > kLongestIdleTimeout)
+        return std::unexpected("expected a duration from 1s to 168h");
+    return duration;
+}
+
+Parsed<std::size_t> parse_max_flows(std::string_view text) {
+    return parse_number(text, 1, kMostFlows);
+}
+
+Flag config_flag() {
+    return {.name = "config", .argument = "FILE", .help = "read everything from this YAML file"};
+}
+Flag interface_flag() {
+    return {.name = "interface", .argument = "NAME", .help = "the uplink", .defaults = {"eth1"}};
+}
+Flag secret_file_flag() {
+    return {.name = "secret-file",
+            .argument = "FILE",
+            .help = "one or two 128-bit keys in hex, the same on balancers and bridges",
+            .defaults = {"/etc/splicelb/secret"}};
+}
+Flag engine_flag() {
+    return {.name = "engine",
+            .argument = "auto|ebpf|nfqueue",
+            .help = "how packets are handled; auto takes the best that is there and says why",
+            .defaults = {"auto"}};
+}
+Flag api_flag(const std::string& api) {
+    return {.name = "api",
+            .argument = "ADDRESS:PORT|off",
+            .help = "where /healthz, /metrics and /status are served",
+            .defaults = {api}};
+}
+FlagGroup process_flags() {
+    return {"The process",
+            {{.name = "log-level",
+              .argument = "LEVEL",
+              .help = "trace (packets), debug, info, warning or error",
+              .defaults = {"info"}},
+             {.name = "check", .help = "validate flags, configuration and secret, then exit"},
+             {.name = "version", .help = "print the version and exit"},
+             {.name = "help", .help = "print this and exit"}}};
+}
+
+CommonConfig common_from_flags(const CommandLine& line) {
+    CommonConfig config;
+    config.interface = line.as("interface", parse_interface_name);
+    config.secret_file = line.as("secret-file", parse_path);
+    config.engine = line.as("engine", parse_engine);
+    config.api = line.as("api", parse_api_listen);
+    config.log.level = line.as("log-level", parse_log_level);
+    return config;
+}
+
+void refuse_flags_beside_config(const CommandLine& line, const std::vector<FlagGroup>& groups) {
+    for (const FlagGroup& group : groups) {
+        for (const Flag& flag : group.flags) {
+            if (flag.name == "config" || !line.given(flag.name)) continue;
+            throw ConfigError(
+                fmt::format("--{} and --config exclude each other: the file decides that", flag.name));
+        }
+    }
+}
+
+CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api) {
+    CommonConfig config;
+    config.api = default_api;
+    top.read("interface", config.interface, parse_interface_name);
+    top.read("secret_file", config.secret_file, parse_path);
+    top.read("engine", config.engine, parse_engine);
+    top.read("bpffs", config.bpffs, parse_path);
+    top.read("idle_timeout", config.idle_timeout, parse_idle_timeout);
+    top.read("max_flows", config.max_flows, parse_max_flows);
+    if (const auto api = top.find("api")) {
+        if (api->is_map()) {
+            api->map({"listen"}).read("listen", config.api, parse_api_listen);
+        } else {
+            config.api = api->as(parse_api_listen);
+        }
+    }
+    if (const auto log = top.find("log")) {
+        const YamlMap settings = log->map({"level", "format"});
+        settings.read("level", config.log.level, parse_log_level);
+        settings.read("format", config.log.format, parse_log_format);
+    }
+    return config;
+}
+
+std::optional<std::string> fixed_key_that_differs(const CommonConfig& running, const CommonConfig& wanted) {
+    if (running.interface != wanted.interface) return "interface";
+    if (running.engine != wanted.engine) return "engine";
+    if (running.api != wanted.api) return "api.listen";
+    if (running.bpffs != wanted.bpffs) return "bpffs";
+    return std::nullopt;
+}
+
+Parsed<void> ServiceKeys::add(std::uint8_t dscp, const Endpoint& vip) {
+    for (const auto& [seen_dscp, seen_vip] : seen_) {
+        if (seen_dscp == dscp)
+            return std::unexpected(
+                fmt::format("DSCP {} is used twice ({} has it); expected one of its own, 1 to 62", dscp,
+                            seen_vip.to_string()));
+        if (seen_vip == vip)
+            return std::unexpected(
+                fmt::format("{} is used twice (DSCP {} has it); expected another address or port",
+                            vip.to_string(), seen_dscp));
+    }
+    seen_.emplace_back(dscp, vip);
+    return {};
+}
+
+}  // namespace splice

@@ -1,0 +1,72 @@
+// What both executables are configured with, in flags and in YAML.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/base/limits.hpp"
+#include "libsplice/base/time.hpp"
+#include "libsplice/config/command_line.hpp"
+#include "libsplice/config/values.hpp"
+#include "libsplice/config/yaml_reader.hpp"
+#include "libsplice/ops/log.hpp"
+
+namespace splice {
+
+enum class EngineChoice : std::uint8_t { automatic, ebpf, nfqueue };
+Parsed<EngineChoice> parse_engine(std::string_view text);
+[[nodiscard]] std::string_view to_string(EngineChoice engine) noexcept;
+
+// Where the API listens; "off": nowhere.
+using ApiListen = std::optional<Endpoint>;
+Parsed<ApiListen> parse_api_listen(std::string_view text);
+
+struct CommonConfig {
+    std::string interface = "eth1";
+    std::string secret_file = "/etc/splicelb/secret";
+    EngineChoice engine = EngineChoice::automatic;
+    ApiListen api;
+    LogSettings log;
+    std::string bpffs = "/sys/fs/bpf/splicelb";
+    Duration idle_timeout = kIdleTimeout;
+    std::size_t max_flows = kMaxFlows;
+};
+
+Parsed<std::string> parse_interface_name(std::string_view text);
+Parsed<std::string> parse_path(std::string_view text);
+Parsed<Duration> parse_idle_timeout(std::string_view text);
+Parsed<std::size_t> parse_max_flows(std::string_view text);
+
+// The flags of both, as groups of --help. `api` is the default of --api.
+Flag config_flag();
+Flag interface_flag();
+Flag secret_file_flag();
+Flag engine_flag();
+Flag api_flag(const std::string& api);
+FlagGroup process_flags();  // --log-level, --check, --version, --help
+
+// Those of the flags above that are not for --config. Throws ConfigError.
+CommonConfig common_from_flags(const CommandLine& line);
+// Throws ConfigError when a flag stands beside --config that the file decides. `allowed` may stand there.
+void refuse_flags_beside_config(const CommandLine& line, const std::vector<FlagGroup>& groups);
+
+// Keys of the top level that both files have.
+extern const std::vector<std::string_view> kCommonKeys;
+CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api);
+
+// What a reload may not change: the first such key that differs ("interface"), or nothing.
+std::optional<std::string> fixed_key_that_differs(const CommonConfig& running, const CommonConfig& wanted);
+
+// Services of one file: each DSCP and each VIP:port once. The error is a sentence.
+class ServiceKeys {
+  public:
+    Parsed<void> add(std::uint8_t dscp, const Endpoint& vip);
+
+  private:
+    std::vector<std::pair<std::uint8_t, Endpoint>> seen_;
+};
+
+}  // namespace splice

@@ -1,0 +1,89 @@
+#include "libsplice/config/secret_file.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <optional>
+
+#include "libsplice/config/text_file.hpp"
+
+namespace splice {
+namespace {
+
+constexpr std::size_t kMaxSecretFile = 4096;
+constexpr std::size_t kKeyDigits = 32;
+constexpr unsigned kOthersAny = 0007;
+constexpr unsigned kGroupWrite = 0020;
+
+std::string make_one(const std::string& path) {
+    return fmt::format(
+        "make one with: (umask 077; openssl rand -hex 16 > {}), the same on balancers and bridges", path);
+}
+
+std::optional<unsigned> hex_digit(char c) {
+    if (c >= '0' && c <= '9') return static_cast<unsigned>(c - '0');
+    if (c >= 'a' && c <= 'f') return static_cast<unsigned>(c - 'a' + 10);
+    if (c >= 'A' && c <= 'F') return static_cast<unsigned>(c - 'A' + 10);
+    return std::nullopt;
+}
+
+std::string_view trim_right(std::string_view line) {
+    while (!line.empty() && (line.back() == ' ' || line.back() == '\t' || line.back() == '\r'))
+        line.remove_suffix(1);
+    return line;
+}
+
+// The error never shows what stands there: it may be most of a key.
+std::expected<splice_key, std::string> parse_key(std::string_view digits, const std::string& path,
+                                                 std::size_t line) {
+    std::array<std::uint8_t, kKeyDigits / 2> bytes{};
+    for (std::size_t i = 0; i < digits.size() && i < kKeyDigits; i++) {
+        const auto digit = hex_digit(digits[i]);
+        if (!digit)
+            return std::unexpected(
+                fmt::format("{}:{}:{}: not a hex digit; a key is {} of them", path, line, i + 1, kKeyDigits));
+        bytes[i / 2] = static_cast<std::uint8_t>(bytes[i / 2] << 4 | *digit);
+    }
+    if (digits.size() != kKeyDigits)
+        return std::unexpected(
+            fmt::format("{}:{}:{}: {} characters; a key is {} hex digits (openssl rand -hex 16)", path, line,
+                        std::min(digits.size(), kKeyDigits) + 1, digits.size(), kKeyDigits));
+    splice_key key{};
+    for (std::size_t i = 0; i < 8; i++) {
+        key.k0 |= static_cast<__u64>(bytes[i]) << (8 * i);
+        key.k1 |= static_cast<__u64>(bytes[i + 8]) << (8 * i);
+    }
+    return key;
+}
+
+}  // namespace
+
+std::expected<splice_secret, std::string> parse_secret(std::string_view text, const std::string& path) {
+    splice_secret secret{};
+    for (std::size_t number = 1; !text.empty(); number++) {
+        const std::size_t newline = text.find('\n');
+        const std::string_view line = trim_right(text.substr(0, newline));
+        text = newline == std::string_view::npos ? std::string_view{} : text.substr(newline + 1);
+        if (line.empty() || line.front() == '#') continue;
+        if (secret.count == std::size(secret.keys))
+            return std::unexpected(fmt::format(
+                "{}:{}:1: a third key; at most two: the first issues, both verify", path, number));
+        auto key = parse_key(line, path, number);
+        if (!key) return std::unexpected(key.error());
+        secret.keys[secret.count++] = *key;
+    }
+    if (secret.count == 0) return std::unexpected(fmt::format("{} holds no key; {}", path, make_one(path)));
+    return secret;
+}
+
+std::expected<splice_secret, std::string> read_secret_file(const std::string& path) {
+    const auto file = read_text_file(path, kMaxSecretFile, "read the secret file", make_one(path));
+    if (!file) return std::unexpected(file.error().text);
+    if (file->mode & (kOthersAny | kGroupWrite))
+        return std::unexpected(
+            fmt::format("the secret file {} has mode {:04o}: {}; run: chmod 600 {}", path, file->mode & 07777,
+                        file->mode & kOthersAny ? "others may use it" : "its group may write it", path));
+    return parse_secret(file->text, path);
+}
+
+}  // namespace splice
