@@ -1,0 +1,261 @@
+#include "balancer/config.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "libsplice/config/load.hpp"
+#include "libsplice/config/yaml_reader.hpp"
+
+namespace splice {
+namespace {
+
+constexpr auto kLongestFirstPayloadWait = 10s;
+constexpr std::uint16_t kLeastMss = 536;    // RFC 9293 section 3.7.1: what every IPv4 host can take
+constexpr std::uint16_t kMostMss = 65'475;  // the largest IPv4 packet less headers
+constexpr auto kShortestProbe = 100ms;
+constexpr auto kLongestProbe = 1h;
+constexpr std::uint64_t kMostProbes = 100;  // rise and fall
+
+const std::vector<std::string_view> kServiceSettings = {
+    "first_payload_wait", "first_payload_max", "idle_timeout", "mss", "window_scale", "table_rows"};
+
+Parsed<Duration> parse_first_payload_wait(std::string_view text) {
+    const auto wait = parse_duration(text);
+    if (!wait) return wait;
+    if (*wait < 1ms || *wait > kLongestFirstPayloadWait)
+        return std::unexpected("expected a duration from 1ms to 10s");
+    return wait;
+}
+
+Parsed<std::size_t> parse_first_payload_max(std::string_view text) {
+    const auto size = parse_size(text);
+    if (!size) return size;
+    if (*size < 1 || *size > kFirstPayloadMaxLimit)
+        return std::unexpected(fmt::format("expected a size from 1 to {}KiB", kFirstPayloadMaxLimit / 1024));
+    return size;
+}
+
+Parsed<std::optional<std::uint16_t>> parse_mss(std::string_view text) {
+    const auto mss = parse_number(text, kLeastMss, kMostMss);
+    if (!mss) return std::unexpected(mss.error());
+    return static_cast<std::uint16_t>(*mss);
+}
+
+Parsed<std::uint32_t> parse_table_rows(std::string_view text) {
+    const auto rows = parse_number(text, 1, kMaxTableRows);
+    if (!rows) return std::unexpected(rows.error());
+    return static_cast<std::uint32_t>(*rows);
+}
+
+Parsed<Duration> parse_probe_time(std::string_view text) {
+    const auto time = parse_duration(text);
+    if (!time) return time;
+    if (*time < kShortestProbe || *time > kLongestProbe)
+        return std::unexpected("expected a duration from 100ms to 1h");
+    return time;
+}
+
+Parsed<std::uint32_t> parse_probe_count(std::string_view text) {
+    const auto count = parse_number(text, 1, kMostProbes);
+    if (!count) return std::unexpected(count.error());
+    return static_cast<std::uint32_t>(*count);
+}
+
+Parsed<HealthConfig::Type> parse_health_type(std::string_view text) {
+    if (text == "http") return HealthConfig::Type::http;
+    if (text == "tcp") return HealthConfig::Type::tcp;
+    return std::unexpected("expected http or tcp");
+}
+
+Parsed<std::string> parse_probe_path(std::string_view text) {
+    const bool odd = std::ranges::any_of(text, [](char c) { return c <= ' ' || c == 0x7f; });
+    if (!text.starts_with('/') || odd)
+        return std::unexpected("expected a path that begins with '/', without spaces");
+    return std::string(text);
+}
+
+std::vector<std::string_view> joined(std::vector<std::string_view> keys,
+                                     const std::vector<std::string_view>& more) {
+    for (const std::string_view key : more) {
+        if (std::ranges::find(keys, key) == keys.end()) keys.push_back(key);
+    }
+    return keys;
+}
+
+void read_settings(const YamlMap& map, ServiceDefaults& settings) {
+    map.read("first_payload_wait", settings.first_payload_wait, parse_first_payload_wait);
+    map.read("first_payload_max", settings.first_payload_max, parse_first_payload_max);
+    map.read("idle_timeout", settings.idle_timeout, parse_idle_timeout);
+    map.read("mss", settings.mss, parse_mss);
+    map.read("window_scale", settings.window_scale, parse_window_scale);
+    map.read("table_rows", settings.table_rows, parse_table_rows);
+}
+
+// `hash: uri depth 2`, or a map of key, algorithm, depth and len.
+void read_hash(const YamlValue& hash, ServiceConfig& service) {
+    if (!hash.is_map()) {
+        service.key = hash.as(HashKeyRule::parse);
+        return;
+    }
+    const YamlMap map = hash.map({"key", "algorithm", "depth", "len"});
+    // Depth and length belong to the key's own words, which judge whether that key has them.
+    const YamlValue key = map.require("key");
+    std::string words = key.text();
+    const auto number = [](std::string_view text) { return parse_number(text, 1, 65'535); };
+    if (const auto depth = map.find("depth")) words += fmt::format(" depth {}", depth->as(number));
+    if (const auto length = map.find("len")) words += fmt::format(" len {}", length->as(number));
+    auto rule = HashKeyRule::parse(words);
+    if (!rule) key.fail_about(words, rule.error());
+    service.key = std::move(*rule);
+    map.read("algorithm", service.algorithm, parse_algorithm);
+}
+
+void read_bridge(const YamlValue& entry, ServiceConfig& service) {
+    const YamlMap map = entry.map({"name", "address", "weight"});
+    BridgeConfig bridge;
+    bridge.name = map.require("name").as(parse_name);
+    bridge.address = map.require("address").as(parse_host_address);
+    map.read("weight", bridge.weight, parse_weight);
+    if (auto fits = check_bridge(service, bridge); !fits) entry.fail(fits.error());
+    service.bridges.push_back(std::move(bridge));
+}
+
+HealthConfig read_health(const YamlValue& value) {
+    const YamlMap map = value.map({"type", "path", "interval", "timeout", "rise", "fall"});
+    HealthConfig health;
+    health.type = map.require("type").as(parse_health_type);
+    if (const auto path = map.find("path")) {
+        if (health.type != HealthConfig::Type::http) path->fail("path: expected only with type http");
+        health.path = path->as(parse_probe_path);
+    }
+    map.read("interval", health.interval, parse_probe_time);
+    map.read("timeout", health.timeout, parse_probe_time);
+    map.read("rise", health.rise, parse_probe_count);
+    map.read("fall", health.fall, parse_probe_count);
+    if (health.timeout > health.interval)
+        value.fail(fmt::format("health: expected a timeout of at most the interval, {} is longer than {}",
+                               format_duration(health.timeout), format_duration(health.interval)));
+    return health;
+}
+
+ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaults) {
+    const YamlMap map = entry.map(
+        joined({"name", "vip", "port", "dscp", "protocol", "hash", "bridges", "health"}, kServiceSettings));
+    ServiceConfig service;
+    service.settings = defaults;
+    service.name = map.require("name").as(parse_name);
+    service.vip.address = map.require("vip").as(parse_host_address);
+    service.vip.port = map.require("port").as(parse_port);
+    service.dscp = map.require("dscp").as(parse_dscp);
+    if (const auto protocol = map.find("protocol")) {
+        service.protocol = protocol->as(parse_protocol);
+        // What such a service can choose by when `hash` does not say.
+        if (service.protocol == Protocol::tls) service.key.kind = KeyKind::sni;
+        if (service.protocol == Protocol::tcp) service.key.kind = KeyKind::source;
+    }
+    if (const auto hash = map.find("hash")) {
+        read_hash(*hash, service);
+        if (!map.has("protocol")) service.protocol = natural_protocol(service.key.kind);
+        if (auto fits = check_protocol(service.protocol, service.key); !fits) hash->fail(fits.error());
+    }
+    const YamlValue bridges = map.require("bridges");
+    for (const YamlValue& bridge : bridges.items(kMaxBridges)) read_bridge(bridge, service);
+    if (auto fits = check_weights(service); !fits) bridges.fail(fits.error());
+    if (const auto health = map.find("health")) service.health = read_health(*health);
+    read_settings(map, service.settings);
+    return service;
+}
+
+}  // namespace
+
+Parsed<BridgeConfig> parse_bridge(std::string_view text) {
+    const auto form = std::unexpected("expected NAME=ADDRESS[,weight=N] such as b1=192.0.2.21,weight=2");
+    const std::size_t equals = text.find('=');
+    if (equals == std::string_view::npos) return form;
+    const auto name = parse_name(text.substr(0, equals));
+    if (!name) return std::unexpected(name.error());
+    std::string_view rest = text.substr(equals + 1);
+    const std::size_t comma = rest.find(',');
+    const auto address = parse_host_address(rest.substr(0, comma));
+    if (!address) return std::unexpected(address.error());
+    BridgeConfig bridge{.name = *name, .address = *address};
+    if (comma == std::string_view::npos) return bridge;
+    rest = rest.substr(comma + 1);
+    if (!rest.starts_with("weight=")) return form;
+    const auto weight = parse_weight(rest.substr(7));
+    if (!weight) return std::unexpected(weight.error());
+    bridge.weight = *weight;
+    return bridge;
+}
+
+Protocol natural_protocol(KeyKind key) noexcept {
+    if (key == KeyKind::sni) return Protocol::tls;
+    if (key == KeyKind::source) return Protocol::tcp;
+    return Protocol::http;
+}
+
+Parsed<void> check_protocol(Protocol protocol, const HashKeyRule& key) {
+    if (key_fits(protocol, key.kind)) return {};
+    const std::string_view expected = protocol == Protocol::tls   ? "sni or source"
+                                      : protocol == Protocol::tcp ? "source"
+                                                                  : "another key, or protocol tls";
+    return std::unexpected(fmt::format("hash key {} cannot be read from protocol {}: expected {}",
+                                       key.to_string(), to_string(protocol), expected));
+}
+
+Parsed<void> check_bridge(const ServiceConfig& service, const BridgeConfig& bridge) {
+    if (bridge.address.family() != service.vip.address.family())
+        return std::unexpected(fmt::format("bridge {} has the address {}: expected IPv{} as the service's {}",
+                                           bridge.name, bridge.address.to_string(),
+                                           service.vip.address.family(), service.vip.address.to_string()));
+    if (bridge.address == service.vip.address)
+        return std::unexpected(fmt::format("bridge {} has the service's own address {}", bridge.name,
+                                           bridge.address.to_string()));
+    for (const BridgeConfig& other : service.bridges) {
+        if (other.name == bridge.name)
+            return std::unexpected(
+                fmt::format("bridge {} is there twice: expected a name of its own", bridge.name));
+        if (other.address == bridge.address)
+            return std::unexpected(
+                fmt::format("bridge {} has the address of {}: expected another, or one bridge with a "
+                            "greater weight",
+                            bridge.name, other.name));
+    }
+    return {};
+}
+
+Parsed<void> check_weights(const ServiceConfig& service) {
+    if (service.algorithm != Algorithm::jump) return {};
+    for (const BridgeConfig& bridge : service.bridges) {
+        if (bridge.weight > 1)
+            return std::unexpected(
+                fmt::format("bridge {} has weight {}: algorithm jump knows no weights, expected 0 or 1",
+                            bridge.name, bridge.weight));
+    }
+    return {};
+}
+
+BalancerConfig parse_balancer_config(const std::string& text, const std::string& file) {
+    const YamlMap top = parse_yaml(text, file).map(joined(kCommonKeys, kServiceSettings));
+    BalancerConfig config;
+    config.common = common_from_yaml(top, Endpoint::parse(kBalancerApi).value());
+    ServiceDefaults defaults;
+    read_settings(top, defaults);
+    ServiceKeys keys;
+    for (const YamlValue& entry : top.require("services").items(kMaxServices)) {
+        ServiceConfig service = read_service(entry, defaults);
+        if (auto fits = keys.add(service.dscp, service.vip); !fits) entry.fail(fits.error());
+        const auto same_name = [&](const ServiceConfig& other) { return other.name == service.name; };
+        if (std::ranges::any_of(config.services, same_name))
+            entry.fail(fmt::format("service {} is there twice: expected a name of its own", service.name));
+        config.services.push_back(std::move(service));
+    }
+    return config;
+}
+
+std::expected<BalancerConfig, ConfigFailure> load_balancer_config(const std::string& path) {
+    return load_config(path, parse_balancer_config);
+}
+
+}  // namespace splice

@@ -1,0 +1,80 @@
+// The balancer's configuration as somebody wrote it, and nothing that only the running host knows.
+#pragma once
+
+#include <expected>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/base/limits.hpp"
+#include "libsplice/base/time.hpp"
+#include "libsplice/config/common.hpp"
+#include "libsplice/config/error.hpp"
+#include "libsplice/core/hash_key.hpp"
+#include "libsplice/core/placement/placement.hpp"
+
+namespace splice {
+
+struct BridgeConfig {
+    std::string name;
+    IpAddress address;
+    std::uint32_t weight = 1;  // 0: takes no new flows
+};
+
+struct HealthConfig {
+    enum class Type : std::uint8_t { http, tcp };
+    Type type = Type::http;
+    std::string path = "/";
+    Duration interval = 2s;
+    Duration timeout = 1s;
+    std::uint32_t rise = 2;
+    std::uint32_t fall = 3;
+};
+
+// What a service takes from the top level unless it says otherwise.
+struct ServiceDefaults {
+    Duration first_payload_wait = kFirstPayloadWait;
+    std::size_t first_payload_max = kFirstPayloadMax;
+    Duration idle_timeout = kIdleTimeout;
+    std::optional<std::uint16_t> mss;  // nothing: the uplink's MTU less headers
+    std::uint8_t window_scale = kWindowScale;
+    std::uint32_t table_rows = kTableRows;
+};
+
+struct ServiceConfig {
+    std::string name;
+    Endpoint vip;
+    std::uint8_t dscp = 1;
+    Protocol protocol = Protocol::http;
+    HashKeyRule key;
+    Algorithm algorithm = Algorithm::rendezvous;
+    std::vector<BridgeConfig> bridges;
+    std::optional<HealthConfig> health;
+    ServiceDefaults settings;
+};
+
+struct BalancerConfig {
+    CommonConfig common;
+    std::vector<ServiceConfig> services;
+};
+
+inline const char* const kBalancerApi = "127.0.0.1:10001";
+
+// NAME=ADDRESS[,weight=N]
+Parsed<BridgeConfig> parse_bridge(std::string_view text);
+// What a service speaks when nobody says: tls for sni, tcp for source, http for the rest.
+[[nodiscard]] Protocol natural_protocol(KeyKind key) noexcept;
+
+// Checks that need more than one value; the errors are sentences.
+Parsed<void> check_protocol(Protocol protocol, const HashKeyRule& key);
+// Whether the service, whose earlier bridges it has already, can take this one.
+Parsed<void> check_bridge(const ServiceConfig& service, const BridgeConfig& bridge);
+// Whether its bridges can be placed by its algorithm (jump knows no weights).
+Parsed<void> check_weights(const ServiceConfig& service);
+
+std::expected<BalancerConfig, ConfigFailure> load_balancer_config(const std::string& path);
+// Throws ConfigError; `file` names the text in complaints.
+BalancerConfig parse_balancer_config(const std::string& text, const std::string& file);
+
+}  // namespace splice

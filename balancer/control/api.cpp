@@ -1,0 +1,165 @@
+#include "balancer/control/api.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/ops/metrics.hpp"
+
+namespace splice {
+namespace {
+
+constexpr const char* kIndex = "SpliceLB balancer " SPLICELB_VERSION
+                               "\n"
+                               "GET /healthz  ok while the balancer runs\n"
+                               "GET /metrics  counters for Prometheus\n"
+                               "GET /status   services, bridges and flows as JSON\n";
+
+// Keys whose first choice stands for all: a ketama ring's points own arcs of different lengths.
+constexpr std::size_t kSampledKeys = 1U << 16;
+
+std::unordered_map<std::uint16_t, std::size_t> count_first_choices(const Placement& placement) {
+    std::unordered_map<std::uint16_t, std::size_t> counts;
+    if (placement.algorithm() == Algorithm::ketama) {
+        for (std::size_t i = 0; i < kSampledKeys; i++)
+            counts[placement.choose("/" + std::to_string(i)).bridges.choices[0]]++;
+    } else {
+        for (const splice_placement_row& row : placement.rows()) counts[row.choices[0]]++;
+    }
+    counts.erase(SPLICE_NO_BRIDGE);
+    return counts;
+}
+
+std::vector<std::vector<double>> all_shares(const BalancerState& state) {
+    std::vector<std::vector<double>> shares;
+    for (std::size_t i = 0; i < state.config.services.size(); i++)
+        shares.push_back(first_choice_shares(state.config.services[i], *state.rules, i));
+    return shares;
+}
+
+void write_counters(MetricsPage& page, const BalancerStatistics& now) {
+    for (std::size_t i = 0; i < kVerdictCount; i++) {
+        page.counter("splicelb_balancer_packets_total", "Packets by what became of them", now.verdicts[i],
+                     {{"verdict", std::string(verdict_name(static_cast<Verdict>(i)))}});
+    }
+    for (std::size_t i = 0; i < kFallbackCount; i++) {
+        page.counter("splicelb_balancer_fallbacks_total",
+                     "First payloads without a key, placed by the client's address, by why", now.fallbacks[i],
+                     {{"reason", std::string(fallback_name(static_cast<Fallback>(i)))}});
+    }
+    page.gauge("splicelb_balancer_flows", "Flow entries", static_cast<double>(now.flows));
+    page.gauge("splicelb_balancer_flows_pending", "Flow entries that wait for their first payload",
+               static_cast<double>(now.flows_pending));
+    page.counter("splicelb_balancer_flows_expired_total", "Flow entries forgotten as idle",
+                 now.flows_expired);
+    page.gauge("splicelb_balancer_first_payload_bytes", "Bytes of first payloads held",
+               static_cast<double>(now.first_payload_bytes));
+    page.counter("splicelb_balancer_sent_packets_total", "Packets sent by the raw socket", now.sent_packets);
+    page.counter("splicelb_balancer_sent_bytes_total", "Bytes sent by the raw socket", now.sent_bytes);
+    page.counter("splicelb_balancer_send_failures_total", "Packets that the kernel refused to send",
+                 now.send_failures);
+    page.counter("splicelb_balancer_send_too_big_total", "Packets above the route's MTU", now.send_too_big);
+    page.counter("splicelb_balancer_queue_overruns_total", "Packets dropped because the queue was full",
+                 now.queue_overruns);
+}
+
+nlohmann::ordered_json bridges_json(const ServiceConfig& service, const std::vector<double>& shares) {
+    auto bridges = nlohmann::ordered_json::array();
+    for (std::size_t i = 0; i < service.bridges.size(); i++) {
+        const BridgeConfig& bridge = service.bridges[i];
+        bridges.push_back({{"name", bridge.name},
+                           {"address", bridge.address.to_string()},
+                           {"weight", bridge.weight},
+                           {"table_share", shares[i]}});
+    }
+    return bridges;
+}
+
+nlohmann::ordered_json service_json(const ServiceConfig& service, const SplicerService& running,
+                                    const std::vector<double>& shares) {
+    return {{"name", service.name},
+            {"vip", service.vip.to_string()},
+            {"dscp", service.dscp},
+            {"protocol", to_string(service.protocol)},
+            {"hash_key", service.key.to_string()},
+            {"algorithm", to_string(service.algorithm)},
+            {"mss", running.mss},
+            {"window_scale", running.window_scale},
+            {"health_checks", false},
+            {"bridges", bridges_json(service, shares)}};
+}
+
+}  // namespace
+
+std::vector<double> first_choice_shares(const ServiceConfig& config, const SplicerRules& rules,
+                                        std::size_t service) {
+    const auto counts = count_first_choices(*rules.services[service].placement);
+    std::size_t total = 0;
+    for (const auto& [bridge, count] : counts) total += count;
+    std::vector<double> shares;
+    for (const BridgeConfig& bridge : config.bridges) {
+        std::size_t count = 0;
+        for (const auto& [number, choices] : counts) {
+            if (rules.bridges[number].address == bridge.address) count = choices;
+        }
+        shares.push_back(total == 0 ? 0.0 : static_cast<double>(count) / static_cast<double>(total));
+    }
+    return shares;
+}
+
+BalancerApi::BalancerApi(BalancerState state, const DataPlane& dataplane)
+    : dataplane_(dataplane), state_(std::move(state)), shares_(all_shares(state_)) {}
+
+void BalancerApi::replace(BalancerState state) {
+    auto shares = all_shares(state);
+    const std::lock_guard lock(mutex_);
+    state_ = std::move(state);
+    shares_ = std::move(shares);
+}
+
+ApiRoutes BalancerApi::routes() {
+    ApiRoutes routes;
+    routes["/"] = [] { return ApiReply{.body = kIndex}; };
+    routes["/healthz"] = [] { return ApiReply{.body = "ok\n"}; };
+    routes["/metrics"] = [this] {
+        return ApiReply{.content_type = std::string(MetricsPage::kContentType), .body = metrics()};
+    };
+    routes["/status"] = [this] { return ApiReply{.content_type = "application/json", .body = status()}; };
+    return routes;
+}
+
+std::string BalancerApi::metrics() const {
+    MetricsPage page;
+    write_counters(page, dataplane_.statistics());
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < shares_.size(); i++) {
+        const ServiceConfig& service = state_.config.services[i];
+        for (std::size_t j = 0; j < shares_[i].size(); j++) {
+            page.gauge("splicelb_balancer_table_share", "Share of the keys whose first choice is the bridge",
+                       shares_[i][j], {{"service", service.name}, {"bridge", service.bridges[j].name}});
+        }
+    }
+    page.gauge("splicelb_balancer_info", "Version and engine", 1,
+               {{"version", SPLICELB_VERSION}, {"engine", state_.engine}});
+    return page.text();
+}
+
+std::string BalancerApi::status() const {
+    const BalancerStatistics now = dataplane_.statistics();
+    const std::lock_guard lock(mutex_);
+    auto services = nlohmann::ordered_json::array();
+    for (std::size_t i = 0; i < state_.config.services.size(); i++)
+        services.push_back(service_json(state_.config.services[i], state_.rules->services[i], shares_[i]));
+    const nlohmann::ordered_json all = {
+        {"version", SPLICELB_VERSION},
+        {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},
+        {"interface", state_.config.common.interface},
+        {"flows", now.flows},
+        {"flows_pending", now.flows_pending},
+        {"max_flows", state_.rules->max_flows},
+        {"services", services}};
+    return all.dump(2) + "\n";
+}
+
+}  // namespace splice

@@ -1,0 +1,56 @@
+// What carries the packets: an engine behind one small interface, so that each engine is a pair of files
+// beside the others (dataplane_nfqueue.*).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/config/common.hpp"
+#include "libsplice/core/hash_key.hpp"
+#include "libsplice/core/splicer.hpp"
+#include "libsplice/engine/error.hpp"
+
+namespace splice {
+
+// One reading of everything that is counted; each number by itself is consistent.
+struct BalancerStatistics {
+    std::array<std::uint64_t, kVerdictCount> verdicts{};
+    std::array<std::uint64_t, kFallbackCount> fallbacks{};
+    std::uint64_t flows = 0;
+    std::uint64_t flows_pending = 0;
+    std::uint64_t flows_expired = 0;
+    std::uint64_t first_payload_bytes = 0;
+    std::uint64_t sent_packets = 0;
+    std::uint64_t sent_bytes = 0;
+    std::uint64_t send_failures = 0;
+    std::uint64_t send_too_big = 0;
+    std::uint64_t queue_overruns = 0;
+};
+
+// Carries packets from start() on; destruction detaches and gives the host back as it was.
+class DataPlane {
+  public:
+    virtual ~DataPlane() = default;
+    virtual SystemResult<void> start() = 0;
+    // Takes the new rules as a whole, or leaves the old ones as they are and says why.
+    virtual SystemResult<void> replace_rules(std::shared_ptr<const SplicerRules> rules) = 0;
+    // Any thread.
+    [[nodiscard]] virtual BalancerStatistics statistics() const = 0;
+};
+
+// Engine and why: "nfqueue", "this version has no other".
+struct EngineDecision {
+    std::string_view name;
+    std::string reason;
+    std::unique_ptr<DataPlane> (*make)(std::shared_ptr<const SplicerRules> rules) = nullptr;
+};
+
+// Errors: the engine that was asked for is not there.
+std::expected<EngineDecision, std::string> choose_engine(EngineChoice choice);
+
+}  // namespace splice

@@ -1,0 +1,104 @@
+#include "balancer/options.hpp"
+
+#include "libsplice/config/command_line.hpp"
+
+namespace splice {
+namespace {
+
+std::vector<FlagGroup> single_service_groups() {
+    return {
+        {"One service (without --config)",
+         {interface_flag(),
+          {.name = "vip",
+           .argument = "ADDRESS",
+           .help = "the service's address; added to the interface while the host lacks it",
+           .defaults = {"192.168.33.10"}},
+          {.name = "port", .argument = "PORT", .help = "the service's port", .defaults = {"80"}},
+          {.name = "dscp",
+           .argument = "1..62",
+           .help = "the mark that tells bridges the service",
+           .defaults = {"1"}},
+          {.name = "bridge",
+           .argument = "NAME=ADDRESS[,weight=N]",
+           .help = "a packet bridge; repeat it for each; weight 0 takes no new flows",
+           .defaults = {"b1=192.168.33.20"},
+           .repeatable = true},
+          {.name = "hash-key",
+           .argument = "KEY",
+           .help =
+               "what chooses the bridge: uri, path, host+uri (each with depth N, len N), url_param(name), "
+               "hdr(name), sni, source",
+           .defaults = {"uri"}},
+          {.name = "algorithm",
+           .argument = "NAME",
+           .help = "rendezvous, maglev, ketama or jump",
+           .defaults = {"rendezvous"}}}},
+        {"The host (without --config)", {secret_file_flag(), engine_flag(), api_flag(kBalancerApi)}}};
+}
+
+std::vector<FlagGroup> all_groups() {
+    std::vector<FlagGroup> groups = {{"Several services", {config_flag()}}};
+    for (FlagGroup& group : single_service_groups()) groups.push_back(std::move(group));
+    groups.push_back(process_flags());
+    return groups;
+}
+
+ServiceConfig single_service(const CommandLine& line) {
+    ServiceConfig service;
+    service.vip.address = line.as("vip", parse_host_address);
+    service.vip.port = line.as("port", parse_port);
+    service.name = service.vip.to_string();
+    service.dscp = line.as("dscp", parse_dscp);
+    service.key = line.as("hash-key", HashKeyRule::parse);
+    service.protocol = natural_protocol(service.key.kind);
+    service.algorithm = line.as("algorithm", parse_algorithm);
+    for (BridgeConfig& bridge : line.all("bridge", parse_bridge)) {
+        if (auto fits = check_bridge(service, bridge); !fits)
+            CommandLine::fail("bridge", bridge.name + "=" + bridge.address.to_string(), fits.error());
+        service.bridges.push_back(std::move(bridge));
+    }
+    if (auto fits = check_weights(service); !fits)
+        CommandLine::fail("algorithm", line.value("algorithm"), fits.error());
+    return service;
+}
+
+BalancerOptions read_options(const CommandLine& line) {
+    BalancerOptions options;
+    if (line.given("help"))
+        options.action = BalancerOptions::Action::help;
+    else if (line.given("version"))
+        options.action = BalancerOptions::Action::version;
+    else if (line.given("check"))
+        options.action = BalancerOptions::Action::check;
+    if (line.given("log-level")) options.log_level = line.as("log-level", parse_log_level);
+    if (line.given("config")) {
+        options.config_file = line.as("config", parse_path);
+        refuse_flags_beside_config(line, single_service_groups());
+        return options;
+    }
+    options.config.common = common_from_flags(line);
+    options.config.services.push_back(single_service(line));
+    return options;
+}
+
+}  // namespace
+
+std::expected<BalancerOptions, std::string> parse_balancer_options(int argc, const char* const* argv) {
+    try {
+        return read_options(CommandLine(all_groups(), argc, argv));
+    } catch (const ConfigError& error) {
+        return std::unexpected(error.what());
+    }
+}
+
+std::string balancer_help() {
+    return "Usage: balancer [--config FILE | flags of one service]\n"
+           "Answers TCP handshakes for a virtual address, reads the first request, and forwards the client's "
+           "packets\n"
+           "to the packet bridge that its URL hashes to. Without flags it serves the Vagrant lab.\n"
+           "Exit codes: 0 stopped or valid, 1 the system refused something, 2 a wrong flag or "
+           "configuration.\n" +
+           describe_flags(all_groups());
+}
+
+}  // namespace splice

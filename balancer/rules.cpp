@@ -1,0 +1,115 @@
+#include "balancer/rules.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace splice {
+namespace {
+
+constexpr std::uint32_t kIpv4Headers = 40;  // IPv4 and TCP without options
+constexpr std::uint32_t kIpv6Headers = 60;
+constexpr std::uint32_t kLeastMss = 536;
+
+// What ketama places by, as an nginx `server` line with the service's port would name it: 80 is left out
+// there.
+std::string server_text(const IpAddress& address, std::uint16_t port) {
+    if (port == 80) return address.to_string();
+    return Endpoint{address, port}.to_string();
+}
+
+std::vector<PlacementMember> members_of(const ServiceConfig& service,
+                                        std::span<const std::uint16_t> numbers) {
+    std::vector<PlacementMember> members;
+    for (std::size_t i = 0; i < service.bridges.size(); i++) {
+        const BridgeConfig& bridge = service.bridges[i];
+        if (bridge.weight == 0) continue;
+        members.push_back({.name = bridge.name,
+                           .server = server_text(bridge.address, service.vip.port),
+                           .weight = bridge.weight,
+                           .bridge = numbers[i]});
+    }
+    return members;
+}
+
+std::expected<SplicerService, std::string> build_service(const ServiceConfig& config, std::uint32_t mtu,
+                                                         std::span<const std::uint16_t> numbers) {
+    const auto members = members_of(config, numbers);
+    auto placement = Placement::build(config.algorithm, members, config.settings.table_rows);
+    if (!placement) return std::unexpected(fmt::format("service {}: {}", config.name, placement.error()));
+    SplicerService service;
+    service.name = config.name;
+    service.vip = config.vip;
+    service.dscp = config.dscp;
+    service.protocol = config.protocol;
+    service.key = config.key;
+    service.placement = std::make_shared<const Placement>(std::move(*placement));
+    service.mss = config.settings.mss.value_or(mss_of_mtu(mtu, config.vip.address.family()));
+    service.window_scale = config.settings.window_scale;
+    service.first_payload_wait = config.settings.first_payload_wait;
+    service.first_payload_max = config.settings.first_payload_max;
+    return service;
+}
+
+Duration longest_idle_timeout(const BalancerConfig& config) {
+    Duration longest{};
+    for (const ServiceConfig& service : config.services)
+        longest = std::max(longest, service.settings.idle_timeout);
+    return longest;
+}
+
+std::vector<SplicerBridge> bridge_table(const BalancerConfig& config, const BridgeIndex& index) {
+    std::vector<SplicerBridge> table;
+    for (const IpAddress& address : index.addresses()) {
+        SplicerBridge& entry = table.emplace_back();
+        entry.address = address;
+        for (const ServiceConfig& service : config.services) {
+            const auto bridge = std::ranges::find(service.bridges, address, &BridgeConfig::address);
+            if (bridge != service.bridges.end() && entry.name.empty()) entry.name = bridge->name;
+        }
+    }
+    return table;
+}
+
+std::uint32_t whole_seconds(Duration duration) noexcept {
+    return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(duration).count());
+}
+
+}  // namespace
+
+std::uint16_t mss_of_mtu(std::uint32_t mtu, int family) noexcept {
+    const std::uint32_t headers = family == 4 ? kIpv4Headers : kIpv6Headers;
+    return static_cast<std::uint16_t>(
+        std::clamp(mtu > headers ? mtu - headers : 0, kLeastMss, 65'535 - headers));
+}
+
+std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(const BalancerConfig& config,
+                                                                            const splice_secret& secret,
+                                                                            const HostFacts& host,
+                                                                            BridgeIndex& bridges) {
+    std::vector<IpAddress> addresses;
+    for (const ServiceConfig& service : config.services) {
+        for (const BridgeConfig& bridge : service.bridges) addresses.push_back(bridge.address);
+    }
+    const Duration idle_timeout = longest_idle_timeout(config);
+    const auto numbers = bridges.assign(addresses, host.now, idle_timeout);
+    if (!numbers) return std::unexpected(numbers.error());
+
+    auto rules = std::make_shared<SplicerRules>();
+    rules->secret = secret;
+    rules->bridges = bridge_table(config, bridges);
+    rules->timeouts = {.open_s = whole_seconds(idle_timeout),
+                       .closing_s = whole_seconds(kClosingTimeout),
+                       .reset_s = whole_seconds(kResetTimeout)};
+    rules->max_flows = config.common.max_flows;
+    std::span<const std::uint16_t> rest = *numbers;
+    for (const ServiceConfig& service : config.services) {
+        auto built = build_service(service, host.mtu, rest.first(service.bridges.size()));
+        if (!built) return std::unexpected(built.error());
+        rules->services.push_back(std::move(*built));
+        rest = rest.subspan(service.bridges.size());
+    }
+    return rules;
+}
+
+}  // namespace splice

@@ -1,0 +1,30 @@
+// From a configuration to what the packet machine runs by.
+#pragma once
+
+#include <expected>
+#include <memory>
+#include <string>
+
+#include "balancer/config.hpp"
+#include "balancer/control/bridge_index.hpp"
+#include "libsplice/core/splicer.hpp"
+
+namespace splice {
+
+// What only the running host knows.
+struct HostFacts {
+    std::uint32_t mtu = 1500;  // the uplink's
+    Duration now{};            // monotonic
+};
+
+// The rules, built whole: what takes time happens here, not at the swap. `bridges` is brought up to date. The
+// error is a sentence.
+std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(const BalancerConfig& config,
+                                                                            const splice_secret& secret,
+                                                                            const HostFacts& host,
+                                                                            BridgeIndex& bridges);
+
+// The MSS that a service advertises when the configuration does not say: the MTU less IP and TCP headers.
+[[nodiscard]] std::uint16_t mss_of_mtu(std::uint32_t mtu, int family) noexcept;
+
+}  // namespace splice
