@@ -1,0 +1,47 @@
+// The packet bridge's configuration as somebody wrote it.
+#pragma once
+
+#include <expected>
+#include <string>
+#include <vector>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/base/limits.hpp"
+#include "libsplice/config/common.hpp"
+#include "libsplice/config/error.hpp"
+
+namespace splice {
+
+enum class Mode : std::uint8_t { automatic, adopt, translate };
+Parsed<Mode> parse_mode(std::string_view text);
+[[nodiscard]] std::string_view to_string(Mode mode) noexcept;
+
+struct BridgeServiceConfig {
+    std::uint8_t dscp = 1;
+    Endpoint vip;
+    Endpoint backend;
+    std::uint8_t window_scale = kWindowScale;  // what the balancer advertises
+};
+
+struct PacketbridgeConfig {
+    CommonConfig common;
+    std::vector<IpAddress> addresses;  // of this host: where the balancer sends marked packets
+    Mode mode = Mode::automatic;
+    std::vector<BridgeServiceConfig> services;
+};
+
+inline const char* const kPacketbridgeApi = "127.0.0.1:10002";
+
+// DSCP=VIP:PORT,backend=ADDRESS:PORT
+Parsed<BridgeServiceConfig> parse_bridge_service(std::string_view text);
+
+// Checks that need more than one value; the errors are sentences.
+Parsed<void> check_address(const std::vector<IpAddress>& earlier, const IpAddress& address);
+// Whether a service can be reached and answered: one family throughout, and an address of that family here.
+Parsed<void> check_service(const PacketbridgeConfig& config, const BridgeServiceConfig& service);
+
+std::expected<PacketbridgeConfig, ConfigFailure> load_packetbridge_config(const std::string& path);
+// Throws ConfigError; `file` names the text in complaints.
+PacketbridgeConfig parse_packetbridge_config(const std::string& text, const std::string& file);
+
+}  // namespace splice

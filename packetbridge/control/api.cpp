@@ -1,0 +1,99 @@
+#include "packetbridge/control/api.hpp"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/ops/metrics.hpp"
+
+namespace splice {
+namespace {
+
+constexpr const char* kIndex = "SpliceLB packetbridge " SPLICELB_VERSION
+                               "\n"
+                               "GET /healthz  ok while the bridge runs\n"
+                               "GET /metrics  counters for Prometheus\n"
+                               "GET /status   services and flows as JSON\n";
+
+void write_counters(MetricsPage& page, const BridgeStatistics& now) {
+    for (std::size_t i = 0; i < kVerdictCount; i++) {
+        page.counter("splicelb_bridge_packets_total", "Packets by what became of them", now.verdicts[i],
+                     {{"verdict", std::string(verdict_name(static_cast<Verdict>(i)))}});
+    }
+    page.gauge("splicelb_bridge_flows", "Translated flows", static_cast<double>(now.flows));
+    page.gauge("splicelb_bridge_flows_opening", "Flows whose handshake is being replayed",
+               static_cast<double>(now.flows_opening));
+    page.counter("splicelb_bridge_flows_expired_total", "Flows forgotten as idle", now.flows_expired);
+    page.gauge("splicelb_bridge_held_bytes", "Bytes held while handshakes are replayed",
+               static_cast<double>(now.held_bytes));
+    page.counter("splicelb_bridge_sent_packets_total", "Packets sent by the raw socket", now.sent_packets);
+    page.counter("splicelb_bridge_sent_bytes_total", "Bytes sent by the raw socket", now.sent_bytes);
+    page.counter("splicelb_bridge_send_failures_total", "Packets that the kernel refused to send",
+                 now.send_failures);
+    page.counter("splicelb_bridge_send_too_big_total", "Packets above the route's MTU", now.send_too_big);
+    page.counter("splicelb_bridge_queue_overruns_total", "Packets dropped because a queue was full",
+                 now.queue_overruns);
+}
+
+nlohmann::ordered_json services_json(const PacketbridgeConfig& config) {
+    auto services = nlohmann::ordered_json::array();
+    for (const BridgeServiceConfig& service : config.services) {
+        services.push_back({{"dscp", service.dscp},
+                            {"vip", service.vip.to_string()},
+                            {"backend", service.backend.to_string()},
+                            {"window_scale", service.window_scale}});
+    }
+    return services;
+}
+
+}  // namespace
+
+PacketbridgeApi::PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane)
+    : dataplane_(dataplane), state_(std::move(state)) {}
+
+void PacketbridgeApi::replace(PacketbridgeState state) {
+    const std::lock_guard lock(mutex_);
+    state_ = std::move(state);
+}
+
+ApiRoutes PacketbridgeApi::routes() {
+    ApiRoutes routes;
+    routes["/"] = [] { return ApiReply{.body = kIndex}; };
+    routes["/healthz"] = [] { return ApiReply{.body = "ok\n"}; };
+    routes["/metrics"] = [this] {
+        return ApiReply{.content_type = std::string(MetricsPage::kContentType), .body = metrics()};
+    };
+    routes["/status"] = [this] { return ApiReply{.content_type = "application/json", .body = status()}; };
+    return routes;
+}
+
+std::string PacketbridgeApi::metrics() const {
+    MetricsPage page;
+    write_counters(page, dataplane_.statistics());
+    const std::lock_guard lock(mutex_);
+    page.gauge("splicelb_bridge_info", "Version, engine and mode", 1,
+               {{"version", SPLICELB_VERSION},
+                {"engine", state_.engine},
+                {"mode", std::string(to_string(state_.mode))}});
+    return page.text();
+}
+
+std::string PacketbridgeApi::status() const {
+    const BridgeStatistics now = dataplane_.statistics();
+    const std::lock_guard lock(mutex_);
+    auto addresses = nlohmann::ordered_json::array();
+    for (const IpAddress& address : state_.config.addresses) addresses.push_back(address.to_string());
+    const nlohmann::ordered_json all = {
+        {"version", SPLICELB_VERSION},
+        {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},
+        {"mode", to_string(state_.mode)},
+        {"interface", state_.config.common.interface},
+        {"addresses", addresses},
+        {"flows", now.flows},
+        {"flows_opening", now.flows_opening},
+        {"max_flows", state_.config.common.max_flows},
+        {"services", services_json(state_.config)}};
+    return all.dump(2) + "\n";
+}
+
+}  // namespace splice

@@ -1,0 +1,39 @@
+// What the packet bridge's API says. GET / lists it.
+#pragma once
+
+#include <mutex>
+#include <string>
+
+#include "libsplice/ops/api_server.hpp"
+#include "packetbridge/config.hpp"
+#include "packetbridge/dataplane.hpp"
+
+namespace splice {
+
+// What runs, for the API's thread: swapped whole at a reload.
+struct PacketbridgeState {
+    PacketbridgeConfig config;
+    std::string engine;
+    std::string engine_reason;
+    Mode mode = Mode::translate;
+};
+
+class PacketbridgeApi {
+  public:
+    // `dataplane` must outlive the API.
+    PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane);
+
+    void replace(PacketbridgeState state);
+    // Bound to this object.
+    [[nodiscard]] ApiRoutes routes();
+
+  private:
+    [[nodiscard]] std::string metrics() const;
+    [[nodiscard]] std::string status() const;
+
+    const BridgeDataPlane& dataplane_;
+    mutable std::mutex mutex_;
+    PacketbridgeState state_;  // under mutex_
+};
+
+}  // namespace splice

@@ -1,0 +1,55 @@
+// What carries the packets: an engine behind one small interface, so that each engine is a pair of files
+// beside the others (dataplane_nfqueue.*).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/core/bridge.hpp"
+#include "libsplice/engine/error.hpp"
+#include "packetbridge/config.hpp"
+
+namespace splice {
+
+// One reading of everything that is counted; each number by itself is consistent.
+struct BridgeStatistics {
+    std::array<std::uint64_t, kVerdictCount> verdicts{};
+    std::uint64_t flows = 0;
+    std::uint64_t flows_opening = 0;
+    std::uint64_t flows_expired = 0;
+    std::uint64_t held_bytes = 0;
+    std::uint64_t sent_packets = 0;
+    std::uint64_t sent_bytes = 0;
+    std::uint64_t send_failures = 0;
+    std::uint64_t send_too_big = 0;
+    std::uint64_t queue_overruns = 0;
+};
+
+// Carries packets from start() on; destruction detaches and gives the host back as it was.
+class BridgeDataPlane {
+  public:
+    virtual ~BridgeDataPlane() = default;
+    virtual SystemResult<void> start() = 0;
+    // Takes the new rules as a whole, or leaves the old ones as they are and says why.
+    virtual SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) = 0;
+    // Any thread.
+    [[nodiscard]] virtual BridgeStatistics statistics() const = 0;
+};
+
+// Engine, mode and why.
+struct BridgeEngineDecision {
+    std::string_view name;
+    std::string reason;
+    Mode mode = Mode::translate;  // never automatic
+    std::unique_ptr<BridgeDataPlane> (*make)(std::shared_ptr<const BridgeRules> rules) = nullptr;
+};
+
+// Errors: the engine or the mode that was asked for is not there.
+std::expected<BridgeEngineDecision, std::string> choose_bridge_engine(EngineChoice engine, Mode mode);
+
+}  // namespace splice

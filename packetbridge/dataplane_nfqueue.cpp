@@ -1,0 +1,155 @@
+#include "packetbridge/dataplane_nfqueue.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "libsplice/engine/netfilter_rules.hpp"
+#include "libsplice/ops/packet_loop.hpp"
+#include "libsplice/ops/trace.hpp"
+
+namespace splice {
+namespace {
+
+constexpr const char* kChainOwner = "BRIDGE";
+
+// The loop's queues, in the order in which it is given them.
+enum Door : std::size_t { kFromBalancer = 0, kFromBackend = 1 };
+
+// Marked packets to an address of ours, before connection tracking.
+void add_from_balancer(std::vector<NetfilterMatch>& matches, const IpAddress& address, std::uint8_t dscp) {
+    for (const auto kind : {NetfilterMatch::Kind::tcp, NetfilterMatch::Kind::icmp_error}) {
+        NetfilterMatch& match = matches.emplace_back();
+        match.hook = NetfilterHook::prerouting;
+        match.destination = address;
+        match.kind = kind;
+        match.dscp = dscp;
+        match.queue = kFromBalancerQueue;
+    }
+}
+
+// What a backend sends, as it leaves. With bypass: a backend serves others too, who must not lose it with us.
+void add_from_backend(std::vector<NetfilterMatch>& matches, const Endpoint& backend) {
+    NetfilterMatch match;
+    match.hook = NetfilterHook::postrouting;
+    match.source = backend.address;
+    match.queue = kFromBackendQueue;
+    match.bypass = true;
+    match.kind = NetfilterMatch::Kind::icmp_error;
+    matches.push_back(match);
+    match.kind = NetfilterMatch::Kind::tcp;
+    match.source_port = backend.port;
+    matches.push_back(match);
+}
+
+std::vector<NetfilterMatch> matches_for(const BridgeRules& rules) {
+    std::vector<NetfilterMatch> matches;
+    std::vector<Endpoint> backends;
+    for (const BridgeService& service : rules.services) {
+        for (const IpAddress& address : rules.addresses) {
+            if (address.family() == service.vip.address.family())
+                add_from_balancer(matches, address, service.dscp);
+        }
+        if (std::ranges::find(backends, service.backend) != backends.end()) continue;
+        backends.push_back(service.backend);
+        add_from_backend(matches, service.backend);
+    }
+    return matches;
+}
+
+class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
+  public:
+    explicit NfqueueBridge(std::shared_ptr<const BridgeRules> rules)
+        : rules_(std::move(rules)), bridge_(rules_) {}
+
+    SystemResult<void> start() override {
+        // The queues first: another bridge that runs here keeps its rules. Whole super-packets: one edit
+        // serves 64 KiB.
+        auto loop = PacketLoop::open(
+            {{.number = kFromBalancerQueue, .gso = true}, {.number = kFromBackendQueue, .gso = true}}, *this);
+        if (!loop) return std::unexpected(loop.error());
+        loop_ = std::move(*loop);
+        loop_->start();
+        auto installed = NetfilterRules::install(kChainOwner, matches_for(*rules_));
+        if (!installed) return std::unexpected(installed.error());
+        netfilter_ = std::move(*installed);
+        return {};
+    }
+
+    SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) override {
+        // The machine first: a new service's packets must find it ready.
+        loop_->run([&] { bridge_.replace_rules(rules); });
+        if (auto replaced = netfilter_->replace(matches_for(*rules)); !replaced) {
+            loop_->run([&] { bridge_.replace_rules(rules_); });
+            return replaced;
+        }
+        rules_ = std::move(rules);
+        return {};
+    }
+
+    BridgeStatistics statistics() const override {
+        const BridgeCounters& machine = bridge_.counters();
+        const RawSenderCounters& sender = loop_->sender();
+        BridgeStatistics all;
+        for (std::size_t i = 0; i < kVerdictCount; i++) {
+            const auto verdict = static_cast<Verdict>(i);
+            all.verdicts[i] = machine.verdicts.of(verdict) + cut_short_.of(verdict);
+        }
+        all.flows = machine.flows;
+        all.flows_opening = machine.flows_opening;
+        all.flows_expired = machine.flows_expired;
+        all.held_bytes = machine.held_bytes;
+        all.sent_packets = sender.packets;
+        all.sent_bytes = sender.bytes;
+        all.send_failures = sender.failures;
+        all.send_too_big = sender.too_big;
+        all.queue_overruns = loop_->counters().overruns;
+        return all;
+    }
+
+  private:
+    Disposition handle(std::size_t queue, Instant now, QueuedPacket& packet, Actions& out) override {
+        const PacketTrace trace(packet.bytes);
+        const Verdict verdict = judge(queue, now, packet, out);
+        trace.say(verdict);
+        switch (verdict_kind(verdict)) {
+            case SPLICE_KIND_pass:
+                return Disposition::accept;
+            case SPLICE_KIND_forward:
+                return Disposition::accept_edited;
+            case SPLICE_KIND_consume:
+            case SPLICE_KIND_drop:
+                break;
+        }
+        return Disposition::drop;
+    }
+
+    Verdict judge(std::size_t queue, Instant now, QueuedPacket& packet, Actions& out) {
+        if (packet.truncated) {
+            cut_short_.add(SPLICE_drop_super_packet);
+            return SPLICE_drop_super_packet;
+        }
+        // A super-packet's checksums are made when it is cut, whatever stands there now.
+        if (queue == kFromBackend)
+            return bridge_.handle_from_backend(now, packet.bytes,
+                                               packet.checksum_finished || packet.super_packet, out);
+        return bridge_.handle_from_balancer(now, packet.bytes, packet.checksum_finished, packet.hop, out);
+    }
+
+    void expire(Instant now, Actions& out) override { bridge_.expire(now, out); }
+    [[nodiscard]] std::optional<Duration> next_deadline() const override { return bridge_.next_deadline(); }
+
+    std::shared_ptr<const BridgeRules> rules_;
+    Bridge bridge_;
+    VerdictCounters cut_short_;  // packets that the machine never saw
+    std::optional<PacketLoop> loop_;
+    std::optional<NetfilterRules> netfilter_;  // gone before the loop: nothing is queued that nobody takes
+};
+
+}  // namespace
+
+std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const BridgeRules> rules) {
+    return std::make_unique<NfqueueBridge>(std::move(rules));
+}
+
+}  // namespace splice

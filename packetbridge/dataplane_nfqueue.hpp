@@ -1,0 +1,16 @@
+// The nfqueue engine: the kernel queues marked packets and what backends send; edited, they go on their way.
+#pragma once
+
+#include <memory>
+
+#include "packetbridge/dataplane.hpp"
+
+namespace splice {
+
+// The NFQUEUE numbers of the packet bridge (a host has one); the balancer's is 5330. See docs/operations.md.
+inline constexpr std::uint16_t kFromBalancerQueue = 5340;
+inline constexpr std::uint16_t kFromBackendQueue = 5341;
+
+std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const BridgeRules> rules);
+
+}  // namespace splice

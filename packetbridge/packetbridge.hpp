@@ -1,0 +1,51 @@
+// The running packet bridge: what main() starts, reloads and lets go.
+#pragma once
+
+#include <expected>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "libsplice/engine/interface.hpp"
+#include "libsplice/ops/api_server.hpp"
+#include "packetbridge/config.hpp"
+#include "packetbridge/control/api.hpp"
+#include "packetbridge/dataplane.hpp"
+#include "packetbridge/options.hpp"
+#include "packetbridge/rules.hpp"
+
+namespace splice {
+
+// The configuration that the options lead to: the file's, or the flags' own.
+std::expected<PacketbridgeConfig, ConfigFailure> configuration_of(const PacketbridgeOptions& options);
+
+class Packetbridge {
+  public:
+    // Errors are one line; what was begun is undone.
+    static std::expected<std::unique_ptr<Packetbridge>, std::string> start(const PacketbridgeOptions& options,
+                                                                           const PacketbridgeConfig& config);
+    ~Packetbridge();
+    Packetbridge(const Packetbridge&) = delete;
+    Packetbridge& operator=(const Packetbridge&) = delete;
+
+    // Reads configuration and secret anew. An error leaves everything as it is; either way one line in the
+    // log.
+    void reload(std::string_view why);
+
+  private:
+    Packetbridge(const PacketbridgeOptions& options, const PacketbridgeConfig& config);
+    std::expected<void, std::string> open();
+    std::expected<void, std::string> apply(const PacketbridgeConfig& config);
+    [[nodiscard]] PacketbridgeState state() const;
+
+    PacketbridgeOptions options_;
+    PacketbridgeConfig config_;
+    BridgeEngineDecision engine_;
+    InterfaceInfo interface_;
+    std::unique_ptr<BridgeDataPlane> dataplane_;
+    std::unique_ptr<PacketbridgeApi> api_;
+    std::optional<ApiServer> api_server_;
+};
+
+}  // namespace splice

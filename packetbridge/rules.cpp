@@ -1,0 +1,30 @@
+#include "packetbridge/rules.hpp"
+
+namespace splice {
+namespace {
+
+std::uint32_t whole_seconds(Duration duration) noexcept {
+    return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(duration).count());
+}
+
+}  // namespace
+
+std::shared_ptr<const BridgeRules> build_rules(const PacketbridgeConfig& config,
+                                               const splice_secret& secret) {
+    auto rules = std::make_shared<BridgeRules>();
+    rules->secret = secret;
+    rules->addresses = config.addresses;
+    for (const BridgeServiceConfig& service : config.services) {
+        rules->services.push_back({.dscp = service.dscp,
+                                   .vip = service.vip,
+                                   .backend = service.backend,
+                                   .window_scale = service.window_scale});
+    }
+    rules->timeouts = {.open_s = whole_seconds(config.common.idle_timeout),
+                       .closing_s = whole_seconds(kClosingTimeout),
+                       .reset_s = whole_seconds(kResetTimeout)};
+    rules->max_flows = config.common.max_flows;
+    return rules;
+}
+
+}  // namespace splice
