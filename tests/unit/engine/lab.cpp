@@ -114,6 +114,8 @@ UdpSocket UdpSocket::open(int family) {
     std::memcpy(&port, reinterpret_cast<const std::byte*>(&address) + 2,
                 sizeof(port));  // both families: behind it
     opened.port = ntohs(port);
+    const int buffer = 4 * 1024 * 1024;
+    setsockopt(opened.descriptor.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
     const timeval limit{2, 0};
     setsockopt(opened.descriptor.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     return opened;
@@ -126,7 +128,7 @@ void UdpSocket::send_to(const UdpSocket& to, std::string_view payload) const {
 }
 
 std::optional<std::string> UdpSocket::receive() const {
-    std::string payload(2048, '\0');
+    std::string payload(65536, '\0');
     const ssize_t length = recv(descriptor.get(), payload.data(), payload.size(), 0);
     if (length < 0) return std::nullopt;
     payload.resize(static_cast<std::size_t>(length));

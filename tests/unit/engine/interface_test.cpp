@@ -1,0 +1,146 @@
+#include "libsplice/engine/interface.hpp"
+
+#include <doctest/doctest.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "tests/unit/engine/lab.hpp"
+
+using namespace splice;
+
+namespace {
+
+IpAddress address(const char* text) {
+    return IpAddress::parse(text).value();
+}
+
+bool listed(const char* text) {
+    return lab::run("ip", {"-o", "address", "show"}).find(std::string(" ") + text + "/") != std::string::npos;
+}
+
+bool has(const char* text) {
+    const auto answer = host_has_address(address(text));
+    REQUIRE(answer);
+    return *answer;
+}
+
+AddedAddress add(const char* interface, const char* text) {
+    auto added = AddedAddress::add(interface, address(text));
+    INFO((added ? std::string() : added.error().text));
+    REQUIRE(added);
+    return std::move(*added);
+}
+
+// As a kill -9 would: the object's destructor never runs.
+void add_and_be_killed(const char* interface, const char* text) {
+    alignas(AddedAddress) std::byte grave[sizeof(AddedAddress)];
+    new (grave) AddedAddress(add(interface, text));
+}
+
+}  // namespace
+
+TEST_CASE("the loopback is found with its index, MTU and state") {
+    lab::in_new_namespace([] {
+        const auto lo = find_interface("lo");
+        REQUIRE(lo);
+        CHECK(lo->name == "lo");
+        CHECK(lo->index == 1);
+        CHECK(lo->mtu == 65536);
+        CHECK(lo->up);
+    });
+}
+
+TEST_CASE("the error about an interface that does not exist lists those that do") {
+    const auto none = find_interface("eth77");
+    REQUIRE_FALSE(none);
+    CHECK(none.error().text.starts_with("find interface eth77: No such device (this host has "));
+    CHECK(none.error().text.find("lo") != std::string::npos);
+}
+
+TEST_CASE("an added address is this host's while the object lives, and does not count as its own") {
+    for (const char* vip : {"192.0.2.10", "2001:db8::10"}) {
+        lab::in_new_namespace([&] {
+            CHECK_FALSE(listed(vip));
+            {
+                const AddedAddress added = add("lo", vip);
+                CHECK(listed(vip));
+                CHECK_FALSE(has(vip));
+                // Usable at once: no duplicate address detection goes on.
+                CHECK(lab::run("ip", {"-o", "address", "show", "tentative"}).find(vip) == std::string::npos);
+            }
+            CHECK_FALSE(listed(vip));
+        });
+    }
+}
+
+TEST_CASE("an address that somebody else gave the host is its own, is not added twice and never removed") {
+    for (const char* vip : {"192.0.2.10", "2001:db8::10"}) {
+        lab::in_new_namespace([&] {
+            lab::run("ip", {"address", "add", vip, "dev", "lo"});
+            CHECK(has(vip));
+            const auto added = AddedAddress::add("lo", address(vip));
+            REQUIRE_FALSE(added);
+            CHECK(added.error().text ==
+                  std::string("add ") + vip +
+                      " to lo: File exists (this host has it already, and it was not added by us)");
+            CHECK(listed(vip));
+        });
+    }
+}
+
+TEST_CASE(
+    "what a killed run added is taken over and removed in the end, also when the interface has changed") {
+    for (const char* vip : {"192.0.2.10", "2001:db8::10"}) {
+        lab::in_new_namespace([&] {
+            add_and_be_killed("lo", vip);
+            CHECK(listed(vip));
+            CHECK_FALSE(has(vip));
+            {
+                const AddedAddress again = add("lo", vip);
+            }
+            CHECK_FALSE(listed(vip));
+
+            add_and_be_killed("lo", vip);
+            lab::run("ip", {"link", "add", "left", "type", "veth", "peer", "name", "right"});
+            {
+                const AddedAddress again = add("left", vip);
+                CHECK(lab::run("ip", {"-o", "address", "show", "dev", "lo"}).find(vip) == std::string::npos);
+                CHECK(lab::run("ip", {"-o", "address", "show", "dev", "left"}).find(vip) !=
+                      std::string::npos);
+            }
+            CHECK_FALSE(listed(vip));
+        });
+    }
+}
+
+TEST_CASE("a moved address is removed once, by the object that has it now") {
+    lab::in_new_namespace([] {
+        std::optional<AddedAddress> keeper;
+        {
+            AddedAddress added = add("lo", "192.0.2.10");
+            keeper.emplace(std::move(added));
+        }
+        CHECK(listed("192.0.2.10"));
+        keeper.reset();
+        CHECK_FALSE(listed("192.0.2.10"));
+    });
+}
+
+TEST_CASE("a process without the capabilities is told which it lacks") {
+    // Capabilities belong to a thread: this one gives its own away.
+    std::thread([] {
+        __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+        __user_cap_data_struct data[2] = {};
+        if (syscall(SYS_capset, &header, data) != 0) return lab::skip("capabilities cannot be dropped");
+        const auto checked = check_privileges();
+        CHECK((checked ? std::string() : checked.error().text) ==
+              "take and send packets: this process lacks CAP_NET_ADMIN and CAP_NET_RAW: Operation not "
+              "permitted "
+              "(run it as root, or give it CAP_NET_ADMIN and CAP_NET_RAW)");
+    }).join();
+}
