@@ -160,6 +160,9 @@ SPLICE_INLINE enum splice_verdict splice_parse_ethernet(const void *data, const 
 			version = frame[22] >> 4;
 			offset = 22;
 		}
+		packet->l3_offset = (__u16)offset;
+		splice_forget(packet);
+		offset = packet->l3_offset;
 	}
 	packet->l3_offset = (__u16)offset;
 	if (ethertype == splice_htons(SPLICE_ETHERTYPE_IPV4))
@@ -223,11 +226,14 @@ SPLICE_INLINE enum splice_verdict splice_judge_ipv4(const __u8 *ip, const void *
 		const enum splice_verdict verdict = splice_judge_ipv4_options(
 			ip + sizeof(*header), end, header_length - (__u32)sizeof(*header), &sum);
 		if (verdict != SPLICE_CONTINUE) return verdict;
+		packet->l4_offset = (__u16)(packet->l3_offset + header_length);
+		splice_forget(packet);
+	} else {
+		packet->l4_offset = (__u16)(packet->l3_offset + sizeof(*header));
 	}
 	if (splice_sum_fold(sum) != 0xffff) return SPLICE_drop_bad_ip_checksum;
 	if (header->fragment & splice_htons(0x3fff))
 		return protocol == SPLICE_PROTOCOL_TCP ? SPLICE_drop_fragment : SPLICE_pass_not_tcp;
-	packet->l4_offset = (__u16)(packet->l3_offset + header_length);
 	packet->payload_length = total_length - header_length;
 	return SPLICE_CONTINUE;
 }
@@ -289,6 +295,7 @@ SPLICE_INLINE enum splice_verdict splice_judge_ipv6(const void *data, const __u8
 	if (offset - first > length) return SPLICE_drop_bad_ip_header;
 	packet->l4_offset = (__u16)offset;
 	packet->payload_length = length - (offset - first);
+	splice_forget(packet);
 	return SPLICE_CONTINUE;
 }
 
@@ -371,13 +378,9 @@ SPLICE_INLINE enum splice_verdict splice_parse_ip_beginning(const void *data, co
 	else
 		return SPLICE_drop_bad_ip_header;
 	if (verdict != SPLICE_CONTINUE) return verdict;
-	splice_forget(packet);
 	if (SPLICE_LIKELY(packet->protocol == SPLICE_PROTOCOL_TCP))
-		verdict = splice_judge_tcp(data, end, packet->payload_length, packet);
-	else
-		verdict = splice_judge_icmp(data, end, packet->payload_length, packet);
-	splice_forget(packet);
-	return verdict;
+		return splice_judge_tcp(data, end, packet->payload_length, packet);
+	return splice_judge_icmp(data, end, packet->payload_length, packet);
 }
 
 /* Judges IP and what it carries from packet->l3_offset on (at most 64), which splice_parse_ethernet() or the caller
@@ -533,10 +536,13 @@ SPLICE_INLINE void splice_walk_tcp_options(const __u8 *at, const void *end, __u3
 	options->tsval = splice_option_be32(&walk, walk.timestamps + 1U) & timestamps_mask;
 	options->tsecr = splice_option_be32(&walk, walk.timestamps + 5U) & timestamps_mask;
 	options->malformed = splice_option_mask(walk.malformed) & 1;
+	splice_forget(options);
 }
 
-/* The two layouts that nearly every packet has, recognised whole; any other by the walk. */
-SPLICE_INLINE void splice_judge_tcp_options(const void *data, const void *end, const struct splice_packet *packet,
+/* Walks the options of a TCP header (RFC 9293 section 3.1) that splice_parse_ip() has judged. Unknown options
+ * are stepped over; the walk ends at the first that overruns the header, which sets `malformed`. The two layouts that
+ * nearly every packet has are recognised whole. */
+SPLICE_INLINE void splice_parse_tcp_options(const void *data, const void *end, const struct splice_packet *packet,
 					    struct splice_tcp_options *options)
 {
 	const __u32 length = (__u32)packet->payload_offset - packet->l4_offset - SPLICE_TCP_HEADER_MIN;
@@ -570,15 +576,6 @@ SPLICE_INLINE void splice_judge_tcp_options(const void *data, const void *end, c
 		}
 	}
 	splice_walk_tcp_options(at, end, length, options);
-}
-
-/* Walks the options of a TCP header (RFC 9293 section 3.1) that splice_parse_ip() has judged. Unknown options
- * are stepped over; the walk ends at the first that overruns the header, which sets `malformed`. */
-SPLICE_INLINE void splice_parse_tcp_options(const void *data, const void *end, const struct splice_packet *packet,
-					    struct splice_tcp_options *options)
-{
-	splice_judge_tcp_options(data, end, packet, options);
-	splice_forget(options);
 }
 
 #if !SPLICE_BPF
