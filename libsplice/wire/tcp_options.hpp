@@ -30,7 +30,7 @@ class BasicTcpOptionCursor {
     explicit BasicTcpOptionCursor(std::span<Byte> options) noexcept
         : options_(options.first(std::min<std::size_t>(options.size() & ~3UZ, SPLICE_TCP_OPTIONS_MAX))) {
         const auto* const first = reinterpret_cast<const __u8*>(options_.data());
-        splice_option_copy(&walk_, first, first + options_.size(), static_cast<__u32>(options_.size()));
+        splice_option_begin(&walk_, first, first + options_.size(), static_cast<__u32>(options_.size()));
     }
 
     // The options of a segment that splice_parse_ip() has judged; `data` is what it was given.
@@ -41,18 +41,15 @@ class BasicTcpOptionCursor {
 
     // Nothing at the end of the list or of the header, and where an option overruns the header.
     std::optional<BasicTcpOption<Byte>> next() noexcept {
-        __u32 at = 0;
-        __u8 kind = 0;
-        __u32 size = 0;
-        if (splice_option_here(&walk_, &at, &kind, &size) == 0) return std::nullopt;
-        walk_.at = static_cast<__u8>(at + size);
-        const std::size_t lead = size > 1 ? 2 : 1;
-        return BasicTcpOption<Byte>{kind, options_.subspan(at + lead, size - lead),
-                                    static_cast<std::uint8_t>(at)};
+        splice_option option{};
+        if (splice_option_next(&walk_, &option) == 0) return std::nullopt;
+        const std::size_t lead = option.size > 1 ? 2 : 1;
+        return BasicTcpOption<Byte>{option.kind, options_.subspan(option.at + lead, option.size - lead),
+                                    static_cast<std::uint8_t>(option.at)};
     }
 
     // After next() said nothing: whether it was because an option overruns the header.
-    [[nodiscard]] bool malformed() const noexcept { return walk_.malformed != 0; }
+    [[nodiscard]] bool malformed() const noexcept { return walk_.malformed == 1; }
 
   private:
     std::span<Byte> options_;
