@@ -72,6 +72,7 @@ std::string match_tcp(const NetfilterMatch& rule) {
 std::string match_mark_and_jump(const NetfilterMatch& rule) {
     std::string text;
     if (rule.dscp) text += " -m dscp --dscp " + std::to_string(*rule.dscp);
+    if (rule.except_mark != 0) text += " -m mark ! --mark " + std::to_string(rule.except_mark);
     text += " -j NFQUEUE --queue-num " + std::to_string(rule.queue);
     if (rule.bypass) text += " --queue-bypass";
     return text;

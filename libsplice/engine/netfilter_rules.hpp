@@ -32,6 +32,7 @@ struct NetfilterMatch {
     std::uint16_t source_port = 0;       // 0 = any
     std::uint16_t destination_port = 0;  // 0 = any
     std::optional<std::uint8_t> dscp;
+    std::uint32_t except_mark = 0;  // packets with this mark (SO_MARK) do not match; 0 = whatever their mark
     std::uint16_t queue = 0;
     bool bypass = false;  // pass packets while no process holds the queue
 };

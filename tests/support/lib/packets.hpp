@@ -36,12 +36,12 @@ struct Segment {
     std::uint8_t dscp = 0;
     std::uint8_t ecn = 0;
     std::uint8_t ttl = 64;
-    std::optional<std::uint16_t> mss;
-    std::optional<std::uint8_t> window_scale;
+    std::optional<std::uint16_t> mss{};
+    std::optional<std::uint8_t> window_scale{};
     bool sack_permitted = false;
-    std::optional<Timestamps> timestamps;
-    std::vector<std::pair<std::uint32_t, std::uint32_t>> sack;
-    std::string payload;
+    std::optional<Timestamps> timestamps{};
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> sack{};
+    std::string payload{};
 
     [[nodiscard]] PacketBytes build() const;
 };

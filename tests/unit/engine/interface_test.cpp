@@ -9,7 +9,7 @@
 #include <string>
 #include <thread>
 
-#include "tests/unit/engine/lab.hpp"
+#include "tests/support/lab/lab.hpp"
 
 using namespace splice;
 

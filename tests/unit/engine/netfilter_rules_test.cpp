@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/unit/engine/lab.hpp"
+#include "tests/support/lab/lab.hpp"
 
 using namespace splice;
 

@@ -12,7 +12,7 @@
 #include "libsplice/datapath/checksum.h"
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/netfilter_rules.hpp"
-#include "tests/unit/engine/lab.hpp"
+#include "tests/support/lab/lab.hpp"
 
 using namespace splice;
 using lab::UdpSocket;

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "libsplice/engine/interface.hpp"
-#include "tests/unit/engine/lab.hpp"
+#include "tests/support/lab/lab.hpp"
 
 using namespace splice;
 using lab::UdpSocket;

@@ -1,4 +1,4 @@
-#include "tests/unit/engine/lab.hpp"
+#include "tests/support/lab/lab.hpp"
 
 #include <doctest/doctest.h>
 #include <net/if.h>
