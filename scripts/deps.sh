@@ -13,6 +13,16 @@ packages=(
     doctest-dev libtins-dev python3 nginx curl wrk tcpdump ethtool procps
 )
 
+# What the executables alone need, where they are installed without being built.
+runtime=(
+    libboost-program-options1.74.0 libfmt9 libspdlog1.10 libyaml-cpp0.7 libprometheus-cpp-core1.0
+    libnetfilter-queue1 libmnl0 libpcap0.8 libxxhash0 libbpf1 iproute2 iptables kmod
+)
+if [[ ${1:-} == --runtime ]]; then
+    echo "${runtime[@]}"
+    exit 0
+fi
+
 missing=()
 for package in "${packages[@]}"; do
     status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
