@@ -63,8 +63,10 @@ std::vector<po::option> parse_arguments(const std::vector<FlagGroup>& groups, in
     } catch (const po::unknown_option& error) {
         fail_unknown(groups, error.get_option_name());
     } catch (const po::error_with_option_name& error) {
-        throw ConfigError(
-            fmt::format("{}: {}", error.get_option_name(), "expected a value behind it (--help)"));
+        const auto* syntax = dynamic_cast<const po::invalid_command_line_syntax*>(&error);
+        const bool extra = syntax != nullptr && syntax->kind() == po::invalid_syntax::extra_parameter;
+        throw ConfigError(fmt::format("{}: expected {}", error.get_option_name(),
+                                      extra ? "no value with it" : "a value behind it (--help)"));
     } catch (const po::error& error) {
         throw ConfigError(error.what());
     }

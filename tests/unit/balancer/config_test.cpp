@@ -1,0 +1,229 @@
+#include "balancer/config.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace splice;
+
+namespace {
+
+// The page of DESIGN section 9.
+const std::string kExample = R"(secret_file: /etc/splicelb/secret
+interface: eth1
+engine: auto
+api: { listen: "127.0.0.1:10001" }
+services:
+  - name: cdn
+    vip: 192.168.33.10
+    port: 80
+    dscp: 1
+    protocol: http
+    hash: { key: uri, algorithm: rendezvous }
+    bridges:
+      - { name: b1, address: 192.168.33.20, weight: 1 }
+    health: { type: http, path: /, interval: 2s, timeout: 1s, rise: 2, fall: 3 }
+)";
+
+// The example with one text in the place of another.
+std::string with(const std::string& was, const std::string& is) {
+    std::string text = kExample;
+    const std::size_t at = text.find(was);
+    REQUIRE(at != std::string::npos);
+    return text.replace(at, was.size(), is);
+}
+
+// The example with more lines at its top level, or in its service.
+std::string with_top(const std::string& lines) {
+    return lines + "\n" + kExample;
+}
+std::string with_key(const std::string& line) {
+    return with("    dscp: 1\n", "    dscp: 1\n    " + line + "\n");
+}
+std::string with_service(const std::string& service) {
+    return kExample + "  - " + service + "\n";
+}
+
+BalancerConfig parse(const std::string& text) {
+    return parse_balancer_config(text, "b.yaml");
+}
+ServiceConfig service_of(const std::string& text) {
+    return parse(text).services.front();
+}
+
+std::string complaint(const std::string& text) {
+    try {
+        (void)parse(text);
+    } catch (const ConfigError& error) {
+        return error.what();
+    }
+    return "nothing was refused";
+}
+
+void check_refused(const std::string& text, const std::string& place, const std::string& words) {
+    const std::string said = complaint(text);
+    CAPTURE(said);
+    CHECK(said.starts_with("b.yaml:" + place + ": "));
+    CHECK(said.find(words) != std::string::npos);
+    CHECK(said.find('\n') == std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("the documented example is taken, key by key") {
+    const BalancerConfig config = parse(kExample);
+    CHECK(config.common.secret_file == "/etc/splicelb/secret");
+    CHECK(config.common.interface == "eth1");
+    CHECK(config.common.engine == EngineChoice::automatic);
+    CHECK(config.common.api == Endpoint::parse("127.0.0.1:10001").value());
+    REQUIRE(config.services.size() == 1);
+    const ServiceConfig& service = config.services[0];
+    CHECK(service.name == "cdn");
+    CHECK(service.vip.to_string() == "192.168.33.10:80");
+    CHECK(service.dscp == 1);
+    CHECK(service.key.kind == KeyKind::uri);
+    CHECK(service.algorithm == Algorithm::rendezvous);
+    REQUIRE(service.bridges.size() == 1);
+    CHECK(service.bridges[0].name == "b1");
+    REQUIRE(service.health.has_value());
+    CHECK(service.health->interval == 2s);
+    CHECK(service.health->fall == 3);
+}
+
+TEST_CASE("what the example leaves out has the documented defaults") {
+    const BalancerConfig config = parse(kExample);
+    CHECK(config.common.max_flows == 1'000'000);
+    CHECK(config.common.bpffs == "/sys/fs/bpf/splicelb");
+    CHECK(config.common.log == LogSettings{LogLevel::info, LogFormat::text});
+    const ServiceDefaults& settings = config.services[0].settings;
+    CHECK(settings.first_payload_wait == 50ms);
+    CHECK(settings.first_payload_max == 16 * 1024);
+    CHECK(settings.idle_timeout == 15min);
+    CHECK_FALSE(settings.mss.has_value());
+    CHECK(settings.window_scale == 7);
+    CHECK(settings.table_rows == 65536);
+}
+
+TEST_CASE("a setting at the top level holds for services that do not say otherwise") {
+    CHECK(service_of(with_top("first_payload_wait: 20ms")).settings.first_payload_wait == 20ms);
+    CHECK(service_of(with_top("mss: 1300")).settings.mss == 1300);
+    CHECK(service_of("mss: 1300\n" + with_key("mss: 1400")).settings.mss == 1400);
+    CHECK(service_of(with_key("first_payload_max: 8KiB")).settings.first_payload_max == 8192);
+    CHECK(service_of(with_key("idle_timeout: 1h")).settings.idle_timeout == 1h);
+    CHECK(service_of(with_key("window_scale: 0")).settings.window_scale == 0);
+    CHECK(service_of(with_key("table_rows: 1048576")).settings.table_rows == 1U << 20);
+    CHECK(parse(with_top("max_flows: 5")).common.max_flows == 5);
+    CHECK(parse(with_top("log: { level: debug, format: json }")).common.log ==
+          LogSettings{LogLevel::debug, LogFormat::json});
+}
+
+TEST_CASE("the hash is a map or the key's words alone") {
+    CHECK(service_of(with("{ key: uri, algorithm: rendezvous }", "host+uri depth 2")).key.depth == 2);
+    const ServiceConfig service = service_of(with("{ key: uri, ", "{ key: path, depth: 3, len: 64, "));
+    CHECK(service.key.kind == KeyKind::path);
+    CHECK(service.key.depth == 3);
+    CHECK(service.key.length == 64);
+}
+
+TEST_CASE("the protocol and the key follow each other where only one is said") {
+    const std::string hash = "    hash: { key: uri, algorithm: rendezvous }\n";
+    const std::string protocol = "    protocol: http\n";
+    CHECK(service_of(with(protocol + hash, "    protocol: tls\n")).key.kind == KeyKind::sni);
+    CHECK(service_of(with(protocol + hash, "    protocol: tcp\n")).key.kind == KeyKind::source);
+    CHECK(service_of(with(protocol + hash, "    hash: sni\n")).protocol == Protocol::tls);
+    CHECK(service_of(with(protocol + hash, "    hash: source\n")).protocol == Protocol::tcp);
+    CHECK(service_of(with(protocol + hash, "")).key.kind == KeyKind::uri);
+}
+
+TEST_CASE("a protocol that cannot give the key is refused") {
+    check_refused(with("key: uri", "key: sni"), "11:11",
+                  "protocol http: expected another key, or protocol tls");
+    check_refused(with("protocol: http", "protocol: tls"), "11:11", "expected sni or source");
+    check_refused(with("protocol: http", "protocol: tcp"), "11:11", "expected source");
+}
+
+TEST_CASE("the API can be off, or on IPv6") {
+    CHECK_FALSE(parse(with("{ listen: \"127.0.0.1:10001\" }", "off")).common.api.has_value());
+    CHECK_FALSE(parse(with("\"127.0.0.1:10001\"", "off")).common.api.has_value());
+    CHECK(parse(with("127.0.0.1:10001", "[::1]:9")).common.api->to_string() == "[::1]:9");
+    check_refused(with("127.0.0.1:10001", "127.0.0.1:0"), "4:16", "expected an address and a port");
+}
+
+TEST_CASE("wrong keys and values are refused with their place and the expected form") {
+    check_refused(with("interface:", "interfce:"), "2:1", "did you mean 'interface'");
+    check_refused(with("    dscp: 1", "    dcsp: 1"), "9:5", "did you mean 'dscp'");
+    check_refused(with("weight: 1", "wieght: 1"), "13:45", "did you mean 'weight'");
+    check_refused(with("engine: auto", "engine: xdp"), "3:9", "expected auto, ebpf or nfqueue");
+    check_refused(with("dscp: 1", "dscp: 63"), "9:11", "expected a DSCP from 1 to 62");
+    check_refused(with("port: 80", "port: 0"), "8:11", "expected a port from 1 to 65535");
+    check_refused(with("port: 80", "port: [80]"), "8:11", "expected a single value, found a list");
+    check_refused(with("vip: 192.168.33.10", "vip: 224.0.0.1"), "7:10", "multicast");
+    check_refused(with("address: 192.168.33.20", "address: 127.0.0.1"), "13:30", "loopback");
+    check_refused(with("weight: 1", "weight: 257"), "13:53", "expected a weight");
+    check_refused(with("algorithm: rendezvous", "algorithm: best"), "11:34", "rendezvous");
+    check_refused(with("key: uri", "key: url"), "11:18", "expected uri");
+    check_refused(with_top("max_flows: 0"), "1:12", "expected a whole number");
+    check_refused(with_top("first_payload_wait: 50"), "1:21", "expected a duration such as");
+    check_refused(with_top("first_payload_max: 1MiB"), "1:20", "expected a size from 1 to 64KiB");
+    check_refused(with_key("table_rows: 0"), "10:17", "expected a whole number");
+    check_refused(with("    dscp: 1\n", ""), "6:5", "'dscp' is missing");
+    check_refused(with("dscp: 1", "dscp: 1\n    dscp: 2"), "10:5", "given twice, first in line 9");
+}
+
+TEST_CASE("bridges that do not fit their service are refused") {
+    const std::string bridge = "      - { name: b1, address: 192.168.33.20, weight: 1 }\n";
+    const auto second = [&](const std::string& entry) {
+        return with(bridge, bridge + "      - " + entry + "\n");
+    };
+    CHECK(complaint(second("{ name: b2, address: 192.168.33.21, weight: 0 }")) == "nothing was refused");
+    check_refused(second("{ name: b1, address: 192.168.33.21 }"), "14:9", "bridge b1 is there twice");
+    check_refused(second("{ name: b2, address: 192.168.33.20 }"), "14:9", "has the address of b1");
+    check_refused(second("{ name: b2, address: \"2001:db8::1\" }"), "14:9", "expected IPv4");
+    check_refused(second("{ name: b2, address: 192.168.33.10 }"), "14:9", "service's own address");
+    check_refused(
+        with("algorithm: rendezvous }\n    bridges:\n" + bridge,
+             "algorithm: jump }\n    bridges:\n      - { name: b1, address: 192.168.33.20, weight: 2 }\n"),
+        "13:7", "jump knows no weights");
+}
+
+TEST_CASE("services do not share a DSCP, a VIP and port, or a name") {
+    const std::string rest = " bridges: [{ name: b, address: 192.168.33.20 }] }";
+    CHECK(complaint(with_service("{ name: b, vip: 192.168.33.10, port: 81, dscp: 2," + rest)) ==
+          "nothing was refused");
+    check_refused(with_service("{ name: b, vip: 192.168.33.11, port: 80, dscp: 1," + rest), "15:5",
+                  "DSCP 1 is used twice");
+    check_refused(with_service("{ name: b, vip: 192.168.33.10, port: 80, dscp: 2," + rest), "15:5",
+                  "192.168.33.10:80 is used twice");
+    check_refused(with_service("{ name: cdn, vip: 192.168.33.10, port: 81, dscp: 2," + rest), "15:5",
+                  "service cdn is there twice");
+}
+
+TEST_CASE("health checks are judged whole, though nothing runs them yet") {
+    const std::string health = "{ type: http, path: /, interval: 2s, timeout: 1s, rise: 2, fall: 3 }";
+    CHECK(service_of(with(health, "{ type: tcp }")).health->type == HealthConfig::Type::tcp);
+    CHECK(service_of(with(health, "{ type: http }")).health->path == "/");
+    check_refused(with(health, "{ type: icmp }"), "14:21", "expected http or tcp");
+    check_refused(with(health, "{ type: tcp, path: / }"), "14:32", "only with type http");
+    check_refused(with(health, "{ type: http, path: x }"), "14:33", "begins with '/'");
+    check_refused(with(health, "{ type: http, timeout: 3s }"), "14:13", "at most the interval");
+    check_refused(with(health, "{ type: http, rise: 0 }"), "14:33", "expected a whole number from 1 to 100");
+    check_refused(with(health, "{ type: http, fal: 3 }"), "14:27", "did you mean 'fall'");
+}
+
+TEST_CASE("a bridge on the command line has a name, an address and perhaps a weight") {
+    const auto bridge = parse_bridge("b1=192.0.2.20,weight=0");
+    REQUIRE(bridge.has_value());
+    CHECK(bridge->name == "b1");
+    CHECK(bridge->weight == 0);
+    CHECK(parse_bridge("b6=2001:db8::20")->address.to_string() == "2001:db8::20");
+    for (const char* text : {"", "b1", "=192.0.2.20", "b1=", "b1=192.0.2.20,", "b1=192.0.2.20,weight",
+                             "b 1=192.0.2.20", "b1=192.0.2.20,weight=x", "b1=192.0.2.20,size=1"}) {
+        CAPTURE(text);
+        CHECK_FALSE(parse_bridge(text).has_value());
+    }
+}
+
+TEST_CASE("a file that cannot be read is told from one that is wrong") {
+    const auto missing = load_balancer_config("/nonexistent/balancer.yaml");
+    REQUIRE_FALSE(missing.has_value());
+    CHECK(missing.error().kind == ConfigFailure::Kind::unreadable);
+    CHECK(missing.error().text.find("/nonexistent/balancer.yaml") != std::string::npos);
+}

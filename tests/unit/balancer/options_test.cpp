@@ -1,0 +1,64 @@
+#include "balancer/options.hpp"
+
+#include <doctest/doctest.h>
+
+#include "balancer/dataplane.hpp"
+
+using namespace splice;
+
+namespace {
+
+std::expected<BalancerOptions, std::string> parse(std::initializer_list<const char*> arguments) {
+    std::vector<const char*> argv = {"balancer"};
+    argv.insert(argv.end(), arguments);
+    return parse_balancer_options(static_cast<int>(argv.size()), argv.data());
+}
+
+}  // namespace
+
+TEST_CASE("without flags the balancer serves the Vagrant lab") {
+    const auto options = parse({});
+    REQUIRE(options.has_value());
+    CHECK(options->action == BalancerOptions::Action::run);
+    CHECK(options->config.common.interface == "eth1");
+    CHECK(options->config.common.secret_file == "/etc/splicelb/secret");
+    CHECK(options->config.common.api->to_string() == "127.0.0.1:10001");
+    REQUIRE(options->config.services.size() == 1);
+    const ServiceConfig& service = options->config.services[0];
+    CHECK(service.vip.to_string() == "192.168.33.10:80");
+    CHECK(service.dscp == 1);
+    CHECK(service.key.kind == KeyKind::uri);
+    CHECK(service.algorithm == Algorithm::rendezvous);
+    REQUIRE(service.bridges.size() == 1);
+    CHECK(service.bridges[0].address.to_string() == "192.168.33.20");
+}
+
+TEST_CASE("flags make one service") {
+    const auto options = parse({"--vip", "2001:db8::10", "--port", "443", "--dscp", "7", "--bridge",
+                                "x=2001:db8::21", "--bridge", "y=2001:db8::22,weight=5", "--hash-key", "sni",
+                                "--algorithm", "maglev", "--api", "off"});
+    REQUIRE(options.has_value());
+    const ServiceConfig& service = options->config.services[0];
+    CHECK(service.vip.to_string() == "[2001:db8::10]:443");
+    CHECK(service.protocol == Protocol::tls);
+    CHECK(service.bridges.size() == 2);
+    CHECK(service.bridges[1].weight == 5);
+    CHECK_FALSE(options->config.common.api.has_value());
+}
+
+TEST_CASE("--config and a flag that the file decides exclude each other, by name") {
+    CHECK(parse({"--config", "x"})->config_file == "x");
+    CHECK(parse({"--config", "x", "--log-level", "debug", "--check"})->log_level == LogLevel::debug);
+    for (const char* flag : {"--vip", "--bridge", "--secret-file", "--engine", "--api", "--interface"}) {
+        CAPTURE(flag);
+        const auto options = parse({"--config", "x", flag, "y"});
+        REQUIRE_FALSE(options.has_value());
+        CHECK(options.error().starts_with(std::string(flag) + " and --config exclude each other"));
+    }
+}
+
+TEST_CASE("the engine is chosen with its reason, and one that is not there is refused") {
+    CHECK(choose_engine(EngineChoice::nfqueue)->name == "nfqueue");
+    CHECK(choose_engine(EngineChoice::automatic)->reason.starts_with("auto: "));
+    CHECK_FALSE(choose_engine(EngineChoice::ebpf).has_value());
+}

@@ -1,0 +1,105 @@
+#include "balancer/rules.hpp"
+
+#include <doctest/doctest.h>
+
+#include "balancer/control/api.hpp"
+
+using namespace splice;
+
+namespace {
+
+IpAddress address(const char* text) {
+    return IpAddress::parse(text).value();
+}
+
+ServiceConfig service(const char* vip, std::vector<BridgeConfig> bridges) {
+    ServiceConfig config;
+    config.name = vip;
+    config.vip = Endpoint::parse(vip).value();
+    config.bridges = std::move(bridges);
+    return config;
+}
+
+BalancerConfig two_bridges() {
+    BalancerConfig config;
+    config.services.push_back(
+        service("192.0.2.10:80", {{"b1", address("192.0.2.21"), 1}, {"b2", address("192.0.2.22"), 3}}));
+    return config;
+}
+
+std::shared_ptr<const SplicerRules> rules_of(const BalancerConfig& config, BridgeIndex& index) {
+    auto rules = build_rules(config, splice_secret{}, {.mtu = 1500, .now = 0s}, index);
+    REQUIRE(rules.has_value());
+    return *rules;
+}
+
+}  // namespace
+
+TEST_CASE("the advertised MSS is the uplink's MTU less the family's headers, unless configured") {
+    CHECK(mss_of_mtu(1500, 4) == 1460);
+    CHECK(mss_of_mtu(1500, 6) == 1440);
+    CHECK(mss_of_mtu(65536, 4) == 65495);
+    CHECK(mss_of_mtu(20, 4) == 536);
+    BalancerConfig config = two_bridges();
+    BridgeIndex index;
+    CHECK(rules_of(config, index)->services[0].mss == 1460);
+    config.services[0].settings.mss = 1300;
+    CHECK(rules_of(config, index)->services[0].mss == 1300);
+}
+
+TEST_CASE("services that share a bridge share its number") {
+    BalancerConfig config = two_bridges();
+    config.services.push_back(service("192.0.2.11:80", {{"other", address("192.0.2.22"), 1}}));
+    BridgeIndex index;
+    const auto rules = rules_of(config, index);
+    REQUIRE(rules->bridges.size() == 2);
+    CHECK(rules->bridges[1].name == "b2");
+    CHECK(rules->services[1].placement->choose("x").bridges.choices[0] == 1);
+}
+
+TEST_CASE("a bridge of weight 0 is chosen by nobody, but has its number") {
+    BalancerConfig config = two_bridges();
+    config.services[0].bridges[0].weight = 0;
+    BridgeIndex index;
+    const auto rules = rules_of(config, index);
+    CHECK(rules->bridges[0].address == address("192.0.2.21"));
+    for (const splice_placement_row& row : rules->services[0].placement->rows()) {
+        REQUIRE(row.choices[0] == 1);
+        REQUIRE(row.choices[1] == SPLICE_NO_BRIDGE);
+    }
+}
+
+TEST_CASE("a bridge that a reload removed is no longer chosen, and its flows still find it") {
+    BalancerConfig config = two_bridges();
+    BridgeIndex index;
+    (void)rules_of(config, index);
+    config.services[0].bridges.erase(config.services[0].bridges.begin());
+    const auto rules = rules_of(config, index);
+    CHECK(rules->bridges[0].address == address("192.0.2.21"));
+    CHECK(rules->services[0].placement->choose("x").bridges.choices[0] == 1);
+}
+
+TEST_CASE("the flow table keeps entries for the longest idle_timeout of all services") {
+    BalancerConfig config = two_bridges();
+    config.services.push_back(service("192.0.2.11:80", {{"b1", address("192.0.2.21"), 1}}));
+    config.services[0].settings.idle_timeout = 10s;
+    config.services[1].settings.idle_timeout = 1500ms;
+    BridgeIndex index;
+    CHECK(rules_of(config, index)->timeouts.open_s == 10);
+    config.services[0].settings.idle_timeout = 1200ms;
+    CHECK(rules_of(config, index)->timeouts.open_s == 2);
+}
+
+TEST_CASE("the shares of a table follow the weights and sum up to 1") {
+    for (const Algorithm algorithm : {Algorithm::rendezvous, Algorithm::maglev, Algorithm::ketama}) {
+        CAPTURE(to_string(algorithm));
+        BalancerConfig config = two_bridges();
+        config.services[0].algorithm = algorithm;
+        BridgeIndex index;
+        const auto rules = rules_of(config, index);
+        const auto shares = first_choice_shares(config.services[0], *rules, 0);
+        REQUIRE(shares.size() == 2);
+        CHECK(shares[0] + shares[1] == doctest::Approx(1.0));
+        CHECK(shares[0] == doctest::Approx(0.25).epsilon(0.2));
+    }
+}

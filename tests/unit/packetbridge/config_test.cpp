@@ -1,0 +1,130 @@
+#include "packetbridge/config.hpp"
+
+#include <doctest/doctest.h>
+
+#include "packetbridge/dataplane.hpp"
+#include "packetbridge/options.hpp"
+#include "packetbridge/rules.hpp"
+
+using namespace splice;
+
+namespace {
+
+// The page of DESIGN section 9.
+const std::string kExample = R"(secret_file: /etc/splicelb/secret
+interface: eth1
+address: 192.168.33.20
+engine: auto
+mode: auto
+api: { listen: "127.0.0.1:10002" }
+services:
+  - { dscp: 1, vip: 192.168.33.10, port: 80,
+      backend: "192.168.33.30:80" }
+)";
+
+std::string with(const std::string& was, const std::string& is) {
+    std::string text = kExample;
+    const std::size_t at = text.find(was);
+    REQUIRE(at != std::string::npos);
+    return text.replace(at, was.size(), is);
+}
+
+PacketbridgeConfig parse(const std::string& text) {
+    return parse_packetbridge_config(text, "p.yaml");
+}
+
+void check_refused(const std::string& text, const std::string& place, const std::string& words) {
+    std::string said = "nothing was refused";
+    try {
+        (void)parse(text);
+    } catch (const ConfigError& error) {
+        said = error.what();
+    }
+    CAPTURE(said);
+    CHECK(said.starts_with("p.yaml:" + place + ": "));
+    CHECK(said.find(words) != std::string::npos);
+}
+
+std::expected<PacketbridgeOptions, std::string> options(std::initializer_list<const char*> arguments) {
+    std::vector<const char*> argv = {"packetbridge"};
+    argv.insert(argv.end(), arguments);
+    return parse_packetbridge_options(static_cast<int>(argv.size()), argv.data());
+}
+
+}  // namespace
+
+TEST_CASE("the documented example is taken, and so are its defaults") {
+    const PacketbridgeConfig config = parse(kExample);
+    CHECK(config.addresses == std::vector{IpAddress::parse("192.168.33.20").value()});
+    CHECK(config.mode == Mode::automatic);
+    CHECK(config.common.api->to_string() == "127.0.0.1:10002");
+    REQUIRE(config.services.size() == 1);
+    CHECK(config.services[0].vip.to_string() == "192.168.33.10:80");
+    CHECK(config.services[0].backend.to_string() == "192.168.33.30:80");
+    CHECK(config.services[0].window_scale == 7);
+    CHECK(parse("window_scale: 3\n" + kExample).services[0].window_scale == 3);
+}
+
+TEST_CASE("the address is a scalar or a list of both families") {
+    const PacketbridgeConfig config =
+        parse(with("address: 192.168.33.20", "address: [192.168.33.20, \"2001:db8::20\"]"));
+    REQUIRE(config.addresses.size() == 2);
+    CHECK(config.addresses[1].family() == 6);
+}
+
+TEST_CASE("wrong keys and values are refused with their place and the expected form") {
+    check_refused(with("address: 192.168.33.20", "adress: 192.168.33.20"), "3:1", "did you mean 'address'");
+    check_refused(with("address: 192.168.33.20", "address: 127.0.0.1"), "3:10", "loopback");
+    check_refused(with("192.168.33.20", "[192.168.33.20, 192.168.33.20]"), "3:26", "there twice");
+    check_refused(with("mode: auto", "mode: splice"), "5:7", "expected auto, adopt or translate");
+    check_refused(with("dscp: 1", "dscp: 0"), "8:13", "expected a DSCP from 1 to 62");
+    check_refused(with("\"192.168.33.30:80\"", "192.168.33.30"), "9:16", "expected an address and a port");
+    check_refused(with("192.168.33.30:80", "127.0.0.1:80"), "9:16", "loopback");
+    check_refused(with("192.168.33.30:80", "[2001:db8::30]:80"), "8:5", "expected an IPv4 address");
+    check_refused(with("address: 192.168.33.20", "address: \"2001:db8::20\""), "8:5", "has no IPv4 address");
+    check_refused(kExample + "  - { dscp: 1, vip: 192.168.33.10, port: 81, backend: \"192.168.33.30:80\" }\n",
+                  "10:5", "DSCP 1 is used twice");
+    check_refused(kExample + "  - { dscp: 2, vip: 192.168.33.10, port: 80, backend: \"192.168.33.30:80\" }\n",
+                  "10:5", "is used twice");
+    check_refused(with("mode: auto\n", "mode: auto\nmss: 1400\n"), "6:1", "unknown key 'mss'");
+}
+
+TEST_CASE("without flags the bridge serves the Vagrant lab") {
+    const auto parsed = options({});
+    REQUIRE(parsed.has_value());
+    CHECK(parsed->config.common.interface == "eth1");
+    CHECK(parsed->config.addresses[0].to_string() == "192.168.33.20");
+    CHECK(parsed->config.services[0].dscp == 1);
+    CHECK(parsed->config.services[0].backend.to_string() == "192.168.33.30:80");
+}
+
+TEST_CASE("services on the command line, of both families") {
+    const auto parsed = options({"--address", "192.0.2.20", "--address", "2001:db8::20", "--service",
+                                 "1=192.0.2.10:80,backend=192.0.2.30:8080", "--service",
+                                 "2=[2001:db8::10]:80,backend=[2001:db8::30]:80"});
+    REQUIRE(parsed.has_value());
+    CHECK(parsed->config.services[1].vip.to_string() == "[2001:db8::10]:80");
+    for (const char* text :
+         {"", "1", "1=192.0.2.10:80", "192.0.2.10:80,backend=192.0.2.30:80",
+          "1=192.0.2.10,backend=192.0.2.30:80", "64=192.0.2.10:80,backend=192.0.2.30:80"}) {
+        CAPTURE(text);
+        CHECK_FALSE(options({"--service", text}).has_value());
+    }
+    CHECK_FALSE(options({"--config", "x", "--mode", "auto"}).has_value());
+}
+
+TEST_CASE("rules carry the services and the time-outs in whole seconds") {
+    PacketbridgeConfig config = parse(kExample);
+    config.common.idle_timeout = 1500ms;
+    const auto rules = build_rules(config, splice_secret{});
+    CHECK(rules->services[0].backend.to_string() == "192.168.33.30:80");
+    CHECK(rules->timeouts.open_s == 2);
+    CHECK(rules->max_flows == kMaxFlows);
+}
+
+TEST_CASE("the nfqueue engine translates; adoption and the ebpf engine are refused") {
+    CHECK(choose_bridge_engine(EngineChoice::automatic, Mode::automatic)->mode == Mode::translate);
+    CHECK(choose_bridge_engine(EngineChoice::nfqueue, Mode::translate)->reason == "as configured");
+    CHECK_FALSE(choose_bridge_engine(EngineChoice::automatic, Mode::adopt).has_value());
+    CHECK_FALSE(choose_bridge_engine(EngineChoice::ebpf, Mode::automatic).has_value());
+}
