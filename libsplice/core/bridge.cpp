@@ -398,8 +398,14 @@ Verdict Bridge::Impl::from_backend(Instant now, MutableBytes bytes, bool checksu
 
     Flow& flow = entry->second.value;
     if (flow.state == State::opening) return opening_answer(now, packet, bytes, *entry, out);
-    if ((packet.tcp_flags & (SPLICE_SYN | SPLICE_ACK)) == (SPLICE_SYN | SPLICE_ACK))
-        return acknowledge_again(packet, bytes, *entry, out);
+    if ((packet.tcp_flags & (SPLICE_SYN | SPLICE_ACK)) == (SPLICE_SYN | SPLICE_ACK)) {
+        if (Seq(packet.ack) == flow.client_isn + 1) return acknowledge_again(packet, bytes, *entry, out);
+        // The backend answers another SYN on these ports, so it has ended our connection: the client has turned to
+        // the backend directly, and its connection is none of ours.
+        forget(*entry);
+        table.erase(*entry);
+        return SPLICE_pass_not_spliced;
+    }
     const Verdict verdict = translate_toward_client(flow, packet, bytes);
     if (verdict != SPLICE_CONTINUE) return verdict;
     touch(*entry, packet, now.seconds());

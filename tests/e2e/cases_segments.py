@@ -60,31 +60,49 @@ def _(world):
     equal(len(bridges), 1, "bridges that one client's address got")
 
 
-@case("a request in 2 to 5 segments in any order gets its URL's bridge")
+LONG_PATH = "/cut/" + "long" * 24  # longer than any of the segments below
+
+
+def send_in_pieces(world, count, choose_orders):
+    """The request in `count` segments, in each order that choose_orders() gives; yields order and response."""
+    whole = request(LONG_PATH)
+    cuts = [len(whole) * n // count for n in range(count + 1)]
+    pieces = [(start, whole[start:end]) for start, end in zip(cuts, cuts[1:])]
+    for pieces_in_order in choose_orders(list(itertools.permutations(pieces))):
+        connection = Connection(world, timestamps=count % 2 == 0, sack=count % 2 == 0)
+        connection.handshake()
+
+        def send_all():
+            for start, piece in pieces_in_order:
+                connection.send(ACK | PSH, start, piece)
+
+        send_all()
+        connection.read_until(answered, len(whole), resend=send_all)
+        yield [start for start, _ in pieces_in_order], answered(connection)[0]
+        connection.close(len(whole))
+
+
+@case("a request in 2 to 5 segments, all but the first in any order, gets its URL's bridge")
 def _(world):
-    whole = request(PATH, "X-Filler: " + "f" * 60)
-    order = random.Random(5)
     for count in range(2, 6):
-        cuts = [len(whole) * n // count for n in range(count + 1)]
-        pieces = [(start, whole[start:end]) for start, end in zip(cuts, cuts[1:])]
-        shuffles = list(itertools.permutations(pieces))
-        for pieces_in_order in shuffles if count < 4 else order.sample(shuffles, 8):
-            connection = Connection(world, timestamps=count % 2 == 0, sack=count % 2 == 0)
-            connection.handshake()
-
-            def send_all():
-                for start, piece in pieces_in_order:
-                    connection.send(ACK | PSH, start, piece)
-
-            send_all()
-            # What arrived before the first segment was dropped; the retransmission brings it.
-            connection.read_until(answered, len(whole), resend=send_all)
+        def orders(permutations):
+            return [order for order in permutations if order[0][0] == 0][:12]
+        for order, response in send_in_pieces(world, count, orders):
             try:
-                check(world, answered(connection)[0])
+                check(world, response, LONG_PATH)
             except AssertionError as failure:
-                starts = [start for start, _ in pieces_in_order]
-                raise AssertionError(f"segments in the order of {starts}: {failure}") from failure
-            connection.close(len(whole))
+                raise AssertionError(f"segments in the order of {order}: {failure}") from failure
+
+
+@case("a request whose first segment is overtaken is answered, by the client's address if need be")
+def _(world):
+    for count in range(2, 6):
+        def orders(permutations):
+            others = [order for order in permutations if order[0][0] != 0]
+            return random.Random(5).sample(others, min(4, len(others)))
+        for order, response in send_in_pieces(world, count, orders):
+            equal((response.status, response.body.split()[3].decode()), (200, LONG_PATH),
+                  f"status and target, segments in the order of {order}")
 
 
 @case("overlapping and repeated segments of a request give one request")

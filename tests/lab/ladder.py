@@ -38,9 +38,21 @@ def hops(arguments):
         elif s.target != arguments.vip:
             found.append((s, BALANCER, BRIDGE))
     found += [(s, BRIDGE, CLIENT) for s in read(arguments.bridge) if s.source == arguments.vip]
-    for s in read(f"{arguments.bridge}-backend"):
-        found.append((s, BACKEND, BRIDGE) if s.source == arguments.backend else (s, BRIDGE, BACKEND))
-    return sorted(found, key=lambda hop: hop[0].time)
+    at_backend = [(s, BACKEND, BRIDGE) if s.source == arguments.backend else (s, BRIDGE, BACKEND)
+                  for s in read(f"{arguments.bridge}-backend")]
+    correct_times(at_backend, [s for s, start, _ in found if start == BRIDGE])
+    return sorted(found + at_backend, key=lambda hop: hop[0].time)
+
+
+def correct_times(at_backend, left_bridge):
+    """NFLOG's times are those of the reading, some too late: nothing at the backend comes after what it caused."""
+    tick = 1e-6
+    later = float("inf")
+    for segment, start, _ in reversed(at_backend):
+        caused = [s.time for s in left_bridge if start == BACKEND and not segment.flags & SYN
+                  and (s.ack, s.flags, s.length) == (segment.ack, segment.flags, segment.length)]
+        segment.time = min([segment.time, later - tick] + [time - tick for time in caused[:1]])
+        later = segment.time
 
 
 def arrow(start, end):

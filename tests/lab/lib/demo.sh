@@ -37,16 +37,16 @@ demo_urls() {
 capture() {
     local host=$1 interface=$2 file=$3
     shift 3
-    ip netns exec "$(ns "$host")" tcpdump -Z root -U -n -B 16384 -i "$interface" -w "$file" "$@" 2>"$file.log" &
+    ip netns exec "$(ns "$host")" tcpdump -Z root -U --immediate-mode -n -B 16384 -i "$interface" -w "$file" "$@" 2>"$file.log" &
     CAPTURES+=($!)
     disown $!
     wait_until 5 grep -q 'listening on' "$file.log"
 }
 end_captures() {
     local pid
-    sleep 0.2 # the kernel hands packets to tcpdump in blocks; the last one is under way
+    sleep 0.1 # the last packets are under way
     for pid in "${CAPTURES[@]}"; do
-        kill -INT "$pid" 2>/dev/null || true
+        kill -TERM "$pid" 2>/dev/null || true
         wait_until 5 is_gone "$pid"
     done
     CAPTURES=()
@@ -59,8 +59,8 @@ demo_ladder() {
     i=${bridge#b}
     mkdir -p "$dir"
     # What nginx's sockets see and say is on no wire: netfilter shows it to tcpdump.
-    on "$bridge" iptables -w -A INPUT -p tcp -d "$(backend4 "$i")" --sport "$LADDER_PORT" -j NFLOG --nflog-group 7
-    on "$bridge" iptables -w -A OUTPUT -p tcp -s "$(backend4 "$i")" --dport "$LADDER_PORT" -j NFLOG --nflog-group 7
+    on "$bridge" iptables -w -A INPUT -p tcp -d "$(backend4 "$i")" --sport "$LADDER_PORT" -j NFLOG --nflog-group 7 --nflog-threshold 1
+    on "$bridge" iptables -w -A OUTPUT -p tcp -s "$(backend4 "$i")" --dport "$LADDER_PORT" -j NFLOG --nflog-group 7 --nflog-threshold 1
     capture client eth0 "$dir/client.pcap" tcp port "$LADDER_PORT"
     capture balancer eth1 "$dir/balancer.pcap" tcp port "$LADDER_PORT"
     capture "$bridge" eth1 "$dir/$bridge.pcap" tcp port "$LADDER_PORT"

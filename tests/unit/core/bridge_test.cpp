@@ -367,6 +367,18 @@ TEST_CASE("a backend's own connections pass untouched") {
     CHECK(rig.packet == before);
 }
 
+TEST_CASE("a client that asks the backend directly, from the ports of an ended flow, is not spliced") {
+    Rig rig;
+    rig.establish();
+    Segment direct = rig.syn_ack();
+    direct.ack = rig.client.base.seq + 1000;
+    const PacketBytes before = direct.build();
+    CHECK(rig.from_backend(direct) == SPLICE_pass_not_spliced);
+    CHECK(rig.packet == before);
+    CHECK(rig.out.sent.empty());
+    CHECK(rig.bridge.flows() == 0);
+}
+
 TEST_CASE("an ICMP error reaches the backend in the backend's numbers") {
     for (const int family : {4, 6}) {
         Rig rig(family);
