@@ -85,7 +85,7 @@ std::expected<void, std::string> Balancer::open() {
     warn_about_clock();
     warn_about_health(config_);
     const auto added = vips_.added();
-    log_info(fmt::format("balancer {} serves {} on {}, engine {} ({}){}, api {}", SPLICELB_VERSION,
+    log_info(fmt::format("balancer {} ready: serves {} on {}, engine {} ({}){}, api {}", SPLICELB_VERSION,
                          describe(config_), interface_.name, engine_.name, engine_.reason,
                          added.empty() ? "" : fmt::format(", added {} of its addresses", added.size()),
                          config_.common.api ? config_.common.api->to_string() : "off"));

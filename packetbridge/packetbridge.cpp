@@ -77,7 +77,7 @@ std::expected<void, std::string> Packetbridge::open() {
         api_server_ = std::move(*server);
     }
     warn_about_clock();
-    log_info(fmt::format("packetbridge {} serves {} on {}, engine {} ({}), mode {}, api {}", SPLICELB_VERSION,
+    log_info(fmt::format("packetbridge {} ready: serves {} on {}, engine {} ({}), mode {}, api {}", SPLICELB_VERSION,
                          describe(config_), interface_.name, engine_.name, engine_.reason,
                          to_string(engine_.mode),
                          config_.common.api ? config_.common.api->to_string() : "off"));
