@@ -77,8 +77,8 @@ std::expected<void, std::string> Packetbridge::open() {
         api_server_ = std::move(*server);
     }
     warn_about_clock();
-    log_info(fmt::format("packetbridge {} ready: serves {} on {}, engine {} ({}), mode {}, api {}", SPLICELB_VERSION,
-                         describe(config_), interface_.name, engine_.name, engine_.reason,
+    log_info(fmt::format("packetbridge {} ready: serves {} on {}, engine {} ({}), mode {}, api {}",
+                         SPLICELB_VERSION, describe(config_), interface_.name, engine_.name, engine_.reason,
                          to_string(engine_.mode),
                          config_.common.api ? config_.common.api->to_string() : "off"));
     return {};
