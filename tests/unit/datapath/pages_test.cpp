@@ -1,0 +1,141 @@
+// The pages under docs/ against the code: what they show is decoded and computed again.
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/translate.h"
+#include "tests/unit/datapath/raw_packet.hpp"
+
+using namespace splice::testing;
+
+namespace {
+
+std::string page(const std::string& name) {
+    std::ifstream file(SPLICELB_SOURCE_DIR "/docs/" + name);
+    REQUIRE(file.is_open());
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+}
+
+// The hex bytes that stand in a code block behind `label` at the start of a line, up to an empty line, the
+// next label or the block's end.
+Octets hex_behind(const std::string& text, const std::string& label) {
+    const auto start = text.find("\n" + label + " ");
+    REQUIRE_MESSAGE(start != std::string::npos, label);
+    std::istringstream lines(text.substr(start + 1 + label.size()));
+    Octets bytes;
+    bool first = true;
+    for (std::string line; std::getline(lines, line); first = false) {
+        if (!first && (line.empty() || line.front() != ' ')) break;
+        std::istringstream words(line);
+        for (std::string word; words >> word;)
+            bytes.push_back(static_cast<std::uint8_t>(std::stoul(word, nullptr, 16)));
+    }
+    return bytes;
+}
+
+// The number written as 0x... behind `words`.
+std::uint32_t number_behind(const std::string& text, const std::string& words) {
+    const auto at = text.find(words);
+    REQUIRE_MESSAGE(at != std::string::npos, words);
+    return static_cast<std::uint32_t>(std::stoul(text.substr(text.find("0x", at)), nullptr, 16));
+}
+
+std::uint64_t big_endian(const Octets& bytes) {
+    std::uint64_t value = 0;
+    for (const auto byte : bytes) value = value << 8 | byte;
+    return value;
+}
+
+}  // namespace
+
+TEST_CASE("the worked example of docs/cookie.md is what the code does") {
+    const auto text = page("cookie.md");
+    const auto key_bytes = hex_behind(text, "key");
+    const auto message = hex_behind(text, "message");
+    REQUIRE(key_bytes.size() == 16);
+    REQUIRE(message.size() == 48);
+    splice_secret secret{};
+    std::memcpy(&secret.keys[0], key_bytes.data(), 16);
+    secret.count = 1;
+
+    splice_packet syn;
+    const auto packet = RawPacket{.source = "192.0.2.1",
+                                  .destination = "192.168.33.10",
+                                  .seq = 0x1000,
+                                  .flags = SPLICE_SYN,
+                                  .options = {2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7}}
+                            .build();
+    REQUIRE(judge(packet, syn) == SPLICE_CONTINUE);
+    const auto offered = options_of(packet, syn);
+    CHECK(std::equal(message.begin(), message.begin() + 16, syn.key.client.bytes));
+    CHECK(std::equal(message.begin() + 16, message.begin() + 32, syn.key.vip.bytes));
+    CHECK(load16(message, 32) == splice_ntohs(syn.key.client_port));
+    CHECK(load16(message, 34) == splice_ntohs(syn.key.vip_port));
+    CHECK(load32(message, 36) == syn.seq);
+    const auto epoch = load32(message, 40);
+    CHECK(epoch == number_behind(text, "epoch 26562500"));
+    CHECK(epoch == 1'700'000'000 / SPLICE_EPOCH_SECONDS);
+    CHECK(message[44] == number_behind(text, "scale 7: "));
+
+    const auto hash = big_endian(hex_behind(text, "hash"));
+    const auto cookie = static_cast<std::uint32_t>(big_endian(hex_behind(text, "cookie")));
+    CHECK(splice_cookie_hash(&secret.keys[0], &syn.key, syn.seq, epoch, message[44]) == hash);
+    CHECK(cookie == (hash >> 40 << 8 | message[44]));
+    CHECK(splice_cookie_make(&secret, &syn, &offered, 1'700'000'000) == cookie);
+    splice_negotiated negotiated{};
+    REQUIRE(splice_cookie_check(&secret, &syn.key, 4, syn.seq, cookie, 1'700'000'000, &negotiated));
+    CHECK(negotiated.mss == 1460);
+    CHECK(negotiated.sack_permitted == 1);
+    CHECK(negotiated.window_scale == 7);
+}
+
+TEST_CASE("the worked example of docs/translation.md is what the code does") {
+    const auto text = page("translation.md");
+    const auto cookie = number_behind(text, "the cookie is");
+    const auto backend_isn = number_behind(text, "chose the ISN");
+    splice_translation how{};
+    how.vip = address_of("192.168.33.10");
+    how.backend = address_of("192.168.33.30");
+    how.vip_port = splice_htons(80);
+    how.backend_port = splice_htons(8080);
+    how.seq_shift = cookie - backend_isn;
+    how.ts_shift = number_behind(text, "payload TSecr") - number_behind(text, "SYN-ACK said TSval");
+    how.advertised_window_scale = 7;
+    how.backend_window_scale = 10;
+    CHECK(cookie == big_endian(hex_behind(page("cookie.md"), "cookie")));
+    CHECK(how.seq_shift == number_behind(text, "`seq_shift` is"));
+    CHECK(how.ts_shift == number_behind(text, "`ts_shift` is"));
+
+    for (const bool toward_client : {true, false}) {
+        auto packet = hex_behind(text, toward_client ? "backend sends" : "client sends");
+        const auto expected = hex_behind(text, toward_client ? "client sees" : "backend sees");
+        REQUIRE(checksums_right(packet));
+        splice_packet judged;
+        REQUIRE(judge(packet, judged) == SPLICE_CONTINUE);
+        const auto options = options_of(packet, judged);
+        splice_translate_deltas deltas{};
+        auto* end = packet.data() + packet.size();
+        const auto translate =
+            toward_client ? splice_translate_toward_client : splice_translate_toward_backend;
+        REQUIRE(translate(packet.data(), end, &judged, &options, &how, &deltas) == SPLICE_CONTINUE);
+        splice_translate_finish(packet.data(), end, &judged, &deltas);
+        CHECK(packet == expected);
+        CHECK(checksums_right(packet));
+    }
+}
+
+TEST_CASE("docs/verdicts.md has every verdict, in the order of the list, with its kind and meaning") {
+    const std::string text = page("verdicts.md");
+    std::string rows;
+#define X(kind, name, meaning) rows += "| `" #name "` | " #kind " | " meaning " |\n";
+    SPLICE_VERDICTS(X)
+#undef X
+    const auto table = text.find("|---|---|---|\n");
+    REQUIRE(table != std::string::npos);
+    CHECK(text.substr(table + 14) == rows);
+}
