@@ -6,6 +6,7 @@
 #ifndef LIBSPLICE_DATAPATH_BRIDGE_RULES_H
 #define LIBSPLICE_DATAPATH_BRIDGE_RULES_H
 
+#include "libsplice/datapath/bridge_flow.h"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/parse.h"
 #include "libsplice/datapath/verdicts.h"
@@ -24,6 +25,7 @@ enum splice_bridge_step {
 enum splice_bridge_known {
 	SPLICE_KNOWN_NOTHING,
 	SPLICE_KNOWN_SAME, /* a connection that began with this segment's own seq and ack numbers */
+	SPLICE_KNOWN_NEXT, /* a connection of which exactly this seq is the next: no cookie need be looked for */
 	SPLICE_KNOWN_OTHER, /* a connection that began with other numbers: mostly this one's, later in its life */
 };
 
@@ -31,6 +33,15 @@ struct splice_bridge_decision {
 	enum splice_bridge_step step;
 	enum splice_verdict verdict; /* for SPLICE_BRIDGE_DROP */
 };
+
+/* What a translated flow (NULL: none) is to a segment of the client's. */
+SPLICE_INLINE enum splice_bridge_known splice_bridge_known_flow(const struct splice_bridge_flow *flow,
+								 const struct splice_packet *packet)
+{
+	if (!flow) return SPLICE_KNOWN_NOTHING;
+	if (packet->seq - 1 == flow->client_isn && packet->ack - 1 == flow->cookie_isn) return SPLICE_KNOWN_SAME;
+	return packet->seq == flow->client_next ? SPLICE_KNOWN_NEXT : SPLICE_KNOWN_OTHER;
+}
 
 SPLICE_INLINE struct splice_bridge_decision splice_bridge_decide(const struct splice_packet *packet,
 								  enum splice_bridge_known known,
@@ -44,7 +55,8 @@ SPLICE_INLINE struct splice_bridge_decision splice_bridge_decide(const struct sp
 		decision.verdict = (packet->tcp_flags & SPLICE_ACK) ? SPLICE_drop_bad_tcp_flags : SPLICE_drop_marked_syn;
 		return decision;
 	}
-	valid = known != SPLICE_KNOWN_SAME && (packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK &&
+	valid = known != SPLICE_KNOWN_SAME && known != SPLICE_KNOWN_NEXT &&
+		(packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK &&
 		splice_cookie_check_segment(secret, packet, unix_s, negotiated);
 	if (known != SPLICE_KNOWN_NOTHING)
 		decision.step = valid ? SPLICE_BRIDGE_REOPEN : SPLICE_BRIDGE_DELIVER;

@@ -75,6 +75,13 @@
 	X(consume, hold_unknown, "of no connection known here: waits briefly for a first payload that it may have overtaken") \
 	X(consume, answer_unknown_rst, "of a connection that this host no longer has: answered with RST") \
 	X(consume, reopen_replay, "a valid cookie on an old flow of the same addresses and ports: cleared, opened anew") \
+	X(forward, open_adopt, "a first payload with a valid cookie: the kernel opens the connection on the listening socket") \
+	X(forward, deliver_adopted, "to the socket of an adopted connection") \
+	X(forward, toward_client_adopted, "to the client, from the socket of an adopted connection") \
+	X(consume, clear_old_socket, "a valid cookie on an old socket of the same addresses and ports: it is reset first") \
+	X(drop, drop_adopt_refused, "the kernel refused to adopt: is the listener an MPTCP or a marked socket?") \
+	X(drop, drop_old_socket, "a valid cookie on an old socket that would not be reset") \
+	X(drop, drop_ask_overrun, "user space was to decide, but its ring is full or the packet too long") \
 	X(drop, drop_bad_cookie, "the acknowledged number is no cookie of ours and the segment wants no answer") \
 	X(drop, drop_marked_syn, "a marked SYN: plain layer 4 is not served yet") \
 	X(drop, drop_backend_tuple_in_use, "another service already splices this client's port to this backend") \

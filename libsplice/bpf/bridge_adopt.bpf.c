@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+//
+// The bridge that adopts (DESIGN section 7), for Linux 6.9 and newer: the first payload is handed to the listening
+// socket together with what its cookie says, and the kernel creates the connection at the cookie's own number. No
+// flow is remembered here: the kernel's socket table is the truth, and only addresses change.
+//
+// A backend that listens on an address of its own needs bridge_ad_out, which gives the VIP to what its sockets send.
+// Those are told from the host's other connections by skb->mark: adoption marks the first segment, and the stack
+// hands the mark down (net.ipv4.tcp_fwmark_accept=1) to the socket, to what it sends, to the ACKs of its TIME_WAIT
+// and to RSTs. A backend that listens on the VIP itself needs neither.
+#include "libsplice/bpf/bridge_tc.h"
+#include "libsplice/datapath/segment.h"
+
+char bridge_license[] SEC("license") = "Dual BSD/GPL";
+
+// Of the kernel's structs what is read here, found by name when the program is loaded (CO-RE).
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct sock_common {
+	__u32 skc_tw_rcv_nxt;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+struct tcp_sock {
+	__u32 rcv_nxt;
+	__u32 snd_una;
+	__u64 bytes_acked;
+	__u64 bytes_received;
+};
+
+struct inet_timewait_sock {
+	struct sock_common __tw_common;
+};
+
+struct tcp_timewait_sock {
+	struct inet_timewait_sock tw_sk;
+};
+
+struct bpf_tcp_req_attrs {
+	__u32 rcv_tsval;
+	__u32 rcv_tsecr;
+	__u16 mss;
+	__u8 rcv_wscale;
+	__u8 snd_wscale;
+	__u8 ecn_ok;
+	__u8 wscale_ok;
+	__u8 sack_ok;
+	__u8 tstamp_ok;
+	__u8 usec_ts_ok;
+	__u8 reserved[3];
+};
+
+#pragma clang attribute pop
+
+extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk, struct bpf_tcp_req_attrs *attrs,
+				   int attrs__sz) __ksym;
+
+// Whether the backend's address or port is not the VIP's.
+static __always_inline int splice_rewrites(const struct splice_bridge_service_entry *service)
+{
+	return !splice_address_equal(&service->vip, &service->backend) || service->vip_port != service->backend_port;
+}
+
+static __always_inline struct bpf_sock *splice_find_socket(struct __sk_buff *skb, const struct splice_marked *marked)
+{
+	const struct splice_packet *packet = &marked->packet;
+	const struct splice_bridge_service_entry *service = marked->service;
+	struct bpf_sock_tuple tuple;
+
+	if (packet->family == 4) {
+		tuple.ipv4.saddr = packet->key.client.words[3];
+		tuple.ipv4.daddr = service->backend.words[3];
+		tuple.ipv4.sport = packet->key.client_port;
+		tuple.ipv4.dport = service->backend_port;
+		return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	SPLICE_UNROLL
+	for (int i = 0; i < 4; i++) {
+		tuple.ipv6.saddr[i] = packet->key.client.words[i];
+		tuple.ipv6.daddr[i] = service->backend.words[i];
+	}
+	tuple.ipv6.sport = packet->key.client_port;
+	tuple.ipv6.dport = service->backend_port;
+	return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+}
+
+// What the socket is to the segment, and the seq at which it takes a RST.
+static __always_inline enum splice_bridge_known splice_known_socket(struct bpf_sock *socket,
+								    const struct splice_packet *packet, __u32 *rst_seq)
+{
+	if (!socket || socket->state == BPF_TCP_LISTEN) return SPLICE_KNOWN_NOTHING;
+	if (socket->state == BPF_TCP_TIME_WAIT) {
+		const struct tcp_timewait_sock *old = bpf_skc_to_tcp_timewait_sock(socket);
+		if (!old) return SPLICE_KNOWN_SAME;
+		*rst_seq = old->tw_sk.__tw_common.skc_tw_rcv_nxt;
+		return SPLICE_KNOWN_OTHER;
+	}
+	const struct tcp_sock *tcp = bpf_skc_to_tcp_sock(socket);
+	// A handshake that somebody has begun with the backend itself is left to it.
+	if (!tcp) return SPLICE_KNOWN_SAME;
+	const __u32 next = tcp->rcv_nxt;
+	if (packet->seq == next) return SPLICE_KNOWN_NEXT;
+	const __u32 first_seq = next - (__u32)tcp->bytes_received;
+	const __u32 first_ack = tcp->snd_una - (__u32)tcp->bytes_acked;
+	*rst_seq = next;
+	return packet->seq == first_seq && packet->ack == first_ack ? SPLICE_KNOWN_SAME : SPLICE_KNOWN_OTHER;
+}
+
+// The segment takes the backend's address and loses the mark: translation by nothing.
+static __always_inline enum splice_verdict splice_address_backend(struct __sk_buff *skb,
+								  const struct splice_marked *marked)
+{
+	void *data = (void *)(long)skb->data;
+	void *end = (void *)(long)skb->data_end;
+	const struct splice_packet *packet = &marked->packet;
+	const struct splice_tcp_options nothing = {0};
+	const struct splice_translation translation = {
+		.backend = marked->service->backend,
+		.backend_port = marked->service->backend_port,
+	};
+	struct splice_translate_deltas deltas = {0};
+	const enum splice_verdict verdict =
+		splice_translate_toward_backend(data, end, packet, &nothing, &translation, &deltas);
+
+	if (verdict != SPLICE_CONTINUE) return verdict;
+	splice_settle_checksum(skb, packet, &deltas,
+			       splice_translate_ip_edit(packet, SPLICE_DESTINATION).traffic_class);
+	return SPLICE_CONTINUE;
+}
+
+// Nobody listens: back to the hop that it came from, so that the balancer takes the flow's next choice.
+static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_marked *marked)
+{
+	void *data = (void *)(long)skb->data;
+	void *end = (void *)(long)skb->data_end;
+	struct splice_translate_deltas deltas = {0};
+	__u32 hop[3];
+
+	if (data + 14 > end) return splice_drop(SPLICE_drop_truncated);
+	const enum splice_verdict verdict = splice_forward_ip(data, end, &marked->packet, &marked->service->vip,
+							      SPLICE_DSCP_BOUNCE, &deltas.pseudo_header);
+	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
+	// Source and destination of the frame change places, as words of 2, 4, 4 and 2 bytes.
+	hop[0] = splice_load32(data);
+	hop[1] = splice_load16(data + 4);
+	splice_store32(data, splice_load32(data + 6));
+	splice_store16(data + 4, splice_load16(data + 10));
+	splice_store32(data + 6, hop[0]);
+	splice_store16(data + 10, (__u16)hop[1]);
+	splice_settle_checksum(skb, &marked->packet, &deltas, marked->packet.traffic_class);
+	splice_conclude(SPLICE_bounce_refused, 0);
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+// A valid cookie on an old socket: a RST for that one comes in at ingress first, then this packet again. The RST has
+// the IP length of its headers alone; what of the packet stands behind it is cut off by the stack.
+static __noinline int splice_clear_old_socket(struct __sk_buff *skb, const struct splice_marked *marked, __u32 rst_seq)
+{
+	const struct splice_packet *packet = &marked->packet;
+	const struct splice_option_words none = {0};
+	const __u32 at = packet->l3_offset;
+	const struct splice_segment_draft draft = {
+		.from = &packet->key.client,
+		.to = &marked->service->backend,
+		.family = packet->family,
+		.from_port = packet->key.client_port,
+		.to_port = marked->service->backend_port,
+		.seq = rst_seq,
+		.flags = SPLICE_RST,
+	};
+	struct splice_segment reset;
+	__u8 saved[60];
+	long failed;
+
+	if (skb->mark == SPLICE_MARK_CLEARED) return splice_drop(SPLICE_drop_old_socket);
+	splice_write_segment(&reset, &draft, &none);
+	if (packet->family == 4) {
+		failed = bpf_skb_load_bytes(skb, at, saved, 40) ||
+			 bpf_skb_store_bytes(skb, at, reset.bytes, 40, BPF_F_RECOMPUTE_CSUM) ||
+			 bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS) ||
+			 bpf_skb_store_bytes(skb, at, saved, 40, BPF_F_RECOMPUTE_CSUM);
+	} else {
+		failed = bpf_skb_load_bytes(skb, at, saved, 60) ||
+			 bpf_skb_store_bytes(skb, at, reset.bytes, 60, BPF_F_RECOMPUTE_CSUM) ||
+			 bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS) ||
+			 bpf_skb_store_bytes(skb, at, saved, 60, BPF_F_RECOMPUTE_CSUM);
+	}
+	if (failed) return splice_drop(SPLICE_drop_old_socket);
+	skb->mark = SPLICE_MARK_CLEARED;
+	splice_conclude(SPLICE_clear_old_socket, 0);
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+}
+
+// Hands the first segment to `listener`: the kernel creates the connection when the segment reaches it.
+static __noinline int splice_adopt(struct __sk_buff *skb, const struct splice_marked *marked,
+				   const struct splice_negotiated *negotiated, struct bpf_sock *listener)
+{
+	const struct splice_packet *packet = &marked->packet;
+	const int rewrites = splice_rewrites(marked->service);
+	const int scales = negotiated->window_scale != SPLICE_NO_WINDOW_SCALE;
+	struct splice_tcp_options options;
+	struct bpf_tcp_req_attrs attributes = {
+		.mss = negotiated->mss,
+		.sack_ok = negotiated->sack_permitted,
+		.wscale_ok = (__u8)scales,
+		.snd_wscale = scales ? negotiated->window_scale : 0,
+		.rcv_wscale = scales ? marked->service->window_scale : 0,
+	};
+
+	struct sock *sk = (struct sock *)bpf_skc_to_tcp_sock(listener);
+	if (!sk) return splice_drop(SPLICE_drop_adopt_refused);
+	splice_parse_tcp_options((void *)(long)skb->data, (void *)(long)skb->data_end, packet, &options);
+	attributes.tstamp_ok = options.timestamps_offset != 0;
+	attributes.rcv_tsval = options.tsval;
+	attributes.rcv_tsecr = options.tsecr;
+	const enum splice_verdict verdict = splice_address_backend(skb, marked);
+	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
+	skb->mark = rewrites ? SPLICE_MARK_ADOPTED | splice_dscp(packet) : 0;
+	if (bpf_sk_assign_tcp_reqsk(skb, sk, &attributes, sizeof(attributes)))
+		return splice_drop(SPLICE_drop_adopt_refused);
+	return splice_conclude(SPLICE_open_adopt, TC_ACT_OK);
+}
+
+// A segment that may begin a connection, and what the lookup found: a listening socket or none.
+static __always_inline int splice_open(struct __sk_buff *skb, const struct splice_marked *marked,
+				       const struct splice_negotiated *negotiated, struct bpf_sock *listener)
+{
+	struct bpf_sock *full;
+
+	if (!listener) return splice_bounce(skb, marked);
+	full = bpf_sk_fullsock(listener);
+	// A mark of the listener's own would go to its connections in the place of ours.
+	if (!full || (full->mark && splice_rewrites(marked->service))) return splice_drop(SPLICE_drop_adopt_refused);
+	return splice_adopt(skb, marked, negotiated, listener);
+}
+
+static __always_inline int splice_deliver(struct __sk_buff *skb, const struct splice_marked *marked)
+{
+	const enum splice_verdict verdict = splice_address_backend(skb, marked);
+
+	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
+	return splice_conclude(SPLICE_deliver_adopted, TC_ACT_OK);
+}
+
+SEC("tc")
+int bridge_ad_in(struct __sk_buff *skb)
+{
+	struct splice_negotiated negotiated = {0};
+	struct splice_marked marked;
+	__u32 rst_seq = 0;
+	int action;
+	const enum splice_verdict verdict = splice_read_marked(skb, &marked);
+
+	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(verdict);
+	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
+		return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
+	struct bpf_sock *socket = splice_find_socket(skb, &marked);
+	const struct splice_bridge_decision decision = splice_decide_marked(
+		&marked, splice_known_socket(socket, &marked.packet, &rst_seq), &negotiated);
+	switch (decision.step) {
+	case SPLICE_BRIDGE_DELIVER: action = splice_deliver(skb, &marked); break;
+	case SPLICE_BRIDGE_OPEN: action = splice_open(skb, &marked, &negotiated, socket); break;
+	case SPLICE_BRIDGE_REOPEN: action = splice_clear_old_socket(skb, &marked, rst_seq); break;
+	case SPLICE_BRIDGE_UNKNOWN: action = splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER); break;
+	default: action = splice_drop(decision.verdict); break;
+	}
+	if (socket) bpf_sk_release(socket);
+	return action;
+}
+
+SEC("tc")
+int bridge_ad_out(struct __sk_buff *skb)
+{
+	const struct splice_tcp_options nothing = {0};
+	struct splice_translate_deltas deltas = {0};
+	struct splice_packet packet;
+
+	if ((skb->mark & ~SPLICE_MARK_DSCP) != SPLICE_MARK_ADOPTED) return TC_ACT_OK;
+	splice_make_linear(skb);
+	void *data = (void *)(long)skb->data;
+	void *end = (void *)(long)skb->data_end;
+	if (splice_parse_ethernet(data, end, &packet) != SPLICE_CONTINUE) return TC_ACT_OK;
+	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_OK;
+	const __u32 index = splice_bridge_service_index(packet.family, skb->mark & SPLICE_MARK_DSCP);
+	const struct splice_bridge_service_entry *service = bpf_map_lookup_elem(&services, &index);
+	if (!service || packet.protocol != SPLICE_PROTOCOL_TCP || packet.key.client_port != service->backend_port ||
+	    !splice_address_equal(&packet.key.client, &service->backend))
+		return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_OK);
+
+	const struct splice_translation translation = {.vip = service->vip, .vip_port = service->vip_port};
+	const enum splice_verdict verdict =
+		splice_translate_toward_client(data, end, &packet, &nothing, &translation, &deltas);
+	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
+	splice_settle_checksum(skb, &packet, &deltas, splice_translate_ip_edit(&packet, SPLICE_SOURCE).traffic_class);
+	return splice_conclude(SPLICE_toward_client_adopted, TC_ACT_OK);
+}

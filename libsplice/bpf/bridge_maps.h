@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the bridge's kernel programs and its user space tell each other: the values of the maps, the settings, and the
+ * records of the ring buffer. Included by both, mirrored by nobody. Addresses and ports are in network order.
+ *
+ *   services    splice_bridge_service_index() -> splice_bridge_service_entry   replaced one entry at a time
+ *   settings    0 -> splice_bridge_settings
+ *   counters    0 -> splice_bridge_counters, one a processor
+ *   asked       ring of splice_bridge_asked                what the kernel does not decide
+ * and when translating:
+ *   flows       splice_flow_key {client, backend} -> splice_bridge_flow   made and removed by user space
+ *   ports       backend port / 64 -> bits                  what does not leave from one of them is not looked up
+ */
+#ifndef LIBSPLICE_BPF_BRIDGE_MAPS_H
+#define LIBSPLICE_BPF_BRIDGE_MAPS_H
+
+#include "libsplice/datapath/bridge_flow.h"
+#include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/verdicts.h"
+
+SPLICE_HEADER_BEGIN
+
+/* A change of anything in this file, or of the flow, is a new layout: pinned maps of another one are not taken
+ * over. */
+#define SPLICE_BRIDGE_LAYOUT 1
+
+/* Addresses of one family at which a bridge takes marked packets. */
+#define SPLICE_BRIDGE_ADDRESSES 4
+
+struct splice_bridge_service_entry {
+	struct splice_address addresses[SPLICE_BRIDGE_ADDRESSES];
+	struct splice_address vip;
+	struct splice_address backend; /* adopting: the VIP itself when the backend listens there */
+	__u16 vip_port;
+	__u16 backend_port;
+	__u8 address_count; /* 0: no service under this index */
+	__u8 window_scale; /* what the balancer advertises */
+	__u8 zero[2];
+};
+
+SPLICE_STATIC_ASSERT(sizeof(struct splice_bridge_service_entry) == 104, "service entry without padding");
+
+#define SPLICE_BRIDGE_SERVICES 128
+
+SPLICE_INLINE __u32 splice_bridge_service_index(__u32 family, __u8 dscp)
+{
+	return (family == 6 ? 64U : 0) | (dscp & 63U);
+}
+
+struct splice_bridge_settings {
+	struct splice_secret secrets[2]; /* one in use, one to write the next into */
+	__u32 secret; /* the one in use */
+	__u32 zero;
+	__s64 unix_minus_monotonic_ns; /* renewed by user space; right without it until the wall clock is set */
+};
+
+struct splice_bridge_counters {
+	__u64 verdicts[SPLICE_VERDICT_COUNT];
+	__u64 asked; /* handed to user space, which counts their verdicts */
+};
+
+enum splice_bridge_door { SPLICE_FROM_BALANCER, SPLICE_FROM_BACKEND };
+
+/* A packet from its IP header on. The record is as long as its class, `length` bytes of it are used. */
+struct splice_bridge_asked {
+	__u32 length;
+	__u32 interface;
+	__u8 hop[6]; /* the link address that it came from; of SPLICE_FROM_BALANCER only */
+	__u8 door; /* enum splice_bridge_door */
+	__u8 zero;
+	__u8 bytes[];
+};
+
+/* Classes of records, so that the ring is not filled with the unused ends of long ones: a segment, a super-packet. */
+#define SPLICE_BRIDGE_ASKED_SHORT 2048
+#define SPLICE_BRIDGE_ASKED_LONG (66U << 10)
+#define SPLICE_BRIDGE_RING_BYTES (8U << 20)
+
+/* The marks of this host's own packets (skb->mark), which the stack carries from a connection's first segment to its
+ * socket (tcp_fwmark_accept) and from there to everything that leaves for it, from the TIME_WAIT socket's ACK to the
+ * RST of a closed one. The low six bits are the service's DSCP. */
+#define SPLICE_MARK_ADOPTED 0x3080U
+#define SPLICE_MARK_CLEARED 0x30c0U /* comes in again behind the RST for an old socket */
+#define SPLICE_MARK_DSCP 63U
+
+SPLICE_HEADER_END
+#endif /* LIBSPLICE_BPF_BRIDGE_MAPS_H */

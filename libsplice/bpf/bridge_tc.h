@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the bridge's two kernel programs have in common: which packets are ours, the checksum after an edit, the way
+ * to user space, the counters. Both hang on clsact: ingress sees what arrives before the stack does, egress what
+ * leaves, super-packets and unfinished checksums included.
+ */
+#ifndef LIBSPLICE_BPF_BRIDGE_TC_H
+#define LIBSPLICE_BPF_BRIDGE_TC_H
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "libsplice/bpf/bridge_maps.h"
+#include "libsplice/datapath/bridge_rules.h"
+#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/translate.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SPLICE_BRIDGE_SERVICES);
+	__type(key, __u32);
+	__type(value, struct splice_bridge_service_entry);
+} services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct splice_bridge_settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct splice_bridge_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SPLICE_BRIDGE_RING_BYTES);
+} asked SEC(".maps");
+
+/* Headers that a packet must have in one piece: Ethernet with two tags, IP and TCP with all their options. */
+#define SPLICE_LINEAR_MIN (22 + 60 + 60)
+
+static const __u32 zero_key = 0;
+
+/* Counts, and answers what becomes of the packet. */
+static __always_inline int splice_conclude(enum splice_verdict verdict, int action)
+{
+	struct splice_bridge_counters *mine = bpf_map_lookup_elem(&counters, &zero_key);
+
+	if (mine && verdict < SPLICE_VERDICT_COUNT) mine->verdicts[verdict]++;
+	return action;
+}
+
+static __always_inline int splice_drop(enum splice_verdict verdict)
+{
+	return splice_conclude(verdict, TC_ACT_SHOT);
+}
+
+static __always_inline __u64 splice_unix_s(const struct splice_bridge_settings *now_settings)
+{
+	return (__u64)((__s64)bpf_ktime_get_coarse_ns() + now_settings->unix_minus_monotonic_ns) / 1000000000;
+}
+
+static __always_inline __u32 splice_now_s(void)
+{
+	return (__u32)(bpf_ktime_get_coarse_ns() / 1000000000);
+}
+
+/* Only the beginning of a packet need be in one piece; what a driver left elsewhere is fetched. */
+static __always_inline void splice_make_linear(struct __sk_buff *skb)
+{
+	const __u32 here = skb->data_end - skb->data;
+
+	if (SPLICE_UNLIKELY(here < SPLICE_LINEAR_MIN && here < skb->len))
+		bpf_skb_pull_data(skb, skb->len < SPLICE_LINEAR_MIN ? skb->len : SPLICE_LINEAR_MIN);
+}
+
+/* The service by whose mark the packet goes, or NULL: then it is not ours. Looks at two bytes of it; sets l3_offset. */
+static __always_inline struct splice_bridge_service_entry *splice_service_of_mark(const void *data, const void *end,
+										   struct splice_packet *packet)
+{
+	__u32 index;
+
+	if (splice_parse_ethernet(data, end, packet) != SPLICE_CONTINUE) return NULL;
+	const __u8 *ip = splice_at(data, packet->l3_offset);
+	if (ip + 2 > (const __u8 *)end) return NULL;
+	if (ip[0] >> 4 == 4)
+		index = splice_bridge_service_index(4, ip[1] >> 2);
+	else
+		index = splice_bridge_service_index(6, (__u8)(splice_load_be16(ip) >> 6));
+	if ((index & 63) == 0) return NULL;
+	struct splice_bridge_service_entry *service = bpf_map_lookup_elem(&services, &index);
+	return service && service->address_count ? service : NULL;
+}
+
+static __always_inline int splice_is_our_address(const struct splice_bridge_service_entry *service,
+						 const struct splice_address *address)
+{
+	SPLICE_UNROLL
+	for (int i = 0; i < SPLICE_BRIDGE_ADDRESSES; i++) {
+		if (i >= service->address_count) break;
+		if (splice_address_equal(&service->addresses[i], address)) return 1;
+	}
+	return 0;
+}
+
+/* Copies the packet, from l3_offset on, into a record of the class `room`, a constant. 0 when it cannot. */
+static __always_inline int splice_copy_record(struct __sk_buff *skb, __u32 l3_offset, __u32 door, __u32 room)
+{
+	const void *data = (void *)(long)skb->data;
+	const void *end = (void *)(long)skb->data_end;
+	struct splice_bridge_asked *record = bpf_ringbuf_reserve(&asked, sizeof(*record) + room, 0);
+	__u32 length = skb->len - l3_offset;
+
+	if (!record) return 0;
+	record->length = length;
+	record->interface = skb->ifindex;
+	record->door = (__u8)door;
+	record->zero = 0;
+	__builtin_memset(record->hop, 0, sizeof(record->hop));
+	if (data + sizeof(struct splice_ethernet_header) <= end)
+		__builtin_memcpy(record->hop, data + 6, sizeof(record->hop));
+	/* The verifier wants to see the bounds here, the compiler thinks that it has seen them. */
+	__asm__ volatile("" : "+r"(length));
+	if (length == 0 || length > room || bpf_skb_load_bytes(skb, l3_offset, record->bytes, length)) {
+		bpf_ringbuf_discard(record, 0);
+		return 0;
+	}
+	bpf_ringbuf_submit(record, 0);
+	return 1;
+}
+
+/* Hands a copy of the packet to user space, which decides; the packet itself ends here. */
+static __noinline int splice_ask(struct __sk_buff *skb, __u32 l3_offset, __u32 door)
+{
+	struct splice_bridge_counters *mine = bpf_map_lookup_elem(&counters, &zero_key);
+	int copied = 0;
+
+	if (!mine) return TC_ACT_SHOT;
+	if (skb->len <= l3_offset + SPLICE_BRIDGE_ASKED_SHORT)
+		copied = splice_copy_record(skb, l3_offset, door, SPLICE_BRIDGE_ASKED_SHORT);
+	else if (skb->len <= l3_offset + SPLICE_BRIDGE_ASKED_LONG)
+		copied = splice_copy_record(skb, l3_offset, door, SPLICE_BRIDGE_ASKED_LONG);
+	if (copied)
+		mine->asked++;
+	else
+		mine->verdicts[SPLICE_drop_ask_overrun]++;
+	return TC_ACT_SHOT;
+}
+
+/* What an edit changed, told to the checksum in whatever state the kernel holds it: finished, unfinished (it then
+ * holds the sum of the pseudo header alone), or summed by the card, which counts the IPv6 header and must learn of
+ * its new traffic class. Packet pointers are void afterwards. */
+static __always_inline void splice_settle_checksum(struct __sk_buff *skb, const struct splice_packet *packet,
+						   const struct splice_translate_deltas *deltas, __u8 new_traffic_class)
+{
+	const __u32 at = packet->l4_offset + 16U;
+	const __u32 addresses = splice_sum_fold(deltas->pseudo_header);
+	const __u32 segment = splice_sum_fold(deltas->segment);
+
+	if (addresses) bpf_l4_csum_replace(skb, at, 0, addresses, BPF_F_PSEUDO_HDR);
+	if (segment) bpf_l4_csum_replace(skb, at, 0, segment, 0);
+	if (packet->family == 6) {
+		const splice_sum header = splice_sum_replace16(addresses, splice_htons(packet->traffic_class << 4),
+							       splice_htons(new_traffic_class << 4));
+		bpf_csum_update(skb, splice_sum_fold(header));
+	}
+}
+
+/* The parse of a marked packet at ingress. */
+struct splice_marked {
+	struct splice_packet packet; /* key.vip: our address, as it stands in the packet */
+	struct splice_bridge_service_entry *service;
+};
+
+/* SPLICE_CONTINUE: a marked TCP segment or ICMP message for a service's port at an address of ours. Otherwise its
+ * verdict; pass_unmarked is for all that is not ours and is not counted. */
+static __always_inline enum splice_verdict splice_read_marked(struct __sk_buff *skb, struct splice_marked *marked)
+{
+	splice_make_linear(skb);
+	const void *data = (void *)(long)skb->data;
+	const void *end = (void *)(long)skb->data_end;
+	struct splice_packet *packet = &marked->packet;
+
+	marked->service = splice_service_of_mark(data, end, packet);
+	if (!marked->service) return SPLICE_pass_unmarked;
+	const enum splice_verdict verdict = splice_parse_ip_beginning(data, end, skb->len, packet);
+	if (packet->family == 0 || !splice_is_our_address(marked->service, &packet->key.vip))
+		return SPLICE_pass_unmarked;
+	if (verdict != SPLICE_CONTINUE) return verdict;
+	if (packet->protocol != SPLICE_PROTOCOL_TCP)
+		return splice_is_icmp_error(packet) ? SPLICE_CONTINUE : SPLICE_pass_icmp_not_ours;
+	return packet->key.vip_port == marked->service->vip_port ? SPLICE_CONTINUE : SPLICE_pass_not_service;
+}
+
+static __always_inline int splice_conclude_unread(enum splice_verdict verdict)
+{
+	if (verdict == SPLICE_pass_unmarked) return TC_ACT_OK;
+	return splice_conclude(verdict, verdict <= SPLICE_pass_not_spliced ? TC_ACT_OK : TC_ACT_SHOT);
+}
+
+/* The rule of DESIGN section 7 for a marked segment. The cookie is about the VIP, to which the client sent it. */
+static __always_inline struct splice_bridge_decision splice_decide_marked(const struct splice_marked *marked,
+									  enum splice_bridge_known known,
+									  struct splice_negotiated *negotiated)
+{
+	const struct splice_bridge_settings *now_settings = bpf_map_lookup_elem(&settings, &zero_key);
+	struct splice_bridge_decision decision = {SPLICE_BRIDGE_DROP, SPLICE_drop_bad_cookie};
+	struct splice_packet as_sent = marked->packet;
+
+	if (!now_settings) return decision;
+	as_sent.key.vip = marked->service->vip;
+	return splice_bridge_decide(&as_sent, known, &now_settings->secrets[now_settings->secret & 1],
+				    splice_unix_s(now_settings), negotiated);
+}
+
+#endif /* LIBSPLICE_BPF_BRIDGE_TC_H */

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+//
+// The bridge that translates (DESIGN section 7), for Linux 6.1 and newer: established flows are carried here, both
+// ways; openings, ICMP errors and whatever needs an answer are user space's, which makes and removes the flows.
+#include "libsplice/bpf/bridge_tc.h"
+
+char bridge_license[] SEC("license") = "Dual BSD/GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1); // set before loading
+	__type(key, struct splice_flow_key);
+	__type(value, struct splice_bridge_flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536 / 64);
+	__type(key, __u32);
+	__type(value, __u64);
+} ports SEC(".maps");
+
+static __always_inline int splice_carry_toward_backend(struct __sk_buff *skb, const struct splice_packet *packet,
+						       struct splice_bridge_flow *flow)
+{
+	void *data = (void *)(long)skb->data;
+	void *end = (void *)(long)skb->data_end;
+	struct splice_translate_deltas deltas = {0};
+	struct splice_tcp_options options;
+
+	splice_parse_tcp_options(data, end, packet, &options);
+	const enum splice_verdict verdict =
+		splice_translate_toward_backend(data, end, packet, &options, &flow->translation, &deltas);
+	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
+	splice_bridge_flow_touch_by_client(flow, packet, splice_now_s());
+	splice_settle_checksum(skb, packet, &deltas,
+			       splice_translate_ip_edit(packet, SPLICE_DESTINATION).traffic_class);
+	return splice_conclude(SPLICE_deliver, TC_ACT_OK);
+}
+
+static __always_inline int splice_carry_toward_client(struct __sk_buff *skb, const struct splice_packet *packet,
+						      struct splice_bridge_flow *flow)
+{
+	void *data = (void *)(long)skb->data;
+	void *end = (void *)(long)skb->data_end;
+	struct splice_translate_deltas deltas = {0};
+	struct splice_tcp_options options;
+
+	splice_parse_tcp_options(data, end, packet, &options);
+	const enum splice_verdict verdict =
+		splice_translate_toward_client(data, end, packet, &options, &flow->translation, &deltas);
+	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
+	splice_bridge_flow_touch(flow, packet->tcp_flags, splice_now_s());
+	splice_settle_checksum(skb, packet, &deltas, splice_translate_ip_edit(packet, SPLICE_SOURCE).traffic_class);
+	return splice_conclude(SPLICE_toward_client, TC_ACT_OK);
+}
+
+SEC("tc")
+int bridge_tr_in(struct __sk_buff *skb)
+{
+	struct splice_marked marked;
+	struct splice_negotiated negotiated;
+	struct splice_flow_key key;
+	const enum splice_verdict verdict = splice_read_marked(skb, &marked);
+
+	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(verdict);
+	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
+		return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
+	splice_bridge_key_of_client(&key, &marked.packet, &marked.service->backend, marked.service->backend_port);
+	struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow && (flow->dscp ^ splice_dscp(&marked.packet)) & 63)
+		return splice_drop(SPLICE_drop_backend_tuple_in_use);
+
+	const struct splice_bridge_decision decision =
+		splice_decide_marked(&marked, splice_bridge_known_flow(flow, &marked.packet), &negotiated);
+	if (decision.step == SPLICE_BRIDGE_DROP) return splice_drop(decision.verdict);
+	if (decision.step == SPLICE_BRIDGE_DELIVER && flow && flow->state == SPLICE_BRIDGE_ESTABLISHED)
+		return splice_carry_toward_backend(skb, &marked.packet, flow);
+	return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
+}
+
+// An ICMP error about a segment of a flow of ours, which went from the client to the backend.
+static __noinline int splice_backend_icmp(struct __sk_buff *skb, const struct splice_packet *packet)
+{
+	void *data = (void *)(long)skb->data;
+	void *end = (void *)(long)skb->data_end;
+	struct splice_packet quoted;
+
+	if (splice_parse_icmp_error(data, end, packet, &quoted) != SPLICE_CONTINUE) return TC_ACT_OK;
+	quoted.key.zero = 0;
+	const struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &quoted.key);
+	if (!flow || flow->state != SPLICE_BRIDGE_ESTABLISHED) return TC_ACT_OK;
+	return splice_ask(skb, packet->l3_offset, SPLICE_FROM_BACKEND);
+}
+
+SEC("tc")
+int bridge_tr_out(struct __sk_buff *skb)
+{
+	struct splice_packet packet;
+	struct splice_flow_key key;
+
+	splice_make_linear(skb);
+	void *data = (void *)(long)skb->data;
+	void *end = (void *)(long)skb->data_end;
+	if (splice_parse_ethernet(data, end, &packet) != SPLICE_CONTINUE) return TC_ACT_OK;
+	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_OK;
+	if (SPLICE_UNLIKELY(packet.protocol != SPLICE_PROTOCOL_TCP)) return splice_backend_icmp(skb, &packet);
+
+	const __u32 port = splice_ntohs(packet.key.client_port);
+	const __u32 word = port / 64;
+	const __u64 *bits = bpf_map_lookup_elem(&ports, &word);
+	if (!bits || !(*bits >> (port & 63) & 1)) return TC_ACT_OK;
+	splice_bridge_key_of_backend(&key, &packet);
+	struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow) return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_OK);
+	if (flow->state == SPLICE_BRIDGE_ESTABLISHED &&
+	    (packet.tcp_flags & (SPLICE_SYN | SPLICE_ACK)) != (SPLICE_SYN | SPLICE_ACK))
+		return splice_carry_toward_client(skb, &packet, flow);
+	return splice_ask(skb, packet.l3_offset, SPLICE_FROM_BACKEND);
+}
