@@ -6,6 +6,7 @@
 
 #include "libsplice/core/flow_table.hpp"
 #include "libsplice/core/segment_hold.hpp"
+#include "libsplice/datapath/bridge_flow.h"
 #include "libsplice/datapath/bridge_rules.h"
 #include "libsplice/datapath/forward.h"
 #include "libsplice/datapath/parse.h"
@@ -16,20 +17,10 @@ namespace {
 
 enum List : std::uint8_t { kOpen, kClosing, kReset, kOpening, kListCount };
 
-enum class State : std::uint8_t { opening, established };
-
 // A spliced connection, or one whose handshake is being replayed.
-struct Flow {
-    splice_translation translation{};
-    Seq client_isn;
-    Seq cookie_isn;
-    TsVal client_tsval;  // of the first payload; what the replayed SYN says
-    State state = State::opening;
+struct Flow : splice_bridge_flow {
     List list = kOpening;
-    bool timestamps = false;
-    std::uint8_t service = 0;
     splice_negotiated negotiated{};
-    std::uint16_t syn_window = 0;
     Hop hop;
     std::unique_ptr<SegmentHold> hold;  // while opening
 };
@@ -43,9 +34,33 @@ struct Unknown {
     std::vector<std::byte> bytes;
 };
 
+// A connection that the machine knows, or that is carried elsewhere.
+struct Known {
+    Table::Entry* entry = nullptr;
+    std::optional<splice_bridge_flow> carried;
+
+    [[nodiscard]] const splice_bridge_flow* flow() const noexcept {
+        return entry ? &entry->second.value : carried ? &*carried : nullptr;
+    }
+    [[nodiscard]] const splice_bridge_flow* established() const noexcept {
+        const splice_bridge_flow* known = flow();
+        return known && known->state == SPLICE_BRIDGE_ESTABLISHED ? known : nullptr;
+    }
+};
+
 splice_flow_key backend_key(const splice_packet& packet, const BridgeService& service) noexcept {
-    return {packet.key.client, service.backend.address.raw(), packet.key.client_port,
-            splice_htons(service.backend.port), 0};
+    splice_flow_key key;
+    splice_bridge_key_of_client(&key, &packet, &service.backend.address.raw(),
+                                splice_htons(service.backend.port));
+    return key;
+}
+
+// What a SYN says, which is never scaled (RFC 7323 section 2.2).
+std::uint16_t syn_window(const Flow& flow) noexcept {
+    const std::uint32_t scale =
+        flow.negotiated.window_scale == SPLICE_NO_WINDOW_SCALE ? 0 : flow.negotiated.window_scale;
+    return static_cast<std::uint16_t>(
+        std::min<std::uint32_t>(65535, std::uint32_t{flow.client_window} << scale));
 }
 
 std::byte* begin_of(MutableBytes bytes) noexcept {
@@ -67,19 +82,21 @@ struct Bridge::Impl {
         MutableBytes bytes;
         splice_packet packet;
         const Hop& hop;
-        std::uint8_t service_index;
+        const BridgeService& service;
         splice_flow_key key;
-        Table::Entry* entry;
+        Known known;
         Actions& out;
     };
 
-    Impl(std::shared_ptr<const BridgeRules> initial, BridgeCounters& c)
-        : rules(std::move(initial)), counters(c) {}
+    Impl(std::shared_ptr<const BridgeRules> initial, BridgeFlows* elsewhere, BridgeCounters& c)
+        : rules(std::move(initial)), carried(elsewhere), counters(c) {}
 
     Verdict from_balancer(Instant now, MutableBytes bytes, bool checksum_finished, const Hop& hop,
                           Actions& out);
-    Verdict icmp_from_balancer(Walk& walk, const BridgeService& service);
+    Verdict tcp_from_balancer(Walk& walk, bool checksum_finished);
+    Verdict icmp_from_balancer(Walk& walk);
     Verdict open(Walk& walk, const splice_negotiated& negotiated);
+    void begin_flow(const Walk& walk, const splice_negotiated& negotiated, Flow& flow) const;
     Verdict reopen(Walk& walk, const splice_negotiated& negotiated);
     Verdict hold(Walk& walk);
     Verdict hold_unknown(Walk& walk);
@@ -93,19 +110,34 @@ struct Bridge::Impl {
                   Actions& out);
     Verdict bounce(Table::Entry& entry, Actions& out);
     Verdict reset_old_backend(const splice_packet& packet, Table::Entry& entry, Actions& out);
-    Verdict acknowledge_again(const splice_packet& syn_ack, MutableBytes bytes, const Table::Entry& entry,
-                              Actions& out);
+    void acknowledge_again(const splice_packet& syn_ack, MutableBytes bytes, const splice_flow_key& key,
+                           const splice_bridge_flow& flow, Actions& out);
     void send_replay_syn(const Table::Entry& entry, Actions& out);
     void take_overtakers(Table::Entry& entry);
+    Verdict answer_unknown(Unknown& unknown, Actions& out);
+    [[nodiscard]] Known find(const splice_flow_key& key) noexcept;
 
-    Verdict translate_toward_backend(const Flow& flow, splice_packet& packet, MutableBytes bytes);
-    Verdict translate_toward_client(const Flow& flow, splice_packet& packet, MutableBytes bytes);
+    Verdict translate_toward_backend(const splice_bridge_flow& flow, splice_packet& packet,
+                                     MutableBytes bytes);
+    Verdict translate_toward_client(const splice_bridge_flow& flow, splice_packet& packet,
+                                    MutableBytes bytes);
     void touch(Table::Entry& entry, const splice_packet& packet, std::uint32_t now_s);
     void drop_hold(Flow& flow) noexcept;
-    void forget(Table::Entry& entry) noexcept { drop_hold(entry.second.value); }
+    void forget(Table::Entry& entry) noexcept {
+        drop_hold(entry.second.value);
+        if (carried) carried->erase(entry.first);
+    }
 
-    [[nodiscard]] const BridgeService* service_of(const splice_packet& packet,
-                                                  std::uint8_t& index) const noexcept;
+    void drop_flow(const splice_flow_key& key, const Known& known) noexcept {
+        if (known.entry) {
+            forget(*known.entry);
+            table.erase(*known.entry);
+        } else {
+            carried->erase(key);
+        }
+    }
+
+    [[nodiscard]] const BridgeService* service_of(const splice_packet& packet) const noexcept;
     [[nodiscard]] std::array<std::uint32_t, kListCount> limits() const noexcept {
         const auto opening_s = static_cast<std::uint32_t>(std::chrono::seconds(kOpeningTimeout).count());
         return {rules->timeouts.open_s, rules->timeouts.closing_s, rules->timeouts.reset_s, opening_s};
@@ -117,6 +149,7 @@ struct Bridge::Impl {
     }
 
     std::shared_ptr<const BridgeRules> rules;
+    BridgeFlows* carried;  // null: the machine carries connections itself
     BridgeCounters& counters;
     Table table;
     std::deque<Unknown> unknowns;  // by due time
@@ -124,8 +157,8 @@ struct Bridge::Impl {
     std::size_t opening = 0;
 };
 
-Bridge::Bridge(std::shared_ptr<const BridgeRules> rules)
-    : impl_(std::make_unique<Impl>(std::move(rules), counters_)) {}
+Bridge::Bridge(std::shared_ptr<const BridgeRules> rules, BridgeFlows* carried)
+    : impl_(std::make_unique<Impl>(std::move(rules), carried, counters_)) {}
 Bridge::~Bridge() = default;
 
 std::size_t Bridge::flows() const noexcept {
@@ -148,26 +181,22 @@ Verdict Bridge::handle_from_backend(Instant now, MutableBytes packet, bool check
     return verdict;
 }
 
+bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept {
+    return std::ranges::any_of(rules.services, [&](const BridgeService& service) {
+        return service.dscp == flow.dscp && splice_htons(service.vip.port) == flow.translation.vip_port &&
+               splice_htons(service.backend.port) == flow.translation.backend_port &&
+               splice_address_equal(&service.vip.address.raw(), &flow.translation.vip) &&
+               splice_address_equal(&service.backend.address.raw(), &flow.translation.backend);
+    });
+}
+
 void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
-    const std::shared_ptr<const BridgeRules> old = std::exchange(impl_->rules, std::move(rules));
+    impl_->rules = std::move(rules);
     // A flow goes on as long as a service of the same mark, VIP and backend does.
-    std::vector<std::optional<std::uint8_t>> moved(old->services.size());
-    for (std::size_t i = 0; i < old->services.size(); ++i) {
-        const BridgeService& was = old->services[i];
-        const auto& now = impl_->rules->services;
-        const auto same = std::ranges::find_if(now, [&](const BridgeService& service) {
-            return service.dscp == was.dscp && service.vip == was.vip && service.backend == was.backend;
-        });
-        if (same != now.end()) moved[i] = static_cast<std::uint8_t>(same - now.begin());
-    }
     impl_->table.erase_if([&](Table::Entry& entry) {
-        Flow& flow = entry.second.value;
-        const auto& service = moved[flow.service];
-        if (service)
-            flow.service = *service;
-        else
-            impl_->forget(entry);
-        return !service;
+        const bool goes_on = serves(*impl_->rules, entry.second.value);
+        if (!goes_on) impl_->forget(entry);
+        return !goes_on;
     });
     impl_->publish();
 }
@@ -175,18 +204,9 @@ void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
 void Bridge::expire(Instant now, Actions& out) noexcept {
     auto& unknowns = impl_->unknowns;
     while (!unknowns.empty() && unknowns.front().due <= now.monotonic) {
-        const Unknown& unknown = unknowns.front();
-        splice_packet packet{};
-        splice_segment reset;
-        reset.length = 0;
-        const std::byte* data = unknown.bytes.data();
-        if (splice_parse_ip(data, data + unknown.bytes.size(), &packet) == SPLICE_CONTINUE)
-            splice_write_rst(&reset, &packet);
-        if (reset.length) {
-            // In the VIP's name: the client knows no other.
-            out.send(bytes_of(reset));
-            counters_.verdicts.add(SPLICE_answer_unknown_rst);
-        }
+        Unknown& unknown = unknowns.front();
+        const Verdict verdict = impl_->answer_unknown(unknown, out);
+        if (verdict != SPLICE_CONTINUE) counters_.verdicts.add(verdict);
         impl_->held_bytes -= unknown.bytes.size();
         unknowns.pop_front();
     }
@@ -209,33 +229,33 @@ std::optional<Duration> Bridge::next_deadline() const noexcept {
 
 Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checksum_finished, const Hop& hop,
                                     Actions& out) {
-    Walk walk{now, bytes, {}, hop, 0, {}, nullptr, out};
-    if (const Verdict verdict = splice_parse_ip(begin_of(bytes), end_of(bytes), &walk.packet);
+    splice_packet packet{};
+    if (const Verdict verdict = splice_parse_ip(begin_of(bytes), end_of(bytes), &packet);
         verdict != SPLICE_CONTINUE)
         return verdict;
-    const BridgeService* service = service_of(walk.packet, walk.service_index);
+    const BridgeService* service = service_of(packet);
     if (!service) return SPLICE_pass_unmarked;
-    if (walk.packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_balancer(walk, *service);
-    if (splice_ntohs(walk.packet.key.vip_port) != service->vip.port) return SPLICE_pass_not_service;
+    Walk walk{now, bytes, packet, hop, *service, {}, {}, out};
+    if (packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_balancer(walk);
+    if (splice_ntohs(packet.key.vip_port) != service->vip.port) return SPLICE_pass_not_service;
+    return tcp_from_balancer(walk, checksum_finished);
+}
+
+Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
+    const MutableBytes bytes = walk.bytes;
     if (!checksum_finished) splice_finish_tcp_checksum(bytes.data(), &walk.packet);
 
     // From here on the segment is the VIP's, as the client sent it: the cookie is about that address.
     const splice_address bridge_address = walk.packet.key.vip;
-    walk.packet.key.vip = service->vip.address.raw();
-    walk.key = backend_key(walk.packet, *service);
-    walk.entry = table.find(walk.key);
-
-    splice_bridge_known known = SPLICE_KNOWN_NOTHING;
-    if (walk.entry) {
-        const Flow& flow = walk.entry->second.value;
-        if (flow.service != walk.service_index) return SPLICE_drop_backend_tuple_in_use;
-        const bool same =
-            flow.client_isn == Seq(walk.packet.seq - 1) && flow.cookie_isn == Seq(walk.packet.ack - 1);
-        known = same ? SPLICE_KNOWN_SAME : SPLICE_KNOWN_OTHER;
-    }
+    walk.packet.key.vip = walk.service.vip.address.raw();
+    walk.key = backend_key(walk.packet, walk.service);
+    walk.known = find(walk.key);
+    const splice_bridge_flow* flow = walk.known.flow();
+    if (flow && flow->dscp != walk.service.dscp) return SPLICE_drop_backend_tuple_in_use;
+    const splice_bridge_known known = splice_bridge_known_flow(flow, &walk.packet);
     splice_negotiated negotiated{};
     const splice_bridge_decision decision = splice_bridge_decide(
-        &walk.packet, known, &rules->secret, static_cast<std::uint64_t>(now.unix_s), &negotiated);
+        &walk.packet, known, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s), &negotiated);
     walk.packet.key.vip = bridge_address;  // as it stands in the packet
 
     const bool begins = decision.step == SPLICE_BRIDGE_OPEN || decision.step == SPLICE_BRIDGE_REOPEN;
@@ -247,7 +267,7 @@ Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
         case SPLICE_BRIDGE_REOPEN:
             return reopen(walk, negotiated);
         case SPLICE_BRIDGE_DELIVER:
-            return walk.entry->second.value.state == State::opening ? hold(walk) : deliver(walk);
+            return flow->state == SPLICE_BRIDGE_OPENING ? hold(walk) : deliver(walk);
         case SPLICE_BRIDGE_UNKNOWN:
             return hold_unknown(walk);
         case SPLICE_BRIDGE_DROP:
@@ -256,71 +276,89 @@ Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     return decision.verdict;
 }
 
-Verdict Bridge::Impl::icmp_from_balancer(Walk& walk, const BridgeService& service) {
+Verdict Bridge::Impl::icmp_from_balancer(Walk& walk) {
     splice_packet quoted{};
     if (const Verdict verdict =
             splice_parse_icmp_error(begin_of(walk.bytes), end_of(walk.bytes), &walk.packet, &quoted);
         verdict != SPLICE_CONTINUE)
         return verdict;
     // The quoted packet went from the VIP to the client.
-    const splice_flow_key key{quoted.key.vip, service.backend.address.raw(), quoted.key.vip_port,
-                              splice_htons(service.backend.port), 0};
-    Table::Entry* entry = table.find(key);
-    if (!entry || entry->second.value.state != State::established) return SPLICE_drop_orphan_icmp;
-    const Verdict verdict = splice_translate_icmp_toward_backend(
-        begin_of(walk.bytes), end_of(walk.bytes), &walk.packet, &entry->second.value.translation);
+    const splice_flow_key key{quoted.key.vip, walk.service.backend.address.raw(), quoted.key.vip_port,
+                              splice_htons(walk.service.backend.port), 0};
+    const Known known = find(key);
+    const splice_bridge_flow* flow = known.established();
+    if (!flow) return SPLICE_drop_orphan_icmp;
+    const Verdict verdict = splice_translate_icmp_toward_backend(begin_of(walk.bytes), end_of(walk.bytes),
+                                                                 &walk.packet, &flow->translation);
     return verdict == SPLICE_CONTINUE ? SPLICE_deliver_icmp : verdict;
+}
+
+// An opening is only ever the machine's own: one that is carried elsewhere is left from a process before.
+Known Bridge::Impl::find(const splice_flow_key& key) noexcept {
+    Known known;
+    known.entry = table.find(key);
+    if (!known.entry && carried) known.carried = carried->find(key);
+    if (known.carried && known.carried->state != SPLICE_BRIDGE_ESTABLISHED) known.carried.reset();
+    return known;
 }
 
 // A valid cookie and no flow: the handshake is replayed, the packet waits for its end.
 Verdict Bridge::Impl::open(Walk& walk, const splice_negotiated& negotiated) {
     if (held_bytes + walk.bytes.size() > rules->hold_memory) return SPLICE_drop_hold_full;
-    walk.entry = table.insert(walk.key, rules->max_flows, walk.now.seconds());
-    if (!walk.entry) return SPLICE_drop_flow_table_full;
-    table.touch(*walk.entry, kOpening, walk.now.seconds());
+    Table::Entry* entry = table.insert(walk.key, rules->max_flows, walk.now.seconds());
+    if (!entry) return SPLICE_drop_flow_table_full;
+    Flow& flow = entry->second.value;
+    begin_flow(walk, negotiated, flow);
+    if (carried && !carried->put(walk.key, flow)) {
+        table.erase(*entry);
+        return SPLICE_drop_flow_table_full;
+    }
+    table.touch(*entry, kOpening, walk.now.seconds());
     ++opening;
-
-    const BridgeService& service = rules->services[walk.service_index];
-    splice_tcp_options options{};
-    splice_parse_tcp_options(begin_of(walk.bytes), end_of(walk.bytes), &walk.packet, &options);
-    Flow& flow = walk.entry->second.value;
-    flow.translation.vip = service.vip.address.raw();
-    flow.translation.vip_port = splice_htons(service.vip.port);
-    flow.translation.backend = service.backend.address.raw();
-    flow.translation.backend_port = splice_htons(service.backend.port);
-    flow.client_isn = Seq(walk.packet.seq - 1);
-    flow.cookie_isn = Seq(walk.packet.ack - 1);
-    flow.timestamps = options.timestamps_offset != 0;
-    flow.client_tsval = TsVal(options.tsval);
-    // What the shift will be once the backend's TSval is known: its TSecr names the balancer's.
-    flow.translation.ts_shift = options.tsecr;
-    flow.service = walk.service_index;
-    flow.negotiated = negotiated;
-    flow.hop = walk.hop;
-    const std::uint32_t scale =
-        negotiated.window_scale == SPLICE_NO_WINDOW_SCALE ? 0 : negotiated.window_scale;
-    flow.syn_window = static_cast<std::uint16_t>(
-        std::min<std::uint32_t>(65535, std::uint32_t{walk.packet.window} << scale));
     flow.hold =
         std::make_unique<SegmentHold>(Seq(walk.packet.seq), SegmentHoldLimits{kHoldMax, kHoldPackets});
     flow.hold->add(walk.packet, walk.bytes);
     held_bytes += flow.hold->memory();
-    take_overtakers(*walk.entry);
-    send_replay_syn(*walk.entry, walk.out);
+    take_overtakers(*entry);
+    send_replay_syn(*entry, walk.out);
     return SPLICE_open_replay;
+}
+
+void Bridge::Impl::begin_flow(const Walk& walk, const splice_negotiated& negotiated, Flow& flow) const {
+    const BridgeService& service = walk.service;
+    splice_tcp_options options{};
+    splice_parse_tcp_options(begin_of(walk.bytes), end_of(walk.bytes), &walk.packet, &options);
+    flow.translation.vip = service.vip.address.raw();
+    flow.translation.vip_port = splice_htons(service.vip.port);
+    flow.translation.backend = service.backend.address.raw();
+    flow.translation.backend_port = splice_htons(service.backend.port);
+    flow.translation.advertised_window_scale =
+        negotiated.window_scale == SPLICE_NO_WINDOW_SCALE ? 0 : service.window_scale;
+    // What the shift will be once the backend's TSval is known: its TSecr names the balancer's.
+    flow.translation.ts_shift = options.tsecr;
+    flow.client_isn = walk.packet.seq - 1;
+    flow.cookie_isn = walk.packet.ack - 1;
+    flow.client_next = walk.packet.seq;
+    flow.client_tsval = options.tsval;
+    flow.client_window = walk.packet.window;
+    flow.timestamps = options.timestamps_offset != 0;
+    flow.last_seen_s = walk.now.seconds();
+    flow.state = SPLICE_BRIDGE_OPENING;
+    flow.dscp = service.dscp;
+    flow.negotiated = negotiated;
+    flow.hop = walk.hop;
 }
 
 // The same addresses and ports, another connection: what is known of the old one is worth nothing any more.
 // Should the backend still hold it, it answers the replayed SYN from it, and reset_old_backend() clears it.
 Verdict Bridge::Impl::reopen(Walk& walk, const splice_negotiated& negotiated) {
-    forget(*walk.entry);
-    table.erase(*walk.entry);
+    drop_flow(walk.key, walk.known);
     const Verdict verdict = open(walk, negotiated);
     return verdict == SPLICE_open_replay ? SPLICE_reopen_replay : verdict;
 }
 
 Verdict Bridge::Impl::hold(Walk& walk) {
-    Flow& flow = walk.entry->second.value;
+    Flow& flow = walk.known.entry->second.value;
     if (held_bytes + walk.bytes.size() > rules->hold_memory) return SPLICE_drop_hold_full;
     const std::size_t before = flow.hold->memory();
     const SegmentHold::Added added = flow.hold->add(walk.packet, walk.bytes);
@@ -331,7 +369,7 @@ Verdict Bridge::Impl::hold(Walk& walk) {
         case SegmentHold::Added::duplicate:
             // The client repeats itself: so does the replay, whose SYN or answer may be lost.
             if (walk.packet.payload_length == 0) return SPLICE_open_hold;
-            send_replay_syn(*walk.entry, walk.out);
+            send_replay_syn(*walk.known.entry, walk.out);
             return SPLICE_open_replay_again;
         case SegmentHold::Added::outside:
         case SegmentHold::Added::full:
@@ -341,9 +379,13 @@ Verdict Bridge::Impl::hold(Walk& walk) {
 }
 
 Verdict Bridge::Impl::deliver(Walk& walk) {
-    const Verdict verdict = translate_toward_backend(walk.entry->second.value, walk.packet, walk.bytes);
+    const splice_packet packet = walk.packet;
+    const Verdict verdict = translate_toward_backend(*walk.known.flow(), walk.packet, walk.bytes);
     if (verdict != SPLICE_CONTINUE) return verdict;
-    touch(*walk.entry, walk.packet, walk.now.seconds());
+    if (Table::Entry* entry = walk.known.entry) {
+        splice_bridge_flow_touch_by_client(&entry->second.value, &packet, walk.now.seconds());
+        touch(*entry, packet, walk.now.seconds());
+    }
     return SPLICE_deliver;
 }
 
@@ -354,13 +396,32 @@ Verdict Bridge::Impl::hold_unknown(Walk& walk) {
     unknown.bytes.assign(walk.bytes.begin(), walk.bytes.end());
     // The RST that may answer it comes from the VIP, which the client wrote to.
     splice_packet packet = walk.packet;
-    const BridgeService& service = rules->services[walk.service_index];
     if (splice_forward(unknown.bytes.data(), unknown.bytes.data() + unknown.bytes.size(), &packet,
-                       &service.vip.address.raw(), service.dscp) != SPLICE_CONTINUE)
+                       &walk.service.vip.address.raw(), walk.service.dscp) != SPLICE_CONTINUE)
         return SPLICE_drop_ttl_expired;
     held_bytes += unknown.bytes.size();
     unknowns.push_back(std::move(unknown));
     return SPLICE_hold_unknown;
+}
+
+// Its time is up. A connection may be carried elsewhere by now; else the client is told, in the VIP's name,
+// for it knows no other.
+Verdict Bridge::Impl::answer_unknown(Unknown& unknown, Actions& out) {
+    splice_packet packet{};
+    const MutableBytes bytes(unknown.bytes);
+    if (splice_parse_ip(begin_of(bytes), end_of(bytes), &packet) != SPLICE_CONTINUE) return SPLICE_CONTINUE;
+    const Known known = find(unknown.key);
+    if (const splice_bridge_flow* flow = known.established()) {
+        const Verdict verdict = translate_toward_backend(*flow, packet, bytes);
+        if (verdict != SPLICE_CONTINUE) return verdict;
+        out.send(bytes);
+        return SPLICE_deliver;
+    }
+    splice_segment reset;
+    splice_write_rst(&reset, &packet);
+    if (!reset.length) return SPLICE_CONTINUE;
+    out.send(bytes_of(reset));
+    return SPLICE_answer_unknown_rst;
 }
 
 // The first payload has come: what overtook it and acknowledges the same cookie joins it.
@@ -371,7 +432,7 @@ void Bridge::Impl::take_overtakers(Table::Entry& entry) {
         splice_packet packet{};
         const std::byte* data = unknown.bytes.data();
         if (splice_parse_ip(data, data + unknown.bytes.size(), &packet) != SPLICE_CONTINUE) return false;
-        if (Seq(packet.ack - 1) != flow.cookie_isn) return false;
+        if (packet.ack - 1 != flow.cookie_isn) return false;
         held_bytes -= unknown.bytes.size();
         const std::size_t before = flow.hold->memory();
         flow.hold->add(packet, unknown.bytes);
@@ -390,25 +451,26 @@ Verdict Bridge::Impl::from_backend(Instant now, MutableBytes bytes, bool checksu
         return verdict;
     if (packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_backend(bytes, packet);
     // The flow is named by the client's end, wherever the packet comes from.
-    const splice_flow_key key{packet.key.vip, packet.key.client, packet.key.vip_port, packet.key.client_port,
-                              0};
-    Table::Entry* entry = table.find(key);
-    if (!entry) return SPLICE_pass_not_spliced;
+    splice_flow_key key;
+    splice_bridge_key_of_backend(&key, &packet);
+    const Known known = find(key);
+    const splice_bridge_flow* flow = known.flow();
+    if (!flow) return SPLICE_pass_not_spliced;
     if (!checksum_finished) splice_finish_tcp_checksum(bytes.data(), &packet);
-
-    Flow& flow = entry->second.value;
-    if (flow.state == State::opening) return opening_answer(now, packet, bytes, *entry, out);
+    if (flow->state == SPLICE_BRIDGE_OPENING) return opening_answer(now, packet, bytes, *known.entry, out);
     if ((packet.tcp_flags & (SPLICE_SYN | SPLICE_ACK)) == (SPLICE_SYN | SPLICE_ACK)) {
-        if (Seq(packet.ack) == flow.client_isn + 1) return acknowledge_again(packet, bytes, *entry, out);
-        // The backend answers another SYN on these ports, so it has ended our connection: the client has turned to
-        // the backend directly, and its connection is none of ours.
-        forget(*entry);
-        table.erase(*entry);
+        if (packet.ack == flow->client_isn + 1) {
+            acknowledge_again(packet, bytes, key, *flow, out);
+            return SPLICE_acknowledge_backend;
+        }
+        // The backend answers another SYN on these ports, so it has ended our connection: the client has
+        // turned to the backend directly, and its connection is none of ours.
+        drop_flow(key, known);
         return SPLICE_pass_not_spliced;
     }
-    const Verdict verdict = translate_toward_client(flow, packet, bytes);
+    const Verdict verdict = translate_toward_client(*flow, packet, bytes);
     if (verdict != SPLICE_CONTINUE) return verdict;
-    touch(*entry, packet, now.seconds());
+    if (known.entry) touch(*known.entry, packet, now.seconds());
     return SPLICE_toward_client;
 }
 
@@ -417,10 +479,11 @@ Verdict Bridge::Impl::icmp_from_backend(MutableBytes bytes, splice_packet& packe
     if (const Verdict verdict = splice_parse_icmp_error(begin_of(bytes), end_of(bytes), &packet, &quoted);
         verdict != SPLICE_CONTINUE)
         return verdict;
-    Table::Entry* entry = table.find(quoted.key);  // it went from the client to the backend
-    if (!entry || entry->second.value.state != State::established) return SPLICE_pass_icmp_not_ours;
-    const Verdict verdict = splice_translate_icmp_toward_client(begin_of(bytes), end_of(bytes), &packet,
-                                                                &entry->second.value.translation);
+    const Known known = find(quoted.key);  // it went from the client to the backend
+    const splice_bridge_flow* flow = known.established();
+    if (!flow) return SPLICE_pass_icmp_not_ours;
+    const Verdict verdict =
+        splice_translate_icmp_toward_client(begin_of(bytes), end_of(bytes), &packet, &flow->translation);
     return verdict == SPLICE_CONTINUE ? SPLICE_toward_client_icmp : verdict;
 }
 
@@ -428,7 +491,7 @@ Verdict Bridge::Impl::icmp_from_backend(MutableBytes bytes, splice_packet& packe
 Verdict Bridge::Impl::opening_answer(Instant now, const splice_packet& packet, MutableBytes bytes,
                                      Table::Entry& entry, Actions& out) {
     const bool acknowledges_us =
-        (packet.tcp_flags & SPLICE_ACK) && Seq(packet.ack) == entry.second.value.client_isn + 1;
+        (packet.tcp_flags & SPLICE_ACK) && packet.ack == entry.second.value.client_isn + 1;
     if (packet.tcp_flags & SPLICE_RST)
         return acknowledges_us ? bounce(entry, out) : SPLICE_drop_backend_early;
     if (!(packet.tcp_flags & SPLICE_ACK)) return SPLICE_drop_backend_early;
@@ -442,19 +505,24 @@ Verdict Bridge::Impl::learn(Instant now, const splice_packet& syn_ack, MutableBy
     Flow& flow = entry.second.value;
     splice_tcp_options options{};
     splice_parse_tcp_options(begin_of(bytes), end_of(bytes), &syn_ack, &options);
-    const Seq backend_isn(syn_ack.seq);
-    flow.translation.seq_shift = (flow.cookie_isn - backend_isn.value()).value();
+    flow.translation.seq_shift = flow.cookie_isn - syn_ack.seq;
     // ts_shift holds the first payload's TSecr until now. Without the backend's timestamps there is nothing
     // to shift.
     flow.timestamps = flow.timestamps && options.timestamps_offset;
     flow.translation.ts_shift = flow.timestamps ? flow.translation.ts_shift - options.tsval : 0;
     const bool scaled = flow.negotiated.window_scale != SPLICE_NO_WINDOW_SCALE;
-    flow.translation.advertised_window_scale = scaled ? rules->services[flow.service].window_scale : 0;
     flow.translation.backend_window_scale =
         scaled && options.window_scale != SPLICE_NO_WINDOW_SCALE ? options.window_scale : 0;
-    flow.state = State::established;
+    flow.state = SPLICE_BRIDGE_ESTABLISHED;
     flow.list = kOpen;
+    flow.last_seen_s = now.seconds();
     --opening;
+    // Before what is held leaves: the answer to it must find the flow.
+    if (carried && !carried->put(entry.first, flow)) {
+        forget(entry);
+        table.erase(entry);
+        return SPLICE_drop_flow_table_full;
+    }
 
     flow.hold->for_each([&](MutableBytes held) {
         splice_packet packet{};
@@ -464,6 +532,7 @@ Verdict Bridge::Impl::learn(Instant now, const splice_packet& syn_ack, MutableBy
         out.send(held);
     });
     drop_hold(flow);
+    if (carried) table.erase(entry);
     return SPLICE_learn_backend_isn;
 }
 
@@ -494,34 +563,31 @@ Verdict Bridge::Impl::reset_old_backend(const splice_packet& packet, Table::Entr
 
 // The backend's accept queue was full, or what completed its handshake is lost; a client that has nothing to
 // repeat could not help it.
-Verdict Bridge::Impl::acknowledge_again(const splice_packet& syn_ack, MutableBytes bytes,
-                                        const Table::Entry& entry, Actions& out) {
-    const Flow& flow = entry.second.value;
+void Bridge::Impl::acknowledge_again(const splice_packet& syn_ack, MutableBytes bytes,
+                                     const splice_flow_key& key, const splice_bridge_flow& flow,
+                                     Actions& out) {
     splice_tcp_options options{};
     splice_parse_tcp_options(begin_of(bytes), end_of(bytes), &syn_ack, &options);
-    const bool scaled = flow.negotiated.window_scale != SPLICE_NO_WINDOW_SCALE;
-    const auto window = static_cast<std::uint16_t>(scaled ? flow.syn_window >> flow.negotiated.window_scale
-                                                          : flow.syn_window);
     splice_segment acknowledgement;
-    splice_write_ack(&acknowledgement, &entry.first, syn_ack.family, syn_ack.ack, syn_ack.seq + 1, window,
-                     flow.timestamps, flow.client_tsval.value(), options.tsval);
+    splice_write_ack(&acknowledgement, &key, syn_ack.family, syn_ack.ack, syn_ack.seq + 1, flow.client_window,
+                     flow.timestamps, flow.client_tsval, options.tsval);
     out.send(bytes_of(acknowledgement));
-    return SPLICE_acknowledge_backend;
 }
 
 void Bridge::Impl::send_replay_syn(const Table::Entry& entry, Actions& out) {
     const Flow& flow = entry.second.value;
     const std::uint32_t family = splice_address_is_ipv4(&entry.first.vip) ? 4 : 6;
     splice_segment syn;
-    splice_write_replay_syn(&syn, &entry.first, family, flow.client_isn.value(), flow.syn_window,
-                            &flow.negotiated, flow.timestamps, flow.client_tsval.value());
+    splice_write_replay_syn(&syn, &entry.first, family, flow.client_isn, syn_window(flow), &flow.negotiated,
+                            flow.timestamps, flow.client_tsval);
     out.send(bytes_of(syn));
 }
 
 // --- Both ways
 // --------------------------------------------------------------------------------------------------
 
-Verdict Bridge::Impl::translate_toward_backend(const Flow& flow, splice_packet& packet, MutableBytes bytes) {
+Verdict Bridge::Impl::translate_toward_backend(const splice_bridge_flow& flow, splice_packet& packet,
+                                               MutableBytes bytes) {
     splice_tcp_options options{};
     splice_parse_tcp_options(begin_of(bytes), end_of(bytes), &packet, &options);
     splice_translate_deltas deltas{};
@@ -531,7 +597,8 @@ Verdict Bridge::Impl::translate_toward_backend(const Flow& flow, splice_packet& 
     return verdict;
 }
 
-Verdict Bridge::Impl::translate_toward_client(const Flow& flow, splice_packet& packet, MutableBytes bytes) {
+Verdict Bridge::Impl::translate_toward_client(const splice_bridge_flow& flow, splice_packet& packet,
+                                              MutableBytes bytes) {
     splice_tcp_options options{};
     splice_parse_tcp_options(begin_of(bytes), end_of(bytes), &packet, &options);
     splice_translate_deltas deltas{};
@@ -555,16 +622,13 @@ void Bridge::Impl::drop_hold(Flow& flow) noexcept {
     if (!flow.hold) return;
     held_bytes -= flow.hold->memory();
     flow.hold.reset();
-    if (flow.state == State::opening) --opening;
+    if (flow.state == SPLICE_BRIDGE_OPENING) --opening;
 }
 
-const BridgeService* Bridge::Impl::service_of(const splice_packet& packet,
-                                              std::uint8_t& index) const noexcept {
-    for (std::size_t i = 0; i < rules->services.size(); ++i) {
-        const BridgeService& service = rules->services[i];
-        if (service.dscp != splice_dscp(&packet) || service.vip.address.family() != packet.family) continue;
-        index = static_cast<std::uint8_t>(i);
-        return &service;
+const BridgeService* Bridge::Impl::service_of(const splice_packet& packet) const noexcept {
+    for (const BridgeService& service : rules->services) {
+        if (service.dscp == splice_dscp(&packet) && service.vip.address.family() == packet.family)
+            return &service;
     }
     return nullptr;
 }

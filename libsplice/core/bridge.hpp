@@ -13,6 +13,7 @@
 #include "libsplice/base/time.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
+#include "libsplice/core/bridge_flows.hpp"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/translate.h"
@@ -35,6 +36,9 @@ struct BridgeRules {
     std::size_t hold_memory = kHoldMemory;
 };
 
+// Whether a service of the flow's mark, VIP and backend is among the rules.
+[[nodiscard]] bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept;
+
 struct BridgeCounters {
     VerdictCounters verdicts;
     std::atomic<std::uint64_t> flows{};
@@ -45,7 +49,9 @@ struct BridgeCounters {
 
 class Bridge {
   public:
-    explicit Bridge(std::shared_ptr<const BridgeRules> rules);
+    // `carried`: where connections live that something else carries once they are established; it must
+    // outlive the machine. Without it the machine carries them itself.
+    explicit Bridge(std::shared_ptr<const BridgeRules> rules, BridgeFlows* carried = nullptr);
     ~Bridge();
     Bridge(const Bridge&) = delete;
     Bridge& operator=(const Bridge&) = delete;
