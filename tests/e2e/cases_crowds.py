@@ -22,6 +22,23 @@ def _(world):
     check_all(world, crowd.ask(lambda n: f"/crowd/{n}", 20), lambda n: f"/crowd/{n}")
 
 
+def wrk(world, *words):
+    said = world.lab.on("client", "wrk", "-t", "1", "-c", "32", "-d", "2s", *words, world.url("/wrk"))
+    errors = [line.strip() for line in said.splitlines() if "Socket errors" in line or "Non-2xx" in line]
+    equal(errors, [], "errors that wrk saw")
+    true(int(said.split(" requests in")[0].split()[-1]) > 500, f"wrk got through more than 500 requests: {said}")
+
+
+@case("wrk on 32 connections that stay sees no error")
+def _(world):
+    wrk(world)
+
+
+@case("wrk on a new connection for each request sees no error")
+def _(world):
+    wrk(world, "-H", "Connection: close")
+
+
 @case("5,000 connections held open all answer a second time")
 def _(world):
     crowd = Crowd(world, 5000)

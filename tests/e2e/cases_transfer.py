@@ -8,7 +8,7 @@ import time
 
 from harness import case, equal, true
 from http_client import ask, parse, request
-from world import sha256_of
+from world import BRIDGES, sha256_of
 
 
 def download(world, size, sock=None, seconds=60):
@@ -115,6 +115,18 @@ def _register_subset(off):
 for _count in range(len(OPTIONS) + 1):
     for _off in itertools.combinations(OPTIONS, _count):
         _register_subset(_off)
+
+
+@case("a link of 1300 bytes on the way to the client: path MTU discovery works through the VIP")
+def _(world):
+    world.lab.on("router", "ip", "link", "set", "eth0", "mtu", "1300")
+    world.clean_up.callback(world.lab.on, "router", "ip", "link", "set", "eth0", "mtu", "1500")
+    # Learnt path MTUs stay for minutes; the next case shall find none.
+    for bridge in BRIDGES:
+        world.clean_up.callback(world.lab.on, bridge, "ip", f"-{world.family}", "route", "flush", "cache")
+    download(world, 2_000_000)
+    routes = [world.lab.on(bridge, "ip", "route", "get", world.client) for bridge in BRIDGES]
+    true(any("mtu 1300" in route for route in routes), f"a backend's host learnt the MTU: {routes}")
 
 
 @case("half-close: the client ends its side and still gets all of a download")
