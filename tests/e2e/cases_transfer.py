@@ -54,6 +54,16 @@ def upload(world, size, name):
     equal(sha256_of(stored), sha256_of(source), f"SHA-256 of what {bridge} stored")
 
 
+def everything_works(world, name):
+    """Short requests and both kinds of transfer, on packets of a wire's size."""
+    world.wire_sized_packets()
+    paths = [f"/{name}/{n}" for n in range(100)]
+    answers = world.curl_all(paths, "-H", "Connection: close")
+    equal([line.split()[3] for line in answers], paths, "the request targets that nginx saw")
+    download(world, 5_000_000)
+    upload(world, 2_000_000, f"{name}.bin")
+
+
 def interface_bytes(world, host):
     base = "/sys/class/net/eth1/statistics"
     return sum(int(n) for n in world.lab.on(host, "cat", f"{base}/rx_bytes", f"{base}/tx_bytes").split())
@@ -75,15 +85,37 @@ def _(world):
 
 @case("at 1 % loss in both directions nothing fails")
 def _(world):
-    world.wire_sized_packets()
     down = world.rule("router", "FORWARD", "-o eth0 -p tcp --sport 80 -m statistic --mode random --probability 0.01")
     up = world.rule("router", "FORWARD", "-i eth0 -p tcp --dport 80 -m statistic --mode random --probability 0.01")
-    paths = [f"/lossy/{n}" for n in range(200)]
-    answers = world.curl_all(paths, "-H", "Connection: close")
-    equal([line.split()[3] for line in answers], paths, "the request targets that nginx saw")
-    download(world, 10_000_000)
-    upload(world, 3_000_000, "lossy.bin")
+    for turn in range(2):
+        everything_works(world, f"lossy{turn}")
     true(down.hits() > 5 and up.hits() > 5, f"packets lost: {down.hits()} down, {up.hits()} up")
+
+
+@case("packets that are reordered and doubled on the way, in both directions")
+def _(world):
+    end = world.faults("--reorder", "0.05", "--duplicate", "0.03")
+    everything_works(world, "mixed")
+    counts = end()
+    true(counts["reordered"] > 100 and counts["duplicated"] > 50, f"faults: {counts}")
+
+
+@case("packets that are damaged on the way are lost, not believed")
+def _(world):
+    end = world.faults("--corrupt", "0.005")
+    everything_works(world, "damaged")
+    counts = end()
+    true(counts["corrupted"] > 10, f"faults: {counts}")
+
+
+@case("each connection loses its first SYN-ACK, first payload and first response")
+def _(world):
+    end = world.faults("--drop-first", "synack", "--drop-first", "payload", "--drop-first", "response")
+    for path in ("/unlucky/1", "/unlucky/2"):
+        equal(ask(world.connect(), path).bridge, world.bridge_of(path), "the bridge")
+    counts = end()
+    true(counts["lost_first_synack"] >= 2 and counts["lost_first_payload"] >= 2 and counts["lost_first_response"] >= 2,
+         f"faults: {counts}")
 
 
 OPTIONS = ("timestamps", "sack", "window_scaling")

@@ -12,6 +12,7 @@ from harness import Skip, true
 
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 LAB = os.path.join(SOURCE, "tests/lab/lab.sh")
+BUILD = os.environ.get("BUILD", os.path.join(SOURCE, "build"))
 BRIDGES = ("b1", "b2", "b3")
 PROGRAMS = ("balancer",) + BRIDGES
 
@@ -148,6 +149,24 @@ class World:
             self.lab.on(host, "ethtool", "-K", interface, "tso", "off", "gso", "off")
             self.clean_up.callback(self.lab.on, host, "ethtool", "-K", interface, "tso", "on", "gso", "on")
 
+    def faults(self, *flags):
+        """Our fault injector on the router for the rest of the case. Returns a function that ends it: its counts."""
+        program = os.path.join(BUILD, "cmake/tests/fault-injector")
+        if not os.access(program, os.X_OK):
+            raise Skip(f"{program} is not built")
+        process = subprocess.Popen(["ip", "netns", "exec", self.lab.namespace("router"), program, *flags],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+        def end():
+            process.terminate()
+            rest = process.communicate(timeout=10)[0]
+            return {name: int(count) for name, count in (word.split("=") for word in rest.split())}
+
+        self.clean_up.callback(lambda: process.poll() is None and end())
+        first = process.stdout.readline().strip()
+        true(first == "ready", f"the fault injector said: {first}")
+        return end
+
     # Sockets and requests
 
     def connect(self, address=None, port=80, source_port=0, timeout=10, nagle=True):
@@ -239,8 +258,3 @@ def sha256_of(path):
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def need_program(path, what):
-    if not os.access(path, os.X_OK):
-        raise Skip(f"{what} is not built")

@@ -72,7 +72,7 @@ program_describe() {
     esac
 }
 
-says_ready() { tail -c "+$((LOG_BEFORE + 1))" "$RUN/log/$1.log" | grep -q " serves "; }
+says_ready() { tail -c "+$((LOG_BEFORE + 1))" "$RUN/log/$1.log" | grep -q -w ready; }
 
 program_pid() { cat "$RUN/pid/$1" 2>/dev/null; }
 
