@@ -3,9 +3,9 @@
 #include <pcap/pcap.h>
 #include <pcap/sll.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <utility>
 
 #include "libsplice/datapath/parse.h"
@@ -60,8 +60,8 @@ Inner behind_version(Bytes frame, std::size_t offset) noexcept {
     return {version == 4 || version == 6, offset};
 }
 
-// A BSD loopback link says an address family, whose number for IPv6 depends on the system, in the byte order of
-// the host that recorded it or (LOOP) of the network. The IP version is the surer witness.
+// A BSD loopback link says an address family, whose number for IPv6 depends on the system, in the byte order
+// of the host that recorded it or (LOOP) of the network. The IP version is the surer witness.
 Inner behind_family(Bytes frame) noexcept {
     return behind_version(frame, kFamilyHeader);
 }
@@ -114,10 +114,13 @@ PcapReader::~PcapReader() = default;
 SystemResult<PcapReader> PcapReader::open(const std::string& path) {
     std::FILE* file = std::fopen(path.c_str(), "rb");
     if (!file) return system_error("open the capture " + path, errno);
+    return from(file, path);
+}
+
+SystemResult<PcapReader> PcapReader::from(std::FILE* file, const std::string& path) {
     std::array<char, PCAP_ERRBUF_SIZE> why{};
     // Closes the file with itself, but leaves it open when it fails.
-    pcap_t* pcap =
-        pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, why.data());
+    pcap_t* pcap = pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, why.data());
     if (!pcap) {
         std::fclose(file);
         return system_error("read the capture " + path + ": " + why.data(), 0,
@@ -129,9 +132,9 @@ SystemResult<PcapReader> PcapReader::open(const std::string& path) {
     impl->link = pcap_datalink(pcap);
     if (!inner_of(impl->link, {})) {
         const char* name = pcap_datalink_val_to_name(impl->link);
-        return system_error("read the capture " + path + ": its link type is " +
-                                (name ? name : std::to_string(impl->link)),
-                            0, "Ethernet, Linux cooked, raw IP and loopback are read");
+        return system_error(
+            "read the capture " + path + ": its link type is " + (name ? name : std::to_string(impl->link)),
+            0, "Ethernet, Linux cooked, raw IP and loopback are read");
     }
     return PcapReader(std::move(impl));
 }
@@ -191,8 +194,7 @@ PcapWriter::~PcapWriter() = default;
 SystemResult<PcapWriter> PcapWriter::create(const std::string& path) {
     auto impl = std::make_unique<Impl>();
     impl->path = path;
-    impl->pcap.reset(
-        pcap_open_dead_with_tstamp_precision(DLT_RAW, kSnapLength, PCAP_TSTAMP_PRECISION_NANO));
+    impl->pcap.reset(pcap_open_dead_with_tstamp_precision(DLT_RAW, kSnapLength, PCAP_TSTAMP_PRECISION_NANO));
     std::FILE* file = std::fopen(path.c_str(), "wb");
     if (!file) return system_error("create the capture " + path, errno);
     impl->dump.reset(pcap_dump_fopen(impl->pcap.get(), file));

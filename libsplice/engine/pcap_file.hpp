@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,6 +29,8 @@ struct CapturedPacket {
 class PcapReader {
   public:
     static SystemResult<PcapReader> open(const std::string& path);
+    // Takes the open file over; `name` is for errors.
+    static SystemResult<PcapReader> from(std::FILE* file, const std::string& name);
     PcapReader(PcapReader&&) noexcept;
     PcapReader& operator=(PcapReader&&) noexcept;
     ~PcapReader();

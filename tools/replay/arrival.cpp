@@ -1,0 +1,92 @@
+#include "tools/replay/arrival.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace splice::replay {
+namespace {
+
+constexpr std::size_t kIpv4Header = sizeof(splice_ipv4_header);
+constexpr std::size_t kIpv6Header = sizeof(splice_ipv6_header);
+constexpr std::size_t kIpv4Max = 65535;
+constexpr std::size_t kIpv6Max = 65535 + kIpv6Header;
+
+// The IPv4 header's length and checksum as a card would have written them. Says whether the length was
+// missing.
+bool finish_ipv4(MutableBytes packet) noexcept {
+    auto* const ip = reinterpret_cast<splice_ipv4_header*>(packet.data());
+    const std::size_t header_length = std::size_t{4} * (ip->version_ihl & 15U);
+    const bool no_length = ip->total_length == 0;
+    if (no_length) ip->total_length = splice_htons(static_cast<std::uint16_t>(packet.size()));
+    if ((!no_length && ip->checksum != 0) || header_length > packet.size()) return no_length;
+    ip->checksum = 0;
+    ip->checksum = static_cast<std::uint16_t>(~splice_sum_fold(splice_sum_bytes(0, ip, header_length)));
+    return no_length;
+}
+
+bool finish_ipv6(MutableBytes packet) noexcept {
+    auto* const ip = reinterpret_cast<splice_ipv6_header*>(packet.data());
+    if (ip->payload_length != 0 || ip->next_header != SPLICE_PROTOCOL_TCP) return false;
+    ip->payload_length = splice_htons(static_cast<std::uint16_t>(packet.size() - kIpv6Header));
+    return true;
+}
+
+bool finish_ip(MutableBytes packet) noexcept {
+    const int version = packet.empty() ? 0 : std::to_integer<int>(packet[0] >> 4);
+    if (version == 4 && packet.size() >= kIpv4Header) return finish_ipv4(packet);
+    if (version == 6 && packet.size() >= kIpv6Header) return finish_ipv6(packet);
+    return false;
+}
+
+// The sum of the pseudo header alone stands where the checksum belongs: a card was to add the rest. Windows
+// leaves the length out of it for super-packets.
+bool unfinished(const std::byte* data, const splice_packet& packet) noexcept {
+    const std::uint16_t check = splice_load16(data + packet.l4_offset + 16);
+    const std::uint32_t length = splice_l4_length(&packet);
+    return check == splice_sum_fold(splice_sum_pseudo_header(&packet, length)) ||
+           check == splice_sum_fold(splice_sum_pseudo_header(&packet, 0));
+}
+
+// A card merges what it received into super-packets and leaves the first segment's checksum in them. Nothing
+// that travelled whole over Ethernet is so large with a wrong one, but for jumbo frames that broke on the
+// way.
+bool merged(Bytes bytes, const splice_packet& packet) noexcept {
+    constexpr std::size_t kEthernetMtu = 1500;
+    return bytes.size() > kEthernetMtu && !splice_verify_tcp_checksum(bytes.data(), &packet);
+}
+
+}  // namespace
+
+Arrival Mender::mend(const CapturedPacket& captured) {
+    const bool ipv4 = !captured.ip.empty() && std::to_integer<int>(captured.ip[0] >> 4) == 4;
+    const std::size_t most = ipv4 ? kIpv4Max : kIpv6Max;
+    const std::size_t size = std::min(most, std::max<std::size_t>(captured.ip_length, captured.ip.size()));
+    const std::size_t there = std::min(size, captured.ip.size());
+    if (buffer_.size() < size) buffer_.resize(size);
+    if (there > 0) std::memcpy(buffer_.data(), captured.ip.data(), there);
+    std::fill(buffer_.begin() + static_cast<std::ptrdiff_t>(there),
+              buffer_.begin() + static_cast<std::ptrdiff_t>(size), std::byte{0});
+
+    Arrival arrival{.bytes = MutableBytes(buffer_).first(size)};
+    const bool length_was_missing = finish_ip(arrival.bytes);
+    std::byte* const data = arrival.bytes.data();
+    arrival.verdict = splice_parse_ip(data, data + size, &arrival.packet);
+    if (arrival.verdict != SPLICE_CONTINUE) return arrival;
+
+    const splice_packet& packet = arrival.packet;
+    if (there < packet.payload_offset) {
+        arrival.verdict = SPLICE_drop_truncated;
+        return arrival;
+    }
+    arrival.bytes = arrival.bytes.first(packet.payload_offset + std::size_t{packet.payload_length});
+    const bool cut = there < arrival.bytes.size();
+    if (packet.protocol == SPLICE_PROTOCOL_TCP) {
+        if (cut || length_was_missing || unfinished(data, packet) || merged(arrival.bytes, packet))
+            splice_finish_tcp_checksum(data, &packet);
+    } else if (cut) {
+        splice_finish_icmp_checksum(data, &packet);
+    }
+    return arrival;
+}
+
+}  // namespace splice::replay

@@ -1,0 +1,30 @@
+// A captured packet, made whole again where capturing broke it, and judged.
+#pragma once
+
+#include <vector>
+
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/datapath/parse.h"
+#include "libsplice/engine/pcap_file.hpp"
+
+namespace splice::replay {
+
+struct Arrival {
+    MutableBytes bytes;  // from the IP header to the packet's end, without a link's padding
+    splice_packet packet{};
+    Verdict verdict = SPLICE_CONTINUE;  // why it is not TCP or ICMP in good order
+};
+
+// Repairs what is the recording's doing and not the network's: checksums that the network card was to finish
+// or left behind, super-packets whose length stands nowhere, and payload that a capture of headers cut off,
+// which becomes zeros. A checksum that is simply wrong stays wrong.
+class Mender {
+  public:
+    // The result's bytes live in here until the next call.
+    Arrival mend(const CapturedPacket& captured);
+
+  private:
+    std::vector<std::byte> buffer_;
+};
+
+}  // namespace splice::replay

@@ -1,0 +1,168 @@
+#include "tools/replay/fleet.hpp"
+
+#include <algorithm>
+
+namespace splice::replay {
+namespace {
+
+constexpr splice_idle_timeouts kTimeouts{
+    static_cast<std::uint32_t>(std::chrono::seconds(kIdleTimeout).count()),
+    static_cast<std::uint32_t>(std::chrono::seconds(kClosingTimeout).count()),
+    static_cast<std::uint32_t>(std::chrono::seconds(kResetTimeout).count())};
+
+// --any-vip's bridges: addresses of RFC 2544 and RFC 5180, which no capture of a real network has.
+constexpr std::size_t kBridges = 3;
+constexpr std::uint32_t kFirstBridgeIpv4 = 0xc6120001;  // 198.18.0.1
+IpAddress bridge_address(int family, std::size_t bridge) {
+    if (family == 4) return IpAddress::from_ipv4(kFirstBridgeIpv4 + static_cast<std::uint32_t>(bridge));
+    return *IpAddress::parse("2001:2::" + std::to_string(bridge + 1));
+}
+
+std::string bridge_name(std::size_t bridge) {
+    return "b" + std::to_string(bridge + 1);
+}
+
+std::shared_ptr<const Placement> build_placement() {
+    std::vector<PlacementMember> members;
+    for (std::size_t i = 0; i < kBridges; ++i)
+        members.push_back({bridge_name(i), bridge_name(i), 1, static_cast<std::uint16_t>(i)});
+    return std::make_shared<const Placement>(*Placement::build(Algorithm::rendezvous, members, kTableRows));
+}
+
+KeyKind natural_key(Protocol protocol) noexcept {
+    switch (protocol) {
+        case Protocol::http:
+            return KeyKind::uri;
+        case Protocol::tls:
+            return KeyKind::sni;
+        case Protocol::tcp:
+            break;
+    }
+    return KeyKind::source;
+}
+
+constexpr std::uint16_t kMssIpv4 = 1460;
+constexpr std::uint16_t kMssIpv6 = 1440;
+
+// The name of an endpoint among services.
+splice_flow_key service_key(const splice_address& vip, std::uint16_t port) noexcept {
+    splice_flow_key key{};
+    key.vip = vip;
+    key.vip_port = port;
+    return key;
+}
+
+// What a bridge runs by when no configuration of its own says otherwise.
+BridgeRules delivers_to_itself(const SplicerRules& balancer, std::size_t bridge) {
+    BridgeRules rules;
+    rules.secret = balancer.secret;
+    rules.timeouts = balancer.timeouts;
+    const IpAddress& address = balancer.bridges[bridge].address;
+    for (const SplicerService& service : balancer.services)
+        rules.services.push_back(
+            {service.dscp, service.vip, {address, service.vip.port}, service.window_scale});
+    return rules;
+}
+
+std::vector<std::shared_ptr<const BridgeRules>> rules_of_bridges(const SplicerRules& balancer,
+                                                                 const BridgeRules* delivery) {
+    std::vector<std::shared_ptr<const BridgeRules>> all;
+    for (std::size_t i = 0; i < balancer.bridges.size(); ++i) {
+        BridgeRules rules = delivery ? *delivery : delivers_to_itself(balancer, i);
+        rules.addresses = {balancer.bridges[i].address};
+        all.push_back(std::make_shared<const BridgeRules>(std::move(rules)));
+    }
+    return all;
+}
+
+}  // namespace
+
+Fleet::Fleet(std::shared_ptr<const SplicerRules> balancer_rules,
+             std::vector<std::shared_ptr<const BridgeRules>> rules_of_bridges)
+    : rules(std::move(balancer_rules)),
+      bridge_rules(std::move(rules_of_bridges)),
+      balancer(rules),
+      scheduled(1 + bridge_rules.size(), Duration::max()) {
+    for (const auto& each : bridge_rules) bridges.push_back(std::make_unique<Bridge>(each));
+}
+
+const SplicerService* Fleet::service(const splice_address& vip, std::uint16_t port) const noexcept {
+    for (const SplicerService& service : rules->services) {
+        if (splice_htons(service.vip.port) == port && splice_address_equal(&service.vip.address.raw(), &vip))
+            return &service;
+    }
+    return nullptr;
+}
+
+std::optional<std::uint16_t> Fleet::bridge_at(const splice_address& address) const noexcept {
+    for (std::size_t i = 0; i < rules->bridges.size(); ++i) {
+        if (splice_address_equal(&rules->bridges[i].address.raw(), &address))
+            return static_cast<std::uint16_t>(i);
+    }
+    return std::nullopt;
+}
+
+Endpoint Fleet::backend(std::uint16_t bridge, const Endpoint& vip) const noexcept {
+    if (bridge >= bridge_rules.size()) return vip;
+    const auto& services = bridge_rules[bridge]->services;
+    const auto found = std::ranges::find(services, vip, &BridgeService::vip);
+    return found == services.end() ? vip : found->backend;
+}
+
+std::optional<Fallback> Fleet::new_fallback() noexcept {
+    std::optional<Fallback> found;
+    const auto& counted = balancer.counters().fallbacks;
+    for (std::size_t i = 0; i < counted.size(); ++i) {
+        const std::uint64_t count = counted[i].load(std::memory_order_relaxed);
+        if (count != fallbacks_seen_[i]) found = static_cast<Fallback>(i);
+        fallbacks_seen_[i] = count;
+    }
+    return found;
+}
+
+Fleets Fleets::configured(std::shared_ptr<const SplicerRules> balancer,
+                          std::shared_ptr<const BridgeRules> delivery) {
+    Fleets fleets;
+    auto bridges = rules_of_bridges(*balancer, delivery.get());
+    fleets.fleets_.push_back(std::make_unique<Fleet>(balancer, std::move(bridges)));
+    for (const SplicerService& service : balancer->services) {
+        const auto key = service_key(service.vip.address.raw(), splice_htons(service.vip.port));
+        fleets.services_[key] = {service.protocol, fleets.fleets_.back().get()};
+    }
+    return fleets;
+}
+
+void Fleets::add_service(const Endpoint& vip, Protocol protocol) {
+    services_.try_emplace(service_key(vip.address.raw(), splice_htons(vip.port)), Slot{protocol, nullptr});
+}
+
+Fleet* Fleets::of(const splice_address& vip, std::uint16_t port) {
+    const auto found = services_.find(service_key(vip, port));
+    if (found == services_.end()) return nullptr;
+    Slot& slot = found->second;
+    if (!slot.fleet) slot.fleet = make({IpAddress(vip), splice_ntohs(port)}, slot.protocol);
+    return slot.fleet;
+}
+
+Fleet* Fleets::make(const Endpoint& vip, Protocol protocol) {
+    if (!placement_) placement_ = build_placement();
+    const int family = vip.address.family();
+    SplicerRules rules;
+    rules.secret = kSecret;
+    rules.timeouts = kTimeouts;
+    for (std::size_t i = 0; i < kBridges; ++i)
+        rules.bridges.push_back({bridge_name(i), bridge_address(family, i)});
+    SplicerService service;
+    service.name = vip.to_string();
+    service.vip = vip;
+    service.protocol = protocol;
+    service.key.kind = natural_key(protocol);
+    service.placement = placement_;
+    service.mss = family == 4 ? kMssIpv4 : kMssIpv6;
+    rules.services.push_back(std::move(service));
+    const auto shared = std::make_shared<const SplicerRules>(std::move(rules));
+    fleets_.push_back(std::make_unique<Fleet>(shared, rules_of_bridges(*shared, nullptr)));
+    return fleets_.back().get();
+}
+
+}  // namespace splice::replay

@@ -1,0 +1,72 @@
+// Who is driven by a capture: balancers with their bridges, found by the service that a packet names.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/splicer.hpp"
+
+namespace splice::replay {
+
+// The secret where no configuration brings one: the same input gives the same output everywhere.
+inline constexpr splice_secret kSecret{{{0x0706050403020100, 0x0f0e0d0c0b0a0908}, {0, 0}}, 1, 0};
+
+// One balancer and its bridges. Bridge i is SplicerRules::bridges[i].
+struct Fleet {
+    Fleet(std::shared_ptr<const SplicerRules> balancer_rules,
+          std::vector<std::shared_ptr<const BridgeRules>> rules_of_bridges);
+
+    [[nodiscard]] const SplicerService* service(const splice_address& vip, std::uint16_t port) const noexcept;
+    // The bridge whose address that is.
+    [[nodiscard]] std::optional<std::uint16_t> bridge_at(const splice_address& address) const noexcept;
+    // Where bridge `bridge` delivers the service's connections; the VIP itself when it does not know it.
+    [[nodiscard]] Endpoint backend(std::uint16_t bridge, const Endpoint& vip) const noexcept;
+    // The fallback that was counted since the last call.
+    std::optional<Fallback> new_fallback() noexcept;
+
+    std::shared_ptr<const SplicerRules> rules;
+    std::vector<std::shared_ptr<const BridgeRules>> bridge_rules;
+    Splicer balancer;
+    std::vector<std::unique_ptr<Bridge>> bridges;
+    // When the replay looks at a machine's timers next: the balancer's first, then the bridges'.
+    std::vector<Duration> scheduled;
+
+  private:
+    std::array<std::uint64_t, kFallbackCount> fallbacks_seen_{};
+};
+
+// Every service of the replay. Fleets live as long as this does, where they are.
+class Fleets {
+  public:
+    // All services of one configuration. `delivery` is what the bridges' own configuration says: the same for
+    // every bridge but for its addresses; without it each bridge delivers to its own address and the VIP's
+    // port.
+    static Fleets configured(std::shared_ptr<const SplicerRules> balancer,
+                             std::shared_ptr<const BridgeRules> delivery);
+    Fleets() = default;
+    // --any-vip: makes a service of the endpoint, with a balancer and bridges b1, b2, b3 of its own.
+    void add_service(const Endpoint& vip, Protocol protocol);
+
+    // The fleet that serves the endpoint (port in network order), or null.
+    [[nodiscard]] Fleet* of(const splice_address& vip, std::uint16_t port);
+
+  private:
+    struct Slot {
+        Protocol protocol = Protocol::http;
+        Fleet* fleet = nullptr;  // made at first use
+    };
+    Fleet* make(const Endpoint& vip, Protocol protocol);
+
+    std::unordered_map<splice_flow_key, Slot, FlowKeyHash, FlowKeyEqual> services_;
+    std::vector<std::unique_ptr<Fleet>> fleets_;
+    std::shared_ptr<const Placement> placement_;  // of --any-vip's bridges, for all of them
+};
+
+}  // namespace splice::replay

@@ -1,0 +1,126 @@
+#include "tools/replay/report.hpp"
+
+#include <fmt/format.h>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/wire/print_packet.hpp"
+
+namespace splice::replay {
+namespace {
+
+void add_separated(std::string& to, std::string_view separator, std::string_view text) {
+    if (!to.empty()) to += separator;
+    to += text;
+}
+
+void add_travel(std::string& to, Station from, Station goal, Bytes packet) {
+    add_separated(to, "; ", from.name);
+    to += '>';
+    to += goal.name;
+    to += ' ';
+    to += print_packet(packet);
+}
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+        if (c > ' ' && c < '\x7f' && c != '\\')
+            out += c;
+        else
+            out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    }
+    return out;
+}
+
+std::string describe(const Choice& choice) {
+    const std::string key = printable(choice.key);
+    if (!choice.fallback || *choice.fallback == Fallback::key_is_source)
+        return fmt::format("({}={})", choice.kind, key);
+    return fmt::format("({}={}: {})", choice.kind, key, fallback_sentence(*choice.fallback));
+}
+
+void LineReport::begins(const Step& step) {
+    if (!started_) first_ = step.time;
+    started_ = true;
+    came_.clear();
+    verdicts_.clear();
+    left_.clear();
+    if (step.captured < step.length)
+        came_ =
+            fmt::format("truncated: {} of {} bytes captured, zeros behind them", step.captured, step.length);
+}
+
+void LineReport::came(const Step&, Station from, Station to, Bytes packet) {
+    // The first to come is what the step is about; others answer what has left.
+    add_travel(left_.empty() && verdicts_.empty() ? came_ : left_, from, to, packet);
+}
+
+void LineReport::judged(const Step&, Station where, Verdict verdict) {
+    add_separated(verdicts_, ", ", where.name);
+    verdicts_ += ' ';
+    verdicts_ += verdict_name(verdict);
+}
+
+void LineReport::chose(const Step&, const Choice& choice) {
+    if (verdicts_.empty()) verdicts_ = "balancer first_payload_wait is over";
+    verdicts_ += ' ';
+    verdicts_ += describe(choice);
+}
+
+void LineReport::noted(const Step&, std::string_view text) {
+    add_separated(verdicts_, ", ", text);
+}
+
+void LineReport::left(const Step&, Station from, Station to, Bytes packet) {
+    add_travel(left_, from, to, packet);
+}
+
+void LineReport::ends(const Step& step) {
+    const double seconds = std::chrono::duration<double>(step.time - first_).count();
+    const std::string number = step.number ? std::to_string(step.number) : "-";
+    output_.line(fmt::format("{:.6f} {} | {} | {} | {}", seconds, number, came_.empty() ? "-" : came_,
+                             verdicts_, left_.empty() ? "-" : left_));
+}
+
+KeyReport::Line* KeyReport::line_of(const Step& step) {
+    if (step.conversation == 0) return nullptr;
+    if (lines_.size() < step.conversation) lines_.resize(step.conversation);
+    Line& line = lines_[step.conversation - 1];
+    line.key = step.key;
+    return &line;
+}
+
+void KeyReport::came(const Step& step, Station, Station, Bytes) {
+    line_of(step);
+}
+void KeyReport::judged(const Step& step, Station, Verdict) {
+    line_of(step);
+}
+void KeyReport::noted(const Step& step, std::string_view) {
+    line_of(step);
+}
+
+void KeyReport::chose(const Step& step, const Choice& choice) {
+    if (Line* line = line_of(step)) {
+        line->kind = choice.kind;
+        line->text = printable(choice.key);
+        line->bridge = choice.bridge;
+    }
+}
+
+// A bridge that refuses is not the one that has the connection in the end.
+void KeyReport::left(const Step& step, Station from, Station to, Bytes) {
+    Line* line = line_of(step);
+    if (line && from.place == Place::balancer && to.place == Place::bridge) line->bridge = to.name;
+}
+
+void KeyReport::print(Output& output) const {
+    for (const Line& line : lines_)
+        output.line(fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}", IpAddress(line.key.client).to_string(),
+                                splice_ntohs(line.key.client_port), IpAddress(line.key.vip).to_string(),
+                                splice_ntohs(line.key.vip_port), line.kind, line.text, line.bridge));
+}
+
+}  // namespace splice::replay
