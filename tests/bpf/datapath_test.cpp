@@ -49,9 +49,13 @@ class Programs {
         const auto* program = bpf_object__find_program_by_name(object_.get(), name);
         REQUIRE(program != nullptr);
         Octets out(frame.size() + 256);
-        LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = out.data(),
-                    .data_size_in = static_cast<__u32>(frame.size()),
-                    .data_size_out = static_cast<__u32>(out.size()), .repeat = 1);
+        bpf_test_run_opts options{};
+        options.sz = sizeof(options);
+        options.data_in = frame.data();
+        options.data_size_in = static_cast<__u32>(frame.size());
+        options.data_out = out.data();
+        options.data_size_out = static_cast<__u32>(out.size());
+        options.repeat = 1;
         REQUIRE(bpf_prog_test_run_opts(bpf_program__fd(program), &options) == 0);
         out.resize(options.data_size_out);
         frame = out;

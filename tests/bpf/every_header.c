@@ -11,12 +11,16 @@
 #include "libsplice/datapath/hash.h"
 #include "libsplice/datapath/options.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/parse_icmp.h"
+#include "libsplice/datapath/parse_options.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/rewrite.h"
 #include "libsplice/datapath/segment.h"
 #include "libsplice/datapath/siphash.h"
 #include "libsplice/datapath/translate.h"
+#include "libsplice/datapath/translate_icmp.h"
 #include "libsplice/datapath/verdicts.h"
+#include "libsplice/datapath/verify.h"
 
 /* One call from C, so that the object is not empty: a packet of no bytes is truncated. */
 enum splice_verdict splice_c11_judges_nothing(void);
