@@ -131,11 +131,15 @@ TEST_CASE("the worked example of docs/translation.md is what the code does") {
 
 TEST_CASE("docs/verdicts.md has every verdict, in the order of the list, with its kind and meaning") {
     const std::string text = page("verdicts.md");
-    std::string rows;
-#define X(kind, name, meaning) rows += "| `" #name "` | " #kind " | " meaning " |\n";
-    SPLICE_VERDICTS(X)
-#undef X
     const auto table = text.find("|---|---|---|\n");
     REQUIRE(table != std::string::npos);
-    CHECK(text.substr(table + 14) == rows);
+    std::istringstream rows(text.substr(table + 14));
+    std::string row;
+    // A verdict that is new in verdicts.h wants the row that this prints.
+#define X(kind, name, meaning) \
+    std::getline(rows, row);   \
+    REQUIRE(row == "| `" #name "` | " #kind " | " meaning " |");
+    SPLICE_VERDICTS(X)
+#undef X
+    CHECK_FALSE(std::getline(rows, row));
 }
