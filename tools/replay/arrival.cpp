@@ -31,10 +31,11 @@ bool finish_ipv6(MutableBytes packet) noexcept {
     return true;
 }
 
-bool finish_ip(MutableBytes packet) noexcept {
+// Of the packet only the first `there` bytes were captured.
+bool finish_ip(MutableBytes packet, std::size_t there) noexcept {
     const int version = packet.empty() ? 0 : std::to_integer<int>(packet[0] >> 4);
-    if (version == 4 && packet.size() >= kIpv4Header) return finish_ipv4(packet);
-    if (version == 6 && packet.size() >= kIpv6Header) return finish_ipv6(packet);
+    if (version == 4 && there >= kIpv4Header) return finish_ipv4(packet);
+    if (version == 6 && there >= kIpv6Header) return finish_ipv6(packet);
     return false;
 }
 
@@ -68,16 +69,12 @@ Arrival Mender::mend(const CapturedPacket& captured) {
               buffer_.begin() + static_cast<std::ptrdiff_t>(size), std::byte{0});
 
     Arrival arrival{.bytes = MutableBytes(buffer_).first(size)};
-    const bool length_was_missing = finish_ip(arrival.bytes);
+    const bool length_was_missing = finish_ip(arrival.bytes, there);
     std::byte* const data = arrival.bytes.data();
-    arrival.verdict = splice_parse_ip(data, data + size, &arrival.packet);
+    arrival.verdict = splice_parse_ip_beginning(data, data + there, size, &arrival.packet);
     if (arrival.verdict != SPLICE_CONTINUE) return arrival;
 
     const splice_packet& packet = arrival.packet;
-    if (there < packet.payload_offset) {
-        arrival.verdict = SPLICE_drop_truncated;
-        return arrival;
-    }
     arrival.bytes = arrival.bytes.first(packet.payload_offset + std::size_t{packet.payload_length});
     const bool cut = there < arrival.bytes.size();
     if (packet.protocol == SPLICE_PROTOCOL_TCP) {

@@ -1,5 +1,7 @@
 #include "tools/replay/fleet.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace splice::replay {
@@ -10,12 +12,27 @@ constexpr splice_idle_timeouts kTimeouts{
     static_cast<std::uint32_t>(std::chrono::seconds(kClosingTimeout).count()),
     static_cast<std::uint32_t>(std::chrono::seconds(kResetTimeout).count())};
 
-// --any-vip's bridges: addresses of RFC 2544 and RFC 5180, which no capture of a real network has.
+// Addresses of RFC 2544 and RFC 5180, which no capture of a real network has.
+constexpr std::uint32_t kFirstBridgeIpv4 = 0xc6120001;   // 198.18.0.1
+constexpr std::uint32_t kFirstBackendIpv4 = 0xc6130001;  // 198.19.0.1
+constexpr std::string_view kBridgesIpv6 = "2001:2::";
+constexpr std::string_view kBackendsIpv6 = "2001:2:0:1::";
+
+IpAddress invented_address(int family, std::uint32_t first_ipv4, std::string_view ipv6, std::size_t index) {
+    if (family == 4) return IpAddress::from_ipv4(first_ipv4 + static_cast<std::uint32_t>(index));
+    return *IpAddress::parse(fmt::format("{}{:x}", ipv6, index + 1));
+}
+
+// --any-vip's bridges.
 constexpr std::size_t kBridges = 3;
-constexpr std::uint32_t kFirstBridgeIpv4 = 0xc6120001;  // 198.18.0.1
 IpAddress bridge_address(int family, std::size_t bridge) {
-    if (family == 4) return IpAddress::from_ipv4(kFirstBridgeIpv4 + static_cast<std::uint32_t>(bridge));
-    return *IpAddress::parse("2001:2::" + std::to_string(bridge + 1));
+    return invented_address(family, kFirstBridgeIpv4, kBridgesIpv6, bridge);
+}
+
+// Not the bridge's own: then the packets before and behind the bridge would be of one connection to whoever
+// looks at them in one capture.
+IpAddress backend_address(int family, std::size_t bridge) {
+    return invented_address(family, kFirstBackendIpv4, kBackendsIpv6, bridge);
 }
 
 std::string bridge_name(std::size_t bridge) {
@@ -53,14 +70,14 @@ splice_flow_key service_key(const splice_address& vip, std::uint16_t port) noexc
 }
 
 // What a bridge runs by when no configuration of its own says otherwise.
-BridgeRules delivers_to_itself(const SplicerRules& balancer, std::size_t bridge) {
+BridgeRules delivers_to_own_backend(const SplicerRules& balancer, std::size_t bridge) {
     BridgeRules rules;
     rules.secret = balancer.secret;
     rules.timeouts = balancer.timeouts;
-    const IpAddress& address = balancer.bridges[bridge].address;
-    for (const SplicerService& service : balancer.services)
-        rules.services.push_back(
-            {service.dscp, service.vip, {address, service.vip.port}, service.window_scale});
+    for (const SplicerService& service : balancer.services) {
+        const Endpoint backend{backend_address(service.vip.address.family(), bridge), service.vip.port};
+        rules.services.push_back({service.dscp, service.vip, backend, service.window_scale});
+    }
     return rules;
 }
 
@@ -68,7 +85,7 @@ std::vector<std::shared_ptr<const BridgeRules>> rules_of_bridges(const SplicerRu
                                                                  const BridgeRules* delivery) {
     std::vector<std::shared_ptr<const BridgeRules>> all;
     for (std::size_t i = 0; i < balancer.bridges.size(); ++i) {
-        BridgeRules rules = delivery ? *delivery : delivers_to_itself(balancer, i);
+        BridgeRules rules = delivery ? *delivery : delivers_to_own_backend(balancer, i);
         rules.addresses = {balancer.bridges[i].address};
         all.push_back(std::make_shared<const BridgeRules>(std::move(rules)));
     }

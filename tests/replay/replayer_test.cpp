@@ -1,0 +1,338 @@
+// Captures that no healthy network records, built by libtins packet by packet.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "libsplice/datapath/forward.h"
+#include "tests/replay/recorder.hpp"
+#include "tools/replay/ladder.hpp"
+#include "tools/replay/replayer.hpp"
+#include "tools/replay/report.hpp"
+#include "tools/replay/survey.hpp"
+
+namespace splice::replay {
+namespace {
+
+using testing::PacketBytes;
+using testing::Segment;
+using testing::Timestamps;
+
+constexpr std::uint32_t kClientIsn = 0xffffff00;
+constexpr std::uint32_t kServerIsn = 5000;
+
+// A capture in memory. Each packet comes a millisecond after the one before.
+struct Tape {
+    struct Recorded {
+        Duration time;
+        PacketBytes bytes;
+        std::uint32_t length;
+    };
+    std::vector<Recorded> packets;
+    Duration now = 1'700'000'000s;
+
+    Tape& add(const Segment& segment) { return add(segment.build()); }
+    Tape& add(PacketBytes bytes, std::size_t captured = SIZE_MAX) {
+        const auto length = static_cast<std::uint32_t>(bytes.size());
+        bytes.resize(std::min(bytes.size(), captured));
+        now += 1ms;
+        packets.push_back({now, std::move(bytes), length});
+        return *this;
+    }
+    Tape& wait(Duration time) {
+        now += time;
+        return *this;
+    }
+    [[nodiscard]] CapturedPacket packet(std::size_t i) const {
+        return {
+            .number = i + 1, .time = packets[i].time, .ip = packets[i].bytes, .ip_length = packets[i].length};
+    }
+    void play(std::vector<Observer*> observers) const {
+        Survey survey;
+        Mender mender;
+        for (std::size_t i = 0; i < packets.size(); ++i) survey.take(mender.mend(packet(i)));
+        Fleets fleets = survey.services();
+        Replayer replayer(fleets, std::move(observers));
+        for (std::size_t i = 0; i < packets.size(); ++i) replayer.take(packet(i));
+        replayer.finish();
+    }
+};
+
+Segment client(std::string payload = {}, std::uint32_t offset = 0) {
+    Segment segment;
+    segment.seq = kClientIsn + 1 + offset;
+    segment.ack = kServerIsn + 1;
+    segment.timestamps = Timestamps{100, 200};
+    segment.payload = std::move(payload);
+    return segment;
+}
+
+Segment server(std::string payload = {}, std::uint32_t offset = 0) {
+    Segment segment;
+    std::swap(segment.source, segment.destination);
+    std::swap(segment.source_port, segment.destination_port);
+    segment.seq = kServerIsn + 1 + offset;
+    segment.ack = kClientIsn + 1;
+    segment.timestamps = Timestamps{201, 100};
+    segment.payload = std::move(payload);
+    return segment;
+}
+
+Segment syn() {
+    Segment segment = client();
+    segment.seq = kClientIsn;
+    segment.ack = 0;
+    segment.flags = SPLICE_SYN;
+    segment.mss = 1460;
+    segment.sack_permitted = true;
+    segment.window_scale = 7;
+    segment.timestamps = Timestamps{99, 0};
+    return segment;
+}
+
+Segment syn_ack() {
+    Segment segment = server();
+    segment.seq = kServerIsn;
+    segment.flags = SPLICE_SYN | SPLICE_ACK;
+    segment.mss = 1460;
+    segment.sack_permitted = true;
+    segment.window_scale = 7;
+    segment.timestamps = Timestamps{200, 99};
+    return segment;
+}
+
+const std::string kRequest = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+
+std::vector<std::string> key_lines(const Tape& tape) {
+    KeyReport keys;
+    Lines lines;
+    tape.play({&keys});
+    keys.print(lines);
+    return lines.all;
+}
+
+bool contains(const std::vector<std::string>& list, std::string_view text) {
+    return std::ranges::find(list, text) != list.end();
+}
+
+}  // namespace
+
+TEST_CASE("without the SYN the handshake is made up from the SYN-ACK") {
+    Tape tape;
+    tape.add(syn_ack()).add(client()).add(client(kRequest)).add(server("answer"));
+    Recorder told;
+    tape.play({&told});
+    CHECK(contains(told.notes, "the capture lacks the SYN: made up"));
+    REQUIRE(told.choices.size() == 1);
+    CHECK(told.choices[0].key == "/a");
+    REQUIRE(told.sent_to("client").size() == 2);
+    CHECK(testing::parse(told.sent_to("client")[1].bytes).payload == "answer");
+}
+
+TEST_CASE("without any handshake a segment that begins a request makes one up") {
+    Tape tape;
+    tape.add(client(kRequest)).add(server("answer"));
+    Recorder told;
+    tape.play({&told});
+    CHECK(contains(told.notes, "the capture lacks the handshake: made up"));
+    REQUIRE(told.choices.size() == 1);
+    const auto backend = told.sent_to("backend");
+    REQUIRE(backend.size() == 2);
+    const testing::Parsed request = testing::parse(backend[1].bytes);
+    CHECK(request.packet.ack == kServerIsn + 1);
+    CHECK(request.options.tsecr == 200);
+    CHECK(request.payload == kRequest);
+}
+
+TEST_CASE("a connection that is captured from its middle is an orphan, whatever it says later") {
+    Tape tape;
+    tape.add(client("in the middle of a body", 1000))
+        .add(server("more"))
+        .add(client(kRequest, 1023))
+        .add(server("answer", 4));
+    Recorder told;
+    tape.play({&told});
+    CHECK(told.verdicts == std::vector<std::string>{"balancer drop_orphan", "b1 pass_not_spliced",
+                                                    "balancer drop_orphan", "b1 pass_not_spliced"});
+    CHECK(told.sent.empty());
+    CHECK(key_lines(tape) == std::vector<std::string>{"192.0.2.1\t40000\t198.51.100.10\t80\t-\t-\t-"});
+}
+
+TEST_CASE("a capture of one direction is enough: the server's numbers are read from the client's") {
+    Tape tape;
+    tape.add(syn()).add(client()).add(client(kRequest)).add(client({}, 28));
+    Recorder told;
+    tape.play({&told});
+    const auto backend = told.sent_to("backend");
+    REQUIRE(backend.size() == 3);
+    CHECK(testing::parse(backend[0].bytes).packet.seq == kClientIsn);
+    CHECK(testing::parse(backend[1].bytes).packet.ack == kServerIsn + 1);
+    CHECK(testing::parse(backend[2].bytes).packet.ack == kServerIsn + 1);
+}
+
+TEST_CASE("a gap in the first payload ends by first_payload_wait, in the capture's time") {
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(client()).add(client("GET /a HT"));
+    tape.wait(40ms).add(client("\r\nHost: x\r\n\r\n", 15));
+    tape.wait(30ms).add(client("more", 28));
+    Recorder told;
+    tape.play({&told});
+    REQUIRE(told.choices.size() == 1);
+    CHECK(told.choices[0].kind == "source");
+    CHECK(told.choices[0].fallback == Fallback::wait_expired);
+    const auto keys = key_lines(tape);
+    REQUIRE(keys.size() == 1);
+    CHECK(keys[0].contains("\tsource\t192.0.2.1\t"));
+}
+
+TEST_CASE("segments of a first payload in any order give the key of the whole") {
+    const std::string head = kRequest.substr(0, 6), middle = kRequest.substr(6, 9),
+                      rest = kRequest.substr(15);
+    std::vector<Segment> pieces = {client(middle, 6), client(rest, 15)};
+    for (int turn = 0; turn < 2; ++turn) {
+        Tape tape;
+        tape.add(syn()).add(syn_ack()).add(client()).add(client(head)).add(pieces[0]).add(pieces[1]);
+        CHECK(key_lines(tape)[0].contains("\turi\t/a\t"));
+        std::swap(pieces[0], pieces[1]);
+    }
+}
+
+TEST_CASE("a packet whose payload was cut is followed with zeros in its place, and says so") {
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(client()).add(client(kRequest));
+    PacketBytes answer = server(std::string(1000, 'x')).build();
+    tape.add(answer, 96).add(client({}, 28));
+    Recorder told;
+    Lines lines;
+    LineReport report(lines);
+    tape.play({&told, &report});
+    const testing::Parsed left = testing::parse(told.sent_to("client").back().bytes);
+    CHECK(left.checksums_right);
+    CHECK(left.payload.size() == 1000);
+    CHECK(left.payload[999] == '\0');
+    REQUIRE(lines.all.size() == 6);
+    CHECK(lines.all[4].contains("truncated: 96 of 1052 bytes captured"));
+}
+
+TEST_CASE("a packet whose headers were cut is drop_truncated") {
+    for (const std::size_t captured : {1U, 19U, 20U, 39U, 51U}) {
+        CAPTURE(captured);
+        Tape tape;
+        tape.add(client(kRequest).build(), captured);
+        Recorder told;
+        tape.play({&told});
+        REQUIRE(told.verdicts.size() == 1);
+        CHECK(told.verdicts[0] == "balancer drop_truncated");
+    }
+}
+
+TEST_CASE("a checksum that a card was to finish is finished, one that broke on the way stays broken") {
+    PacketBytes request = client(kRequest).build();
+    Tape unfinished;
+    splice_packet packet{};
+    REQUIRE(splice_parse_ip(request.data(), request.data() + request.size(), &packet) == SPLICE_CONTINUE);
+    PacketBytes partial = request;
+    splice_store16(partial.data() + packet.l4_offset + 16,
+                   splice_sum_fold(splice_sum_pseudo_header(&packet, splice_l4_length(&packet))));
+    unfinished.add(syn()).add(syn_ack()).add(client()).add(partial);
+    CHECK(key_lines(unfinished)[0].contains("\turi\t/a\t"));
+
+    Tape broken;
+    request.back() ^= std::byte{1};
+    broken.add(syn()).add(syn_ack()).add(client()).add(request);
+    Recorder told;
+    broken.play({&told});
+    CHECK(told.verdicts.back() == "balancer drop_bad_tcp_checksum");
+}
+
+TEST_CASE("SACK edges are mapped to the cookie and come back to the backend as captured") {
+    Tape tape;
+    Segment gap = client({}, 28);
+    gap.sack = {{kServerIsn + 1001, kServerIsn + 2001}};
+    tape.add(syn()).add(syn_ack()).add(client()).add(client(kRequest)).add(gap);
+    Recorder told;
+    tape.play({&told});
+    const PacketBytes heard = told.sent_to("backend").back().bytes;
+    const testing::Parsed parsed = testing::parse(heard);
+    REQUIRE(parsed.options.sack_blocks == 1);
+    const std::byte* edges = heard.data() + parsed.packet.l4_offset + parsed.options.sack_offset + 2;
+    CHECK(splice_load_be32(edges) == kServerIsn + 1001);
+    CHECK(splice_load_be32(edges + 4) == kServerIsn + 2001);
+    const testing::Parsed forwarded = testing::parse(told.arrived.back().bytes);
+    CHECK(forwarded.packet.ack != kServerIsn + 1);
+}
+
+TEST_CASE("an ICMP error about the server's packets reaches the backend in its own numbers") {
+    Tape tape;
+    const PacketBytes answer = server(std::string(1200, 'x')).build();
+    tape.add(syn()).add(syn_ack()).add(client()).add(client(kRequest)).add(answer);
+    tape.add(testing::icmp_too_big("203.0.113.1", "198.51.100.10", answer, 40, 1300));
+    Recorder told;
+    tape.play({&told});
+    CHECK(told.verdicts[told.verdicts.size() - 2] == "balancer forward_icmp");
+    CHECK(told.verdicts.back().ends_with("deliver_icmp"));
+    const PacketBytes heard = told.sent_to("backend").back().bytes;
+    splice_packet outer{}, quoted{};
+    const std::byte* end = heard.data() + heard.size();
+    REQUIRE(splice_parse_ip(heard.data(), end, &outer) == SPLICE_CONTINUE);
+    REQUIRE(splice_parse_icmp_error(heard.data(), end, &outer, &quoted) == SPLICE_CONTINUE);
+    CHECK(quoted.seq == kServerIsn + 1);
+}
+
+TEST_CASE("time that goes back stands still") {
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(client());
+    tape.now -= 10s;
+    tape.add(client(kRequest));
+    CHECK(key_lines(tape)[0].contains("\turi\t/a\t"));
+}
+
+TEST_CASE("a cookie that is older than its life opens nothing") {
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(client()).wait(200s).add(client(kRequest));
+    Recorder told;
+    tape.play({&told});
+    CHECK(told.verdicts.back() == "balancer drop_orphan");
+}
+
+TEST_CASE("UDP, fragments and garbage pass by with their verdicts") {
+    PacketBytes udp = client("x").build();
+    udp[9] = std::byte{17};
+    udp[10] = udp[11] = std::byte{0};
+    Tape tape;
+    tape.add(udp).add(PacketBytes(60, std::byte{0xff})).add(PacketBytes{});
+    Recorder told;
+    tape.play({&told});
+    CHECK(told.verdicts == std::vector<std::string>{"balancer pass_not_tcp", "balancer drop_bad_ip_header",
+                                                    "balancer pass_not_ip"});
+}
+
+TEST_CASE("bytes of a key that would break the table are escaped") {
+    CHECK(printable("/a\tb\\c\x80") == "/a\\x09b\\x5cc\\x80");
+}
+
+TEST_CASE("the ladder shows the cookie on the client's side and the backend's number on the other") {
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(client()).add(client(kRequest)).add(server("<answer>"));
+    Recorder told;
+    Ladder ladder;
+    tape.play({&told, &ladder});
+    Lines lines;
+    ladder.print(lines);
+    const std::uint32_t cookie = testing::parse(told.sent_to("client").front().bytes).packet.seq;
+    const auto find = [&](const std::string& text) {
+        return std::ranges::any_of(lines.all, [&](const std::string& line) { return line.contains(text); });
+    };
+    CHECK(lines.all[0] == "192.0.2.1:40000 > 198.51.100.10:80");
+    CHECK(find("|<- SA " + std::to_string(cookie)));
+    CHECK(find("|<- SA " + std::to_string(kServerIsn)));
+    CHECK(find("|<- A " + std::to_string(cookie + 1) + " ack"));
+    const std::string svg = ladder.svg();
+    CHECK(svg.starts_with("<svg "));
+    CHECK(svg.ends_with("</svg>\n"));
+    CHECK(svg.contains("SA " + std::to_string(cookie)));
+    CHECK(svg.contains("192.0.2.1:40000 &gt; 198.51.100.10:80"));
+}
+
+}  // namespace splice::replay
