@@ -15,6 +15,7 @@
 #include "libsplice/base/time.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
+#include "libsplice/core/flow_store.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/placement/placement.hpp"
 #include "libsplice/datapath/cookie.h"
@@ -65,6 +66,8 @@ struct SplicerCounters {
 class Splicer {
   public:
     explicit Splicer(std::shared_ptr<const SplicerRules> rules);
+    // Over entries that others work on too; `flows` must outlive it.
+    Splicer(std::shared_ptr<const SplicerRules> rules, FlowStore& flows);
     ~Splicer();
     Splicer(const Splicer&) = delete;
     Splicer& operator=(const Splicer&) = delete;

@@ -50,8 +50,8 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_begin(const struct
 }
 
 /* Whether the segment acknowledges a cookie of ours: only an ACK without RST may begin a connection. */
-SPLICE_INLINE int splice_balancer_cookie_valid(const struct splice_packet *packet, const struct splice_secret *secret,
-					       __u64 unix_s)
+SPLICE_SUBPROGRAM int splice_balancer_cookie_valid(const struct splice_packet *packet,
+						   const struct splice_secret *secret, __u64 unix_s)
 {
 	struct splice_negotiated negotiated;
 	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) != SPLICE_ACK) return 0;
@@ -121,12 +121,13 @@ SPLICE_INLINE void splice_flow_touch(struct splice_flow_entry *entry, const stru
 
 /* The entry of a connection that begins with `packet` and goes to choice 0 of `row`. */
 SPLICE_INLINE void splice_flow_begin(struct splice_flow_entry *entry, const struct splice_packet *packet, __u8 state,
-				     __u16 service, __u32 row, __u16 bridge, __u32 now_s)
+				     __u8 dscp, __u32 row, __u16 bridge, __u32 now_s)
 {
 	entry->last_seen_s = now_s;
 	entry->row = row;
 	entry->bridge = bridge;
-	entry->service = service;
+	entry->dscp = dscp;
+	entry->zero = 0;
 	entry->state = state;
 	entry->flags = 0;
 	if (packet->tcp_flags & SPLICE_FIN) entry->flags |= SPLICE_FLOW_CLIENT_FIN;

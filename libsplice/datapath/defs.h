@@ -20,6 +20,12 @@
 #endif
 
 #define SPLICE_INLINE static inline __attribute__((always_inline))
+/* A function off the common path that is large and called from more than one place: a subprogram in the kernel. */
+#if SPLICE_BPF
+#define SPLICE_SUBPROGRAM static __attribute__((noinline, unused))
+#else
+#define SPLICE_SUBPROGRAM SPLICE_INLINE
+#endif
 #define SPLICE_LIKELY(x) __builtin_expect(!!(x), 1)
 #define SPLICE_UNLIKELY(x) __builtin_expect(!!(x), 0)
 

@@ -67,7 +67,8 @@ struct splice_flow_entry {
 	__u32 last_seen_s; /* seconds of the monotonic clock */
 	__u32 row; /* of the placement table: where the next choices stand */
 	__u16 bridge; /* index into the bridge table */
-	__u16 service; /* index into the service table */
+	__u8 dscp; /* the service's mark when the flow began; a flow keeps its mark, for routers may hash it */
+	__u8 zero;
 	__u8 state; /* enum splice_flow_state */
 	__u8 flags; /* enum splice_flow_flags */
 	__u8 tries; /* choices taken so far: 1 after the first, at most SPLICE_CHOICES */
@@ -101,12 +102,25 @@ struct splice_idle_timeouts {
 	__u32 reset_s; /* after the client's RST */
 };
 
-SPLICE_INLINE __u32 splice_flow_idle_limit_s(const struct splice_flow_entry *entry,
-					     const struct splice_idle_timeouts *timeouts)
+/* What a silent flow waits for. */
+enum splice_silence {
+	SPLICE_SILENCE_OPEN, /* the next request */
+	SPLICE_SILENCE_CLOSING, /* the end: of the client's last packets, or of a flow that never got a bridge */
+	SPLICE_SILENCE_RESET, /* nothing, if the RST was the client's */
+	SPLICE_SILENCES,
+};
+
+SPLICE_INLINE enum splice_silence splice_flow_silence(const struct splice_flow_entry *entry)
 {
-	if (entry->flags & SPLICE_FLOW_RESET) return timeouts->reset_s;
-	if (entry->flags & SPLICE_FLOW_CLIENT_FIN) return timeouts->closing_s;
-	return timeouts->open_s;
+	if (entry->flags & SPLICE_FLOW_RESET) return SPLICE_SILENCE_RESET;
+	if ((entry->flags & SPLICE_FLOW_CLIENT_FIN) || entry->state != SPLICE_FLOW_OPEN) return SPLICE_SILENCE_CLOSING;
+	return SPLICE_SILENCE_OPEN;
+}
+
+SPLICE_INLINE __u32 splice_silence_limit_s(enum splice_silence silence, const struct splice_idle_timeouts *timeouts)
+{
+	if (silence == SPLICE_SILENCE_RESET) return timeouts->reset_s;
+	return silence == SPLICE_SILENCE_CLOSING ? timeouts->closing_s : timeouts->open_s;
 }
 
 SPLICE_HEADER_END

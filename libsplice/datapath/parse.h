@@ -165,7 +165,7 @@ SPLICE_STEP splice_ipv4_option_step(__u32 index, void *context)
 }
 
 /* The options of an IPv4 header: adds their words to *sum; SPLICE_CONTINUE or the packet's verdict. */
-SPLICE_INLINE enum splice_verdict splice_judge_ipv4_options(const __u8 *options, const void *end, __u32 length,
+SPLICE_SUBPROGRAM enum splice_verdict splice_judge_ipv4_options(const __u8 *options, const void *end, __u32 length,
 							    splice_sum *sum)
 {
 	struct splice_option_walk walk;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Whole checksums of TCP and ICMP: verified, and written anew. User space only, where a packet is there whole; included
- * by parse.h.
+ * Whole checksums of TCP and ICMP: verified, and written anew. In user space, where a packet is there whole, parse.h
+ * includes it; kernel programs take the pseudo header's sum alone.
  */
 #ifndef LIBSPLICE_DATAPATH_VERIFY_H
 #define LIBSPLICE_DATAPATH_VERIFY_H
@@ -25,6 +25,7 @@ SPLICE_INLINE __u32 splice_l4_length(const struct splice_packet *packet)
 	return (__u32)(packet->payload_offset - packet->l4_offset) + packet->payload_length;
 }
 
+#if !SPLICE_BPF
 /* 1 when the TCP checksum (with its pseudo header) of a segment that is here whole is right. */
 SPLICE_INLINE int splice_verify_tcp_checksum(const void *data, const struct splice_packet *packet)
 {
@@ -62,6 +63,7 @@ SPLICE_INLINE void splice_finish_icmp_checksum(void *data, const struct splice_p
 	const splice_sum sum = packet->family == 6 ? splice_sum_pseudo_header(packet, length) : 0;
 	splice_store16(icmp + 2, (__u16)~splice_sum_fold(splice_sum_bytes(sum, icmp, length)));
 }
+#endif
 
 SPLICE_HEADER_END
 #endif /* LIBSPLICE_DATAPATH_VERIFY_H */

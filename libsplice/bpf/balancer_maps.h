@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the balancer's kernel program and its user space tell each other: the values of the maps, the settings, and the
+ * records of the ring buffer. Included by both, mirrored by nobody. Addresses and ports are in network order.
+ *
+ *   flows       splice_flow_key -> splice_flow_entry   the one truth about flows; user space reads and writes it too
+ *   services    splice_service_key -> splice_service_entry   replaced whole, one entry at a time
+ *   bridges     bridge index -> splice_bridge_entry    user space keeps the next hops fresh
+ *   tables      slot -> array of splice_placement_row  two slots a service, filled in turn; the entry says which
+ *   counters    one splice_balancer_counters a processor
+ *   asked       ring of splice_asked_packet            what the kernel does not decide
+ */
+#ifndef LIBSPLICE_BPF_BALANCER_MAPS_H
+#define LIBSPLICE_BPF_BALANCER_MAPS_H
+
+#include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/request_line.h"
+#include "libsplice/datapath/segment.h"
+#include "libsplice/datapath/verdicts.h"
+
+SPLICE_HEADER_BEGIN
+
+/* A change of anything in this file, or of the flow entry, is a new layout: pinned maps of another one are not taken
+ * over. */
+#define SPLICE_BALANCER_LAYOUT 1
+
+struct splice_service_key {
+	struct splice_address vip;
+	__u16 port; /* 0: the address alone, under which the entry only says that it is a VIP */
+	__u16 zero[3];
+};
+
+struct splice_service_entry {
+	struct splice_syn_ack_terms terms; /* tsval is not used */
+	struct splice_key_rule rule; /* SPLICE_KEY_USER_SPACE: user space chooses */
+	__u32 rows; /* of its placement table */
+	__u32 table; /* slot in `tables` */
+	__u8 dscp;
+	__u8 chooses_by_source; /* 1: a bare ACK begins a connection */
+	__u8 zero[2];
+};
+
+/* splice_bridge_entry.out, besides an interface's index. */
+#define SPLICE_OUT_UNKNOWN 0 /* no next hop known: user space sends, and the kernel resolves */
+#define SPLICE_OUT_BACK 0xffffffffU /* where the packet came from, by XDP_TX */
+
+struct splice_bridge_entry {
+	struct splice_address address;
+	__u32 link[3]; /* the Ethernet header as it stands: the next hop's address, then our interface's */
+	__u32 out; /* interface to redirect to, or SPLICE_OUT_ */
+};
+
+struct splice_balancer_settings {
+	struct splice_secret secrets[2]; /* one in use, one to write the next into */
+	__u32 secret; /* the one in use */
+	__u32 reply; /* how a SYN-ACK goes back: SPLICE_OUT_BACK or an interface */
+	__u64 mac; /* our interface's address in the low 48 bits, as it stands; other frames are not ours */
+	__s64 unix_minus_monotonic_ns; /* renewed by user space; right without it until the wall clock is set */
+};
+
+struct splice_balancer_counters {
+	__u64 verdicts[SPLICE_VERDICT_COUNT];
+	__u64 asked; /* handed to user space, which counts their verdicts */
+	__u64 asked_overruns; /* not handed over: the ring was full or the packet too long */
+	__u64 chosen_by_source; /* because the service's key is `source` */
+};
+
+/* A packet from its IP header on. The record is as long as its class, `length` bytes of it are used. */
+struct splice_asked_packet {
+	__u32 length;
+	__u32 zero;
+	__u8 bytes[];
+};
+
+/* Two classes of records, so that the ring is not filled with the unused ends of long ones. */
+#define SPLICE_ASKED_SHORT 2048
+#define SPLICE_ASKED_LONG 9216 /* jumbo frames */
+#define SPLICE_ASKED_RING_BYTES (8U << 20)
+
+#define SPLICE_MAX_SERVICES 62 /* a DSCP each */
+#define SPLICE_MAX_BRIDGES 4096
+
+SPLICE_STATIC_ASSERT(sizeof(struct splice_service_key) == 24, "service key without padding");
+SPLICE_STATIC_ASSERT(sizeof(struct splice_bridge_entry) == 32, "bridge entry without padding");
+
+SPLICE_HEADER_END
+#endif /* LIBSPLICE_BPF_BALANCER_MAPS_H */

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The balancer in the kernel (DESIGN section 5): answers handshakes, chooses by request lines that are whole in their
+ * segment, forwards. What it does not decide it hands to user space, where core/splicer.cpp applies the same rules
+ * (datapath/balancer_rules.h) to the same flow table.
+ */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "libsplice/bpf/balancer_maps.h"
+#include "libsplice/bpf/segment_checksum.h"
+#include "libsplice/datapath/balancer_rules.h"
+#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/request_line.h"
+#include "libsplice/datapath/segment.h"
+
+#define NANOSECONDS 1000000000ULL
+
+
+/* A hash that never evicts: a flow's URL is gone, so a living entry that is lost cannot be made again. Allocated at
+ * once, which costs less a flow and lets a flood of flows fail in one way only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1000000);
+	__type(key, struct splice_flow_key);
+	__type(value, struct splice_flow_entry);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * SPLICE_MAX_SERVICES);
+	__type(key, struct splice_service_key);
+	__type(value, struct splice_service_entry);
+} services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SPLICE_MAX_BRIDGES);
+	__type(key, __u32);
+	__type(value, struct splice_bridge_entry);
+} bridges SEC(".maps");
+
+struct placement_table {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__uint(value_size, sizeof(struct splice_placement_row));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2 * SPLICE_MAX_SERVICES);
+	__type(key, __u32);
+	__array(values, struct placement_table);
+} tables SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct splice_balancer_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SPLICE_ASKED_RING_BYTES);
+} asked SEC(".maps");
+
+struct splice_balancer_settings settings;
+
+/* --- What happened ---------------------------------------------------------------------------------------------- */
+
+static __always_inline struct splice_balancer_counters *my_counters(void)
+{
+	const __u32 only = 0;
+	return bpf_map_lookup_elem(&counters, &only);
+}
+
+/* Counts the verdict and hands `action` through. */
+static __always_inline int count(enum splice_verdict verdict, int action)
+{
+	struct splice_balancer_counters *mine = my_counters();
+	if (mine && verdict < SPLICE_VERDICT_COUNT) mine->verdicts[verdict]++;
+	return action;
+}
+
+static __always_inline __u32 now_s(void)
+{
+	return (__u32)(bpf_ktime_get_coarse_ns() / NANOSECONDS);
+}
+
+static __always_inline __u64 unix_s(void)
+{
+	const __s64 offset = *(volatile __s64 *)&settings.unix_minus_monotonic_ns;
+	return (bpf_ktime_get_coarse_ns() + (__u64)offset) / NANOSECONDS;
+}
+
+static __always_inline const struct splice_secret *secret(void)
+{
+	return &settings.secrets[*(volatile __u32 *)&settings.secret & 1];
+}
+
+static __always_inline const struct splice_service_entry *find_service(const struct splice_flow_key *key)
+{
+	const struct splice_service_key wanted = { key->vip, key->vip_port, { 0 } };
+	return bpf_map_lookup_elem(&services, &wanted);
+}
+
+/* Whether a packet of which no port is known is addressed to one of our VIPs. */
+static __always_inline int to_vip(const struct splice_packet *packet)
+{
+	const struct splice_service_key wanted = { packet->key.vip, 0, { 0 } };
+	return bpf_map_lookup_elem(&services, &wanted) != 0;
+}
+
+/* --- What user space decides ------------------------------------------------------------------------------------ */
+
+static __always_inline int not_asked(void)
+{
+	struct splice_balancer_counters *mine = my_counters();
+	if (mine) mine->asked_overruns++;
+	return XDP_DROP;
+}
+
+static __always_inline int ask_in_class(struct xdp_md *ctx, const struct splice_packet *packet, __u32 length,
+					 const __u32 class)
+{
+	struct splice_asked_packet *record = bpf_ringbuf_reserve(&asked, sizeof(*record) + class, 0);
+	struct splice_balancer_counters *mine;
+
+	if (!record) return not_asked();
+	if (bpf_xdp_load_bytes(ctx, packet->l3_offset, record->bytes, length)) {
+		bpf_ringbuf_discard(record, 0);
+		return not_asked();
+	}
+	record->length = length;
+	record->zero = 0;
+	bpf_ringbuf_submit(record, 0);
+	mine = my_counters();
+	if (mine) mine->asked++;
+	return XDP_DROP;
+}
+
+/* Hands the packet to user space, from its IP header to where that says it ends. */
+SPLICE_SUBPROGRAM int ask(struct xdp_md *ctx, const struct splice_packet *packet)
+{
+	__u32 length = packet->payload_offset + packet->payload_length - packet->l3_offset;
+
+	__asm__ volatile("" : "+r"(length));
+	if (length == 0 || length > SPLICE_ASKED_LONG) return not_asked();
+	if (length > SPLICE_ASKED_SHORT) return ask_in_class(ctx, packet, length, SPLICE_ASKED_LONG);
+	return ask_in_class(ctx, packet, length, SPLICE_ASKED_SHORT);
+}
+
+/* A first payload that user space must look at: from here on its flow is pending, so that the segments behind this
+ * one follow it. */
+static __always_inline int ask_to_choose(struct xdp_md *ctx, const struct splice_packet *packet,
+					 const struct splice_service_entry *service, __u64 flags)
+{
+	struct splice_flow_entry entry;
+	long error;
+
+	splice_flow_begin(&entry, packet, SPLICE_FLOW_PENDING, service->dscp, 0, SPLICE_NO_BRIDGE, now_s());
+	error = bpf_map_update_elem(&flows, &packet->key, &entry, flags);
+	if (error && flags == BPF_NOEXIST) return count(SPLICE_drop_flow_table_full, XDP_DROP);
+	return ask(ctx, packet);
+}
+
+/* --- Sending on ------------------------------------------------------------------------------------------------- */
+
+static __always_inline int send_to(struct xdp_md *ctx, const struct splice_bridge_entry *bridge)
+{
+	__u8 *frame = (void *)(long)ctx->data;
+	const void *end = (void *)(long)ctx->data_end;
+
+	if (frame + sizeof(struct splice_ethernet_header) > (const __u8 *)end) return XDP_DROP;
+	splice_store32(frame, bridge->link[0]);
+	splice_store32(frame + 4, bridge->link[1]);
+	splice_store32(frame + 8, bridge->link[2]);
+	return bridge->out == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(bridge->out, 0);
+}
+
+/* To the entry's bridge, and the entry learns what the packet says. */
+static __always_inline int forward(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry,
+				   enum splice_verdict verdict)
+{
+	const __u32 index = entry->bridge;
+	const struct splice_bridge_entry *bridge = bpf_map_lookup_elem(&bridges, &index);
+	enum splice_verdict edited;
+
+	/* A bridge that is gone, or whose next hop is not known yet. */
+	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN) return ask(ctx, packet);
+	edited = splice_forward((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
+				entry->dscp);
+	if (SPLICE_UNLIKELY(edited != SPLICE_CONTINUE)) return count(edited, XDP_DROP);
+	splice_flow_touch(entry, packet, now_s());
+	return count(verdict, send_to(ctx, bridge));
+}
+
+/* --- The steps -------------------------------------------------------------------------------------------------- */
+
+static __always_inline int write_segment(__u8 *at, const void *end, const struct splice_segment *segment)
+{
+	if (at + 40 > (const __u8 *)end) return 0;
+	SPLICE_UNROLL
+	for (int i = 0; i < 10; i++) splice_store32(at + 4 * i, segment->words[i]);
+	SPLICE_UNROLL
+	for (int i = 10; i < SPLICE_SEGMENT_MAX / 4; i++) {
+		if (4U * i >= segment->length) break;
+		if (at + 4 * i + 4 > (const __u8 *)end) return 0;
+		splice_store32(at + 4 * i, segment->words[i]);
+	}
+	return 1;
+}
+
+static __always_inline void turn_around(__u8 *frame)
+{
+	const __u32 to = splice_load32(frame);
+	const __u16 to_end = splice_load16(frame + 4);
+	const __u16 from_begin = splice_load16(frame + 6);
+	const __u32 from_end = splice_load32(frame + 8);
+
+	splice_store16(frame, from_begin);
+	splice_store32(frame + 2, from_end);
+	splice_store32(frame + 6, to);
+	splice_store16(frame + 10, to_end);
+}
+
+/* The SYN becomes its own answer, which is never longer. */
+SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet *syn,
+			  const struct splice_service_entry *service, struct splice_flow_entry *entry)
+{
+	__u8 *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct splice_syn_ack_terms terms;
+	struct splice_tcp_options offered;
+	struct splice_segment answer;
+	__u32 cookie;
+
+	if (!service) return XDP_DROP; /* never: the caller has looked */
+	if (!splice_segment_checksum_right(ctx, syn)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
+	splice_parse_tcp_options(data, end, syn, &offered);
+	if (offered.malformed) return count(SPLICE_drop_bad_tcp_options, XDP_DROP);
+	cookie = splice_cookie_make(secret(), syn, &offered, unix_s());
+	terms = service->terms;
+	terms.tsval = (__u32)(bpf_ktime_get_coarse_ns() / (NANOSECONDS / 1000));
+	splice_write_syn_ack(&answer, syn, &offered, cookie, &terms);
+
+	if (data + sizeof(struct splice_ethernet_header) > (__u8 *)end) return XDP_DROP;
+	turn_around(data);
+	if (!write_segment(splice_at(data, syn->l3_offset), end, &answer)) return XDP_DROP;
+	const long frame = (long)((__u8 *)end - data);
+	const long spare = frame - syn->l3_offset - answer.length;
+	if (spare > 0 && bpf_xdp_adjust_tail(ctx, (int)-spare)) return XDP_DROP;
+	const __u32 reply = settings.reply;
+	const int action = reply == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(reply, 0);
+	if (!entry) return count(SPLICE_answer_syn_ack, action);
+	entry->flags |= SPLICE_FLOW_REOPENED;
+	return count(SPLICE_answer_syn_ack_reopened, action);
+}
+
+static __always_inline const struct splice_placement_row *find_row(const struct splice_service_entry *service,
+								    __u32 row)
+{
+	const __u32 slot = service->table;
+	void *table = bpf_map_lookup_elem(&tables, &slot);
+	return table ? bpf_map_lookup_elem(table, &row) : 0;
+}
+
+static __always_inline __u16 choice_of(const struct splice_placement_row *row, __u8 number)
+{
+	return number == 0 ? row->choices[0] : number == 1 ? row->choices[1] : row->choices[2];
+}
+
+/* The bridge is chosen: remembers it and forwards. */
+static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet,
+				const struct splice_service_entry *service, __u64 hash, __u64 flags,
+				enum splice_verdict verdict)
+{
+	const __u32 row = splice_placement_row_of(hash, service->rows);
+	const struct splice_placement_row *choices = find_row(service, row);
+	struct splice_flow_entry entry;
+
+	if (!choices) return ask(ctx, packet);
+	if (choices->choices[0] == SPLICE_NO_BRIDGE) return count(SPLICE_drop_no_bridge, XDP_DROP);
+	splice_flow_begin(&entry, packet, SPLICE_FLOW_OPEN, service->dscp, row, choices->choices[0], now_s());
+	/* There already: another processor opened it this moment, by the same bytes. */
+	const long error = bpf_map_update_elem(&flows, &packet->key, &entry, flags);
+	if (error && error != -17 /* EEXIST */) return count(SPLICE_drop_flow_table_full, XDP_DROP);
+	return forward(ctx, packet, &entry, verdict);
+}
+
+static __always_inline __u64 source_hash(const struct splice_packet *packet)
+{
+	const struct splice_address client = packet->key.client;
+	return splice_xxh64(client.bytes, client.bytes + sizeof(client), sizeof(client));
+}
+
+/* A connection begins. */
+SPLICE_SUBPROGRAM int choose(struct xdp_md *ctx, struct splice_packet *packet, const struct splice_service_entry *service,
+		      enum splice_balancer_step step, __u64 flags)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	const __u8 *payload = splice_at(data, packet->payload_offset);
+	struct splice_request_key key;
+
+	if (!service) return XDP_DROP; /* never: the caller has looked */
+	if (splice_l4_length(packet) > SPLICE_CHECKED_SEGMENT_MAX)
+		return ask_to_choose(ctx, packet, service, flags);
+	if (!splice_segment_checksum_right(ctx, packet)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
+	if (service->rule.kind == SPLICE_KEY_SOURCE) {
+		const int bare_ack = packet->payload_length == 0 && !(packet->tcp_flags & SPLICE_FIN);
+		struct splice_balancer_counters *mine = my_counters();
+		if (mine) mine->chosen_by_source++;
+		return open(ctx, packet, service, source_hash(packet), flags,
+			    bare_ack ? SPLICE_forward_first_ack : SPLICE_forward_first_payload_source);
+	}
+	if (step == SPLICE_STEP_CHOOSE_SOURCE ||
+	    splice_request_line(payload, end, packet->payload_length, service->rule, &key) != SPLICE_REQUEST_KEY)
+		return ask_to_choose(ctx, packet, service, flags);
+	const __u64 hash = splice_xxh64(splice_at(payload, key.offset), end, key.length);
+	return open(ctx, packet, service, hash, flags, SPLICE_forward_first_payload);
+}
+
+/* A bridge refused: to the next choice of the flow's row. The last refusal is user space's to answer. */
+SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry)
+{
+	const struct splice_service_entry *service = find_service(&packet->key);
+	const struct splice_placement_row *row;
+	__u16 next;
+
+	if (!service || !entry || entry->tries >= SPLICE_CHOICES) return ask(ctx, packet);
+	if (service->rule.kind == SPLICE_KEY_USER_SPACE) return ask(ctx, packet);
+	if (splice_l4_length(packet) > SPLICE_CHECKED_SEGMENT_MAX) return ask(ctx, packet);
+	if (!splice_segment_checksum_right(ctx, packet)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
+	row = find_row(service, entry->row);
+	if (!row) return ask(ctx, packet);
+	next = choice_of(row, entry->tries);
+	if (next == SPLICE_NO_BRIDGE) return ask(ctx, packet);
+	entry->bridge = next;
+	entry->tries++;
+	return forward(ctx, packet, entry, SPLICE_forward_next_choice);
+}
+
+/* An ICMP error about a flow goes to its bridge: path MTU discovery must reach who sends. */
+SPLICE_SUBPROGRAM int relay_icmp(struct xdp_md *ctx, struct splice_packet *packet)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct splice_packet quoted;
+	enum splice_verdict verdict = splice_parse_icmp_error(data, end, packet, &quoted);
+	const struct splice_flow_entry *entry;
+	const struct splice_bridge_entry *bridge;
+
+	if (verdict == SPLICE_drop_bad_icmp && !to_vip(packet)) verdict = SPLICE_pass_icmp_not_ours;
+	if (verdict == SPLICE_drop_bad_icmp) return count(verdict, XDP_DROP);
+	if (verdict != SPLICE_CONTINUE) return count(verdict, XDP_PASS);
+	/* The quoted packet went to the client. */
+	const struct splice_flow_key key = { quoted.key.vip, quoted.key.client, quoted.key.vip_port,
+					     quoted.key.client_port, 0 };
+	if (!find_service(&key)) return count(SPLICE_pass_icmp_not_ours, XDP_PASS);
+	entry = bpf_map_lookup_elem(&flows, &key);
+	if (!entry || entry->state != SPLICE_FLOW_OPEN) return count(SPLICE_drop_orphan_icmp, XDP_DROP);
+	const __u32 index = entry->bridge;
+	bridge = bpf_map_lookup_elem(&bridges, &index);
+	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN) return ask(ctx, packet);
+	verdict = splice_forward(data, end, packet, &bridge->address, entry->dscp);
+	if (verdict != SPLICE_CONTINUE) return count(verdict, XDP_DROP);
+	return count(SPLICE_forward_icmp, send_to(ctx, bridge));
+}
+
+/* A packet that was judged by its bytes alone. A drop is ours to make only when the packet is for a service, or for
+ * one of its addresses where the port cannot be told. */
+SPLICE_SUBPROGRAM int end_early(const struct splice_packet *packet, enum splice_verdict verdict)
+{
+	const int passes = verdict == SPLICE_pass_not_ip || verdict == SPLICE_pass_not_tcp;
+	int ours;
+
+	if (passes) return count(verdict, XDP_PASS);
+	if (packet->family == 0) return count(SPLICE_pass_not_service, XDP_PASS);
+	ours = packet->key.vip_port ? find_service(&packet->key) != 0 : to_vip(packet);
+	return ours ? count(verdict, XDP_DROP) : count(SPLICE_pass_not_service, XDP_PASS);
+}
+
+/* Every step but forwarding. `entry` is the flow's, or null; so is `service` when only the entry was asked. */
+static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry,
+				     const struct splice_service_entry *service,
+				     struct splice_balancer_decision decision)
+{
+	const __u64 flags = entry ? BPF_ANY : BPF_NOEXIST;
+
+	switch (decision.step) {
+	case SPLICE_STEP_DROP:
+		return count(decision.verdict, XDP_DROP);
+	case SPLICE_STEP_SYN_ACK:
+		if (!service) service = find_service(&packet->key);
+		if (!service) return count(SPLICE_pass_not_service, XDP_PASS);
+		return answer_syn(ctx, packet, service, entry);
+	case SPLICE_STEP_CHOOSE:
+	case SPLICE_STEP_CHOOSE_SOURCE:
+		return choose(ctx, packet, service, decision.step, flags);
+	case SPLICE_STEP_NEXT_CHOICE:
+		return next_choice(ctx, packet, entry);
+	default: /* pending, and flows that every choice has refused */
+		return ask(ctx, packet);
+	}
+}
+
+SEC("xdp")
+int balancer_xdp(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	const struct splice_service_entry *service = 0;
+	struct splice_flow_entry *entry;
+	struct splice_packet packet;
+	enum splice_verdict verdict;
+
+	verdict = splice_parse_ethernet(data, end, &packet);
+	if (verdict == SPLICE_CONTINUE) {
+		/* A switch floods what it has not learnt. */
+		if ((splice_load64(data) & 0xffffffffffffULL) != settings.mac) return XDP_PASS;
+		verdict = splice_parse_ip(data, end, &packet);
+	}
+	if (SPLICE_UNLIKELY(verdict != SPLICE_CONTINUE)) return end_early(&packet, verdict);
+	if (SPLICE_UNLIKELY(packet.protocol != SPLICE_PROTOCOL_TCP)) return relay_icmp(ctx, &packet);
+
+	entry = bpf_map_lookup_elem(&flows, &packet.key);
+	/* An open flow's packets ask nothing of the service. */
+	if (!entry || (entry->flags & SPLICE_FLOW_REOPENED)) {
+		service = find_service(&packet.key);
+		if (!service) return count(SPLICE_pass_not_service, XDP_PASS);
+	}
+	const struct splice_balancer_decision decision =
+		splice_balancer_decide(&packet, entry, secret(), unix_s(), service && service->chooses_by_source);
+	if (SPLICE_LIKELY(decision.step == SPLICE_STEP_FORWARD && entry))
+		return forward(ctx, &packet, entry, SPLICE_forward_open);
+	return take_step(ctx, &packet, entry, service, decision);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,44 @@
+#include "libsplice/core/flow_store.hpp"
+
+namespace splice {
+
+std::optional<splice_flow_entry> MemoryFlowStore::find(const splice_flow_key& key) noexcept {
+    const Table::Entry* entry = table_.find(key);
+    if (!entry) return std::nullopt;
+    return entry->second.value;
+}
+
+bool MemoryFlowStore::put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept {
+    Table::Entry* slot = table_.find(key);
+    if (!slot) slot = table_.insert(key, capacity_, entry.last_seen_s);
+    if (!slot) return false;
+    slot->second.value = entry;
+    table_.touch(*slot, static_cast<std::uint8_t>(splice_flow_silence(&entry)), entry.last_seen_s);
+    return true;
+}
+
+void MemoryFlowStore::erase(const splice_flow_key& key) noexcept {
+    if (Table::Entry* entry = table_.find(key)) table_.erase(*entry);
+}
+
+void MemoryFlowStore::erase_if(const Condition& condition) {
+    table_.erase_if([&](const Table::Entry& entry) { return condition(entry.first); });
+}
+
+void MemoryFlowStore::set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept {
+    capacity_ = capacity;
+    for (std::size_t i = 0; i < SPLICE_SILENCES; ++i)
+        limits_s_[i] = splice_silence_limit_s(static_cast<splice_silence>(i), &timeouts);
+}
+
+std::size_t MemoryFlowStore::expire(Instant now, const Gone& gone) {
+    return table_.expire(now.seconds(), limits_s_, [&](const Table::Entry& entry) { gone(entry.first); });
+}
+
+std::optional<Duration> MemoryFlowStore::next_expiry() const noexcept {
+    const auto second = table_.next_expiry_s(limits_s_);
+    if (!second) return std::nullopt;
+    return std::chrono::seconds(*second);
+}
+
+}  // namespace splice

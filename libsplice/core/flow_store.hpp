@@ -1,0 +1,66 @@
+// Where a Splicer keeps its entries: in its own memory, or in a kernel map that the XDP program works on too.
+//
+// The kernel's map is the one truth where there is one: the program opens flows and sees their packets, so a
+// copy in user space would be stale by the next packet. A Splicer therefore reads an entry when a packet of
+// it arrives, works on the copy and writes it back; it remembers only what no map can hold, the held packets
+// of pending flows. That costs the portable engine a second look into its hash table for each packet, and the
+// kernel engine two system calls for each packet that the kernel did not decide; both are small against what
+// brought the packet there. What is written back may undo what the kernel noted in between (the second of the
+// last packet, a SYN that reopens): the next packet notes it again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "libsplice/base/time.hpp"
+#include "libsplice/core/flow_table.hpp"
+#include "libsplice/datapath/flow.h"
+
+namespace splice {
+
+class FlowStore {
+  public:
+    using Gone = std::function<void(const splice_flow_key&)>;
+    using Condition = std::function<bool(const splice_flow_key&)>;
+
+    virtual ~FlowStore() = default;
+    [[nodiscard]] virtual std::optional<splice_flow_entry> find(const splice_flow_key& key) noexcept = 0;
+    // A new entry or a changed one. False: it is new and the store is full; the living are not evicted.
+    [[nodiscard]] virtual bool put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept = 0;
+    virtual void erase(const splice_flow_key& key) noexcept = 0;
+    virtual void erase_if(const Condition& condition) = 0;
+    // As far as it is known without counting.
+    [[nodiscard]] virtual std::size_t size() const noexcept = 0;
+
+    // From now on; what is there stays.
+    virtual void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept = 0;
+    // Erases entries that were silent for longer than their limit and tells `gone` of each. The number of
+    // them.
+    virtual std::size_t expire(Instant now, const Gone& gone) = 0;
+    // When expire() may have something to do; nothing = never.
+    [[nodiscard]] virtual std::optional<Duration> next_expiry() const noexcept = 0;
+};
+
+// In memory, with a list for each time-out, so that expiry looks at nothing that stays.
+class MemoryFlowStore final : public FlowStore {
+  public:
+    [[nodiscard]] std::optional<splice_flow_entry> find(const splice_flow_key& key) noexcept override;
+    [[nodiscard]] bool put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept override;
+    void erase(const splice_flow_key& key) noexcept override;
+    void erase_if(const Condition& condition) override;
+    [[nodiscard]] std::size_t size() const noexcept override { return table_.size(); }
+    void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept override;
+    std::size_t expire(Instant now, const Gone& gone) override;
+    [[nodiscard]] std::optional<Duration> next_expiry() const noexcept override;
+
+  private:
+    using Table = FlowTable<splice_flow_entry, SPLICE_SILENCES>;
+
+    Table table_;
+    std::size_t capacity_ = 0;
+    std::array<std::uint32_t, SPLICE_SILENCES> limits_s_{};  // by enum splice_silence
+};
+
+}  // namespace splice
