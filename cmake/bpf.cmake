@@ -21,3 +21,21 @@ function(splice_bpf_object target source)
   add_custom_target(${target} ALL DEPENDS ${object})
   set(${target}_OBJECT ${object} PARENT_SCOPE)
 endfunction()
+
+# splice_bpf_skeleton(TARGET SOURCE): the same, and <name>.skel.h beside it, which carries the program's bytes. Link
+# TARGET_skeleton to include it.
+function(splice_bpf_skeleton target source)
+  splice_bpf_object(${target} ${source})
+  get_filename_component(name ${source} NAME_WE)
+  set(skeleton ${CMAKE_CURRENT_BINARY_DIR}/${name}.skel.h)
+  add_custom_command(
+    OUTPUT ${skeleton}
+    COMMAND sh -c "'${BPFTOOL}' gen skeleton '${${target}_OBJECT}' name '${name}' > '${skeleton}.new' && mv '${skeleton}.new' '${skeleton}'"
+    DEPENDS ${${target}_OBJECT}
+    COMMENT "BPF skeleton ${name}"
+    VERBATIM)
+  add_custom_target(${target}_header DEPENDS ${skeleton})
+  add_library(${target}_skeleton INTERFACE)
+  add_dependencies(${target}_skeleton ${target}_header)
+  target_include_directories(${target}_skeleton SYSTEM INTERFACE ${CMAKE_CURRENT_BINARY_DIR})
+endfunction()

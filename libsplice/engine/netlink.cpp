@@ -60,11 +60,21 @@ int NetlinkSocket::order(NetlinkMessage& message) noexcept {
     }
 }
 
+int NetlinkSocket::ask(NetlinkMessage& message, const std::function<void(const nlmsghdr*)>& visit) {
+    message.header()->nlmsg_seq = ++sequence_;
+    if (const int error = send(message)) return error;
+    return answers(true, visit);
+}
+
 int NetlinkSocket::dump(NetlinkMessage& message, const std::function<void(const nlmsghdr*)>& visit) {
     nlmsghdr* const header = message.header();
     header->nlmsg_flags |= NLM_F_DUMP;
     header->nlmsg_seq = ++sequence_;
     if (const int error = send(message)) return error;
+    return answers(false, visit);
+}
+
+int NetlinkSocket::answers(bool one, const std::function<void(const nlmsghdr*)>& visit) {
     std::vector<std::byte> answer(kDumpBuffer);
     for (;;) {
         const ssize_t length = recv(socket_.get(), answer.data(), answer.size(), 0);
@@ -77,6 +87,7 @@ int NetlinkSocket::dump(NetlinkMessage& message, const std::function<void(const 
             if (at->nlmsg_type == NLMSG_DONE) return 0;
             if (at->nlmsg_type == NLMSG_ERROR) return error_of(at);
             visit(at);
+            if (one) return 0;
         }
     }
 }

@@ -56,10 +56,13 @@ class NetlinkSocket {
     int order(NetlinkMessage& message) noexcept;
     // Sends without asking for an acknowledgement: 0 or errno.
     int send(const NetlinkMessage& message) noexcept;
+    // Sends a question that has one answer and hands it to `visit`: 0 or errno.
+    int ask(NetlinkMessage& message, const std::function<void(const nlmsghdr*)>& visit);
     // Sends a dump request and hands each answer to `visit`: 0 or errno.
     int dump(NetlinkMessage& message, const std::function<void(const nlmsghdr*)>& visit);
 
   private:
+    int answers(bool one, const std::function<void(const nlmsghdr*)>& visit);
     explicit NetlinkSocket(Descriptor socket) noexcept : socket_(std::move(socket)) {}
     Descriptor socket_;
     std::uint32_t sequence_ = 0;

@@ -1,0 +1,41 @@
+// The Splicer's entries in the kernel map that the XDP program works on. It sweeps the map for idle entries
+// with the kernel's batch calls, a piece at a time.
+#pragma once
+
+#include "libsplice/core/flow_store.hpp"
+
+namespace splice {
+
+class BpfFlowStore final : public FlowStore {
+  public:
+    // `map`: a hash of splice_flow_key -> splice_flow_entry; must stay open as long as the store. Its
+    // capacity is its own: set_limits() changes the time-outs only.
+    explicit BpfFlowStore(int map) noexcept : map_(map) {}
+
+    [[nodiscard]] std::optional<splice_flow_entry> find(const splice_flow_key& key) noexcept override;
+    [[nodiscard]] bool put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept override;
+    void erase(const splice_flow_key& key) noexcept override;
+    void erase_if(const Condition& condition) override;
+    // As the last whole sweep counted them.
+    [[nodiscard]] std::size_t size() const noexcept override { return size_; }
+    void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept override;
+    std::size_t expire(Instant now, const Gone& gone) override;
+    [[nodiscard]] std::optional<Duration> next_expiry() const noexcept override { return next_piece_; }
+
+  private:
+    [[nodiscard]] bool idle(const splice_flow_entry& entry, std::uint32_t now_s) const noexcept;
+
+    int map_;
+    splice_idle_timeouts timeouts_{};
+    std::size_t size_ = 0;
+    // The sweep under way.
+    std::optional<std::uint32_t> cursor_;  // the kernel's; nothing = at the beginning
+    std::size_t counted_ = 0;
+    Duration cost_{};
+    Duration next_piece_{};
+};
+
+// Copies the entries of one flow map that another lacks. The number of them.
+std::size_t copy_flows(int from, int to);
+
+}  // namespace splice

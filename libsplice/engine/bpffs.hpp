@@ -1,0 +1,38 @@
+// The file system in which kernel objects have names (bpffs), and so outlive the process that made them.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "libsplice/engine/descriptor.hpp"
+#include "libsplice/engine/error.hpp"
+
+namespace splice {
+
+// A folder for the pins of one data path.
+class PinFolder {
+  public:
+    // Makes `path` if it is not there, and mounts a bpffs where it has none under it: at /sys/fs/bpf if the
+    // path is there, else at the path's parent. Errors: it cannot be mounted or written.
+    static SystemResult<PinFolder> open(const std::string& path);
+
+    [[nodiscard]] const std::string& path() const noexcept { return path_; }
+    [[nodiscard]] std::string pin(const char* name) const { return path_ + "/" + name; }
+    // The object of that pin; nothing when there is none.
+    [[nodiscard]] std::optional<Descriptor> get(const char* name) const;
+    // In the place of another that has the name.
+    SystemResult<void> put(const char* name, int object) const;
+    void remove(const char* name) const noexcept;
+    // With all its pins.
+    void remove_all() const noexcept;
+    // Mounted by us: pins are seen in this mount namespace alone, and go with it.
+    [[nodiscard]] const std::optional<std::string>& mounted() const noexcept { return mounted_; }
+
+  private:
+    PinFolder(std::string path, std::optional<std::string> mounted) noexcept
+        : path_(std::move(path)), mounted_(std::move(mounted)) {}
+    std::string path_;
+    std::optional<std::string> mounted_;
+};
+
+}  // namespace splice

@@ -1,0 +1,50 @@
+// Where packets to an address leave this host and whose Ethernet address they get, by the kernel's own route
+// and neighbour tables: for programs that send without asking the kernel (XDP).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/engine/error.hpp"
+#include "libsplice/engine/netlink.hpp"
+
+namespace splice {
+
+using EthernetAddress = std::array<std::uint8_t, 6>;
+
+struct NextHop {
+    std::uint32_t interface = 0;  // index
+    EthernetAddress source{};     // the interface's own
+    EthernetAddress neighbour{};
+    friend bool operator==(const NextHop&, const NextHop&) = default;
+};
+
+class NextHops {
+  public:
+    static SystemResult<NextHops> open();
+
+    // Readable when routes, neighbours or interfaces have changed; drain() then.
+    [[nodiscard]] int descriptor() const noexcept { return changes_.descriptor(); }
+    // Takes the notices. True: something changed that resolve() may answer otherwise.
+    bool drain() noexcept;
+
+    // The next hop of each address; nothing where there is no route, or where the neighbour is not known
+    // (yet): then, and where it was not heard of for a while, the kernel is told to ask for it.
+    std::vector<std::optional<NextHop>> resolve(std::span<const IpAddress> addresses);
+
+  private:
+    NextHops(NetlinkSocket questions, NetlinkSocket changes) noexcept
+        : questions_(std::move(questions)), changes_(std::move(changes)) {}
+
+    NetlinkSocket questions_;
+    NetlinkSocket changes_;
+};
+
+// An interface's own Ethernet address; errors: no such interface, or it has none.
+SystemResult<EthernetAddress> ethernet_address_of(std::uint32_t interface);
+
+}  // namespace splice

@@ -1,0 +1,168 @@
+#include "libsplice/engine/xdp_link.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/ethtool.h>
+#include <linux/if_link.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace splice {
+namespace {
+
+constexpr std::string_view kProgram = "balancer_xdp";
+
+std::string attaching(const InterfaceInfo& interface, XdpMode mode) {
+    return std::string("attach XDP program ")
+        .append(kProgram)
+        .append(" to ")
+        .append(interface.name)
+        .append(" in ")
+        .append(to_string(mode))
+        .append(" mode");
+}
+
+std::string_view hint_for(int code, XdpMode mode) noexcept {
+    switch (code) {
+        case EBUSY:
+        case EEXIST:
+            return "another XDP program is there; `ip link show` names it";
+        case EOPNOTSUPP:
+            return mode == XdpMode::native ? "the driver has no native XDP; try --xdp-mode generic" : "";
+        case EINVAL:
+        case ERANGE:
+            return mode == XdpMode::native
+                       ? "the driver refuses it with this MTU or these queues; try --xdp-mode generic"
+                       : "";
+        default:
+            return "";
+    }
+}
+
+SystemResult<Descriptor> attach_in_mode(int program, const InterfaceInfo& interface, XdpMode mode) {
+    bpf_link_create_opts options{};
+    options.sz = sizeof(options);
+    options.flags = mode == XdpMode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+    const int link = bpf_link_create(program, static_cast<int>(interface.index), BPF_XDP, &options);
+    if (link < 0) return system_error(attaching(interface, mode), errno, hint_for(errno, mode));
+    return Descriptor(link);
+}
+
+// What runs there now, by the kernel's word.
+XdpMode mode_of(const InterfaceInfo& interface) noexcept {
+    bpf_xdp_query_opts answer{};
+    answer.sz = sizeof(answer);
+    const bool known = bpf_xdp_query(static_cast<int>(interface.index), 0, &answer) == 0;
+    return known && answer.attach_mode == XDP_ATTACHED_SKB ? XdpMode::generic : XdpMode::native;
+}
+
+// Any socket carries ethtool's questions.
+int ask_ethtool(const std::string& interface, void* question) noexcept {
+    const Descriptor socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!socket) return errno;
+    ifreq request{};
+    std::strncpy(request.ifr_name, interface.c_str(), IFNAMSIZ - 1);
+    request.ifr_data = static_cast<char*>(question);
+    return ioctl(socket.get(), SIOCETHTOOL, &request) < 0 ? errno : 0;
+}
+
+int set_gro(const std::string& interface, bool on) noexcept {
+    ethtool_value value{};
+    value.cmd = ETHTOOL_SGRO;
+    value.data = on ? 1 : 0;
+    return ask_ethtool(interface, &value);
+}
+
+}  // namespace
+
+std::string_view to_string(XdpMode mode) noexcept {
+    switch (mode) {
+        case XdpMode::automatic:
+            return "auto";
+        case XdpMode::native:
+            return "native";
+        case XdpMode::generic:
+            break;
+    }
+    return "generic";
+}
+
+SystemResult<XdpLink> XdpLink::attach(int program, const InterfaceInfo& interface, XdpMode mode) {
+    if (mode != XdpMode::automatic) {
+        auto link = attach_in_mode(program, interface, mode);
+        if (!link) return std::unexpected(link.error());
+        return XdpLink(std::move(*link), mode, "as configured");
+    }
+    auto native = attach_in_mode(program, interface, XdpMode::native);
+    if (native) return XdpLink(std::move(*native), XdpMode::native, "the driver can");
+    // Something else is attached: another mode would not change that.
+    if (native.error().code == EBUSY || native.error().code == EEXIST || native.error().code == EPERM)
+        return std::unexpected(native.error());
+    auto generic = attach_in_mode(program, interface, XdpMode::generic);
+    if (!generic) return std::unexpected(generic.error());
+    return XdpLink(std::move(*generic), XdpMode::generic, native.error().text);
+}
+
+std::optional<XdpLink> XdpLink::open_pinned(const std::string& path, const InterfaceInfo& interface) {
+    Descriptor link(bpf_obj_get(path.c_str()));
+    if (!link) return std::nullopt;
+    bpf_link_info info{};
+    std::uint32_t length = sizeof(info);
+    // The index is 0 when the interface is gone, and another one's when it was made anew.
+    if (bpf_obj_get_info_by_fd(link.get(), &info, &length) != 0 || info.type != BPF_LINK_TYPE_XDP ||
+        info.xdp.ifindex != interface.index)
+        return std::nullopt;
+    return XdpLink(std::move(link), mode_of(interface), "as it was");
+}
+
+SystemResult<void> XdpLink::replace_program(int program) {
+    if (bpf_link_update(link_.get(), program, nullptr) == 0) return {};
+    return system_error("replace the attached XDP program", errno);
+}
+
+SystemResult<void> XdpLink::pin(const std::string& path) {
+    if (bpf_obj_pin(link_.get(), path.c_str()) == 0) return {};
+    return system_error("pin the XDP link at " + path, errno);
+}
+
+std::string driver_of(const std::string& interface) {
+    ethtool_drvinfo info{};
+    info.cmd = ETHTOOL_GDRVINFO;
+    if (ask_ethtool(interface, &info) != 0) return "unknown";
+    return {info.driver, strnlen(info.driver, sizeof(info.driver))};
+}
+
+SystemResult<NoPacketMerging> NoPacketMerging::on(const std::string& interface) {
+    ethtool_value value{};
+    value.cmd = ETHTOOL_GGRO;
+    // An interface that cannot say has none.
+    if (ask_ethtool(interface, &value) != 0 || value.data == 0) return NoPacketMerging(interface, false);
+    if (const int error = set_gro(interface, false))
+        return system_error(
+            "turn off generic receive offload of " + interface, error,
+            "generic XDP must see packets as they came; try ethtool -K " + interface + " gro off");
+    return NoPacketMerging(interface, true);
+}
+
+NoPacketMerging::NoPacketMerging(NoPacketMerging&& other) noexcept
+    : interface_(std::move(other.interface_)), was_on_(std::exchange(other.was_on_, false)) {}
+
+NoPacketMerging& NoPacketMerging::operator=(NoPacketMerging&& other) noexcept {
+    std::swap(interface_, other.interface_);
+    std::swap(was_on_, other.was_on_);
+    return *this;
+}
+
+NoPacketMerging::~NoPacketMerging() {
+    if (was_on_) (void)set_gro(interface_, true);
+}
+
+}  // namespace splice
