@@ -244,6 +244,37 @@ def request_in_two_segments():
 
 
 @case()
+def request_larger_than_a_segment():
+    with connect() as sock:
+        sock.sendall((REQUEST % b"cookies").replace(b"\r\n\r\n", b"\r\nCookie: %s\r\n\r\n" % (b"c" * 3000)))
+        read_response(sock)
+
+
+@case()
+def key_larger_than_a_segment():
+    with connect() as sock:
+        sock.sendall(REQUEST % (b"k" * 2000))
+        read_response(sock)
+
+
+@case()
+def requests_in_one_segment():
+    with connect() as sock:
+        sock.sendall(REQUEST % b"one" + (REQUEST % b"two").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        while sock.recv(4096):
+            pass
+
+
+@case()
+def end_with_the_request():
+    with connect() as sock:
+        sock.send((REQUEST % b"end").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), socket.MSG_MORE)
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(4096):
+            pass
+
+
+@case()
 def request_byte_by_byte():
     with connect() as sock:
         for byte in REQUEST % b"b":

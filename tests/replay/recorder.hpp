@@ -25,7 +25,7 @@ class Recorder final : public Observer {
         verdicts.push_back(std::string(where.name) + ' ' + std::string(verdict_name(verdict)));
     }
     void chose(const Step&, const Choice& choice) override { choices.push_back(choice); }
-    void noted(const Step&, std::string_view text) override { notes.emplace_back(text); }
+    void noted(const Step&, Place, std::string_view text) override { notes.emplace_back(text); }
     void left(const Step&, Station from, Station to, Bytes packet) override {
         sent.push_back({std::string(from.name), std::string(to.name), {packet.begin(), packet.end()}});
     }

@@ -144,8 +144,8 @@ void Ladder::chose(const Step& step, const Choice& choice) {
         row->text = fmt::format("{} {}", choice.bridge, describe(choice));
 }
 
-void Ladder::noted(const Step& step, std::string_view text) {
-    if (Row* row = add(step, Place::balancer, Place::balancer)) row->text = text;
+void Ladder::noted(const Step& step, Place at, std::string_view text) {
+    if (Row* row = add(step, at, at)) row->text = text;
 }
 
 void Ladder::print(Output& output) const {
@@ -213,8 +213,11 @@ std::string Ladder::svg() const {
             const int from = kLeft + kPitch * static_cast<int>(index_of(row.from));
             const int to = kLeft + kPitch * static_cast<int>(index_of(row.to));
             if (row.from == row.to) {
-                add_text("<text x=\"{}\" y=\"{}\" fill=\"#666\" font-style=\"italic\">{}</text>\n", from + 6,
-                         y - 2, escaped(row.text));
+                const bool last = row.from == Place::backend;  // there is no room on its right
+                add_text(
+                    "<text x=\"{}\" y=\"{}\" fill=\"#666\" font-style=\"italic\" "
+                    "text-anchor=\"{}\">{}</text>\n",
+                    last ? from - 6 : from + 6, y - 2, last ? "end" : "start", escaped(row.text));
             } else {
                 const std::string_view colour = row.captured ? "#1f6f3f" : "#1f4f9f";
                 add_text("<text x=\"10\" y=\"{}\" fill=\"#666\">{:.6f}</text>\n", y - 2,
@@ -223,8 +226,10 @@ std::string Ladder::svg() const {
                     "<line x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\" stroke=\"{}\" "
                     "marker-end=\"url(#tip)\"/>\n",
                     from, y, to, y, colour);
-                add_text("<text x=\"{}\" y=\"{}\" fill=\"{}\" text-anchor=\"middle\">{}</text>\n",
-                         (from + to) / 2, y - 3, colour, escaped(row.text));
+                add_text(
+                    "<text x=\"{}\" y=\"{}\" fill=\"{}\" text-anchor=\"middle\" "
+                    "stroke=\"white\" stroke-width=\"4\" paint-order=\"stroke\">{}</text>\n",
+                    (from + to) / 2, y - 3, colour, escaped(row.text));
             }
             y += kRowHeight;
         }

@@ -20,7 +20,7 @@ class Ladder final : public Observer {
     void came(const Step& step, Station from, Station to, Bytes packet) override;
     void judged(const Step& step, Station where, Verdict verdict) override;
     void chose(const Step& step, const Choice& choice) override;
-    void noted(const Step& step, std::string_view text) override;
+    void noted(const Step& step, Place at, std::string_view text) override;
     void left(const Step& step, Station from, Station to, Bytes packet) override;
 
     // One ladder a connection, one below the other.

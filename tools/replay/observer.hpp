@@ -50,7 +50,7 @@ class Observer {
     virtual void judged(const Step&, Station, Verdict) {}
     virtual void chose(const Step&, const Choice&) {}
     // Why the replay itself did something with a packet, or nothing.
-    virtual void noted(const Step&, std::string_view) {}
+    virtual void noted(const Step&, Place /*at*/, std::string_view) {}
     virtual void left(const Step&, Station /*from*/, Station /*to*/, Bytes) {}
     virtual void ends(const Step&) {}
 };

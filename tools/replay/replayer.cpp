@@ -151,8 +151,8 @@ struct Replayer::Impl {
     void tell(Tell&& tell_one) {
         for (Observer* observer : observers) tell_one(*observer);
     }
-    void note(std::string_view text) {
-        tell([&](Observer& each) { each.noted(step, text); });
+    void note(Place at, std::string_view text) {
+        tell([&](Observer& each) { each.noted(step, at, text); });
     }
     void judge(Station where, Verdict verdict) {
         tell([&](Observer& each) { each.judged(step, where, verdict); });
@@ -401,7 +401,7 @@ void Replayer::Impl::complete_beginning(Conversation& conversation, const Arriva
         .client_isn = packet.seq - 1, .negotiated = {kUsualMss, kWindowScale, 1}, .tsval = std::nullopt};
     if (options.timestamps_offset != 0) missing.tsval = options.tsval;
     conversation.client_isn = Seq(missing.client_isn);
-    note("the capture lacks the handshake: made up");
+    note(Place::client, "the capture lacks the handshake: made up");
     auto syn = make_up_syn(step.key, missing);
     to_balancer(syn, kClient);
 }
@@ -418,7 +418,7 @@ void Replayer::Impl::from_server(Conversation& conversation, Arrival& segment) {
         play_server(conversation, segment);
         return;
     }
-    note("waits until the backend has its connection");
+    note(Place::backend, "waits until the backend has its connection");
     conversation.waiting.push_back(
         {step.number, step.captured, step.length, {segment.bytes.begin(), segment.bytes.end()}});
 }
@@ -427,7 +427,7 @@ void Replayer::Impl::keep_syn_ack(Conversation& conversation, const Arrival& seg
     const splice_packet& packet = segment.packet;
     conversation.syn_ack.assign(segment.bytes.begin(), segment.bytes.end());
     conversation.server_isn = Seq(packet.seq);
-    note("kept: the backend's answer to the replayed handshake");
+    note(Place::backend, "kept: the backend's answer to the replayed handshake");
     if (conversation.cookie_isn || conversation.from_its_middle) return;
     splice_tcp_options options{};
     splice_parse_tcp_options(segment.bytes.data(), segment.bytes.data() + segment.bytes.size(), &packet,
@@ -441,7 +441,7 @@ void Replayer::Impl::keep_syn_ack(Conversation& conversation, const Arrival& seg
         .tsval = std::nullopt};
     if (options.timestamps_offset != 0) missing.tsval = options.tsecr;
     conversation.client_isn = Seq(missing.client_isn);
-    note("the capture lacks the SYN: made up");
+    note(Place::client, "the capture lacks the SYN: made up");
     auto syn = make_up_syn(step.key, missing);
     to_balancer(syn, kClient);
 }
@@ -449,7 +449,7 @@ void Replayer::Impl::keep_syn_ack(Conversation& conversation, const Arrival& seg
 void Replayer::Impl::play_server(Conversation& conversation, Arrival& segment) {
     const std::uint16_t bridge = conversation.bridge.value_or(0);
     if (bridge >= fleet->bridges.size()) {
-        note("the service has no bridge");
+        note(Place::bridge, "the service has no bridge");
         return;
     }
     send_from(segment, fleet->backend(bridge, conversation.service->vip));

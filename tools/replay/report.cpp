@@ -69,7 +69,7 @@ void LineReport::chose(const Step&, const Choice& choice) {
     verdicts_ += describe(choice);
 }
 
-void LineReport::noted(const Step&, std::string_view text) {
+void LineReport::noted(const Step&, Place, std::string_view text) {
     add_separated(verdicts_, ", ", text);
 }
 
@@ -98,7 +98,7 @@ void KeyReport::came(const Step& step, Station, Station, Bytes) {
 void KeyReport::judged(const Step& step, Station, Verdict) {
     line_of(step);
 }
-void KeyReport::noted(const Step& step, std::string_view) {
+void KeyReport::noted(const Step& step, Place, std::string_view) {
     line_of(step);
 }
 

@@ -22,7 +22,7 @@ class LineReport final : public Observer {
     void came(const Step& step, Station from, Station to, Bytes packet) override;
     void judged(const Step& step, Station where, Verdict verdict) override;
     void chose(const Step& step, const Choice& choice) override;
-    void noted(const Step& step, std::string_view text) override;
+    void noted(const Step& step, Place at, std::string_view text) override;
     void left(const Step& step, Station from, Station to, Bytes packet) override;
     void ends(const Step& step) override;
 
@@ -41,7 +41,7 @@ class KeyReport final : public Observer {
     void came(const Step& step, Station from, Station to, Bytes packet) override;
     void judged(const Step& step, Station where, Verdict verdict) override;
     void chose(const Step& step, const Choice& choice) override;
-    void noted(const Step& step, std::string_view text) override;
+    void noted(const Step& step, Place at, std::string_view text) override;
     void left(const Step& step, Station from, Station to, Bytes packet) override;
     void print(Output& output) const;
 
