@@ -41,7 +41,7 @@ lab-down: ## end what lab-up started
 
 install: build ## executables into $(DESTDIR)$(PREFIX)/sbin
 	@install -d $(DESTDIR)$(PREFIX)/sbin
-	@install -m 0755 build/balancer build/packetbridge build/splice-hash $(DESTDIR)$(PREFIX)/sbin
+	@install -m 0755 build/balancer build/packetbridge build/splice-hash build/splice-replay $(DESTDIR)$(PREFIX)/sbin
 
 clean: ## remove what was built
 	@rm -rf build build-*
