@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 PRESET ?= release
 LAB ?= tests/lab/lab.sh
 
-.PHONY: help build deps test unit e2e lab lab-up lab-shell lab-down install clean
+.PHONY: help build deps test unit e2e check lab lab-up lab-shell lab-down install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ unit: build ## unit tests alone
 
 e2e: build ## the end-to-end suite alone (E2E_ARGS="--only WORD --family 6" chooses)
 	@tests/run_all.py --e2e $(E2E_ARGS)
+
+check: ## format, include rule, both compilers, clang-tidy, sanitizers, shellcheck
+	@tests/check/check.sh
 
 lab: build ## the whole way of a request, shown on this machine in network namespaces
 	@$(LAB) demo

@@ -1,5 +1,8 @@
 #!/bin/bash
 # Installs the Debian 12 packages that building, testing and the lab need. Asks dpkg only when all are there.
+#   deps.sh            for `make build`, `make test` and `make lab`
+#   deps.sh --check    and for `make check`
+#   deps.sh --runtime  prints what the executables alone need
 set -euo pipefail
 
 packages=(
@@ -21,6 +24,10 @@ runtime=(
 if [[ ${1:-} == --runtime ]]; then
     echo "${runtime[@]}"
     exit 0
+fi
+
+if [[ ${1:-} == --check ]]; then
+    packages+=(clang-format-19 clang-tidy-19 libclang-rt-19-dev shellcheck)
 fi
 
 missing=()

@@ -1,4 +1,4 @@
-#include "libsplice/base/fcntl.hpp"  // first: see there
+#include "libsplice/engine/fcntl.hpp"  // first: see there
 
 #include "libsplice/config/text_file.hpp"
 

@@ -138,6 +138,7 @@ struct Bridge::Impl {
     }
 
     [[nodiscard]] const BridgeService* service_of(const splice_packet& packet) const noexcept;
+    [[nodiscard]] Verdict judge_unmarked(const splice_packet& packet) noexcept;
     [[nodiscard]] std::array<std::uint32_t, kListCount> limits() const noexcept {
         const auto opening_s = static_cast<std::uint32_t>(std::chrono::seconds(kOpeningTimeout).count());
         return {rules->timeouts.open_s, rules->timeouts.closing_s, rules->timeouts.reset_s, opening_s};
@@ -234,7 +235,7 @@ Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
         verdict != SPLICE_CONTINUE)
         return verdict;
     const BridgeService* service = service_of(packet);
-    if (!service) return SPLICE_pass_unmarked;
+    if (!service) return judge_unmarked(packet);
     Walk walk{now, bytes, packet, hop, *service, {}, {}, out};
     if (packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_balancer(walk);
     if (splice_ntohs(packet.key.vip_port) != service->vip.port) return SPLICE_pass_not_service;
@@ -623,6 +624,16 @@ void Bridge::Impl::drop_hold(Flow& flow) noexcept {
     held_bytes -= flow.hold->memory();
     flow.hold.reset();
     if (flow.state == SPLICE_BRIDGE_OPENING) --opening;
+}
+
+// Unmarked packets pass. One of a connection that is spliced here lost its mark on the way: worth a count of its own.
+Verdict Bridge::Impl::judge_unmarked(const splice_packet& packet) noexcept {
+    for (const BridgeService& service : rules->services) {
+        if (splice_htons(service.vip.port) != packet.key.vip_port) continue;
+        const Known known = find(backend_key(packet, service));
+        if (known.entry || known.carried) return SPLICE_pass_unmarked_known_flow;
+    }
+    return SPLICE_pass_unmarked;
 }
 
 const BridgeService* Bridge::Impl::service_of(const splice_packet& packet) const noexcept {

@@ -379,6 +379,45 @@ TEST_CASE("a client that asks the backend directly, from the ports of an ended f
     CHECK(rig.bridge.flows() == 0);
 }
 
+TEST_CASE("a packet that lost its mark passes, and is counted when its connection is spliced here") {
+    Rig rig;
+    Segment unmarked = rig.client.segment("more", 28);
+    unmarked.destination = topology(4).bridges[0];
+    PacketBytes bytes = unmarked.build();
+    const PacketBytes before = bytes;
+    CHECK(rig.bridge.handle_from_balancer(at(0), bytes, true, rig.hop, rig.out) == SPLICE_pass_unmarked);
+    rig.establish();
+    CHECK(rig.bridge.handle_from_balancer(at(0), bytes, true, rig.hop, rig.out) ==
+          SPLICE_pass_unmarked_known_flow);
+    CHECK(bytes == before);
+}
+
+TEST_CASE("an ICMP error of the backend's host reaches the client in the cookie's numbers") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        rig.establish();
+        // What the backend's host complains about is what was delivered to it.
+        Segment delivered = rig.client.segment("more", 28);
+        delivered.destination = topology(family).backend;
+        delivered.destination_port = 8080;
+        delivered.ack = kBackendIsn + 1;
+        PacketBytes error = icmp_too_big(topology(family).backend, topology(family).client, delivered.build(), 1200, 1300);
+        CHECK(rig.bridge.handle_from_backend(at(0), error, true, rig.out) == SPLICE_toward_client_icmp);
+        const Parsed sent = parse(error);
+        CHECK(sent.source == topology(family).vip);
+        splice_packet quoted{};
+        CHECK(splice_parse_icmp_error(error.data(), error.data() + error.size(), &sent.packet, &quoted) ==
+              SPLICE_CONTINUE);
+        CHECK(IpAddress(quoted.key.vip).to_string() == topology(family).vip);
+        CHECK(splice_ntohs(quoted.key.vip_port) == 80);
+        CHECK(quoted.ack == rig.client.cookie + 1);
+
+        delivered.source_port = 1;
+        error = icmp_too_big(topology(family).backend, topology(family).client, delivered.build(), 1200, 1300);
+        CHECK(rig.bridge.handle_from_backend(at(0), error, true, rig.out) == SPLICE_pass_icmp_not_ours);
+    }
+}
+
 TEST_CASE("an ICMP error reaches the backend in the backend's numbers") {
     for (const int family : {4, 6}) {
         Rig rig(family);

@@ -99,6 +99,18 @@ TEST_CASE("a million SYNs leave no flow behind") {
     CHECK(rig.splicer.counters().held_bytes == 0);
 }
 
+TEST_CASE("a SYN whose options overrun its header is not answered") {
+    Rig rig;
+    Segment syn = Client().base;
+    syn.flags = SPLICE_SYN;
+    PacketBytes bytes = syn.build();
+    const splice_packet packet = parse(bytes).packet;
+    bytes[20 + 20 + 1] = std::byte{40};  // the first option's length
+    splice_finish_tcp_checksum(bytes.data(), &packet);
+    CHECK(rig.handle(bytes) == SPLICE_drop_bad_tcp_options);
+    CHECK(rig.out.sent.empty());
+}
+
 TEST_CASE("data on the SYN is not acknowledged") {
     Rig rig;
     Segment syn = Client().base;
