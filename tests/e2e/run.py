@@ -41,8 +41,8 @@ def run_point(point, families, cases, tally, log_dir):
     """One lab for all families of a matrix point."""
     engine, mode = point.split(":")
     lab = Lab(f"e2e-{os.getpid()}", engine, mode)
-    lab.command("network")
     try:
+        lab.command("network")
         for number in (1, 2, 3):
             lab.start(f"greeter{number}")
         for program in (*BRIDGES, "balancer"):
@@ -51,7 +51,16 @@ def run_point(point, families, cases, tally, log_dir):
         for family in families:
             harness.run_cases(World(lab, family), cases, tally, log_dir)
     finally:
+        # A second Ctrl-C shall not leave half of it.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         lab.command("down")
+        listen_for_the_end()
+
+
+def listen_for_the_end():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def main():
@@ -60,7 +69,7 @@ def main():
     if arguments.list:
         print("\n".join(item.sentence for item in cases))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    listen_for_the_end()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
     tally = harness.Tally()

@@ -26,8 +26,9 @@ class Lab:
         self.environment = dict(os.environ, ENGINE=engine, MODE=mode)
 
     def command(self, *words):
-        done = subprocess.run([LAB, *words, self.id], env=self.environment, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        # In a session of its own: Ctrl-C is ours, and what it interrupts is taken down by run.py.
+        done = subprocess.run([LAB, *words, self.id], env=self.environment, stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, start_new_session=True)
         if done.returncode != 0:
             raise RuntimeError(f"lab.sh {' '.join(words)}: {done.stdout.strip()}")
 

@@ -81,8 +81,9 @@ program_start() {
     splice_prepare
     program_describe "$1"
     LOG_BEFORE=$(stat -c %s "$RUN/log/$1.log" 2>/dev/null || echo 0)
-    # The namespace's shell replaces itself, so that the number is the program's own.
-    ip netns exec "$(ns "$HOST")" "${COMMAND[@]}" >>"$RUN/log/$1.log" 2>&1 </dev/null &
+    # Each step replaces itself by the next, so that the number is the program's own; a session of its own, so that
+    # a terminal's Ctrl-C is the lab's to answer.
+    setsid ip netns exec "$(ns "$HOST")" "${COMMAND[@]}" >>"$RUN/log/$1.log" 2>&1 </dev/null &
     pid=$!
     disown "$pid"
     echo "$pid" >"$RUN/pid/$1"
