@@ -280,6 +280,19 @@ TEST_CASE("an ICMP error about the server's packets reaches the backend in its o
     CHECK(quoted.seq == kServerIsn + 1);
 }
 
+TEST_CASE("a SYN-ACK that answers another SYN is the backend's answer all the same") {
+    Tape tape;
+    Segment other = syn_ack();
+    other.ack += 1000;
+    tape.add(syn()).add(other).add(client()).add(client(kRequest)).add(server("answer"));
+    Recorder told;
+    tape.play({&told});
+    CHECK(std::ranges::count_if(told.verdicts, [](const std::string& verdict) {
+              return verdict.ends_with("learn_backend_isn");
+          }) == 1);
+    CHECK(testing::parse(told.sent_to("client").back().bytes).payload == "answer");
+}
+
 TEST_CASE("time that goes back stands still") {
     Tape tape;
     tape.add(syn()).add(syn_ack()).add(client());

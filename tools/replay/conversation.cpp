@@ -94,15 +94,17 @@ std::vector<std::byte> Conversation::answer_replayed_syn(Bytes syn, const Endpoi
         splice_write_syn_ack(&made_up, &asked, &offered, server_isn.value_or(Seq()).value(), &terms);
         return bytes_of(made_up);
     }
-    // The handshake that the client saw may have been a later one than the SYN-ACK that was captured.
-    splice_tcp_options options = options_of(answer, packet);
-    if (server_tsval && options.timestamps_offset != 0) {
-        splice_sum delta = 0;
-        auto* const tcp = reinterpret_cast<__u8*>(answer.data() + packet.l4_offset);
+    // It answers this SYN, whatever the captured one acknowledged: another answer would ask for the SYN
+    // again, for ever. And the handshake that the client saw may have been a later one than the SYN-ACK that
+    // was captured.
+    const splice_tcp_options options = options_of(answer, packet);
+    auto* const tcp = reinterpret_cast<__u8*>(answer.data() + packet.l4_offset);
+    splice_sum delta = 0;
+    splice_shift_number(tcp + 8, asked.seq + 1 - packet.ack, 0, &delta);
+    if (server_tsval && options.timestamps_offset != 0)
         splice_shift_timestamp(tcp, answer.data() + answer.size(), &options, 0,
                                server_tsval->value() - options.tsval, &delta);
-        update_tcp_checksum(answer.data(), packet, delta);
-    }
+    update_tcp_checksum(answer.data(), packet, delta);
     Arrival arrival{.bytes = answer, .packet = packet};
     send_from(arrival, backend);
     return answer;

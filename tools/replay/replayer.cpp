@@ -336,6 +336,8 @@ void Replayer::Impl::take_segment(Arrival& arrival) {
     Conversation* const conversation = conversation_of(arrival.packet, is_from_server);
     if (!conversation) {
         say_came(kClient, kBalancer, arrival.bytes);
+        if (conversations.size() >= kMaxConversations)
+            note(Place::client, "more connections than are followed");
         judge(kBalancer, SPLICE_pass_not_service);
         return;
     }
@@ -493,7 +495,8 @@ void Replayer::Impl::balancer_sent(MutableBytes bytes) {
         return;
     }
     const bool syn_ack = (packet.tcp_flags & SPLICE_SYN) != 0;
-    if (syn_ack && current) {
+    // A SYN that comes late, of a connection that lives on by its first cookie, changes nothing.
+    if (syn_ack && current && !current->opened) {
         splice_tcp_options options{};
         splice_parse_tcp_options(bytes.data(), bytes.data() + bytes.size(), &packet, &options);
         current->cookie_isn = Seq(packet.seq);
