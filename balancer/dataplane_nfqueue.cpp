@@ -79,7 +79,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         all.sent_bytes = sender.bytes;
         all.send_failures = sender.failures;
         all.send_too_big = sender.too_big;
-        all.queue_overruns = loop_->counters().overruns;
+        all.queue_overruns = loop_->overruns();
         return all;
     }
 

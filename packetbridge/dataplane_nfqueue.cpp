@@ -103,7 +103,7 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
         all.sent_bytes = sender.bytes;
         all.send_failures = sender.failures;
         all.send_too_big = sender.too_big;
-        all.queue_overruns = loop_->counters().overruns;
+        all.queue_overruns = loop_->overruns();
         return all;
     }
 

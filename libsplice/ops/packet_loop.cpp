@@ -79,7 +79,6 @@ struct PacketLoop::Impl {
         queues[number].receive(
             [&](QueuedPacket& packet) { return machine.handle(number, now, packet, sender); });
         counters.batches.fetch_add(1, std::memory_order_relaxed);
-        count_overruns();
     }
 
     void handle_timer(Instant now) {
@@ -87,13 +86,6 @@ struct PacketLoop::Impl {
         (void)!::read(timer.get(), &expirations, sizeof(expirations));
         armed.reset();
         machine.expire(now, sender);
-        count_overruns();
-    }
-
-    void count_overruns() noexcept {
-        std::uint64_t sum = 0;
-        for (const NfQueue& queue : queues) sum += queue.overruns();
-        counters.overruns.store(sum, std::memory_order_relaxed);
     }
 
     // Only ever to an earlier moment: a timer that comes too early costs one idle expire(), setting it at
@@ -175,6 +167,11 @@ void PacketLoop::run(const std::function<void()>& task) {
 
 const PacketLoopCounters& PacketLoop::counters() const noexcept {
     return impl_->counters;
+}
+std::uint64_t PacketLoop::overruns() const noexcept {
+    std::uint64_t sum = 0;
+    for (const NfQueue& queue : impl_->queues) sum += queue.overruns();
+    return sum;
 }
 const RawSenderCounters& PacketLoop::sender() const noexcept {
     return impl_->sender.counters();

@@ -29,7 +29,6 @@ class PacketMachine {
 // Read by any thread.
 struct PacketLoopCounters {
     std::atomic<std::uint64_t> batches{};
-    std::atomic<std::uint64_t> overruns{};  // packets that the kernel dropped before we saw them
 };
 
 class PacketLoop {
@@ -46,6 +45,9 @@ class PacketLoop {
     void run(const std::function<void()>& task);
 
     [[nodiscard]] const PacketLoopCounters& counters() const noexcept;
+    // Packets that the kernel dropped before we saw them. Any thread; it reads a file of /proc, so only for
+    // who asks.
+    [[nodiscard]] std::uint64_t overruns() const noexcept;
     [[nodiscard]] const RawSenderCounters& sender() const noexcept;
 
   private:
