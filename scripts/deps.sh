@@ -16,6 +16,9 @@ packages=(
     doctest-dev libtins-dev python3 nginx curl wrk tcpdump ethtool procps
 )
 
+# `make bench` sets itself beside these.
+[[ ${1:-} != --bench ]] || packages+=(haproxy libbenchmark-dev)
+
 # What the executables alone need, where they are installed without being built.
 runtime=(
     libboost-program-options1.74.0 libfmt9 libspdlog1.10 libyaml-cpp0.7 libprometheus-cpp-core1.0

@@ -1,0 +1,202 @@
+"""What is measured of a variant that serves. Each function fills a dict of samples; nothing here judges."""
+
+import contextlib
+import os
+import re
+import statistics
+import time
+
+from rig import PROGRAMS, cpu_seconds
+
+CONNECTIONS = 32
+FILE_BYTES = 100 * 1024 * 1024
+UPLOAD_BYTES = 60 * 1024 * 1024
+
+
+class Measure:
+    """One row of the report."""
+
+    def __init__(self, key, title, unit, better, digits=0):
+        self.key, self.title, self.unit, self.better, self.digits = key, title, unit, better, digits
+
+
+MEASURES = [
+    Measure("keepalive", "Requests/s, keep-alive", "requests/s", "higher"),
+    Measure("close", "Requests/s, Connection: close", "requests/s", "higher"),
+    Measure("download", "Download of 100 MB", "MB/s", "higher"),
+    Measure("upload", "Upload of 60 MB", "MB/s", "higher"),
+    Measure("first_byte_p50", "First byte of a new connection, median", "µs", "lower"),
+    Measure("first_byte_p99", "First byte of a new connection, 99th percentile", "µs", "lower"),
+    Measure("keepalive_cpu", "Machine's CPU a request, keep-alive", "µs", "lower", 1),
+    Measure("close_cpu", "Machine's CPU a request, close", "µs", "lower", 1),
+    Measure("download_cpu", "Machine's CPU of downloads", "s/GB", "lower", 2),
+    Measure("upload_cpu", "Machine's CPU of uploads", "s/GB", "lower", 2),
+    Measure("middle_keepalive_cpu", "Balancer process's CPU a request, keep-alive", "µs", "lower", 1),
+    Measure("middle_close_cpu", "Balancer process's CPU a request, close", "µs", "lower", 1),
+    Measure("middle_download_cpu", "Balancer host's CPU of downloads, its kernel's share included", "s/GB", "lower", 3),
+]
+
+
+class Busy:
+    """Processor seconds between two looks: the whole machine's (interrupts included) and some processes'."""
+
+    def __init__(self, pids=()):
+        self._pids = pids
+
+    def __enter__(self):
+        self._machine, self._own, self._started = machine_seconds(), self._own_now(), time.monotonic()
+        return self
+
+    def __exit__(self, *_):
+        self.elapsed = time.monotonic() - self._started
+        self.machine = machine_seconds() - self._machine
+        self.own = self._own_now() - self._own
+
+    def _own_now(self):
+        return sum(cpu_seconds(pid) for pid in self._pids)
+
+
+def machine_seconds():
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, _idle, _iowait, irq, softirq = map(int, file.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def requests(variant, samples, name, seconds, *headers):
+    pids = variant.middle_pids()
+    words = [word for header in headers for word in ("-H", header)]
+    with Busy(pids) as busy:
+        said = variant.rig.client("wrk", "-t", str(os.cpu_count()), "-c", str(CONNECTIONS), "-d", f"{seconds}s", *words, variant.url("/"))
+    done = int(re.search(r"(\d+) requests in", said).group(1))
+    if not done:
+        raise RuntimeError(f"{variant.title}: wrk had no answer:\n{said}")
+    samples[name] = float(re.search(r"Requests/sec:\s*([\d.]+)", said).group(1))
+    samples[f"{name}_cpu"] = busy.machine / done * 1e6
+    if pids:
+        samples[f"middle_{name}_cpu"] = busy.own / done * 1e6
+    errors = re.search(r"Socket errors: (.*)|Non-2xx or 3xx responses: (\d+)", said)
+    if errors:
+        samples[f"{name}_errors"] = errors.group(0)
+
+
+def repeat(variant, seconds, bytes_each, *curl):
+    """Runs a transfer until `seconds` are over; its MB/s and the bytes in all."""
+    moved, spent, end = 0, 0.0, time.monotonic() + seconds
+    while moved == 0 or time.monotonic() < end:
+        said = variant.rig.client("curl", "-sS", "-f", "-o", "/dev/null", "-w", "%{time_total} %{size_download} %{size_upload}",
+                                  *curl)
+        took, down, up = said.split()
+        if int(down) + int(up) < bytes_each:
+            raise RuntimeError(f"{variant.title}: a transfer ended early: {said}")
+        spent += float(took)
+        moved += bytes_each
+    return moved / spent / 1e6, moved
+
+
+def download(variant, samples, seconds):
+    with Busy() as busy:
+        samples["download"], moved = repeat(variant, seconds, FILE_BYTES, variant.url("/file/100m.bin"))
+    samples["download_cpu"] = busy.machine / moved * 1e9
+
+
+def upload(variant, samples, seconds):
+    source = os.path.join(variant.rig.scratch, "upload.bin")
+    if not os.path.exists(source):
+        with open(source, "wb") as file:
+            file.write(os.urandom(UPLOAD_BYTES))
+    with Busy() as busy:
+        samples["upload"], moved = repeat(variant, seconds, UPLOAD_BYTES, "-H", "Expect:", "-T", source,
+                                          variant.url("/upload/bench.bin"))
+    samples["upload_cpu"] = busy.machine / moved * 1e9
+
+
+def first_byte(variant, samples, count):
+    said = variant.rig.client("taskset", "-c", "0", f"{PROGRAMS}/bench_first_byte", variant.address, str(variant.port), "/", str(count))
+    times = sorted(map(float, said.split()))
+    samples["first_byte_p50"] = statistics.median(times)
+    samples["first_byte_p99"] = times[int(len(times) * 0.99)]
+
+
+@contextlib.contextmanager
+def threaded_napi(rig, host):
+    """What the kernel does for packets that reach a host, done by a thread that can be counted; yields its numbers."""
+    before = napi_threads()
+    path = "/sys/class/net/eth1/threaded"
+    rig.lab.on(host, "ethtool", "-K", "eth1", "gro", "on")  # veth has no NAPI otherwise
+    rig.lab.on(host, "sh", "-c", f"echo 1 > {path}")
+    try:
+        yield [pid for pid in napi_threads() if pid not in before]
+    finally:
+        rig.lab.on(host, "sh", "-c", f"echo 0 > {path}")
+        rig.lab.on(host, "ethtool", "-K", "eth1", "gro", "off")
+
+
+def napi_threads():
+    found = []
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if name.isdigit():
+                with open(f"/proc/{name}/comm", encoding="utf-8") as file:
+                    if file.read().startswith("napi/"):
+                        found.append(int(name))
+    return found
+
+
+def balancer_share(variant, samples, seconds):
+    """The balancer's own part of a download: its processes and its kernel's work on what reaches it."""
+    if not variant.middle_pids():
+        return
+    with threaded_napi(variant.rig, "balancer") as threads:
+        if not threads:
+            return
+        with Busy(variant.middle_pids() + threads) as busy:
+            _, moved = repeat(variant, seconds, FILE_BYTES, variant.url("/file/100m.bin"))
+    samples["middle_download_cpu"] = busy.own / moved * 1e9
+
+
+def slot(variant, effort):
+    """Everything that is measured of a variant in its turn."""
+    samples = {}
+    requests(variant, samples, "keepalive", effort.wrk_seconds)
+    requests(variant, samples, "close", effort.wrk_seconds, "Connection: close")
+    download(variant, samples, effort.transfer_seconds)
+    upload(variant, samples, effort.transfer_seconds)
+    first_byte(variant, samples, effort.first_bytes)
+    balancer_share(variant, samples, effort.transfer_seconds)
+    return samples
+
+
+def resident_bytes(pid):
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def syns_answered(variant):
+    page = variant.rig.lab.on("balancer", "curl", "-sS", "http://127.0.0.1:10001/metrics")
+    return sum(float(line.split()[1]) for line in page.splitlines() if 'verdict="answer_syn_ack' in line)
+
+
+def syn_flood(variant, count):
+    """SYNs from forged addresses at a balancer; what they leave behind, and whether requests succeed afterwards."""
+    pid = variant.rig.lab.pid("balancer")
+    answered_before, before = syns_answered(variant), resident_bytes(pid)
+    said = variant.rig.client(f"{PROGRAMS}/bench_syn_flood", variant.address, str(variant.port), str(count), timeout=120)
+    sent, seconds = said.split()
+    quiet = syns_answered(variant)
+    while True:  # what waits in queues
+        time.sleep(0.2)
+        now = syns_answered(variant)
+        if now == quiet:
+            break
+        quiet = now
+    after = resident_bytes(pid)
+    variant.wait_until_it_serves()
+    return {"sent": int(sent), "answered": int(quiet - answered_before), "seconds": float(seconds),
+            "resident_bytes_before": before, "resident_bytes_after": after}
+
+
+def background_load(seconds=1.0):
+    """How busy other programs keep the machine's cores, 0 to 1."""
+    with Busy() as busy:
+        time.sleep(seconds)
+    return busy.machine / busy.elapsed / os.cpu_count()

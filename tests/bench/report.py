@@ -1,0 +1,140 @@
+"""From samples to a page of Markdown, the README's section and its chart."""
+
+import os
+import re
+import statistics
+
+import chart
+from measures import MEASURES
+from rig import SOURCE
+
+README_MARKS = ("<!-- bench: begin (make bench UPDATE_README=1 writes this) -->", "<!-- bench: end -->")
+README_KEYS = ("keepalive", "close", "download", "upload", "first_byte_p50", "first_byte_p99", "keepalive_cpu", "download_cpu",
+               "middle_download_cpu")
+
+
+class Summary:
+    """A measure of a variant over all rounds. Ratios are of the same round, so that a busy moment weighs on both."""
+
+    def __init__(self, result, variant, key):
+        rounds = result["samples"].get(variant, [])
+        self.values = [one[key] for one in rounds if key in one]
+        pairs = [(one[key], base[key]) for one, base in zip(rounds, result["samples"].get("direct", []))
+                 if one.get(key) is not None and base.get(key)]
+        self.ratio = statistics.median(a / b for a, b in pairs) if pairs else None
+        if self.values:
+            self.median, self.least, self.most = statistics.median(self.values), min(self.values), max(self.values)
+
+    def __bool__(self):
+        return bool(self.values)
+
+
+def number(value, digits):
+    return f"{value:,.{digits}f}"
+
+
+def served(result):
+    return [name for name in result["variants"] if result["samples"].get(name)]
+
+
+def machine_line(result):
+    machine = result["machine"]
+    return (f"{machine['cores']} cores ({machine['processor']}), kernel {machine['kernel']}, {machine['date']}, commit "
+            f"{machine['commit']}, nginx {machine['nginx']}, HAProxy {machine['haproxy']}; {result['effort']['rounds']} rounds; "
+            f"other programs kept the machine {machine['busy_before']:.0%} busy before the run and "
+            f"{machine['busy_after']:.0%} after it.")
+
+
+def measure_table(result, measure):
+    lines = [f"### {measure.title} ({measure.unit}, {measure.better} is better)", "",
+             "| | median | to direct | least | most |", "|---|---:|---:|---:|---:|"]
+    for name in served(result):
+        summary = Summary(result, name, measure.key)
+        if not summary:
+            continue
+        ratio = f"{summary.ratio:.2f}" if summary.ratio is not None else ""
+        median, least, most = (number(value, measure.digits) for value in (summary.median, summary.least, summary.most))
+        lines.append(f"| {result['variants'][name]} | {median} | {ratio} | {least} | {most} |")
+    return lines + [""] if len(lines) > 4 else []
+
+
+def syn_lines(result):
+    lines = []
+    for name, flood in result["syn_flood"].items():
+        grown = (flood["resident_bytes_after"] - flood["resident_bytes_before"]) / 1024
+        lines.append(f"- {result['variants'][name]}: {flood['sent']:,} SYNs sent in {flood['seconds']:.1f} s, "
+                     f"{flood['answered']:,} answered; the balancer's resident memory changed by {grown:,.0f} KiB, and requests "
+                     "succeed afterwards.")
+    return ["### SYNs from forged addresses", "", *lines, ""] if lines else []
+
+
+def micro_lines(result):
+    if not result["micro"]:
+        return []
+    lines = ["### Microbenchmarks", "", "| | ns (processor time) |", "|---|---:|"]
+    for one in result["micro"]:
+        if not one["counters"]:
+            label = f" {one['label']}" if one["label"] else ""
+            lines.append(f"| `{one['name']}`{label} | {one['nanoseconds']:,.0f} |")
+    lines += ["", "| | |", "|---|---|"]
+    for one in result["micro"]:
+        if one["counters"]:
+            said = ", ".join(f"{key.replace('_', ' ')} {value:,.0f}" for key, value in one["counters"].items())
+            lines.append(f"| `{one['name']}` | {said} |")
+    return lines + [""]
+
+
+def markdown(result):
+    lines = ["# Benchmark", "", "Medians over rounds in which every variant had its turn; ratios are to direct in the same "
+             "round. docs/bench.md says what each line means.", "", machine_line(result), ""]
+    for measure in MEASURES:
+        lines += measure_table(result, measure)
+    for title, reason in result["skipped"].items():
+        lines.append(f"Skipped: {title}: {reason}")
+    if result["skipped"]:
+        lines.append("")
+    return "\n".join(lines + syn_lines(result) + micro_lines(result))
+
+
+def readme_section(result):
+    names = served(result)
+    lines = ["| | " + " | ".join(result["variants"][name] for name in names) + " |", "|---|" + "---:|" * len(names)]
+    for measure in MEASURES:
+        if measure.key not in README_KEYS:
+            continue
+        cells = []
+        for name in names:
+            summary = Summary(result, name, measure.key)
+            ratio = f" ({summary.ratio:.2f})" if summary and summary.ratio is not None and name != "direct" else ""
+            cells.append(number(summary.median, measure.digits) + ratio if summary else "")
+        lines.append(f"| {measure.title}, {measure.unit} | " + " | ".join(cells) + " |")
+    return "\n".join(["![Requests, downloads, first byte and processor time of each variant](docs/bench.svg)", "", *lines, "", "In parentheses: the ratio to direct. "
+                      "Measured on " + machine_line(result) + " `make bench` repeats it; [docs/bench.md](docs/bench.md) says how "
+                      "to read it."])
+
+
+def update_readme(result):
+    path = os.path.join(SOURCE, "README.md")
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    begin, end = README_MARKS
+    if begin not in text or end not in text:
+        raise SystemExit(f"bench: README.md lacks the lines {begin} and {end}")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(re.sub(re.escape(begin) + ".*" + re.escape(end), lambda _: f"{begin}\n{readme_section(result)}\n{end}", text,
+                          flags=re.DOTALL))
+    with open(os.path.join(SOURCE, "docs/bench.svg"), "w", encoding="utf-8") as file:
+        file.write(chart.svg(panels(result), [result["variants"][name] for name in served(result)]))
+
+
+def panels(result):
+    """(title, [median or None for each variant], digits) of what the chart shows."""
+    shown = []
+    for key in ("keepalive", "close", "download", "first_byte_p50", "keepalive_cpu", "download_cpu"):
+        measure = next(one for one in MEASURES if one.key == key)
+        values = []
+        for name in served(result):
+            summary = Summary(result, name, key)
+            values.append(summary.median if summary else None)
+        shown.append((measure.title, f"{measure.unit}, {measure.better} is better", values, measure.digits))
+    return shown

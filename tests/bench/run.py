@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""Measures SpliceLB beside direct access and two proxies, in alternating slots of one run (docs/bench.md).
+
+usage: run.py [--quick] [--rounds N] [--only VARIANT,...] [--no-micro] [--update-readme] [--out DIR]
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import micro
+import report
+from measures import background_load, slot, syn_flood
+from rig import SOURCE, Direct, Haproxy, Nginx, Refused, Rig, Splice
+
+ENGINES_AND_MODES = [("nfqueue", "translate"), ("ebpf", "translate"), ("ebpf", "adopt")]
+
+
+@dataclasses.dataclass
+class Effort:
+    rounds: int
+    wrk_seconds: int
+    transfer_seconds: float
+    first_bytes: int
+    syns: int
+    micro_seconds: float
+
+
+FULL = Effort(rounds=5, wrk_seconds=2, transfer_seconds=0.8, first_bytes=1000, syns=1_000_000, micro_seconds=0.2)
+QUICK = Effort(rounds=2, wrk_seconds=1, transfer_seconds=0.3, first_bytes=300, syns=200_000, micro_seconds=0.02)
+
+
+def say(*words):
+    print("bench:", *words, file=sys.stderr, flush=True)
+
+
+def version_of(*command):
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        return re.search(r"\d+\.\d+[\w.+-]*", done.stdout).group(0)
+    except (FileNotFoundError, AttributeError):
+        return None
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = re.search(r"model name\s*: (.*)", file.read())
+    commit = subprocess.run(["git", "-C", SOURCE, "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL, text=True, check=False).stdout.strip()
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "processor": model.group(1) if model else platform.machine(), "cores": os.cpu_count(),
+        "kernel": platform.release(), "commit": commit,
+        "nginx": version_of("nginx", "-v"), "haproxy": version_of("haproxy", "-v"), "wrk": version_of("wrk", "-v"),
+    }
+
+
+def come_first():
+    """Other programs of this machine weigh less on a process group of the highest priority, and all that it starts."""
+    os.setsid()
+    os.setpriority(os.PRIO_PROCESS, 0, -20)
+    if os.path.exists("/proc/self/autogroup"):
+        with open("/proc/self/autogroup", "w", encoding="ascii") as file:
+            file.write("-20")
+
+
+def take_turns(rig, variants, effort, result):
+    """Round after round, each variant in its turn; one that is refused, or breaks, is left out and said so."""
+    for number in range(effort.rounds):
+        for variant in list(variants):
+            try:
+                variant.start()
+                try:
+                    result["samples"].setdefault(variant.name, []).append(slot(variant, effort))
+                    if number == 0 and isinstance(variant, Splice):
+                        result["syn_flood"][variant.name] = syn_flood(variant, effort.syns)
+                finally:
+                    variant.stop()
+            except (Refused, RuntimeError) as reason:
+                variants.remove(variant)
+                result["skipped"][variant.title] = str(reason)
+                say(f"skipped: {variant.title}: {reason}")
+        say(f"round {number + 1} of {effort.rounds} done")
+
+
+def bench(arguments, effort):
+    result = {"machine": machine(), "effort": dataclasses.asdict(effort), "variants": {}, "samples": {}, "skipped": {},
+              "syn_flood": {}, "micro": []}
+    result["machine"]["busy_before"] = background_load()
+    # Signals become exceptions, so that the rig goes whatever happens.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with Rig(f"bench-{os.getpid()}") as rig:
+        variants = [Direct(rig), Haproxy(rig), Nginx(rig)]
+        variants += [Splice(rig, engine, mode) for engine, mode in ENGINES_AND_MODES]
+        if arguments.only:
+            variants = [v for v in variants if v.name in arguments.only.split(",") or v.name == "direct"]
+        result["variants"] = {variant.name: variant.title for variant in variants}
+        take_turns(rig, variants, effort, result)
+    if not arguments.no_micro:
+        result["micro"] = micro.run(effort.micro_seconds, say)
+    result["machine"]["busy_after"] = background_load()
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--only", help="direct, haproxy, nginx, nfqueue-translate, ebpf-translate, ebpf-adopt")
+    parser.add_argument("--no-micro", action="store_true")
+    parser.add_argument("--update-readme", action="store_true", help="figures into README.md and docs/bench.svg")
+    parser.add_argument("--out", default=os.path.join(SOURCE, "build/bench"))
+    parser.add_argument("--report-only", action="store_true", help="the report again, out of report.json")
+    arguments = parser.parse_args()
+    effort = QUICK if arguments.quick else FULL
+    if arguments.rounds:
+        effort = dataclasses.replace(effort, rounds=arguments.rounds)
+    if os.geteuid() != 0:
+        if not shutil.which("sudo"):
+            sys.exit("bench: network namespaces need root and there is no sudo here; run this as root")
+        say("network namespaces need root; going on through sudo")
+        os.execvp("sudo", ["sudo", sys.executable, os.path.realpath(__file__), *sys.argv[1:]])
+
+    come_first()
+    os.makedirs(arguments.out, exist_ok=True)
+    path = os.path.join(arguments.out, "report.json")
+    if arguments.report_only:
+        with open(path, encoding="utf-8") as file:
+            result = json.load(file)
+    else:
+        result = bench(arguments, effort)
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+    text = report.markdown(result)
+    with open(os.path.join(arguments.out, "report.md"), "w", encoding="utf-8") as file:
+        file.write(text)
+    print(text)
+    if arguments.update_readme:
+        report.update_readme(result)
+
+
+if __name__ == "__main__":
+    main()
