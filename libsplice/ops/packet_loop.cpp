@@ -25,6 +25,17 @@ timespec to_timespec(Duration moment) noexcept {
     return {.tv_sec = seconds.count(), .tv_nsec = (moment - seconds).count()};
 }
 
+class NfQueueSource final : public PacketSource {
+  public:
+    explicit NfQueueSource(NfQueue queue) noexcept : queue_(std::move(queue)) {}
+    [[nodiscard]] int descriptor() const noexcept override { return queue_.descriptor(); }
+    void receive(const Handler& handler, RawSender&) override { queue_.receive(handler); }
+    [[nodiscard]] std::uint64_t overruns() const noexcept override { return queue_.overruns(); }
+
+  private:
+    NfQueue queue_;
+};
+
 }  // namespace
 
 struct PacketLoop::Impl {
@@ -33,27 +44,22 @@ struct PacketLoop::Impl {
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
 
-    SystemResult<void> open(const std::vector<NfQueueOptions>& options) {
+    SystemResult<void> open() {
         poll = Descriptor(epoll_create1(EPOLL_CLOEXEC));
         wakeup = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
         timer = Descriptor(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
         if (!poll || !wakeup || !timer) return system_error("open epoll, eventfd, timerfd", errno);
-        for (const NfQueueOptions& option : options) {
-            auto queue = NfQueue::open(option);
-            if (!queue) return std::unexpected(queue.error());
-            queues.push_back(std::move(*queue));
-        }
-        // An event's number: a queue's index, or one of the two behind them.
-        for (std::size_t i = 0; i < queues.size(); i++) {
-            if (!watch(queues[i].descriptor(), i)) return system_error("watch an NFQUEUE", errno);
+        // An event's number: a source's index, or one of the two behind them.
+        for (std::size_t i = 0; i < sources.size(); i++) {
+            if (!watch(sources[i]->descriptor(), i)) return system_error("watch a source of packets", errno);
         }
         if (!watch(wakeup.get(), wakeup_number()) || !watch(timer.get(), timer_number()))
             return system_error("watch eventfd and timerfd", errno);
         return {};
     }
 
-    [[nodiscard]] std::size_t wakeup_number() const noexcept { return queues.size(); }
-    [[nodiscard]] std::size_t timer_number() const noexcept { return queues.size() + 1; }
+    [[nodiscard]] std::size_t wakeup_number() const noexcept { return sources.size(); }
+    [[nodiscard]] std::size_t timer_number() const noexcept { return sources.size() + 1; }
 
     bool watch(int descriptor, std::size_t number) noexcept {
         epoll_event event{};
@@ -76,8 +82,8 @@ struct PacketLoop::Impl {
     void handle_event(std::size_t number, Instant now) {
         if (number == wakeup_number()) return run_tasks();
         if (number == timer_number()) return handle_timer(now);
-        queues[number].receive(
-            [&](QueuedPacket& packet) { return machine.handle(number, now, packet, sender); });
+        sources[number]->receive(
+            [&](QueuedPacket& packet) { return machine.handle(number, now, packet, sender); }, sender);
         counters.batches.fetch_add(1, std::memory_order_relaxed);
     }
 
@@ -124,7 +130,7 @@ struct PacketLoop::Impl {
 
     RawSender sender;
     PacketMachine& machine;
-    std::vector<NfQueue> queues;
+    std::vector<std::unique_ptr<PacketSource>> sources;
     Descriptor poll;
     Descriptor wakeup;
     Descriptor timer;
@@ -137,10 +143,22 @@ struct PacketLoop::Impl {
 };
 
 SystemResult<PacketLoop> PacketLoop::open(std::vector<NfQueueOptions> queues, PacketMachine& machine) {
+    std::vector<std::unique_ptr<PacketSource>> sources;
+    for (const NfQueueOptions& options : queues) {
+        auto queue = NfQueue::open(options);
+        if (!queue) return std::unexpected(queue.error());
+        sources.push_back(std::make_unique<NfQueueSource>(std::move(*queue)));
+    }
+    return open(std::move(sources), machine);
+}
+
+SystemResult<PacketLoop> PacketLoop::open(std::vector<std::unique_ptr<PacketSource>> sources,
+                                          PacketMachine& machine) {
     auto sender = RawSender::open();
     if (!sender) return std::unexpected(sender.error());
     auto impl = std::make_unique<Impl>(std::move(*sender), machine);
-    if (auto opened = impl->open(queues); !opened) return std::unexpected(opened.error());
+    impl->sources = std::move(sources);
+    if (auto opened = impl->open(); !opened) return std::unexpected(opened.error());
     return PacketLoop(std::move(impl));
 }
 
@@ -170,7 +188,7 @@ const PacketLoopCounters& PacketLoop::counters() const noexcept {
 }
 std::uint64_t PacketLoop::overruns() const noexcept {
     std::uint64_t sum = 0;
-    for (const NfQueue& queue : impl_->queues) sum += queue.overruns();
+    for (const auto& source : impl_->sources) sum += source->overruns();
     return sum;
 }
 const RawSenderCounters& PacketLoop::sender() const noexcept {

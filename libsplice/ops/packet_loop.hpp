@@ -12,6 +12,7 @@
 
 #include "libsplice/base/time.hpp"
 #include "libsplice/engine/nfqueue.hpp"
+#include "libsplice/engine/packet_source.hpp"
 #include "libsplice/engine/raw_socket.hpp"
 
 namespace splice {
@@ -20,7 +21,7 @@ namespace splice {
 class PacketMachine {
   public:
     virtual ~PacketMachine() = default;
-    // A packet out of the queue at `queue` in the list that the loop was given.
+    // A packet out of the source at `queue` in the list that the loop was given.
     virtual Disposition handle(std::size_t queue, Instant now, QueuedPacket& packet, Actions& out) = 0;
     virtual void expire(Instant now, Actions& out) = 0;
     [[nodiscard]] virtual std::optional<Duration> next_deadline() const = 0;
@@ -35,6 +36,8 @@ class PacketLoop {
   public:
     // The machine must outlive the loop. The thread starts at start().
     static SystemResult<PacketLoop> open(std::vector<NfQueueOptions> queues, PacketMachine& machine);
+    static SystemResult<PacketLoop> open(std::vector<std::unique_ptr<PacketSource>> sources,
+                                         PacketMachine& machine);
     PacketLoop(PacketLoop&&) noexcept;
     PacketLoop& operator=(PacketLoop&&) noexcept;
     // Stops the thread; what waits in the queues is the kernel's to decide.
