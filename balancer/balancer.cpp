@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "balancer/kernel_path.hpp"
 #include "libsplice/config/secret_file.hpp"
 #include "libsplice/config/start.hpp"
 #include "libsplice/engine/clock.hpp"
@@ -61,20 +62,21 @@ std::expected<std::unique_ptr<Balancer>, std::string> Balancer::start(const Bala
 Balancer::Balancer(const BalancerOptions& options, const BalancerConfig& config)
     : options_(options), config_(config), vips_(config.common.interface) {}
 
-Balancer::~Balancer() = default;
+Balancer::~Balancer() {
+    // The kernel goes on answering for them.
+    if (config_.common.keep && engine_.name == "ebpf") vips_.keep();
+}
 
 std::expected<void, std::string> Balancer::open() {
-    auto engine = choose_engine(config_.common.engine);
-    if (!engine) return std::unexpected(engine.error());
-    engine_ = std::move(*engine);
     auto interface = check_host(config_.common.interface);
     if (!interface) return std::unexpected(interface.error().text);
     interface_ = std::move(*interface);
+    index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, interface_.name),
+                         read_clock().monotonic + config_.common.idle_timeout);
     auto rules = prepare(config_, index_);
     if (!rules) return std::unexpected(rules.error());
     rules_ = std::move(*rules);
-    dataplane_ = engine_.make(rules_);
-    if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
+    if (auto started = start_engine(); !started) return std::unexpected(started.error());
     if (auto added = vips_.add_missing(vips_of(config_)); !added) return std::unexpected(added.error().text);
     api_ = std::make_unique<BalancerApi>(state(), *dataplane_);
     if (config_.common.api) {
@@ -90,6 +92,29 @@ std::expected<void, std::string> Balancer::open() {
                          added.empty() ? "" : fmt::format(", added {} of its addresses", added.size()),
                          config_.common.api ? config_.common.api->to_string() : "off"));
     return {};
+}
+
+std::expected<void, std::string> Balancer::start_engine() {
+    const EngineSettings settings{.interface = interface_,
+                                  .bpffs = config_.common.bpffs,
+                                  .keep = config_.common.keep,
+                                  .xdp_mode = config_.xdp_mode};
+    std::string refused;
+    for (EngineDecision& engine : engines_for(config_.common.engine)) {
+        dataplane_ = engine.make(rules_, settings);
+        const auto started = dataplane_->start();
+        if (started) {
+            engine_ = std::move(engine);
+            if (!refused.empty()) engine_.reason += ": " + refused;
+            if (const auto details = dataplane_->description(); !details.empty())
+                engine_.reason += "; " + details;
+            return {};
+        }
+        refused += fmt::format("{}{} does not work here: {}", refused.empty() ? "" : "; ", engine.name,
+                               started.error().text);
+        dataplane_.reset();
+    }
+    return std::unexpected(refused);
 }
 
 void Balancer::reload(std::string_view why) {

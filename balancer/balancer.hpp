@@ -38,6 +38,7 @@ class Balancer {
   private:
     Balancer(const BalancerOptions& options, const BalancerConfig& config);
     std::expected<void, std::string> open();
+    std::expected<void, std::string> start_engine();
     std::expected<void, std::string> apply(const BalancerConfig& config);
     std::expected<std::shared_ptr<const SplicerRules>, std::string> prepare(const BalancerConfig& config,
                                                                             BridgeIndex& index) const;

@@ -236,10 +236,19 @@ Parsed<void> check_weights(const ServiceConfig& service) {
     return {};
 }
 
+Parsed<XdpMode> parse_xdp_mode(std::string_view text) {
+    for (const XdpMode mode : {XdpMode::automatic, XdpMode::native, XdpMode::generic}) {
+        if (text == to_string(mode)) return mode;
+    }
+    return std::unexpected("expected auto, native or generic");
+}
+
 BalancerConfig parse_balancer_config(const std::string& text, const std::string& file) {
-    const YamlMap top = parse_yaml(text, file).map(joined(kCommonKeys, kServiceSettings));
+    const YamlMap top =
+        parse_yaml(text, file).map(joined(joined(kCommonKeys, kServiceSettings), {"xdp_mode"}));
     BalancerConfig config;
     config.common = common_from_yaml(top, Endpoint::parse(kBalancerApi).value());
+    top.read("xdp_mode", config.xdp_mode, parse_xdp_mode);
     ServiceDefaults defaults;
     read_settings(top, defaults);
     ServiceKeys keys;

@@ -13,6 +13,7 @@
 #include "libsplice/config/error.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/placement/placement.hpp"
+#include "libsplice/engine/xdp_link.hpp"
 
 namespace splice {
 
@@ -56,11 +57,13 @@ struct ServiceConfig {
 
 struct BalancerConfig {
     CommonConfig common;
+    XdpMode xdp_mode = XdpMode::automatic;  // engine ebpf
     std::vector<ServiceConfig> services;
 };
 
 inline const char* const kBalancerApi = "127.0.0.1:10001";
 
+Parsed<XdpMode> parse_xdp_mode(std::string_view text);
 // NAME=ADDRESS[,weight=N]
 Parsed<BridgeConfig> parse_bridge(std::string_view text);
 // What a service speaks when nobody says: tls for sni, tcp for source, http for the rest.

@@ -1,19 +1,21 @@
 #include "balancer/dataplane.hpp"
 
+#include "balancer/dataplane_ebpf.hpp"
 #include "balancer/dataplane_nfqueue.hpp"
 
 namespace splice {
 
-std::expected<EngineDecision, std::string> choose_engine(EngineChoice choice) {
+std::vector<EngineDecision> engines_for(EngineChoice choice) {
     switch (choice) {
         case EngineChoice::ebpf:
-            return std::unexpected("engine ebpf: not in this version; use --engine nfqueue or auto");
+            return {{"ebpf", "as configured", make_ebpf_dataplane}};
         case EngineChoice::nfqueue:
-            return EngineDecision{"nfqueue", "as configured", make_nfqueue_dataplane};
+            return {{"nfqueue", "as configured", make_nfqueue_dataplane}};
         case EngineChoice::automatic:
             break;
     }
-    return EngineDecision{"nfqueue", "auto: this version has no ebpf engine", make_nfqueue_dataplane};
+    return {{"ebpf", "auto: the fastest, and it works here", make_ebpf_dataplane},
+            {"nfqueue", "auto", make_nfqueue_dataplane}};
 }
 
 }  // namespace splice

@@ -8,12 +8,15 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/config/common.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/splicer.hpp"
 #include "libsplice/engine/error.hpp"
+#include "libsplice/engine/interface.hpp"
+#include "libsplice/engine/xdp_link.hpp"
 
 namespace splice {
 
@@ -41,16 +44,27 @@ class DataPlane {
     virtual SystemResult<void> replace_rules(std::shared_ptr<const SplicerRules> rules) = 0;
     // Any thread.
     [[nodiscard]] virtual BalancerStatistics statistics() const = 0;
+    // What start() chose, for the log; may be empty.
+    [[nodiscard]] virtual std::string description() const { return {}; }
 };
 
-// Engine and why: "nfqueue", "this version has no other".
+// What an engine needs to know of the host and the configuration besides the rules.
+struct EngineSettings {
+    InterfaceInfo interface;
+    std::string bpffs;
+    bool keep = false;
+    XdpMode xdp_mode = XdpMode::automatic;
+};
+
+// An engine and why it is tried: "nfqueue", "as configured".
 struct EngineDecision {
     std::string_view name;
     std::string reason;
-    std::unique_ptr<DataPlane> (*make)(std::shared_ptr<const SplicerRules> rules) = nullptr;
+    std::unique_ptr<DataPlane> (*make)(std::shared_ptr<const SplicerRules> rules,
+                                       const EngineSettings& settings) = nullptr;
 };
 
-// Errors: the engine that was asked for is not there.
-std::expected<EngineDecision, std::string> choose_engine(EngineChoice choice);
+// Those that may be taken, the best first; the first that starts is it.
+std::vector<EngineDecision> engines_for(EngineChoice choice);
 
 }  // namespace splice

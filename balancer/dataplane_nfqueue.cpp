@@ -112,7 +112,8 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
 
 }  // namespace
 
-std::unique_ptr<DataPlane> make_nfqueue_dataplane(std::shared_ptr<const SplicerRules> rules) {
+std::unique_ptr<DataPlane> make_nfqueue_dataplane(std::shared_ptr<const SplicerRules> rules,
+                                                  const EngineSettings&) {
     return std::make_unique<NfqueueDataPlane>(std::move(rules));
 }
 

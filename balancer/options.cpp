@@ -5,6 +5,13 @@
 namespace splice {
 namespace {
 
+Flag xdp_mode_flag() {
+    return {.name = "xdp-mode",
+            .argument = "auto|native|generic",
+            .help = "engine ebpf: in the driver, or in the stack where the driver cannot",
+            .defaults = {"auto"}};
+}
+
 std::vector<FlagGroup> single_service_groups() {
     return {
         {"One service (without --config)",
@@ -33,7 +40,9 @@ std::vector<FlagGroup> single_service_groups() {
            .argument = "NAME",
            .help = "rendezvous, maglev, ketama or jump",
            .defaults = {"rendezvous"}}}},
-        {"The host (without --config)", {secret_file_flag(), engine_flag(), api_flag(kBalancerApi)}}};
+        {"The host (without --config)",
+         {secret_file_flag(), engine_flag(), xdp_mode_flag(), bpffs_flag(), keep_flag(),
+          api_flag(kBalancerApi)}}};
 }
 
 std::vector<FlagGroup> all_groups() {
@@ -77,6 +86,7 @@ BalancerOptions read_options(const CommandLine& line) {
         return options;
     }
     options.config.common = common_from_flags(line);
+    options.config.xdp_mode = line.as("xdp-mode", parse_xdp_mode);
     options.config.services.push_back(single_service(line));
     return options;
 }

@@ -15,6 +15,12 @@ static_assert(kMaxSlots < SPLICE_NO_BRIDGE);
 
 }  // namespace
 
+BridgeIndex::BridgeIndex(const std::vector<IpAddress>& addresses, Duration free_from) {
+    for (const IpAddress& address : addresses)
+        slots_.push_back(
+            {.address = address, .free_from = address.is_unspecified() ? Duration{} : free_from});
+}
+
 std::expected<std::vector<std::uint16_t>, std::string> BridgeIndex::assign(
     const std::vector<IpAddress>& addresses, Duration now, Duration rest) {
     std::vector<bool> was_used(slots_.size());

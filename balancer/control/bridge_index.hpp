@@ -16,6 +16,11 @@ namespace splice {
 // A value: a reload works on a copy and keeps it when all else has succeeded.
 class BridgeIndex {
   public:
+    BridgeIndex() = default;
+    // Numbers that an earlier process gave and flows in the kernel still bear; unspecified addresses are
+    // gaps. Those that no configuration names again rest until `free_from`.
+    BridgeIndex(const std::vector<IpAddress>& addresses, Duration free_from);
+
     // The numbers of the addresses, in their order; the same address always has the same. An address that is
     // no longer asked for keeps its number, so that its flows come to their end: another address gets it only
     // when all numbers are given out, and not before `rest` (the longest idle time-out) has passed. Errors:

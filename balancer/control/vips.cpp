@@ -27,6 +27,10 @@ void Vips::remove_others(const std::vector<IpAddress>& wanted) {
                   [&](const auto& entry) { return std::ranges::find(wanted, entry.first) == wanted.end(); });
 }
 
+void Vips::keep() noexcept {
+    for (auto& [address, added] : added_) added.keep();
+}
+
 std::vector<IpAddress> Vips::added() const {
     std::vector<IpAddress> addresses;
     for (const auto& [address, owned] : added_) addresses.push_back(address);

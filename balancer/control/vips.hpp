@@ -18,6 +18,8 @@ class Vips {
     SystemResult<void> add_missing(const std::vector<IpAddress>& wanted);
     // Removes those that were added and are not in `wanted`.
     void remove_others(const std::vector<IpAddress>& wanted);
+    // Leaves those that were added to the next start.
+    void keep() noexcept;
     // Those that were added, for the log.
     [[nodiscard]] std::vector<IpAddress> added() const;
 

@@ -79,7 +79,7 @@ struct splice_asked_packet {
 #define SPLICE_ASKED_RING_BYTES (8U << 20)
 
 #define SPLICE_MAX_SERVICES 62 /* a DSCP each */
-#define SPLICE_MAX_BRIDGES 4096
+#define SPLICE_MAX_BRIDGES 8192 /* numbers, of those that are gone too */
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_service_key) == 24, "service key without padding");
 SPLICE_STATIC_ASSERT(sizeof(struct splice_bridge_entry) == 32, "bridge entry without padding");

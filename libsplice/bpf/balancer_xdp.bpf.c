@@ -442,4 +442,11 @@ int balancer_xdp(struct xdp_md *ctx)
 	return take_step(ctx, &packet, entry, service, decision);
 }
 
+/* What user space runs to learn whether a redirect to an interface arrives at its other end. */
+SEC("xdp")
+int redirect_probe(struct xdp_md *ctx)
+{
+	return (int)bpf_redirect(ctx->ingress_ifindex, 0);
+}
+
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -22,8 +22,9 @@ constexpr std::array<EngineName, 3> kEngines{
 
 }  // namespace
 
-const std::vector<std::string_view> kCommonKeys = {
-    "secret_file", "interface", "engine", "api", "services", "log", "idle_timeout", "max_flows", "bpffs"};
+const std::vector<std::string_view> kCommonKeys = {"secret_file", "interface", "engine",       "api",
+                                                   "services",    "log",       "idle_timeout", "max_flows",
+                                                   "bpffs",       "keep"};
 
 Parsed<EngineChoice> parse_engine(std::string_view text) {
     for (const auto& [engine, name] : kEngines) {
@@ -70,6 +71,12 @@ Parsed<std::size_t> parse_max_flows(std::string_view text) {
     return parse_number(text, 1, kMostFlows);
 }
 
+Parsed<bool> parse_yes(std::string_view text) {
+    if (text == "true") return true;
+    if (text == "false") return false;
+    return std::unexpected("expected true or false");
+}
+
 Flag config_flag() {
     return {.name = "config", .argument = "FILE", .help = "read everything from this YAML file"};
 }
@@ -87,6 +94,16 @@ Flag engine_flag() {
             .argument = "auto|ebpf|nfqueue",
             .help = "how packets are handled; auto takes the best that is there and says why",
             .defaults = {"auto"}};
+}
+Flag bpffs_flag() {
+    return {.name = "bpffs",
+            .argument = "FOLDER",
+            .help = "engine ebpf: where programs and flows are pinned, so that they outlive this process",
+            .defaults = {"/sys/fs/bpf/splicelb"}};
+}
+Flag keep_flag() {
+    return {.name = "keep",
+            .help = "engine ebpf: at the end leave the data path running; the next start takes it over"};
 }
 Flag api_flag(const std::string& api) {
     return {.name = "api",
@@ -112,6 +129,8 @@ CommonConfig common_from_flags(const CommandLine& line) {
     config.engine = line.as("engine", parse_engine);
     config.api = line.as("api", parse_api_listen);
     config.log.level = line.as("log-level", parse_log_level);
+    config.bpffs = line.as("bpffs", parse_path);
+    config.keep = line.given("keep");
     return config;
 }
 
@@ -132,6 +151,7 @@ CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api) {
     top.read("secret_file", config.secret_file, parse_path);
     top.read("engine", config.engine, parse_engine);
     top.read("bpffs", config.bpffs, parse_path);
+    top.read("keep", config.keep, parse_yes);
     top.read("idle_timeout", config.idle_timeout, parse_idle_timeout);
     top.read("max_flows", config.max_flows, parse_max_flows);
     if (const auto api = top.find("api")) {

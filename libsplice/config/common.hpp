@@ -33,18 +33,22 @@ struct CommonConfig {
     std::string bpffs = "/sys/fs/bpf/splicelb";
     Duration idle_timeout = kIdleTimeout;
     std::size_t max_flows = kMaxFlows;
+    bool keep = false;  // engine ebpf: the data path goes on when the process ends
 };
 
 Parsed<std::string> parse_interface_name(std::string_view text);
 Parsed<std::string> parse_path(std::string_view text);
 Parsed<Duration> parse_idle_timeout(std::string_view text);
 Parsed<std::size_t> parse_max_flows(std::string_view text);
+Parsed<bool> parse_yes(std::string_view text);  // true or false
 
 // The flags of both, as groups of --help. `api` is the default of --api.
 Flag config_flag();
 Flag interface_flag();
 Flag secret_file_flag();
 Flag engine_flag();
+Flag bpffs_flag();
+Flag keep_flag();
 Flag api_flag(const std::string& api);
 FlagGroup process_flags();  // --log-level, --check, --version, --help
 

@@ -34,6 +34,8 @@ class AddedAddress {
     AddedAddress(AddedAddress&&) noexcept;
     AddedAddress& operator=(AddedAddress&&) noexcept;
     ~AddedAddress();
+    // Leaves it there: the next start takes it over.
+    void keep() noexcept { interface_ = 0; }
 
   private:
     AddedAddress(std::uint32_t interface, const IpAddress& address) noexcept;

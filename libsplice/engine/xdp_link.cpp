@@ -11,14 +11,23 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <fstream>
+#include <thread>
 #include <utility>
+
+#include "libsplice/engine/next_hop.hpp"
 
 namespace splice {
 namespace {
 
 constexpr std::string_view kProgram = "balancer_xdp";
+constexpr int kProbeFrames = 16;
+constexpr int kProbeTries = 10;
+constexpr auto kProbePause = std::chrono::milliseconds(2);
 
 std::string attaching(const InterfaceInfo& interface, XdpMode mode) {
     return std::string("attach XDP program ")
@@ -81,6 +90,13 @@ int set_gro(const std::string& interface, bool on) noexcept {
     return ask_ethtool(interface, &value);
 }
 
+// A veth counts there what its peer has taken.
+std::uint64_t sent_packets(const std::string& interface) {
+    std::uint64_t packets = 0;
+    std::ifstream("/sys/class/net/" + interface + "/statistics/tx_packets") >> packets;
+    return packets;
+}
+
 }  // namespace
 
 std::string_view to_string(XdpMode mode) noexcept {
@@ -131,6 +147,35 @@ SystemResult<void> XdpLink::replace_program(int program) {
 SystemResult<void> XdpLink::pin(const std::string& path) {
     if (bpf_obj_pin(link_.get(), path.c_str()) == 0) return {};
     return system_error("pin the XDP link at " + path, errno);
+}
+
+bool redirect_arrives(int program, const InterfaceInfo& interface) {
+    const auto own = ethernet_address_of(interface.index);
+    if (!own) return false;
+    std::array<std::uint8_t, 60> frame{};
+    std::ranges::copy(*own, frame.begin());
+    std::ranges::copy(*own, frame.begin() + 6);
+    frame[12] = 0x88;
+    frame[13] = 0xb5;
+    xdp_md context{};
+    context.data_end = frame.size();
+    context.ingress_ifindex = interface.index;
+    bpf_test_run_opts options{};
+    options.sz = sizeof(options);
+    options.data_in = frame.data();
+    options.data_size_in = frame.size();
+    options.ctx_in = &context;
+    options.ctx_size_in = sizeof(context);
+    options.repeat = kProbeFrames;
+    options.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
+    const std::uint64_t before = sent_packets(interface.name);
+    // Linux before 5.18 cannot be asked.
+    if (bpf_prog_test_run_opts(program, &options) != 0) return false;
+    for (int tries = 0; tries < kProbeTries; ++tries) {
+        if (sent_packets(interface.name) - before >= kProbeFrames) return true;
+        std::this_thread::sleep_for(kProbePause);
+    }
+    return false;
 }
 
 std::string driver_of(const std::string& interface) {

@@ -47,6 +47,12 @@ class XdpLink {
     std::string reason_;
 };
 
+// Whether frames that `program`, which redirects to its own interface, sends out of a veth arrive at its
+// other end: they are lost unless the peer merges packets (GRO) or has XDP itself. Sends a few frames that
+// nobody takes, from the interface's address to itself with the EtherType for local experiments (IEEE 802,
+// 88-B5).
+[[nodiscard]] bool redirect_arrives(int program, const InterfaceInfo& interface);
+
 // The name of the interface's driver ("veth", "ixgbe"), or "unknown" (SIOCETHTOOL).
 [[nodiscard]] std::string driver_of(const std::string& interface);
 

@@ -18,14 +18,16 @@
 #   lab.sh network ID                namespaces and backends only (the end-to-end suite starts the rest)
 #   lab.sh start|stop|kill PROGRAM ID    balancer, b1, b2, b3 (the packet bridges), nginx1, nginx2, nginx3
 #
-# Several labs run side by side: ID is part of every name. Environment: ENGINE (nfqueue), MODE (translate),
-# BUILD (the directory of the executables).
+# Several labs run side by side: ID is part of every name. Environment: ENGINE (nfqueue) of all, BALANCER_ENGINE and
+# BRIDGE_ENGINE of either, MODE (translate), BUILD (the directory of the executables).
 set -euo pipefail
 
 LAB_DIR=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 SOURCE_DIR=$(realpath "$LAB_DIR/../..")
 BUILD=${BUILD:-$SOURCE_DIR/build}
 ENGINE=${ENGINE:-nfqueue}
+BALANCER_ENGINE=${BALANCER_ENGINE:-$ENGINE}
+BRIDGE_ENGINE=${BRIDGE_ENGINE:-$ENGINE}
 MODE=${MODE:-translate}
 
 for part in topology wait namespaces backends splice demo; do
@@ -37,7 +39,8 @@ need_root() {
     [[ $EUID -eq 0 ]] && return
     if command -v sudo >/dev/null; then
         echo "lab: network namespaces need root; going on through sudo" >&2
-        exec sudo BUILD="$BUILD" ENGINE="$ENGINE" MODE="$MODE" "$LAB_DIR/lab.sh" "$@"
+        exec sudo BUILD="$BUILD" BALANCER_ENGINE="$BALANCER_ENGINE" BRIDGE_ENGINE="$BRIDGE_ENGINE" \
+            MODE="$MODE" "$LAB_DIR/lab.sh" "$@"
     fi
     echo "lab: network namespaces need root and there is no sudo here; run this as root" >&2
     exit 1

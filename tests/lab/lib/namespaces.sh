@@ -72,6 +72,8 @@ create_namespaces() {
     done
     # What the balancer gets must have finished checksums: a program at XDP cannot finish them.
     on segment ethtool -K to-balancer tx off >/dev/null
+    # And what it sends arrives at a veth only where that merges packets.
+    on segment ethtool -K to-balancer gro on >/dev/null
 }
 
 lab_network() {
@@ -80,7 +82,9 @@ lab_network() {
         trap - EXIT
         exit 1
     fi
-    mkdir -p "$RUN"/{log,pid,www/file}
+    mkdir -p "$RUN"/{log,pid,www/file,bpffs}
+    # Out here: what is mounted in a host's mount namespace goes with the program that runs there.
+    mount -t bpf bpf "$RUN/bpffs"
     create_namespaces
     backends_prepare
     local i
@@ -111,6 +115,7 @@ lab_destroy() {
     for host in "${HOSTS[@]}"; do
         if [[ -e /run/netns/$(ns "$host") ]]; then ip netns delete "$(ns "$host")"; fi
     done
+    umount "$RUN/bpffs" 2>/dev/null || true
     rm -rf "$RUN"
     lab_left_nothing
 }

@@ -24,7 +24,8 @@ balancer_yaml() {
     cat <<YAML
 secret_file: $RUN/secret
 interface: eth1
-engine: $ENGINE
+engine: $BALANCER_ENGINE
+bpffs: $RUN/bpffs/splicelb
 api: { listen: "127.0.0.1:10001" }
 services:
 $(balancer_service web4 "$VIP4" 80 1 http uri 4)
@@ -42,7 +43,8 @@ bridge_yaml() {
 secret_file: $RUN/secret
 interface: eth1
 address: ["$(bridge4 "$i")", "$(bridge6 "$i")"]
-engine: $ENGINE
+engine: $BRIDGE_ENGINE
+bpffs: $RUN/bpffs/splicelb-b$i
 mode: $MODE
 api: { listen: "127.0.0.1:10002" }
 services:

@@ -57,8 +57,13 @@ TEST_CASE("--config and a flag that the file decides exclude each other, by name
     }
 }
 
-TEST_CASE("the engine is chosen with its reason, and one that is not there is refused") {
-    CHECK(choose_engine(EngineChoice::nfqueue)->name == "nfqueue");
-    CHECK(choose_engine(EngineChoice::automatic)->reason.starts_with("auto: "));
-    CHECK_FALSE(choose_engine(EngineChoice::ebpf).has_value());
+TEST_CASE("auto tries ebpf first and falls back to nfqueue; an engine by name is the only one") {
+    const auto names = [](EngineChoice choice) {
+        std::vector<std::string_view> all;
+        for (const EngineDecision& engine : engines_for(choice)) all.push_back(engine.name);
+        return all;
+    };
+    CHECK(names(EngineChoice::automatic) == std::vector<std::string_view>{"ebpf", "nfqueue"});
+    CHECK(names(EngineChoice::ebpf) == std::vector<std::string_view>{"ebpf"});
+    CHECK(names(EngineChoice::nfqueue) == std::vector<std::string_view>{"nfqueue"});
 }
