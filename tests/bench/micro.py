@@ -1,4 +1,4 @@
-"""The microbenchmarks: programs of google-benchmark, run one after the other."""
+"""The microbenchmarks: of the rules and machines (google-benchmark), and of the kernel programs (test runs)."""
 
 import json
 import os
@@ -6,31 +6,28 @@ import subprocess
 
 from rig import PROGRAMS
 
-_NAMES = ("bench_micro",)
 # Each in a process of its own: what one leaves in the allocator is not the next one's.
 _ALONE = "memory"
 
 
-def _run(program, core, *words):
-    done = subprocess.run(["taskset", "-c", core, program, "--benchmark_format=json", *words], stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True, check=True)
+def _run(program, *words):
+    done = subprocess.run(["taskset", "-c", "1", program, "--benchmark_format=json", *words], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=True)
     return json.loads(done.stdout)["benchmarks"]
 
 
 def run(seconds, say):
     """[{name, label, nanoseconds, counters}]"""
-    found = []
-    for name in _NAMES:
-        program = os.path.join(PROGRAMS, name)
-        if not os.path.exists(program):
-            say(f"skipped: {name}: it is not built")
-            continue
-        timed = _run(program, "1", f"--benchmark_min_time={seconds}", f"--benchmark_filter=-{_ALONE}")
-        listed = subprocess.run([program, "--benchmark_list_tests", f"--benchmark_filter={_ALONE}"],
-                                stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-        counted = [one for test in listed for one in _run(program, "1", f"--benchmark_filter=^{test}$")]
-        found += [_entry(one) for one in timed + counted]
-    return found
+    machines = os.path.join(PROGRAMS, "bench_micro")
+    timed = _run(machines, f"--benchmark_min_time={seconds}", f"--benchmark_filter=-{_ALONE}")
+    listed = subprocess.run([machines, "--benchmark_list_tests", f"--benchmark_filter={_ALONE}"], stdout=subprocess.PIPE,
+                            text=True, check=True).stdout.split()
+    counted = [one for test in listed for one in _run(machines, f"--benchmark_filter=^{test}$")]
+    try:
+        timed += _run(os.path.join(PROGRAMS, "bench_kernel"))
+    except subprocess.CalledProcessError as error:
+        say(f"skipped: the kernel programs' microbenchmarks: {error.stderr.strip().splitlines()[-1]}")
+    return [_entry(one) for one in timed + counted]
 
 
 def _entry(one):
