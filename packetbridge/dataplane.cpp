@@ -1,19 +1,72 @@
 #include "packetbridge/dataplane.hpp"
 
+#include <fmt/format.h>
+
+#include "libsplice/ops/log.hpp"
+#include "packetbridge/adoption_checks.hpp"
+#include "packetbridge/dataplane_ebpf.hpp"
 #include "packetbridge/dataplane_nfqueue.hpp"
+#include "packetbridge/rules.hpp"
 
 namespace splice {
+namespace {
 
-std::expected<BridgeEngineDecision, std::string> choose_bridge_engine(EngineChoice engine, Mode mode) {
-    if (engine == EngineChoice::ebpf)
-        return std::unexpected("engine ebpf: not in this version; use --engine nfqueue or auto");
-    if (mode == Mode::adopt)
-        return std::unexpected(
-            "mode adopt: the nfqueue engine can only translate; use --mode translate or auto");
-    const bool automatic = engine == EngineChoice::automatic;
-    return BridgeEngineDecision{"nfqueue",
-                                automatic ? "auto: this version has no ebpf engine" : "as configured",
-                                Mode::translate, make_nfqueue_bridge};
+std::optional<std::string> adoption_obstacle(const PacketbridgeConfig& config) {
+    const auto rules = build_rules(config, splice_secret{});
+    const AdoptionFindings findings =
+        judge_adoption(read_adoption_facts(*rules, config.common.interface), *rules);
+    if (!findings.obstacles.empty()) return findings.obstacles.front();
+    if (const auto loaded = try_bridge_programs(Mode::adopt); !loaded) return loaded.error().text;
+    for (const std::string& warning : findings.warnings) log_warning(warning);
+    return std::nullopt;
+}
+
+std::optional<std::string> translation_obstacle() {
+    if (const auto loaded = try_bridge_programs(Mode::translate); !loaded) return loaded.error().text;
+    return std::nullopt;
+}
+
+}  // namespace
+
+BridgeObstacles find_bridge_obstacles(const PacketbridgeConfig& config) {
+    BridgeObstacles obstacles;
+    if (config.common.engine == EngineChoice::nfqueue) return obstacles;
+    if (config.mode != Mode::translate) obstacles.adopt = adoption_obstacle(config);
+    if (config.mode != Mode::adopt) obstacles.translate = translation_obstacle();
+    return obstacles;
+}
+
+std::expected<BridgeEngineDecision, std::string> choose_bridge_engine(EngineChoice engine, Mode mode,
+                                                                      const BridgeObstacles& obstacles) {
+    if (engine == EngineChoice::nfqueue) {
+        if (mode == Mode::adopt)
+            return std::unexpected(
+                "mode adopt: the nfqueue engine can only translate; use --engine ebpf or --mode translate");
+        return BridgeEngineDecision{"nfqueue", "as configured", Mode::translate};
+    }
+    const bool named = engine == EngineChoice::ebpf && mode != Mode::automatic;
+    std::string reason = named ? "as configured" : "auto: the best that works here";
+    if (mode != Mode::translate) {
+        if (!obstacles.adopt) return BridgeEngineDecision{"ebpf", reason, Mode::adopt};
+        if (mode == Mode::adopt) return std::unexpected("mode adopt: " + *obstacles.adopt);
+        reason = "auto: no adoption, for " + *obstacles.adopt;
+    }
+    if (!obstacles.translate) return BridgeEngineDecision{"ebpf", reason, Mode::translate};
+    if (engine == EngineChoice::ebpf) return std::unexpected("engine ebpf: " + *obstacles.translate);
+    return BridgeEngineDecision{"nfqueue", "auto: no ebpf, for " + *obstacles.translate, Mode::translate};
+}
+
+std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecision& decision,
+                                                       const PacketbridgeConfig& config,
+                                                       std::shared_ptr<const BridgeRules> rules) {
+    if (decision.name == "nfqueue") return make_nfqueue_bridge(std::move(rules));
+    const EbpfBridgeSettings settings{
+        .mode = decision.mode,
+        .interface = config.common.interface,
+        .pin_folder = fmt::format("{}/packetbridge-{}", config.common.bpffs, config.common.interface),
+        .keep = false,
+    };
+    return make_ebpf_bridge(settings, std::move(rules));
 }
 
 }  // namespace splice

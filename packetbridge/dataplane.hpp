@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <expected>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -41,15 +42,27 @@ class BridgeDataPlane {
     [[nodiscard]] virtual BridgeStatistics statistics() const = 0;
 };
 
+// What stands against the ebpf engine in each mode here; nothing: it works.
+struct BridgeObstacles {
+    std::optional<std::string> adopt;
+    std::optional<std::string> translate;
+};
+// Asks the kernel and the host; logs what is only a warning.
+BridgeObstacles find_bridge_obstacles(const PacketbridgeConfig& config);
+
 // Engine, mode and why.
 struct BridgeEngineDecision {
     std::string_view name;
     std::string reason;
     Mode mode = Mode::translate;  // never automatic
-    std::unique_ptr<BridgeDataPlane> (*make)(std::shared_ptr<const BridgeRules> rules) = nullptr;
 };
 
-// Errors: the engine or the mode that was asked for is not there.
-std::expected<BridgeEngineDecision, std::string> choose_bridge_engine(EngineChoice engine, Mode mode);
+// The best that works of what is asked for. Errors: what was asked for by name does not work here.
+std::expected<BridgeEngineDecision, std::string> choose_bridge_engine(EngineChoice engine, Mode mode,
+                                                                      const BridgeObstacles& obstacles);
+
+std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecision& decision,
+                                                       const PacketbridgeConfig& config,
+                                                       std::shared_ptr<const BridgeRules> rules);
 
 }  // namespace splice

@@ -59,16 +59,16 @@ Packetbridge::Packetbridge(const PacketbridgeOptions& options, const Packetbridg
 Packetbridge::~Packetbridge() = default;
 
 std::expected<void, std::string> Packetbridge::open() {
-    auto engine = choose_bridge_engine(config_.common.engine, config_.mode);
-    if (!engine) return std::unexpected(engine.error());
-    engine_ = std::move(*engine);
     auto interface = check_host(config_.common.interface);
     if (!interface) return std::unexpected(interface.error().text);
     interface_ = std::move(*interface);
     if (auto here = check_addresses(config_); !here) return here;
+    auto engine = choose_bridge_engine(config_.common.engine, config_.mode, find_bridge_obstacles(config_));
+    if (!engine) return std::unexpected(engine.error());
+    engine_ = std::move(*engine);
     const auto secret = read_secret_file(config_.common.secret_file);
     if (!secret) return std::unexpected(secret.error());
-    dataplane_ = engine_.make(build_rules(config_, *secret));
+    dataplane_ = make_bridge_dataplane(engine_, config_, build_rules(config_, *secret));
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
     api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_);
     if (config_.common.api) {

@@ -16,6 +16,8 @@
 #include "libsplice/datapath/bridge_rules.h"
 #include "libsplice/datapath/forward.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/parse_icmp.h"
+#include "libsplice/datapath/parse_options.h"
 #include "libsplice/datapath/translate.h"
 
 struct {

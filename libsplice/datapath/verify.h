@@ -45,6 +45,14 @@ SPLICE_INLINE void splice_finish_tcp_checksum(void *data, const struct splice_pa
 	splice_store16(tcp + 16, (__u16)~splice_sum_fold(splice_sum_bytes(sum, tcp, length)));
 }
 
+/* 1 when the TCP checksum is one that the kernel left to the card: the sum of the pseudo header alone. One that is
+ * finished looks so once in 65,536, and finishing it again does it no harm when it was right. */
+SPLICE_INLINE int splice_tcp_checksum_is_unfinished(const void *data, const struct splice_packet *packet)
+{
+	const splice_sum pseudo = splice_sum_pseudo_header(packet, splice_l4_length(packet));
+	return splice_load16((const __u8 *)data + packet->l4_offset + 16) == splice_sum_fold(pseudo);
+}
+
 /* 1 when the checksum of an ICMP message that is here whole is right; ICMPv6's has a pseudo header. */
 SPLICE_INLINE int splice_verify_icmp_checksum(const void *data, const struct splice_packet *packet)
 {

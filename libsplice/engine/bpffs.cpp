@@ -30,9 +30,7 @@ fs::path existing_part(fs::path path) {
 }
 
 fs::path mount_point_for(const fs::path& path) {
-    const auto [ends, rest] =
-        std::mismatch(fs::path(kUsualMount).begin(), fs::path(kUsualMount).end(), path.begin(), path.end());
-    return ends == fs::path(kUsualMount).end() ? fs::path(kUsualMount) : path.parent_path();
+    return path.string().starts_with(kUsualMount) ? fs::path(kUsualMount) : path.parent_path();
 }
 
 SystemResult<void> mount_bpffs(const fs::path& at) {

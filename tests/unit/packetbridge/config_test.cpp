@@ -122,9 +122,29 @@ TEST_CASE("rules carry the services and the time-outs in whole seconds") {
     CHECK(rules->max_flows == kMaxFlows);
 }
 
-TEST_CASE("the nfqueue engine translates; adoption and the ebpf engine are refused") {
-    CHECK(choose_bridge_engine(EngineChoice::automatic, Mode::automatic)->mode == Mode::translate);
-    CHECK(choose_bridge_engine(EngineChoice::nfqueue, Mode::translate)->reason == "as configured");
-    CHECK_FALSE(choose_bridge_engine(EngineChoice::automatic, Mode::adopt).has_value());
-    CHECK_FALSE(choose_bridge_engine(EngineChoice::ebpf, Mode::automatic).has_value());
+TEST_CASE("auto takes adoption, then translation in the kernel, then the queue, and says why") {
+    const BridgeObstacles none, no_adoption{"no kfunc", {}}, nothing{"no kfunc", "no BPF"};
+    const auto choose = [](const BridgeObstacles& obstacles) {
+        return *choose_bridge_engine(EngineChoice::automatic, Mode::automatic, obstacles);
+    };
+    CHECK(choose(none).name == "ebpf");
+    CHECK(choose(none).mode == Mode::adopt);
+    CHECK(choose(no_adoption).name == "ebpf");
+    CHECK(choose(no_adoption).mode == Mode::translate);
+    CHECK(choose(no_adoption).reason == "auto: no adoption, for no kfunc");
+    CHECK(choose(nothing).name == "nfqueue");
+    CHECK(choose(nothing).mode == Mode::translate);
+    CHECK(choose(nothing).reason == "auto: no ebpf, for no BPF");
+}
+
+TEST_CASE("what is asked for by name and does not work is an error") {
+    const BridgeObstacles no_adoption{"no kfunc", {}}, nothing{"no kfunc", "no BPF"};
+    const auto refusal = [](EngineChoice engine, Mode mode, const BridgeObstacles& obstacles) {
+        return choose_bridge_engine(engine, mode, obstacles).error();
+    };
+    CHECK(refusal(EngineChoice::automatic, Mode::adopt, no_adoption) == "mode adopt: no kfunc");
+    CHECK(refusal(EngineChoice::ebpf, Mode::automatic, nothing) == "engine ebpf: no BPF");
+    CHECK(refusal(EngineChoice::nfqueue, Mode::adopt, {}).starts_with("mode adopt: the nfqueue engine"));
+    CHECK(choose_bridge_engine(EngineChoice::nfqueue, Mode::translate, {})->reason == "as configured");
+    CHECK(choose_bridge_engine(EngineChoice::ebpf, Mode::translate, {})->reason == "as configured");
 }

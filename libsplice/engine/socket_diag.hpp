@@ -1,0 +1,27 @@
+// What TCP sockets this host has, asked of the kernel (sock_diag(7)).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/engine/error.hpp"
+#include "libsplice/engine/netlink.hpp"
+
+namespace splice {
+
+class SocketDiag {
+  public:
+    static SystemResult<SocketDiag> open();
+    // Whether a connection of these ends is there, in whatever state but LISTEN; TIME_WAIT counts. The key
+    // names the peer as the client and this host's address as the VIP.
+    [[nodiscard]] bool has_connection(const splice_flow_key& key) noexcept;
+    [[nodiscard]] bool has_listener(const Endpoint& local) noexcept;
+
+  private:
+    explicit SocketDiag(NetlinkSocket socket) noexcept : socket_(std::move(socket)) {}
+    std::optional<std::uint8_t> state_of(const splice_flow_key& key) noexcept;
+    NetlinkSocket socket_;
+};
+
+}  // namespace splice

@@ -1,0 +1,165 @@
+#include "packetbridge/adoption_checks.hpp"
+
+#include <bpf/btf.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <sstream>
+
+#include "libsplice/engine/socket_diag.hpp"
+#include "libsplice/engine/subprocess.hpp"
+#include "libsplice/engine/sysctl.hpp"
+
+namespace splice {
+namespace {
+
+bool kernel_has_kfunc() noexcept {
+    const std::unique_ptr<btf, decltype(&btf__free)> kernel(btf__load_vmlinux_btf(), btf__free);
+    return kernel && btf__find_by_name_kind(kernel.get(), "bpf_sk_assign_tcp_reqsk", BTF_KIND_FUNC) > 0;
+}
+
+// What the firewall's own programs say of it; one that is not installed has nothing to say.
+std::string read_firewall() {
+    std::string all;
+    const std::pair<const char*, std::vector<std::string>> sayings[] = {
+        {"iptables-save", {}}, {"ip6tables-save", {}}, {"nft", {"list", "ruleset"}}};
+    for (const auto& [name, arguments] : sayings) {
+        const auto path = find_program(name, "");
+        if (!path) continue;
+        if (const auto said = run_program(*path, arguments, ""); said && said->exit_code == 0)
+            all += said->output + "\n";
+    }
+    return all;
+}
+
+bool has(const std::string& line, std::string_view word) {
+    return line.find(word) != std::string::npos;
+}
+
+bool refuses(const std::string& line) {
+    return has(line, "-j DROP") || has(line, "-j REJECT") || has(line, " drop") || has(line, " reject");
+}
+
+// An adopted connection begins, for conntrack, with a segment that is no SYN.
+bool drops_new_without_syn(const std::string& line) {
+    const bool without_syn = has(line, "! --tcp-flags FIN,SYN,RST,ACK SYN") || has(line, "! --syn") ||
+                             has(line, "flags & (fin | syn | rst | ack) != syn") ||
+                             has(line, "flags != syn") || has(line, "flags syn / fin,syn,rst,ack != ");
+    return without_syn && refuses(line) && (has(line, "NEW") || has(line, "ct state new"));
+}
+
+bool drops_invalid(const std::string& line) {
+    return refuses(line) && (has(line, "INVALID") || has(line, "ct state invalid"));
+}
+
+bool sets_marks(const std::string& line) {
+    return has(line, "-A PREROUTING") && (has(line, "-j MARK") || has(line, "-j CONNMARK"));
+}
+
+std::string first_line(const std::string& text, bool (*matches)(const std::string&)) {
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);)
+        if (matches(line)) return line;
+    return {};
+}
+
+bool listens_on_vip(const BridgeService& service) noexcept {
+    return service.backend == service.vip;
+}
+
+void judge_sysctls(const AdoptionFacts& facts, AdoptionFindings& findings) {
+    const auto must = [&](bool good, std::string_view name, std::string_view wanted, std::string_view why) {
+        if (!good)
+            findings.obstacles.push_back(fmt::format(
+                "net.ipv4.{} must {}: {}; set it with `sysctl -w net.ipv4.{}=...`", name, wanted, why, name));
+    };
+    must(facts.tcp_syncookies != 0, "tcp_syncookies", "not be 0", "the kernel adopts by its SYN cookie path");
+    must(facts.tcp_sack != 0, "tcp_sack", "be 1",
+         "clients were offered SACK, and the kernel refuses to adopt with it");
+    must(facts.tcp_timestamps != 0, "tcp_timestamps", "not be 0",
+         "clients were offered timestamps, and the kernel refuses to adopt with them");
+    must(facts.tcp_window_scaling != 0, "tcp_window_scaling", "be 1",
+         "clients were offered window scaling, and the kernel refuses to adopt with it");
+    must(facts.tcp_rfc1337 == 0, "tcp_rfc1337", "be 0",
+         "an old TIME_WAIT socket of a reused client port could not be cleared");
+}
+
+void judge_firewall(const AdoptionFacts& facts, const BridgeRules& rules, AdoptionFindings& findings) {
+    if (const std::string line = first_line(facts.firewall, drops_new_without_syn); !line.empty())
+        findings.obstacles.push_back(
+            "the firewall drops new connections that do not begin with a SYN, as adopted "
+            "ones do not: " +
+            line);
+    if (const std::string line = first_line(facts.firewall, drops_invalid);
+        !line.empty() && facts.conntrack_tcp_loose == 0)
+        findings.obstacles.push_back(
+            "net.netfilter.nf_conntrack_tcp_loose is 0 and the firewall drops INVALID, which "
+            "adopted connections then are: " +
+            line);
+    if (const std::string line = first_line(facts.firewall, sets_marks); !line.empty() && needs_egress(rules))
+        findings.warnings.push_back(
+            "the firewall writes packet marks before sockets see them; if it does so to "
+            "adopted connections, their answers keep the backend's address: " +
+            line);
+}
+
+}  // namespace
+
+bool needs_egress(const BridgeRules& rules) noexcept {
+    return !std::ranges::all_of(rules.services, listens_on_vip);
+}
+
+AdoptionFacts read_adoption_facts(const BridgeRules& rules, const std::string& interface) {
+    AdoptionFacts facts;
+    const auto ipv4 = [](const std::string& name, int unknown) {
+        return read_sysctl("net/ipv4/" + name).value_or(unknown);
+    };
+    const auto of_interface = [&](const char* name) {
+        return std::max(ipv4(fmt::format("conf/all/{}", name), 0),
+                        ipv4(fmt::format("conf/{}/{}", interface, name), 0));
+    };
+    facts.has_kfunc = kernel_has_kfunc();
+    facts.tcp_syncookies = ipv4("tcp_syncookies", 0);
+    facts.tcp_sack = ipv4("tcp_sack", 1);
+    facts.tcp_timestamps = ipv4("tcp_timestamps", 1);
+    facts.tcp_window_scaling = ipv4("tcp_window_scaling", 1);
+    facts.tcp_rfc1337 = ipv4("tcp_rfc1337", 0);
+    facts.conntrack_tcp_loose = read_sysctl("net/netfilter/nf_conntrack_tcp_loose").value_or(1);
+    facts.rp_filter = of_interface("rp_filter");
+    facts.arp_ignore = of_interface("arp_ignore");
+    facts.arp_announce = of_interface("arp_announce");
+    facts.firewall = read_firewall();
+    if (auto sockets = SocketDiag::open()) {
+        for (const BridgeService& service : rules.services)
+            if (!sockets->has_listener(service.backend)) facts.without_listener.push_back(service.backend);
+    }
+    return facts;
+}
+
+AdoptionFindings judge_adoption(const AdoptionFacts& facts, const BridgeRules& rules) {
+    AdoptionFindings findings;
+    if (!facts.has_kfunc)
+        findings.obstacles.emplace_back(
+            "the kernel has no bpf_sk_assign_tcp_reqsk (Linux 6.9 with "
+            "CONFIG_DEBUG_INFO_BTF and CONFIG_SYN_COOKIES has)");
+    judge_sysctls(facts, findings);
+    judge_firewall(facts, rules, findings);
+    if (facts.rp_filter == 1)
+        findings.warnings.emplace_back(
+            "rp_filter is strict: a client whose route does not lead out of this interface "
+            "is dropped; 2 is loose");
+    if (std::ranges::any_of(rules.services, listens_on_vip) &&
+        (facts.arp_ignore < 1 || facts.arp_announce < 2))
+        findings.warnings.emplace_back(
+            "a backend listens on the VIP, but arp_ignore is not 1 or arp_announce not 2 on "
+            "the interface: this host may answer ARP for the balancer's address");
+    for (const Endpoint& backend : facts.without_listener)
+        findings.warnings.push_back(
+            fmt::format("nobody listens at {}: connections are bounced to the balancer until "
+                        "somebody does",
+                        backend.to_string()));
+    return findings;
+}
+
+}  // namespace splice

@@ -1,0 +1,39 @@
+// What adoption needs of a host, looked at before the first packet: each defect is one sentence that says
+// what is wrong and what to do.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "libsplice/core/bridge.hpp"
+
+namespace splice {
+
+struct AdoptionFacts {
+    bool has_kfunc = true;  // bpf_sk_assign_tcp_reqsk, Linux 6.9
+    int tcp_syncookies = 1;
+    int tcp_sack = 1;
+    int tcp_timestamps = 1;
+    int tcp_window_scaling = 1;
+    int tcp_rfc1337 = 0;
+    int conntrack_tcp_loose = 1;
+    int rp_filter = 0;  // of the interface, or of all: the stricter
+    int arp_ignore = 0;
+    int arp_announce = 0;
+    std::string firewall;                    // iptables-save, ip6tables-save, nft list ruleset
+    std::vector<Endpoint> without_listener;  // backends at which nobody listens
+};
+
+struct AdoptionFindings {
+    std::vector<std::string> obstacles;  // adoption would not work
+    std::vector<std::string> warnings;
+};
+
+// Whether some service's backend does not listen on the VIP: then what it sends is edited on its way out, and
+// net.ipv4.tcp_fwmark_accept must be 1.
+[[nodiscard]] bool needs_egress(const BridgeRules& rules) noexcept;
+
+[[nodiscard]] AdoptionFacts read_adoption_facts(const BridgeRules& rules, const std::string& interface);
+[[nodiscard]] AdoptionFindings judge_adoption(const AdoptionFacts& facts, const BridgeRules& rules);
+
+}  // namespace splice

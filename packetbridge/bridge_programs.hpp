@@ -1,0 +1,49 @@
+// The bridge's kernel programs and their maps, loaded and spoken to in our own terms.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/bpf/bridge_maps.h"
+#include "libsplice/core/bridge.hpp"
+#include "libsplice/engine/bpf_object.hpp"
+#include "libsplice/engine/bpffs.hpp"
+#include "packetbridge/config.hpp"
+
+namespace splice {
+
+class BridgePrograms {
+  public:
+    // `pins`: where flows and counters of an earlier process may stand, which are taken over when they fit.
+    static SystemResult<BridgePrograms> load(Mode mode, std::size_t max_flows, std::optional<PinFolder> pins);
+
+    // Services by mark and family, backend ports, secret and clock. Packets in between see the old or the
+    // new. Errors: more addresses of a family than the kernel's entry has room for.
+    SystemResult<void> write(const BridgeRules& rules);
+    // The wall clock moves: to be called every second or so.
+    void renew_clock() noexcept;
+
+    [[nodiscard]] int ingress() const;
+    [[nodiscard]] int egress() const;
+    [[nodiscard]] int ring() const { return object_.map("asked"); }
+    [[nodiscard]] int flows() const { return object_.map("flows"); }
+    // Over all processors.
+    [[nodiscard]] splice_bridge_counters counters() const;
+    // The pins stay for a next process only if they are kept.
+    void unpin() noexcept;
+
+  private:
+    BridgePrograms(BpfObject object, Mode mode, std::optional<PinFolder> pins) noexcept
+        : object_(std::move(object)), mode_(mode), pins_(std::move(pins)) {}
+    SystemResult<void> write_settings(const splice_secret& secret);
+
+    BpfObject object_;
+    Mode mode_;
+    std::optional<PinFolder> pins_;
+    splice_bridge_settings settings_{};
+};
+
+}  // namespace splice

@@ -1,0 +1,252 @@
+#include "packetbridge/dataplane_ebpf.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/verify.h"
+#include "libsplice/engine/bpf_ring.hpp"
+#include "libsplice/engine/clock.hpp"
+#include "libsplice/engine/sysctl.hpp"
+#include "libsplice/engine/tc_filter.hpp"
+#include "libsplice/ops/log.hpp"
+#include "libsplice/ops/packet_loop.hpp"
+#include "libsplice/ops/trace.hpp"
+#include "packetbridge/adopted_sockets.hpp"
+#include "packetbridge/adoption_checks.hpp"
+#include "packetbridge/bridge_programs.hpp"
+#include "packetbridge/kernel_flows.hpp"
+
+namespace splice {
+namespace {
+
+// How often the clock is renewed and a part of the flows looked at.
+constexpr Duration kHousekeeping = std::chrono::seconds(1);
+
+// A record of the ring: its packet, and as the packet's number the door that it came by.
+Bytes read_asked(Bytes record, QueuedPacket& packet) {
+    splice_bridge_asked asked;
+    std::memcpy(&asked, record.data(), sizeof(asked));
+    const Bytes bytes = record.subspan(sizeof(asked), asked.length);
+    packet.id = asked.door;
+    packet.hop.interface = asked.interface;
+    packet.hop.address_length = sizeof(asked.hop);
+    std::copy_n(asked.hop, sizeof(asked.hop), packet.hop.address);
+    splice_packet judged{};
+    const std::byte* data = bytes.data();
+    packet.checksum_finished = splice_parse_ip(data, data + bytes.size(), &judged) != SPLICE_CONTINUE ||
+                               judged.protocol != SPLICE_PROTOCOL_TCP ||
+                               !splice_tcp_checksum_is_unfinished(data, &judged);
+    return bytes;
+}
+
+class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
+  public:
+    EbpfBridge(const EbpfBridgeSettings& settings, std::shared_ptr<const BridgeRules> rules)
+        : settings_(settings), rules_(std::move(rules)) {}
+
+    ~EbpfBridge() override {
+        loop_.reset();
+        if (settings_.keep) {
+            if (ingress_) ingress_->keep();
+            if (egress_) egress_->keep();
+            if (fwmark_accept_) fwmark_accept_->keep();
+        } else if (programs_) {
+            programs_->unpin();
+        }
+    }
+
+    SystemResult<void> start() override {
+        if (auto made = make_programs(); !made) return made;
+        if (auto made = make_machine(); !made) return made;
+        if (auto made = make_loop(); !made) return made;
+        return attach();
+    }
+
+    SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) override {
+        SystemResult<void> done;
+        loop_->run([&] {
+            bridge_->replace_rules(rules);
+            if (done = programs_->write(*rules); !done) {
+                bridge_->replace_rules(rules_);
+                (void)programs_->write(*rules_);
+                return;
+            }
+            rules_ = std::move(rules);
+            if (sockets_) sockets_->replace_rules(rules_);
+            if (flows_) (void)flows_->sweep_all(read_clock().seconds(), rules_->timeouts, unwanted());
+        });
+        if (done) done = attach();
+        return done;
+    }
+
+    BridgeStatistics statistics() const override {
+        const splice_bridge_counters kernel = programs_->counters();
+        const BridgeCounters& machine = bridge_->counters();
+        const RawSenderCounters& sender = loop_->sender();
+        BridgeStatistics all;
+        for (std::size_t i = 0; i < kVerdictCount; i++)
+            all.verdicts[i] = kernel.verdicts[i] + machine.verdicts.of(static_cast<Verdict>(i));
+        all.flows = flows_count_;
+        all.flows_opening = machine.flows_opening;
+        all.flows_expired = machine.flows_expired + expired_;
+        all.held_bytes = machine.held_bytes;
+        all.sent_packets = sender.packets;
+        all.sent_bytes = sender.bytes;
+        all.send_failures = sender.failures;
+        all.send_too_big = sender.too_big;
+        all.queue_overruns = kernel.verdicts[SPLICE_drop_ask_overrun];
+        return all;
+    }
+
+  private:
+    SystemResult<void> make_programs() {
+        auto pins = PinFolder::open(settings_.pin_folder);
+        if (!pins) return std::unexpected(pins.error());
+        if (pins->mounted()) log_info("mounted a bpffs at " + *pins->mounted());
+        auto programs = BridgePrograms::load(settings_.mode, rules_->max_flows, std::move(*pins));
+        if (!programs) return std::unexpected(programs.error());
+        programs_ = std::move(*programs);
+        return programs_->write(*rules_);
+    }
+
+    SystemResult<void> make_machine() {
+        if (settings_.mode == Mode::translate) {
+            flows_.emplace(programs_->flows());
+            flows_count_ = flows_->size();
+            if (flows_->size() > 0) log_info(fmt::format("took over {} flows", flows_->size()));
+            bridge_.emplace(rules_, &*flows_);
+            return {};
+        }
+        auto diag = SocketDiag::open();
+        if (!diag) return std::unexpected(diag.error());
+        sockets_.emplace(std::move(*diag), rules_);
+        bridge_.emplace(rules_, &*sockets_);
+        return {};
+    }
+
+    SystemResult<void> make_loop() {
+        auto ring = BpfRing::open(programs_->ring(), read_asked);
+        if (!ring) return std::unexpected(ring.error());
+        std::vector<std::unique_ptr<PacketSource>> sources;
+        sources.push_back(std::move(*ring));
+        auto loop = PacketLoop::open(std::move(sources), *this);
+        if (!loop) return std::unexpected(loop.error());
+        loop_ = std::move(*loop);
+        next_housekeeping_ = read_clock().monotonic + kHousekeeping;
+        loop_->start();
+        return {};
+    }
+
+    // The way out before the way in: the answer to the first packet must find it.
+    SystemResult<void> attach() {
+        const bool adopts = settings_.mode == Mode::adopt;
+        if (adopts && needs_egress(*rules_) && !fwmark_accept_) {
+            auto set = SysctlSetting::set("net/ipv4/tcp_fwmark_accept", 1);
+            if (!set) return std::unexpected(set.error());
+            fwmark_accept_ = std::move(*set);
+        }
+        if (!adopts || needs_egress(*rules_)) {
+            auto egress = TcFilter::attach(settings_.interface, TcSide::egress, programs_->egress());
+            if (!egress) return std::unexpected(egress.error());
+            replace(egress_, std::move(*egress));
+        } else if (!egress_) {
+            remove_tc_filter(settings_.interface, TcSide::egress);
+        }
+        auto ingress = TcFilter::attach(settings_.interface, TcSide::ingress, programs_->ingress());
+        if (!ingress) return std::unexpected(ingress.error());
+        replace(ingress_, std::move(*ingress));
+        return {};
+    }
+
+    // The filter that was there was replaced in its place, not detached.
+    static void replace(std::optional<TcFilter>& filter, TcFilter attached) {
+        if (filter) filter->keep();
+        filter = std::move(attached);
+    }
+
+    [[nodiscard]] KernelFlows::Unwanted unwanted() const {
+        return [this](const splice_bridge_flow& flow) { return !serves(*rules_, flow); };
+    }
+
+    Disposition handle(std::size_t, Instant now, QueuedPacket& packet, Actions& out) override {
+        const PacketTrace trace(packet.bytes);
+        const Verdict verdict =
+            packet.id == SPLICE_FROM_BACKEND
+                ? bridge_->handle_from_backend(now, packet.bytes, packet.checksum_finished, out)
+                : bridge_->handle_from_balancer(now, packet.bytes, packet.checksum_finished, packet.hop, out);
+        trace.say(verdict);
+        count_flows();
+        switch (verdict_kind(verdict)) {
+            case SPLICE_KIND_pass:
+                return pass(packet);
+            case SPLICE_KIND_forward:
+                return Disposition::accept_edited;
+            case SPLICE_KIND_consume:
+            case SPLICE_KIND_drop:
+                break;
+        }
+        return Disposition::drop;
+    }
+
+    // What the machine leaves alone goes on by a raw socket, so its checksum must be finished.
+    static Disposition pass(QueuedPacket& packet) {
+        splice_packet judged{};
+        std::byte* data = packet.bytes.data();
+        if (!packet.checksum_finished &&
+            splice_parse_ip(data, data + packet.bytes.size(), &judged) == SPLICE_CONTINUE)
+            splice_finish_tcp_checksum(data, &judged);
+        return Disposition::accept;
+    }
+
+    void expire(Instant now, Actions& out) override {
+        bridge_->expire(now, out);
+        if (now.monotonic < next_housekeeping_) return;
+        next_housekeeping_ = now.monotonic + kHousekeeping;
+        programs_->renew_clock();
+        if (flows_) expired_ += flows_->sweep(now.seconds(), rules_->timeouts, unwanted());
+        count_flows();
+    }
+
+    [[nodiscard]] std::optional<Duration> next_deadline() const override {
+        const auto machine = bridge_->next_deadline();
+        return machine ? std::min(*machine, next_housekeeping_) : next_housekeeping_;
+    }
+
+    void count_flows() noexcept {
+        if (flows_) flows_count_.store(flows_->size(), std::memory_order_relaxed);
+    }
+
+    EbpfBridgeSettings settings_;
+    std::shared_ptr<const BridgeRules> rules_;
+    std::optional<BridgePrograms> programs_;
+    std::optional<KernelFlows> flows_;       // translating
+    std::optional<AdoptedSockets> sockets_;  // adopting
+    std::optional<Bridge> bridge_;
+    Duration next_housekeeping_{};
+    std::atomic<std::uint64_t> flows_count_{};
+    std::atomic<std::uint64_t> expired_{};
+    std::optional<PacketLoop> loop_;
+    std::optional<SysctlSetting> fwmark_accept_;
+    std::optional<TcFilter> egress_;
+    std::optional<TcFilter> ingress_;  // gone first: nothing is asked that nobody answers
+};
+
+}  // namespace
+
+SystemResult<void> try_bridge_programs(Mode mode) {
+    auto programs = BridgePrograms::load(mode, 1, std::nullopt);
+    if (!programs) return std::unexpected(programs.error());
+    return {};
+}
+
+std::unique_ptr<BridgeDataPlane> make_ebpf_bridge(const EbpfBridgeSettings& settings,
+                                                  std::shared_ptr<const BridgeRules> rules) {
+    return std::make_unique<EbpfBridge>(settings, std::move(rules));
+}
+
+}  // namespace splice

@@ -1,0 +1,46 @@
+// Translated connections in the kernel's map: the machine makes and removes them, the kernel program carries
+// their packets and notes when it saw the last one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "libsplice/base/time.hpp"
+#include "libsplice/core/bridge_flows.hpp"
+
+namespace splice {
+
+class KernelFlows final : public BridgeFlows {
+  public:
+    // `map`: descriptor of the map `flows`, which must stay open.
+    explicit KernelFlows(int map);
+
+    bool put(const splice_flow_key& key, const splice_bridge_flow& flow) noexcept override;
+    [[nodiscard]] std::optional<splice_bridge_flow> find(const splice_flow_key& key) const noexcept override;
+    void erase(const splice_flow_key& key) noexcept override;
+
+    // Looks at a bounded part of the map and goes on there the next time; removes what was idle too long and
+    // what `unwanted` says. The number of those that were idle.
+    using Unwanted = std::function<bool(const splice_bridge_flow&)>;
+    std::size_t sweep(std::uint32_t now_s, const splice_idle_timeouts& timeouts, const Unwanted& unwanted);
+    // The whole map.
+    std::size_t sweep_all(std::uint32_t now_s, const splice_idle_timeouts& timeouts,
+                          const Unwanted& unwanted);
+
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+  private:
+    struct Batch;
+    bool next_batch(Batch& batch);
+
+    int map_;
+    std::size_t size_ = 0;
+    std::vector<splice_flow_key> keys_;
+    std::vector<splice_bridge_flow> values_;
+    std::uint64_t cursor_ = 0;
+    bool at_beginning_ = true;
+};
+
+}  // namespace splice
