@@ -62,8 +62,8 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
                                       .max_flows = rules_->max_flows});
         if (!path) return std::unexpected(path.error());
         path_.emplace(std::move(*path));
-        if (auto written = path_->write_rules(*rules_); !written) return written;
-        flows_.emplace(path_->flows());
+        if (auto written = path_->maps().write_rules(*rules_); !written) return written;
+        flows_.emplace(path_->maps().flows());
         splicer_.emplace(rules_, *flows_);
         // What an earlier process served and this one does not.
         splicer_->replace_rules(rules_);
@@ -80,9 +80,9 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         loop_->run([&] {
             // Bridges first: a service's new table may name new ones.
             write_bridges(*rules);
-            written = path_->write_rules(*rules);
+            written = path_->maps().write_rules(*rules);
             if (!written) {
-                (void)path_->write_rules(*rules_);
+                (void)path_->maps().write_rules(*rules_);
                 return;
             }
             splicer_->replace_rules(rules);
@@ -95,7 +95,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     BalancerStatistics statistics() const override {
         const SplicerCounters& machine = splicer_->counters();
         const RawSenderCounters& sender = loop_->sender();
-        const splice_balancer_counters kernel = path_->counters();
+        const splice_balancer_counters kernel = path_->maps().counters();
         BalancerStatistics all;
         for (std::size_t i = 0; i < kVerdictCount; i++)
             all.verdicts[i] = machine.verdicts.of(static_cast<Verdict>(i)) + kernel.verdicts[i];
@@ -117,7 +117,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
   private:
     SystemResult<void> open_loop() {
-        auto ring = BpfRing::open(path_->asked(), read_record);
+        auto ring = BpfRing::open(path_->maps().asked(), read_record);
         if (!ring) return std::unexpected(ring.error());
         std::vector<std::unique_ptr<PacketSource>> sources;
         sources.push_back(std::move(*ring));
@@ -138,7 +138,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
     void expire(Instant now, Actions& out) override {
         splicer_->expire(now, out);
-        path_->write_clock();
+        path_->maps().write_clock();
         if (now.monotonic >= next_refresh_) refresh_next_hops(now);
     }
 
@@ -150,7 +150,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         std::vector<IpAddress> addresses;
         for (const SplicerBridge& bridge : rules.bridges) addresses.push_back(bridge.address);
         const auto hops = hops_->resolve(addresses);
-        path_->write_bridges(rules.bridges, hops);
+        path_->maps().write_bridges(rules.bridges, hops);
         return std::ranges::all_of(hops, [](const auto& hop) { return hop.has_value(); });
     }
 

@@ -1,0 +1,76 @@
+// The balancer's kernel program and its maps, filled from the same rules as the Splicer. Knows nothing of
+// interfaces: where the program runs is kernel_path's business, or a test's.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "libsplice/bpf/balancer_maps.h"
+#include "libsplice/core/splicer.hpp"
+#include "libsplice/engine/bpf_object.hpp"
+#include "libsplice/engine/next_hop.hpp"
+
+namespace splice {
+
+// Of an earlier process, to go on with.
+struct InheritedMaps {
+    std::optional<Descriptor> flows;
+    std::optional<Descriptor> bridges;
+};
+
+// The interface that the program runs on.
+struct Uplink {
+    std::uint32_t interface = 0;
+    EthernetAddress address{};
+    bool transmits =
+        true;  // XDP_TX reaches where packets come from; else they are redirected to the interface
+};
+
+class KernelMaps {
+  public:
+    // The program is verified and its maps are there. Inherited flows of another capacity are copied. Errors:
+    // the kernel refuses the program, or an inherited map is of another layout.
+    static SystemResult<KernelMaps> load(std::size_t max_flows, InheritedMaps inherited);
+
+    void write_uplink(const Uplink& uplink);
+    // Each service changes from old to new at once. Errors: the kernel has no memory for a table; then
+    // services that are not written yet go on as they were.
+    SystemResult<void> write_rules(const SplicerRules& rules);
+    // By bridge number. Without a next hop the last one known stays; where there never was one, user space
+    // sends.
+    void write_bridges(std::span<const SplicerBridge> bridges, std::span<const std::optional<NextHop>> hops);
+    // How far the wall clock is from the monotonic one; again now and then, for it may be set.
+    void write_clock();
+    // Copies what an earlier program put into inherited flows that had to be copied since.
+    void copy_latecomers();
+
+    [[nodiscard]] int program() const { return object_.program("balancer_xdp"); }
+    [[nodiscard]] int redirect_probe() const { return object_.program("redirect_probe"); }
+    [[nodiscard]] int flows() const { return object_.map("flows"); }
+    [[nodiscard]] int bridges() const { return object_.map("bridges"); }
+    [[nodiscard]] int asked() const { return object_.map("asked"); }
+    // Of all processors together, since load().
+    [[nodiscard]] splice_balancer_counters counters() const;
+
+  private:
+    explicit KernelMaps(BpfObject object) noexcept : object_(std::move(object)) {}
+    SystemResult<void> inherit(std::size_t max_flows, InheritedMaps inherited);
+    SystemResult<void> write_table(std::uint32_t slot, std::span<const splice_placement_row> rows);
+    SystemResult<void> write_service(const SplicerService& service, std::uint32_t table);
+    void remove_other_services(const SplicerRules& rules);
+    void write_secret(const splice_secret& secret);
+
+    BpfObject object_;
+    std::optional<Descriptor> old_flows_;         // of another capacity: copied
+    MappedBpfArray memory_;                       // the program's settings
+    splice_balancer_settings* kernel_ = nullptr;  // in that memory
+    Uplink uplink_;
+    std::vector<std::uint8_t> generation_ = std::vector<std::uint8_t>(SPLICE_MAX_SERVICES + 1);  // by DSCP
+};
+
+// The bridges of a map, by number, without those unused at its end.
+std::vector<IpAddress> read_bridges(int map);
+
+}  // namespace splice

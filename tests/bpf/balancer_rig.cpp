@@ -1,0 +1,173 @@
+#include "tests/bpf/balancer_rig.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+
+#include <cstring>
+#include <stdexcept>
+
+#include "libsplice/wire/print_packet.hpp"
+
+namespace splice::testing {
+namespace {
+
+constexpr std::size_t kEthernetHeader = 14;
+
+template <class T>
+T whole(SystemResult<T> result) {
+    if (!result) throw std::runtime_error(result.error().text);
+    return std::move(*result);
+}
+
+void whole(const SystemResult<void>& result) {
+    if (!result) throw std::runtime_error(result.error().text);
+}
+
+std::vector<std::optional<NextHop>> next_hops(std::size_t bridges) {
+    return std::vector<std::optional<NextHop>>(bridges, NextHop{1, kOwnMac, kBridgeMac});
+}
+
+void fill(KernelMaps& maps, const SplicerRules& rules) {
+    maps.write_bridges(rules.bridges, next_hops(rules.bridges.size()));
+    whole(maps.write_rules(rules));
+}
+
+KernelMaps load(const SplicerRules& rules) {
+    KernelMaps maps = whole(KernelMaps::load(rules.max_flows, {}));
+    maps.write_uplink({.interface = 1, .address = kOwnMac, .transmits = true});
+    fill(maps, rules);
+    return maps;
+}
+
+}  // namespace
+
+std::string describe(const Outcome& outcome) {
+    std::string text(verdict_name(outcome.verdict));
+    for (const PacketBytes& packet : outcome.sent) text += "\n    " + print_packet(packet);
+    return text;
+}
+
+PacketBytes frame_around(Bytes packet, std::size_t vlan_tags) {
+    PacketBytes frame;
+    const auto put = [&](std::initializer_list<std::uint8_t> bytes) {
+        for (const std::uint8_t byte : bytes) frame.push_back(std::byte{byte});
+    };
+    for (const std::uint8_t byte : kOwnMac) frame.push_back(std::byte{byte});
+    for (const std::uint8_t byte : kRouterMac) frame.push_back(std::byte{byte});
+    if (vlan_tags == 2) put({0x88, 0xa8, 0, 5});
+    if (vlan_tags >= 1) put({0x81, 0x00, 0, 6});
+    const bool ipv6 = !packet.empty() && static_cast<std::uint8_t>(packet[0]) >> 4 == 6;
+    put({static_cast<std::uint8_t>(ipv6 ? 0x86 : 0x08), static_cast<std::uint8_t>(ipv6 ? 0xdd : 0x00)});
+    frame.insert(frame.end(), packet.begin(), packet.end());
+    return frame;
+}
+
+bool may_load_programs() {
+    const auto rules = splicer_rules();
+    const auto maps = KernelMaps::load(16, {});
+    return maps.has_value() || maps.error().code != EPERM;
+}
+
+// --- The kernel's side
+
+struct KernelBalancer::Ring {
+    ~Ring() { ring_buffer__free(buffer); }
+    static int take(void* self, void* data, std::size_t) {
+        splice_asked_packet head{};
+        std::memcpy(&head, data, sizeof(head));
+        const auto* bytes = static_cast<const std::byte*>(data) + sizeof(head);
+        static_cast<Ring*>(self)->packets.emplace_back(bytes, bytes + head.length);
+        return 0;
+    }
+    ring_buffer* buffer = nullptr;
+    std::vector<PacketBytes> packets;
+};
+
+KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerRules> rules)
+    : maps_(load(*rules)), flows_(maps_.flows()), splicer_(rules, flows_), ring_(std::make_unique<Ring>()) {
+    ring_->buffer = ring_buffer__new(maps_.asked(), Ring::take, ring_.get(), nullptr);
+    if (!ring_->buffer) throw std::runtime_error("map the ring");
+}
+
+KernelBalancer::~KernelBalancer() = default;
+
+void KernelBalancer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
+    fill(maps_, *rules);
+    splicer_.replace_rules(std::move(rules));
+}
+
+std::optional<Verdict> KernelBalancer::counted(const splice_balancer_counters& before) const {
+    const splice_balancer_counters after = maps_.counters();
+    std::optional<Verdict> verdict;
+    for (std::size_t i = 0; i < kVerdictCount; ++i) {
+        if (after.verdicts[i] == before.verdicts[i]) continue;
+        if (verdict || after.verdicts[i] != before.verdicts[i] + 1)
+            throw std::runtime_error("one packet was counted more than once");
+        verdict = static_cast<Verdict>(i);
+    }
+    return verdict;
+}
+
+Outcome KernelBalancer::handle(Instant now, Bytes packet, std::size_t vlan_tags) {
+    const splice_balancer_counters before = maps_.counters();
+    PacketBytes in = frame_around(packet, vlan_tags);
+    frame_.assign(in.size() + 256, std::byte{0});
+    bpf_test_run_opts options{};
+    options.sz = sizeof(options);
+    options.data_in = in.data();
+    options.data_size_in = static_cast<std::uint32_t>(in.size());
+    options.data_out = frame_.data();
+    options.data_size_out = static_cast<std::uint32_t>(frame_.size());
+    options.repeat = 1;
+    if (bpf_prog_test_run_opts(maps_.program(), &options) != 0) throw std::runtime_error("BPF_PROG_TEST_RUN");
+    frame_.resize(options.data_size_out);
+    action_ = options.retval;
+
+    ring_->packets.clear();
+    ring_buffer__consume(ring_->buffer);
+    const auto verdict = counted(before);
+    in_kernel_ = verdict.has_value();
+    Outcome outcome;
+    if (verdict) {
+        if (!ring_->packets.empty()) throw std::runtime_error("decided, and asked all the same");
+        outcome.verdict = *verdict;
+        const std::size_t header = kEthernetHeader + 4 * vlan_tags;
+        if (action_ == XDP_TX)
+            outcome.sent.emplace_back(frame_.begin() + static_cast<long>(header), frame_.end());
+        return outcome;
+    }
+    for (PacketBytes& asked : ring_->packets) {
+        SentPackets out;
+        outcome.verdict = splicer_.handle_packet(now, asked, true, out);
+        outcome.sent = std::move(out.sent);
+        if (verdict_kind(outcome.verdict) == SPLICE_KIND_forward) outcome.sent.push_back(asked);
+    }
+    return outcome;
+}
+
+Outcome KernelBalancer::expire(Instant now) {
+    SentPackets out;
+    splicer_.expire(now, out);
+    return {SPLICE_CONTINUE, std::move(out.sent)};
+}
+
+// --- The portable side
+
+Outcome PortableBalancer::handle(Instant now, Bytes packet) {
+    SentPackets out;
+    PacketBytes bytes(packet.begin(), packet.end());
+    Outcome outcome;
+    outcome.verdict = splicer_.handle_packet(now, bytes, true, out);
+    outcome.sent = std::move(out.sent);
+    if (verdict_kind(outcome.verdict) == SPLICE_KIND_forward) outcome.sent.push_back(std::move(bytes));
+    return outcome;
+}
+
+Outcome PortableBalancer::expire(Instant now) {
+    SentPackets out;
+    splicer_.expire(now, out);
+    return {SPLICE_CONTINUE, std::move(out.sent)};
+}
+
+}  // namespace splice::testing

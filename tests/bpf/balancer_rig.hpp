@@ -1,0 +1,81 @@
+// The balancer's two engines side by side: the portable Splicer with its own table, and the loaded kernel
+// program with a Splicer behind its ring that works on the kernel's map. The same packets go to both; what
+// comes out must be the same, byte for byte.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "balancer/kernel_maps.hpp"
+#include "libsplice/engine/bpf_flow_store.hpp"
+#include "tests/support/lib/machines.hpp"
+
+namespace splice::testing {
+
+// Ethernet addresses of the lab that is none.
+inline constexpr EthernetAddress kOwnMac{0x02, 0, 0, 0, 0, 1};
+inline constexpr EthernetAddress kRouterMac{0x02, 0, 0, 0, 0, 2};
+inline constexpr EthernetAddress kBridgeMac{0x02, 0, 0, 0, 0, 3};
+
+// What a packet led to.
+struct Outcome {
+    Verdict verdict = SPLICE_CONTINUE;
+    std::vector<PacketBytes> sent;  // from the IP header; the packet itself too when it was forwarded
+    friend bool operator==(const Outcome&, const Outcome&) = default;
+};
+[[nodiscard]] std::string describe(const Outcome& outcome);
+
+class KernelBalancer {
+  public:
+    explicit KernelBalancer(std::shared_ptr<const SplicerRules> rules);
+    ~KernelBalancer();
+
+    Outcome handle(Instant now, Bytes packet, std::size_t vlan_tags = 0);
+    // Pending flows whose wait is over.
+    Outcome expire(Instant now);
+    void replace_rules(std::shared_ptr<const SplicerRules> rules);
+
+    [[nodiscard]] KernelMaps& maps() noexcept { return maps_; }
+    // Whether the last packet was decided in the kernel.
+    [[nodiscard]] bool decided_in_kernel() const noexcept { return in_kernel_; }
+    // The action of the last run, XDP_.
+    [[nodiscard]] std::uint32_t action() const noexcept { return action_; }
+    [[nodiscard]] const PacketBytes& frame() const noexcept { return frame_; }
+
+  private:
+    struct Ring;
+    [[nodiscard]] std::optional<Verdict> counted(const splice_balancer_counters& before) const;
+
+    KernelMaps maps_;
+    BpfFlowStore flows_;
+    Splicer splicer_;
+    std::unique_ptr<Ring> ring_;
+    PacketBytes frame_;
+    std::uint32_t action_ = 0;
+    bool in_kernel_ = false;
+};
+
+// A Splicer in the same words.
+class PortableBalancer {
+  public:
+    explicit PortableBalancer(std::shared_ptr<const SplicerRules> rules) : splicer_(std::move(rules)) {}
+    Outcome handle(Instant now, Bytes packet);
+    Outcome expire(Instant now);
+    void replace_rules(std::shared_ptr<const SplicerRules> rules) {
+        splicer_.replace_rules(std::move(rules));
+    }
+    [[nodiscard]] Splicer& splicer() noexcept { return splicer_; }
+
+  private:
+    Splicer splicer_;
+};
+
+// An Ethernet frame around a packet, from the router to us.
+[[nodiscard]] PacketBytes frame_around(Bytes packet, std::size_t vlan_tags = 0);
+
+// Whether programs may be loaded here.
+[[nodiscard]] bool may_load_programs();
+
+}  // namespace splice::testing

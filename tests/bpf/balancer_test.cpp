@@ -1,0 +1,592 @@
+// The balancer's kernel program against the portable machine: the same packets, the same verdicts, the same
+// bytes. Ends with 77 (skipped) where programs may not be loaded.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+#include <linux/bpf.h>
+
+#include <cstdio>
+#include <set>
+#include <string>
+
+#include "libsplice/engine/clock.hpp"
+#include "tests/bpf/balancer_rig.hpp"
+
+using namespace splice;
+using namespace splice::testing;
+
+namespace {
+
+constexpr int kSkip = 77;
+const std::string kGet = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+
+// Verdicts that the program gave by itself, over all tests.
+std::set<Verdict> decided_in_kernel;
+
+// Both engines under the same rules. The kernel goes first, by its own clock; the Splicer is told the same
+// time.
+struct Pair {
+    explicit Pair(SplicerRules rules, int family_ = 4)
+        : shared(std::make_shared<const SplicerRules>(std::move(rules))),
+          kernel(shared),
+          portable(shared),
+          family(family_) {}
+    explicit Pair(int family_ = 4) : Pair(splicer_rules(family_), family_) {}
+
+    // What the packet led to; a doctest failure when the engines differ.
+    Outcome handle(const PacketBytes& packet, std::size_t vlan_tags = 0) {
+        const Outcome is = kernel.handle(read_clock(), packet, vlan_tags);
+        Instant now = read_clock();
+        if (is.verdict == SPLICE_answer_syn_ack || is.verdict == SPLICE_answer_syn_ack_reopened) {
+            const Parsed answer = parse(is.sent.at(0));
+            if (answer.options.timestamps_offset)
+                now.monotonic = std::chrono::milliseconds(answer.options.tsval);
+        }
+        const Outcome expected = portable.handle(now, packet);
+        if (kernel.decided_in_kernel()) decided_in_kernel.insert(is.verdict);
+        CHECK_MESSAGE(is == expected, "kernel ", describe(is), "\n  portable ", describe(expected));
+        return is;
+    }
+    Outcome handle(const Segment& segment, std::size_t vlan_tags = 0) {
+        return handle(segment.build(), vlan_tags);
+    }
+    Verdict verdict(const Segment& segment) { return handle(segment).verdict; }
+    // The same, and that the kernel decided it.
+    Verdict in_kernel(const Segment& segment) {
+        const Verdict verdict = handle(segment).verdict;
+        CHECK(kernel.decided_in_kernel());
+        return verdict;
+    }
+    Verdict asked(const Segment& segment) {
+        const Verdict verdict = handle(segment).verdict;
+        CHECK_FALSE(kernel.decided_in_kernel());
+        return verdict;
+    }
+    Verdict in_kernel(const PacketBytes& packet) {
+        const Verdict verdict = handle(packet).verdict;
+        CHECK(kernel.decided_in_kernel());
+        return verdict;
+    }
+
+    Client connected(std::uint16_t port = 40000) {
+        Client client(family, port);
+        Segment syn = client.base;
+        syn.flags = SPLICE_SYN;
+        syn.mss = 1460;
+        syn.sack_permitted = true;
+        syn.window_scale = 8;
+        const Outcome answer = handle(syn);
+        REQUIRE(answer.sent.size() == 1);
+        const Parsed parsed = parse(answer.sent[0]);
+        client.cookie = parsed.packet.seq;
+        client.server_tsval = parsed.options.tsval;
+        return client;
+    }
+    Client opened(std::uint16_t port = 40000) {
+        Client client = connected(port);
+        REQUIRE(in_kernel(client.segment(kGet)) == SPLICE_forward_first_payload);
+        return client;
+    }
+
+    std::shared_ptr<const SplicerRules> shared;
+    KernelBalancer kernel;
+    PortableBalancer portable;
+    int family;
+};
+
+template <class Test>
+void both_families(Test test) {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        test(family);
+    }
+}
+
+Segment bounced(Segment segment) {
+    segment.dscp = 63;
+    return segment;
+}
+
+PacketBytes damaged(PacketBytes packet) {
+    packet.back() ^= std::byte{1};
+    return packet;
+}
+
+SplicerRules rules_by_source(int family) {
+    SplicerRules rules = splicer_rules(family);
+    rules.services[0].protocol = Protocol::tcp;
+    rules.services[0].key.kind = KeyKind::source;
+    return rules;
+}
+
+}  // namespace
+
+TEST_CASE("SYN-ACKs are the same for every combination of options") {
+    both_families([](int family) {
+        Pair pair(family);
+        std::uint16_t port = 1000;
+        for (int options = 0; options < 16; ++options) {
+            Segment syn = Client(family, port++).base;
+            syn.flags = SPLICE_SYN;
+            syn.timestamps.reset();
+            if (options & 1) syn.mss = 1300;
+            if (options & 2) syn.sack_permitted = true;
+            if (options & 4) syn.window_scale = 0;
+            if (options & 8) syn.timestamps = Timestamps{12345, 0};
+            CHECK(pair.in_kernel(syn) == SPLICE_answer_syn_ack);
+            syn.flags |= SPLICE_ECE | SPLICE_CWR;
+            CHECK(pair.in_kernel(syn) == SPLICE_answer_syn_ack);
+            syn.payload = "GET / HT";
+            CHECK(pair.in_kernel(syn) == SPLICE_answer_syn_ack);
+        }
+    });
+}
+
+TEST_CASE("a SYN-ACK goes back to the hop that the SYN came from, behind the same VLAN tags") {
+    Pair pair;
+    for (const std::size_t tags : {0, 1, 2}) {
+        Segment syn = Client().base;
+        syn.flags = SPLICE_SYN;
+        CHECK(pair.handle(syn, tags).verdict == SPLICE_answer_syn_ack);
+        CHECK(pair.kernel.action() == XDP_TX);
+        const PacketBytes sent = frame_around(syn.build(), tags);
+        const PacketBytes& frame = pair.kernel.frame();
+        CHECK(std::equal(frame.begin(), frame.begin() + 6, sent.begin() + 6));
+        CHECK(std::equal(frame.begin() + 6, frame.begin() + 12, sent.begin()));
+        CHECK(std::equal(frame.begin() + 12, frame.begin() + 14 + static_cast<long>(4 * tags),
+                         sent.begin() + 12));
+    }
+}
+
+TEST_CASE("a frame for another host is not ours, whatever is in it") {
+    Pair pair;
+    Segment syn = Client().base;
+    syn.flags = SPLICE_SYN;
+    const auto before = pair.kernel.maps().counters();
+    pair.kernel.maps().write_uplink({.interface = 1, .address = kRouterMac, .transmits = true});
+    CHECK(pair.kernel.handle(read_clock(), syn.build()).verdict == SPLICE_CONTINUE);
+    CHECK(pair.kernel.action() == XDP_PASS);
+    CHECK(std::memcmp(
+              &before,
+              [&] {
+                  static splice_balancer_counters now;
+                  now = pair.kernel.maps().counters();
+                  return &now;
+              }(),
+              sizeof(before)) == 0);
+}
+
+TEST_CASE("a request line in one segment is decided in the kernel: every method, every length of URL") {
+    both_families([](int family) {
+        Pair pair(family);
+        std::uint16_t port = 2000;
+        for (const char* method : {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PURGE"}) {
+            Client client = pair.connected(port++);
+            CHECK(pair.in_kernel(
+                      client.segment(std::string(method) + " /x/y?z=1 HTTP/1.1\r\nHost: h\r\n\r\n")) ==
+                  SPLICE_forward_first_payload);
+        }
+        for (std::size_t length = 1; length < 1300; length = length < 200 ? length + 1 : length + 97) {
+            CAPTURE(length);
+            Client client = pair.connected(port++);
+            CHECK(pair.in_kernel(client.segment("GET /" + std::string(length - 1, 'u') +
+                                                " HTTP/1.0\r\n\r\n")) == SPLICE_forward_first_payload);
+        }
+    });
+}
+
+TEST_CASE("keys with depth, len and without query are cut alike") {
+    for (const char* key :
+         {"uri", "path", "uri depth 2", "uri len 5", "path depth 1", "path len 3 depth 2"}) {
+        CAPTURE(key);
+        SplicerRules rules = splicer_rules();
+        const auto rule = HashKeyRule::parse(key);
+        if (!rule) continue;  // another order of words
+        rules.services[0].key = *rule;
+        Pair pair(std::move(rules));
+        std::uint16_t port = 3000;
+        for (const char* target :
+             {"/", "/a", "/a/b", "/a/b/c/d?e=/f/g", "/?x", "//", "/a?b?c", "/0123456789"}) {
+            Client client = pair.connected(port++);
+            CHECK(pair.in_kernel(client.segment(std::string("GET ") + target + " HTTP/1.1\r\n\r\n")) ==
+                  SPLICE_forward_first_payload);
+        }
+    }
+}
+
+TEST_CASE("what the kernel does not decide user space decides, and the flow goes on in the kernel") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client odd = pair.connected(4000);
+        CHECK(pair.asked(odd.segment("GET http://host/a HTTP/1.1\r\n\r\n")) == SPLICE_forward_first_payload);
+        CHECK(pair.in_kernel(odd.segment("more", 30)) == SPLICE_forward_open);
+        Client not_http = pair.connected(4001);
+        CHECK(pair.asked(not_http.segment("\x16\x03\x01 hello")) == SPLICE_forward_first_payload_source);
+        CHECK(pair.in_kernel(not_http.segment("more", 9)) == SPLICE_forward_open);
+        Client fin = pair.connected(4002);
+        CHECK(pair.asked(fin.segment("", 0, SPLICE_ACK | SPLICE_FIN)) == SPLICE_forward_first_payload_source);
+    });
+}
+
+TEST_CASE("a first payload in two segments is held, and released together in order") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.connected();
+        CHECK(pair.asked(client.segment("GET /a HT")) == SPLICE_hold_first_payload);
+        CHECK(pair.in_kernel(client.segment("", 9, SPLICE_ACK)) == SPLICE_drop_handshake_ack);
+        CHECK(pair.asked(client.segment("GET /a HT")) == SPLICE_drop_duplicate_payload);
+        const Outcome released = pair.handle(client.segment("TP/1.1\r\n\r\n", 9));
+        CHECK(released.verdict == SPLICE_release_first_payload);
+        CHECK(released.sent.size() == 2);
+        CHECK(pair.in_kernel(client.segment("", 19, SPLICE_ACK)) == SPLICE_forward_open);
+    });
+}
+
+TEST_CASE("a first payload that stays incomplete is placed by the client's address") {
+    Pair pair;
+    Client client = pair.connected();
+    CHECK(pair.asked(client.segment("GET /a")) == SPLICE_hold_first_payload);
+    const Instant later = read_clock().after(std::chrono::seconds(1));
+    const Outcome is = pair.kernel.expire(later);
+    CHECK(is == pair.portable.expire(later));
+    CHECK(is.sent.size() == 1);
+    CHECK(pair.in_kernel(client.segment("", 6, SPLICE_ACK)) == SPLICE_forward_open);
+}
+
+TEST_CASE("an open flow: data, ACKs, FIN, RST, ECN, TTL") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.opened();
+        CHECK(pair.in_kernel(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+        Segment marked = client.segment(std::string(1400, 'x'), 28);
+        marked.ecn = 3;
+        marked.dscp = 10;
+        CHECK(pair.in_kernel(marked) == SPLICE_forward_open);
+        Segment dying = client.segment("", 28, SPLICE_ACK);
+        dying.ttl = 1;
+        CHECK(pair.in_kernel(dying) == SPLICE_drop_ttl_expired);
+        CHECK(pair.in_kernel(client.segment("", 1428, SPLICE_ACK | SPLICE_FIN)) == SPLICE_forward_open);
+        CHECK(pair.in_kernel(client.segment("", 1429, SPLICE_RST)) == SPLICE_forward_open);
+        CHECK(pair.kernel.action() == XDP_TX);
+        CHECK(std::equal(kBridgeMac.begin(), kBridgeMac.end(), pair.kernel.frame().begin(),
+                         [](std::uint8_t a, std::byte b) { return std::byte{a} == b; }));
+    });
+}
+
+TEST_CASE("what begins nothing is dropped by name") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.connected();
+        CHECK(pair.in_kernel(client.segment("", 0, SPLICE_ACK)) == SPLICE_drop_handshake_ack);
+        CHECK(pair.in_kernel(client.segment(kGet, 1)) == SPLICE_drop_orphan);
+        Segment forged = client.segment(kGet);
+        forged.ack ^= 0x100;
+        CHECK(pair.in_kernel(forged) == SPLICE_drop_orphan);
+        CHECK(pair.in_kernel(client.segment("", 0, SPLICE_RST)) == SPLICE_drop_orphan);
+        CHECK(pair.in_kernel(bounced(client.segment(kGet))) == SPLICE_drop_refused_unknown);
+        CHECK(pair.in_kernel(damaged(client.segment(kGet).build())) == SPLICE_drop_bad_tcp_checksum);
+        Segment syn_ack = client.base;
+        syn_ack.flags = SPLICE_SYN | SPLICE_ACK;
+        CHECK(pair.in_kernel(syn_ack) == SPLICE_drop_bad_tcp_flags);
+        Segment syn_fin = client.base;
+        syn_fin.flags = SPLICE_SYN | SPLICE_FIN;
+        CHECK(pair.in_kernel(syn_fin) == SPLICE_drop_bad_tcp_flags);
+        Segment other_port = client.segment(kGet);
+        other_port.destination_port = 22;
+        CHECK(pair.in_kernel(other_port) == SPLICE_pass_not_service);
+        CHECK(pair.kernel.action() == XDP_PASS);
+    });
+}
+
+TEST_CASE("bytes that contradict themselves are dropped by name when they are for a service") {
+    Pair pair;
+    Client client = pair.opened();
+    const PacketBytes good = client.segment("data", 28).build();
+    const auto at = [&](std::size_t offset, std::uint8_t value) {
+        PacketBytes changed = good;
+        changed[offset] = std::byte{value};
+        return changed;
+    };
+    CHECK(pair.in_kernel(at(10, 0x77)) == SPLICE_drop_bad_ip_checksum);
+    CHECK(pair.in_kernel(at(32, 0x10)) == SPLICE_drop_bad_tcp_header);
+    PacketBytes cut = good;
+    cut.resize(cut.size() - 1);
+    CHECK(pair.in_kernel(cut) == SPLICE_drop_truncated);
+    Segment syn = Client(4, 41000).base;
+    syn.flags = SPLICE_SYN;
+    syn.mss = 1460;
+    PacketBytes odd = syn.build();
+    odd[41] = std::byte{60};  // an option longer than the header, with its checksum put right
+    const std::uint32_t sum =
+        (static_cast<std::uint32_t>(odd[36]) << 8 | static_cast<std::uint32_t>(odd[37])) + 4;
+    const std::uint32_t check = sum - 60;
+    odd[36] = static_cast<std::byte>(check >> 8);
+    odd[37] = static_cast<std::byte>(check);
+    CHECK(pair.in_kernel(odd) == SPLICE_drop_bad_tcp_options);
+}
+
+TEST_CASE("fragments, source routes and extension headers to a VIP are dropped by name") {
+    Pair pair;
+    Client client = pair.opened();
+    PacketBytes fragment = client.segment("data", 28).build();
+    fragment[6] = std::byte{0x20};  // more fragments, without do-not-fragment
+    // The header's checksum by its difference.
+    const PacketBytes whole = client.segment("data", 28).build();
+    const int was = static_cast<int>(whole[6]) << 8 | static_cast<int>(whole[7]);
+    const int sum = (static_cast<int>(whole[10]) << 8 | static_cast<int>(whole[11])) + was - 0x2000;
+    fragment[7] = std::byte{0};
+    const int folded = sum < 0 ? sum - 1 : sum > 0xffff ? sum - 0xffff : sum;
+    fragment[10] = static_cast<std::byte>((folded >> 8) & 0xff);
+    fragment[11] = static_cast<std::byte>(folded & 0xff);
+    CHECK(pair.in_kernel(fragment) == SPLICE_drop_fragment);
+
+    Pair six(6);
+    PacketBytes routed = six.opened().segment("data", 28).build();
+    routed[6] = std::byte{43};
+    CHECK(six.in_kernel(routed) == SPLICE_drop_source_routed);
+    routed[6] = std::byte{44};
+    routed[40] = std::byte{6};
+    CHECK(six.in_kernel(routed) == SPLICE_drop_fragment);
+    PacketBytes deep = six.opened(40001).segment(std::string(64, '\0'), 28).build();
+    deep[6] = std::byte{60};
+    for (std::size_t i = 0; i < 40; ++i)
+        deep[40 + i] = std::byte{static_cast<std::uint8_t>(i % 8 == 0 ? 60 : 0)};
+    CHECK(six.in_kernel(deep) == SPLICE_drop_extension_headers);
+}
+
+TEST_CASE(
+    "a SYN on a known flow is answered; a valid cookie then chooses anew, anything else follows the entry") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.opened();
+        Client again = client;
+        again.base.seq += 100'000;
+        Segment syn = again.base;
+        syn.flags = SPLICE_SYN;
+        const Outcome answer = pair.handle(syn);
+        CHECK(answer.verdict == SPLICE_answer_syn_ack_reopened);
+        again.cookie = parse(answer.sent.at(0)).packet.seq;
+        CHECK(pair.in_kernel(client.segment("old", 28)) == SPLICE_forward_open);
+        CHECK(pair.in_kernel(again.segment("", 0, SPLICE_ACK)) == SPLICE_drop_handshake_ack);
+        CHECK(pair.in_kernel(again.segment("GET /other HTTP/1.1\r\n\r\n")) == SPLICE_forward_first_payload);
+        CHECK(pair.in_kernel(again.segment("", 23, SPLICE_ACK)) == SPLICE_forward_open);
+    });
+}
+
+TEST_CASE("a reopened flow whose new first payload comes in two segments is held like a new one") {
+    Pair pair;
+    Client client = pair.opened();
+    Client again = client;
+    again.base.seq += 100'000;
+    Segment syn = again.base;
+    syn.flags = SPLICE_SYN;
+    again.cookie = parse(pair.handle(syn).sent.at(0)).packet.seq;
+    CHECK(pair.asked(again.segment("GET /oth")) == SPLICE_hold_first_payload);
+    CHECK(pair.asked(again.segment("er HTTP/1.1\r\n\r\n", 8)) == SPLICE_release_first_payload);
+}
+
+TEST_CASE("refusals take the row's choices in turn; then the client is answered, and let go") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.opened();
+        CHECK(pair.in_kernel(bounced(client.segment("rest", 28))) == SPLICE_forward_open);
+        CHECK(pair.in_kernel(bounced(client.segment(kGet))) == SPLICE_forward_next_choice);
+        CHECK(pair.in_kernel(bounced(client.segment(kGet))) == SPLICE_forward_next_choice);
+        // The 503 carries the time: both are told the same.
+        const PacketBytes last = bounced(client.segment(kGet)).build();
+        const Instant now = read_clock();
+        const Outcome is = pair.kernel.handle(now, last);
+        CHECK(is == pair.portable.handle(now, last));
+        CHECK(is.verdict == SPLICE_answer_refused_503);
+        CHECK(pair.asked(client.segment("", 28, SPLICE_ACK)) == SPLICE_end_refused);
+        CHECK(pair.asked(client.segment("", 28, SPLICE_ACK | SPLICE_FIN)) == SPLICE_answer_refused_rst);
+    });
+}
+
+TEST_CASE("a refusal after the server has answered is late") {
+    Pair pair;
+    Client client = pair.opened();
+    Segment heard = client.segment("", 28, SPLICE_ACK);
+    heard.ack += 1000;
+    CHECK(pair.in_kernel(heard) == SPLICE_forward_open);
+    CHECK(pair.in_kernel(bounced(client.segment(kGet))) == SPLICE_drop_refused_late);
+}
+
+TEST_CASE("a service that chooses by source begins with the handshake's last ACK") {
+    both_families([](int family) {
+        Pair pair(rules_by_source(family), family);
+        for (std::uint16_t port = 5000; port < 5010; ++port) {
+            Client client = pair.connected(port);
+            CHECK(pair.in_kernel(client.segment("", 0, SPLICE_ACK)) == SPLICE_forward_first_ack);
+            CHECK(pair.in_kernel(client.segment("hello")) == SPLICE_forward_open);
+        }
+        Client speaks = pair.connected(5011);
+        CHECK(pair.in_kernel(speaks.segment("hello")) == SPLICE_forward_first_payload_source);
+        CHECK(pair.kernel.maps().counters().chosen_by_source == 11);
+    });
+}
+
+TEST_CASE("keys and placements that the kernel does not know are user space's") {
+    SplicerRules rules = splicer_rules();
+    rules.services[0].key = *HashKeyRule::parse("hdr(x-tenant)");
+    Pair header(std::move(rules));
+    CHECK(header.asked(header.connected().segment("GET / HTTP/1.1\r\nX-Tenant: t\r\n\r\n")) ==
+          SPLICE_forward_first_payload);
+    SplicerRules ring = rules_by_source(4);
+    ring.services[0].placement = placement_over(3, Algorithm::ketama);
+    Pair ketama(std::move(ring));
+    CHECK(ketama.asked(ketama.connected().segment("", 0, SPLICE_ACK)) == SPLICE_forward_first_ack);
+}
+
+TEST_CASE("an ICMP error goes to its flow's bridge; one about no flow is dropped, one about others passes") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.opened();
+        Segment response = client.base;
+        std::swap(response.source, response.destination);
+        std::swap(response.source_port, response.destination_port);
+        const std::string router = family == 4 ? "203.0.113.1" : "2001:db8:ffff::1";
+        const auto too_big = [&](const Segment& about, std::size_t quoted) {
+            return icmp_too_big(router, topology(family).vip, about.build(), quoted, 1300);
+        };
+        const std::size_t ip_header = family == 4 ? 20 : 40;
+        CHECK(pair.in_kernel(too_big(response, ip_header + 8)) == SPLICE_forward_icmp);
+        CHECK(pair.in_kernel(too_big(response, 1000)) == SPLICE_forward_icmp);
+        Segment unknown = response;
+        unknown.destination_port = 9;
+        CHECK(pair.in_kernel(too_big(unknown, 1000)) == SPLICE_drop_orphan_icmp);
+        Segment other = response;
+        other.source_port = 22;
+        CHECK(pair.in_kernel(too_big(other, 1000)) == SPLICE_pass_icmp_not_ours);
+        CHECK(pair.in_kernel(too_big(response, ip_header + 4)) == SPLICE_drop_bad_icmp);
+    });
+}
+
+TEST_CASE("a full flow table refuses new flows and keeps the living") {
+    SplicerRules rules = splicer_rules();
+    rules.max_flows = 1;
+    Pair pair(std::move(rules));
+    Client first = pair.opened(6000);
+    Client second = pair.connected(6001);
+    CHECK(pair.in_kernel(second.segment(kGet)) == SPLICE_drop_flow_table_full);
+    CHECK(pair.in_kernel(second.segment("GET /incompl")) == SPLICE_drop_flow_table_full);
+    CHECK(pair.in_kernel(first.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+}
+
+TEST_CASE("a service without a bridge drops first payloads by name") {
+    SplicerRules rules = splicer_rules();
+    rules.services[0].placement = placement_over(0);
+    Pair pair(std::move(rules));
+    CHECK(pair.in_kernel(pair.connected().segment(kGet)) == SPLICE_drop_no_bridge);
+}
+
+TEST_CASE("a bridge whose next hop is not known yet gets its packets from user space") {
+    Pair pair;
+    Client client = pair.opened();
+    // Another address under the same number: what was known of the old one's next hop does not count.
+    std::vector<SplicerBridge> moved = pair.shared->bridges;
+    for (auto& bridge : moved) bridge.address = *IpAddress::parse("10.9.9.9");
+    pair.kernel.maps().write_bridges(moved, std::vector<std::optional<NextHop>>(moved.size()));
+    CHECK(pair.asked(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+    pair.kernel.maps().write_bridges(
+        pair.shared->bridges,
+        std::vector<std::optional<NextHop>>(moved.size(), NextHop{1, kOwnMac, kBridgeMac}));
+    CHECK(pair.in_kernel(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+}
+
+TEST_CASE("a next hop that is no longer known stays in use") {
+    Pair pair;
+    Client client = pair.opened();
+    pair.kernel.maps().write_bridges(pair.shared->bridges,
+                                     std::vector<std::optional<NextHop>>(pair.shared->bridges.size()));
+    CHECK(pair.in_kernel(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+}
+
+TEST_CASE("a reload changes table, key and services at once; flows of a service that is gone pass") {
+    Pair pair;
+    Client stays = pair.opened(7000);
+    SplicerRules rules = splicer_rules();
+    rules.services[0].placement = placement_over(1);
+    rules.services[0].key = *HashKeyRule::parse("path");
+    const auto fewer = std::make_shared<const SplicerRules>(rules);
+    pair.kernel.replace_rules(fewer);
+    pair.portable.replace_rules(fewer);
+    CHECK(pair.in_kernel(stays.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+    CHECK(pair.in_kernel(pair.connected(7001).segment(kGet)) == SPLICE_forward_first_payload);
+    rules.services[0].vip.port = 8080;
+    const auto elsewhere = std::make_shared<const SplicerRules>(rules);
+    pair.kernel.replace_rules(elsewhere);
+    pair.portable.replace_rules(elsewhere);
+    CHECK(pair.in_kernel(stays.segment("", 28, SPLICE_ACK)) == SPLICE_pass_not_service);
+}
+
+TEST_CASE("a second secret verifies, and the first issues") {
+    SplicerRules rules = splicer_rules();
+    Pair pair{SplicerRules(rules)};
+    Client before = pair.connected(8000);
+    rules.secret.keys[1] = rules.secret.keys[0];
+    rules.secret.keys[0] = {42, 43};
+    rules.secret.count = 2;
+    const auto rotated = std::make_shared<const SplicerRules>(rules);
+    pair.kernel.replace_rules(rotated);
+    pair.portable.replace_rules(rotated);
+    CHECK(pair.in_kernel(before.segment(kGet)) == SPLICE_forward_first_payload);
+    CHECK(pair.in_kernel(pair.connected(8001).segment(kGet)) == SPLICE_forward_first_payload);
+}
+
+TEST_CASE("idle flows are swept out of the kernel's map, each by its own time-out") {
+    Pair pair;
+    Client client = pair.opened(9000);
+    Client closing = pair.opened(9001);
+    CHECK(pair.in_kernel(closing.segment("", 28, SPLICE_ACK | SPLICE_FIN)) == SPLICE_forward_open);
+    (void)pair.kernel.expire(read_clock().after(std::chrono::seconds(61)));
+    CHECK(pair.kernel.handle(read_clock(), client.segment("", 28, SPLICE_ACK).build()).verdict ==
+          SPLICE_forward_open);
+    CHECK(pair.kernel.handle(read_clock(), closing.segment("", 29, SPLICE_ACK).build()).verdict ==
+          SPLICE_drop_orphan);
+    (void)pair.kernel.expire(read_clock().after(std::chrono::seconds(901)));
+    CHECK(pair.kernel.handle(read_clock(), client.segment("", 28, SPLICE_ACK).build()).verdict ==
+          SPLICE_drop_orphan);
+}
+
+TEST_CASE("every verdict that the kernel can give was given by it") {
+    const std::set<Verdict> wanted = {SPLICE_pass_not_service,
+                                      SPLICE_pass_icmp_not_ours,
+                                      SPLICE_drop_truncated,
+                                      SPLICE_drop_bad_ip_checksum,
+                                      SPLICE_drop_bad_tcp_header,
+                                      SPLICE_drop_bad_tcp_checksum,
+                                      SPLICE_drop_bad_tcp_options,
+                                      SPLICE_drop_bad_tcp_flags,
+                                      SPLICE_drop_bad_icmp,
+                                      SPLICE_drop_fragment,
+                                      SPLICE_drop_source_routed,
+                                      SPLICE_drop_extension_headers,
+                                      SPLICE_drop_ttl_expired,
+                                      SPLICE_answer_syn_ack,
+                                      SPLICE_answer_syn_ack_reopened,
+                                      SPLICE_forward_first_payload,
+                                      SPLICE_forward_first_payload_source,
+                                      SPLICE_forward_first_ack,
+                                      SPLICE_forward_open,
+                                      SPLICE_forward_icmp,
+                                      SPLICE_forward_next_choice,
+                                      SPLICE_drop_handshake_ack,
+                                      SPLICE_drop_orphan,
+                                      SPLICE_drop_orphan_icmp,
+                                      SPLICE_drop_refused_unknown,
+                                      SPLICE_drop_refused_late,
+                                      SPLICE_drop_flow_table_full,
+                                      SPLICE_drop_no_bridge};
+    for (const Verdict verdict : wanted) {
+        CAPTURE(verdict_name(verdict));
+        CHECK(decided_in_kernel.contains(verdict));
+    }
+}
+
+int main(int argc, char** argv) {
+    if (!may_load_programs()) {
+        std::puts("skipped: the kernel does not let us load programs");
+        return kSkip;
+    }
+    return doctest::Context(argc, argv).run();
+}
