@@ -28,9 +28,9 @@ inline constexpr std::size_t kHoldMax = 256 * 1024;  // bytes of packets a flow
 inline constexpr std::size_t kHoldPackets = 2048;
 inline constexpr std::size_t kHoldMemory = 64 * 1024 * 1024;
 
-// Segments at a bridge that may have overtaken their connection's first payload.
-inline constexpr auto kUnknownWait = 20ms;
-inline constexpr std::size_t kUnknownPackets = 1024;
+// Segments that may have overtaken their connection's first payload.
+inline constexpr auto kOvertakerWait = 20ms;
+inline constexpr std::size_t kOvertakers = 1024;  // packets of all connections together
 
 // Configuration.
 inline constexpr std::size_t kMaxServices = 62;  // a DSCP each: 1 to 62

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <deque>
 
 #include "libsplice/core/flow_table.hpp"
+#include "libsplice/core/overtakers.hpp"
 #include "libsplice/core/segment_hold.hpp"
 #include "libsplice/datapath/bridge_flow.h"
 #include "libsplice/datapath/bridge_rules.h"
@@ -25,14 +25,6 @@ struct Flow : splice_bridge_flow {
     std::unique_ptr<SegmentHold> hold;  // while opening
 };
 using Table = FlowTable<Flow, kListCount>;
-
-// A segment that may have overtaken its connection's first payload.
-struct Unknown {
-    Duration due;
-    splice_flow_key key;  // towards the backend
-    Hop hop;
-    std::vector<std::byte> bytes;
-};
 
 // A connection that the machine knows, or that is carried elsewhere.
 struct Known {
@@ -114,7 +106,7 @@ struct Bridge::Impl {
                            const splice_bridge_flow& flow, Actions& out);
     void send_replay_syn(const Table::Entry& entry, Actions& out);
     void take_overtakers(Table::Entry& entry);
-    Verdict answer_unknown(Unknown& unknown, Actions& out);
+    Verdict answer_unknown(Overtakers::Segment& segment, Actions& out);
     [[nodiscard]] Known find(const splice_flow_key& key) noexcept;
 
     Verdict translate_toward_backend(const splice_bridge_flow& flow, splice_packet& packet,
@@ -146,15 +138,16 @@ struct Bridge::Impl {
     void publish() noexcept {
         counters.flows.store(table.size(), std::memory_order_relaxed);
         counters.flows_opening.store(opening, std::memory_order_relaxed);
-        counters.held_bytes.store(held_bytes, std::memory_order_relaxed);
+        counters.held_bytes.store(held(), std::memory_order_relaxed);
     }
+    [[nodiscard]] std::size_t held() const noexcept { return held_bytes + overtakers.memory(); }
 
     std::shared_ptr<const BridgeRules> rules;
     BridgeFlows* carried;  // null: the machine carries connections itself
     BridgeCounters& counters;
     Table table;
-    std::deque<Unknown> unknowns;  // by due time
-    std::size_t held_bytes = 0;
+    Overtakers overtakers;       // keys name the backend
+    std::size_t held_bytes = 0;  // in the holds of openings
     std::size_t opening = 0;
 };
 
@@ -203,13 +196,9 @@ void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
 }
 
 void Bridge::expire(Instant now, Actions& out) noexcept {
-    auto& unknowns = impl_->unknowns;
-    while (!unknowns.empty() && unknowns.front().due <= now.monotonic) {
-        Unknown& unknown = unknowns.front();
-        const Verdict verdict = impl_->answer_unknown(unknown, out);
+    for (Overtakers::Segment& segment : impl_->overtakers.take_due(now)) {
+        const Verdict verdict = impl_->answer_unknown(segment, out);
         if (verdict != SPLICE_CONTINUE) counters_.verdicts.add(verdict);
-        impl_->held_bytes -= unknown.bytes.size();
-        unknowns.pop_front();
     }
     const std::size_t expired = impl_->table.expire(now.seconds(), impl_->limits(),
                                                     [this](Table::Entry& entry) { impl_->forget(entry); });
@@ -220,8 +209,8 @@ void Bridge::expire(Instant now, Actions& out) noexcept {
 std::optional<Duration> Bridge::next_deadline() const noexcept {
     std::optional<Duration> next;
     if (const auto idle_s = impl_->table.next_expiry_s(impl_->limits())) next = std::chrono::seconds(*idle_s);
-    if (!impl_->unknowns.empty() && (!next || impl_->unknowns.front().due < *next))
-        next = impl_->unknowns.front().due;
+    const std::optional<Duration> due = impl_->overtakers.next_due();
+    if (due && (!next || *due < *next)) next = due;
     return next;
 }
 
@@ -305,7 +294,7 @@ Known Bridge::Impl::find(const splice_flow_key& key) noexcept {
 
 // A valid cookie and no flow: the handshake is replayed, the packet waits for its end.
 Verdict Bridge::Impl::open(Walk& walk, const splice_negotiated& negotiated) {
-    if (held_bytes + walk.bytes.size() > rules->hold_memory) return SPLICE_drop_hold_full;
+    if (held() + walk.bytes.size() > rules->hold_memory) return SPLICE_drop_hold_full;
     Table::Entry* entry = table.insert(walk.key, rules->max_flows, walk.now.seconds());
     if (!entry) return SPLICE_drop_flow_table_full;
     Flow& flow = entry->second.value;
@@ -360,7 +349,7 @@ Verdict Bridge::Impl::reopen(Walk& walk, const splice_negotiated& negotiated) {
 
 Verdict Bridge::Impl::hold(Walk& walk) {
     Flow& flow = walk.known.entry->second.value;
-    if (held_bytes + walk.bytes.size() > rules->hold_memory) return SPLICE_drop_hold_full;
+    if (held() + walk.bytes.size() > rules->hold_memory) return SPLICE_drop_hold_full;
     const std::size_t before = flow.hold->memory();
     const SegmentHold::Added added = flow.hold->add(walk.packet, walk.bytes);
     held_bytes += flow.hold->memory() - before;
@@ -391,27 +380,23 @@ Verdict Bridge::Impl::deliver(Walk& walk) {
 }
 
 Verdict Bridge::Impl::hold_unknown(Walk& walk) {
-    if (unknowns.size() >= kUnknownPackets || held_bytes + walk.bytes.size() > rules->hold_memory)
-        return SPLICE_drop_hold_full;
-    Unknown unknown{walk.now.monotonic + kUnknownWait, walk.key, walk.hop, {}};
-    unknown.bytes.assign(walk.bytes.begin(), walk.bytes.end());
+    if (held() + walk.bytes.size() > rules->hold_memory) return SPLICE_drop_hold_full;
     // The RST that may answer it comes from the VIP, which the client wrote to.
     splice_packet packet = walk.packet;
-    if (splice_forward(unknown.bytes.data(), unknown.bytes.data() + unknown.bytes.size(), &packet,
-                       &walk.service.vip.address.raw(), walk.service.dscp) != SPLICE_CONTINUE)
+    if (splice_forward(begin_of(walk.bytes), end_of(walk.bytes), &packet, &walk.service.vip.address.raw(),
+                       walk.service.dscp) != SPLICE_CONTINUE)
         return SPLICE_drop_ttl_expired;
-    held_bytes += unknown.bytes.size();
-    unknowns.push_back(std::move(unknown));
-    return SPLICE_hold_unknown;
+    return overtakers.add(walk.now, walk.key, walk.hop, walk.bytes) ? SPLICE_hold_unknown
+                                                                    : SPLICE_drop_hold_full;
 }
 
 // Its time is up. A connection may be carried elsewhere by now; else the client is told, in the VIP's name,
 // for it knows no other.
-Verdict Bridge::Impl::answer_unknown(Unknown& unknown, Actions& out) {
+Verdict Bridge::Impl::answer_unknown(Overtakers::Segment& segment, Actions& out) {
     splice_packet packet{};
-    const MutableBytes bytes(unknown.bytes);
+    const MutableBytes bytes(segment.bytes);
     if (splice_parse_ip(begin_of(bytes), end_of(bytes), &packet) != SPLICE_CONTINUE) return SPLICE_CONTINUE;
-    const Known known = find(unknown.key);
+    const Known known = find(segment.key);
     if (const splice_bridge_flow* flow = known.established()) {
         const Verdict verdict = translate_toward_backend(*flow, packet, bytes);
         if (verdict != SPLICE_CONTINUE) return verdict;
@@ -428,15 +413,13 @@ Verdict Bridge::Impl::answer_unknown(Unknown& unknown, Actions& out) {
 // The first payload has come: what overtook it and acknowledges the same cookie joins it.
 void Bridge::Impl::take_overtakers(Table::Entry& entry) {
     Flow& flow = entry.second.value;
-    std::erase_if(unknowns, [&](const Unknown& unknown) {
-        if (!FlowKeyEqual{}(unknown.key, entry.first)) return false;
+    overtakers.take_of(entry.first, [&](const Overtakers::Segment& segment) {
         splice_packet packet{};
-        const std::byte* data = unknown.bytes.data();
-        if (splice_parse_ip(data, data + unknown.bytes.size(), &packet) != SPLICE_CONTINUE) return false;
+        const std::byte* data = segment.bytes.data();
+        if (splice_parse_ip(data, data + segment.bytes.size(), &packet) != SPLICE_CONTINUE) return false;
         if (packet.ack - 1 != flow.cookie_isn) return false;
-        held_bytes -= unknown.bytes.size();
         const std::size_t before = flow.hold->memory();
-        flow.hold->add(packet, unknown.bytes);
+        flow.hold->add(packet, segment.bytes);
         held_bytes += flow.hold->memory() - before;
         return true;
     });
@@ -626,7 +609,8 @@ void Bridge::Impl::drop_hold(Flow& flow) noexcept {
     if (flow.state == SPLICE_BRIDGE_OPENING) --opening;
 }
 
-// Unmarked packets pass. One of a connection that is spliced here lost its mark on the way: worth a count of its own.
+// Unmarked packets pass. One of a connection that is spliced here lost its mark on the way: worth a count of
+// its own.
 Verdict Bridge::Impl::judge_unmarked(const splice_packet& packet) noexcept {
     for (const BridgeService& service : rules->services) {
         if (splice_htons(service.vip.port) != packet.key.vip_port) continue;

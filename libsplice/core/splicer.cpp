@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "libsplice/core/http_refusal.hpp"
+#include "libsplice/core/overtakers.hpp"
 #include "libsplice/core/segment_hold.hpp"
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/forward.h"
@@ -54,7 +55,11 @@ struct Splicer::Impl {
         flows.set_limits(rules->max_flows, rules->timeouts);
     }
 
-    Verdict handle(Instant now, MutableBytes bytes, bool checksum_finished, Actions& out);
+    // What a packet without a known flow may do: wait for the first payload that it may have overtaken.
+    enum class Orphan : std::uint8_t { waits, ends };
+
+    Verdict handle(Instant now, MutableBytes bytes, bool checksum_finished, Orphan orphan, Actions& out);
+    Verdict hold_orphan(const Walk& walk);
     Verdict handle_icmp(Walk& walk);
     Verdict take_step(Walk& walk);
     Verdict answer_syn(Walk& walk);
@@ -84,8 +89,9 @@ struct Splicer::Impl {
     void publish() noexcept {
         counters.flows.store(flows.size(), std::memory_order_relaxed);
         counters.flows_pending.store(deadlines.size(), std::memory_order_relaxed);
-        counters.held_bytes.store(held_bytes, std::memory_order_relaxed);
+        counters.held_bytes.store(held(), std::memory_order_relaxed);
     }
+    [[nodiscard]] std::size_t held() const noexcept { return held_bytes + overtakers.memory(); }
 
     std::shared_ptr<const SplicerRules> rules;
     SplicerCounters& counters;
@@ -93,7 +99,8 @@ struct Splicer::Impl {
     FlowStore& flows;
     std::unordered_map<splice_flow_key, Pending, FlowKeyHash, FlowKeyEqual> pending;
     std::multimap<Duration, splice_flow_key> deadlines;  // of pending flows
-    std::size_t held_bytes = 0;
+    Overtakers overtakers;
+    std::size_t held_bytes = 0;  // of pending flows
     std::string scratch;
 };
 
@@ -109,7 +116,7 @@ std::size_t Splicer::flows() const noexcept {
 
 Verdict Splicer::handle_packet(Instant now, MutableBytes packet, bool checksum_finished,
                                Actions& out) noexcept {
-    const Verdict verdict = impl_->handle(now, packet, checksum_finished, out);
+    const Verdict verdict = impl_->handle(now, packet, checksum_finished, Impl::Orphan::waits, out);
     counters_.verdicts.add(verdict);
     impl_->publish();
     return verdict;
@@ -127,6 +134,11 @@ void Splicer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
 }
 
 void Splicer::expire(Instant now, Actions& out) noexcept {
+    for (Overtakers::Segment& segment : impl_->overtakers.take_due(now)) {
+        const Verdict verdict = impl_->handle(now, segment.bytes, true, Impl::Orphan::ends, out);
+        counters_.verdicts.add(verdict);
+        if (verdict_kind(verdict) == SPLICE_KIND_forward) out.send(segment.bytes);
+    }
     auto& deadlines = impl_->deadlines;
     while (!deadlines.empty() && deadlines.begin()->first <= now.monotonic) {
         // A copy: the deadline goes with its pending flow. Its service is there, or it would have gone with
@@ -145,13 +157,16 @@ std::optional<Duration> Splicer::next_deadline() const noexcept {
     std::optional<Duration> next = impl_->flows.next_expiry();
     if (!impl_->deadlines.empty() && (!next || impl_->deadlines.begin()->first < *next))
         next = impl_->deadlines.begin()->first;
+    const std::optional<Duration> due = impl_->overtakers.next_due();
+    if (due && (!next || *due < *next)) next = due;
     return next;
 }
 
 // --- The walk of a packet
 // -------------------------------------------------------------------------------------
 
-Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_finished, Actions& out) {
+Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_finished, Orphan orphan,
+                              Actions& out) {
     Walk walk{now, bytes, {}, {}, nullptr, {}, out};
     const std::byte* data = bytes.data();
     if (const Verdict verdict = splice_parse_ip(data, data + bytes.size(), &walk.packet);
@@ -168,7 +183,17 @@ Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_fin
     // It begins here, with a segment that can begin it.
     if (walk.entry && walk.entry->state == SPLICE_FLOW_PENDING && !pending.contains(walk.key))
         walk.entry.reset();
-    return take_step(walk);
+    const Verdict verdict = take_step(walk);
+    return verdict == SPLICE_drop_orphan && orphan == Orphan::waits ? hold_orphan(walk) : verdict;
+}
+
+// A later segment of a first flight carries no cookie that could be checked; its first may be right behind
+// it.
+Verdict Splicer::Impl::hold_orphan(const Walk& walk) {
+    const bool may_be_later = (walk.packet.tcp_flags & SPLICE_ACK) && !(walk.packet.tcp_flags & SPLICE_RST) &&
+                              walk.packet.payload_length != 0;
+    if (!may_be_later || held() + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_orphan;
+    return overtakers.add(walk.now, walk.key, {}, walk.bytes) ? SPLICE_hold_orphan : SPLICE_drop_orphan;
 }
 
 Verdict Splicer::Impl::take_step(Walk& walk) {
@@ -288,13 +313,14 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
                       walk.now.seconds());
     if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
     drop_pending(walk.key);
+    overtakers.hurry(walk.now, walk.key);
     if (!chosen.fallback) return forward(walk, SPLICE_forward_first_payload);
     const bool bare_ack = walk.packet.payload_length == 0 && !(walk.packet.tcp_flags & SPLICE_FIN);
     return forward(walk, bare_ack ? SPLICE_forward_first_ack : SPLICE_forward_first_payload_source);
 }
 
 Verdict Splicer::Impl::hold_first(Walk& walk) {
-    if (held_bytes + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_first_payload_memory;
+    if (held() + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_first_payload_memory;
     splice_flow_entry entry;
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_PENDING, walk.service->dscp, 0, SPLICE_NO_BRIDGE,
                       walk.now.seconds());
@@ -306,6 +332,7 @@ Verdict Splicer::Impl::hold_first(Walk& walk) {
     hold.add(walk.packet, walk.bytes);
     held_bytes += hold.memory();
     pending.try_emplace(walk.key, std::move(hold), deadlines.emplace(deadline, walk.key));
+    overtakers.hurry(walk.now, walk.key);
     return SPLICE_hold_first_payload;
 }
 
@@ -317,7 +344,7 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
                                      static_cast<std::uint64_t>(walk.now.unix_s)))
         return begin(walk, false);
 
-    if (held_bytes + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_first_payload_memory;
+    if (held() + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_first_payload_memory;
     const std::size_t before = hold.memory();
     const SegmentHold::Added added = hold.add(walk.packet, walk.bytes);
     held_bytes += hold.memory() - before;

@@ -47,6 +47,7 @@
 	X(forward, forward_next_choice, "refused by a bridge, sent on to the flow's next choice") \
 	X(consume, hold_first_payload, "held until the key of its first payload is complete") \
 	X(consume, release_first_payload, "completed a held first payload; sent on together with it") \
+	X(consume, hold_orphan, "of no flow known here: waits briefly for a first payload that it may have overtaken") \
 	X(drop, drop_handshake_ack, "the handshake's last ACK: nothing to remember") \
 	X(drop, drop_orphan, "of no flow known here and no beginning of one") \
 	X(drop, drop_orphan_icmp, "an ICMP error about a service, but of no flow known here") \

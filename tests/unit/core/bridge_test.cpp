@@ -401,7 +401,8 @@ TEST_CASE("an ICMP error of the backend's host reaches the client in the cookie'
         delivered.destination = topology(family).backend;
         delivered.destination_port = 8080;
         delivered.ack = kBackendIsn + 1;
-        PacketBytes error = icmp_too_big(topology(family).backend, topology(family).client, delivered.build(), 1200, 1300);
+        PacketBytes error =
+            icmp_too_big(topology(family).backend, topology(family).client, delivered.build(), 1200, 1300);
         CHECK(rig.bridge.handle_from_backend(at(0), error, true, rig.out) == SPLICE_toward_client_icmp);
         const Parsed sent = parse(error);
         CHECK(sent.source == topology(family).vip);
@@ -413,7 +414,8 @@ TEST_CASE("an ICMP error of the backend's host reaches the client in the cookie'
         CHECK(quoted.ack == rig.client.cookie + 1);
 
         delivered.source_port = 1;
-        error = icmp_too_big(topology(family).backend, topology(family).client, delivered.build(), 1200, 1300);
+        error =
+            icmp_too_big(topology(family).backend, topology(family).client, delivered.build(), 1200, 1300);
         CHECK(rig.bridge.handle_from_backend(at(0), error, true, rig.out) == SPLICE_pass_icmp_not_ours);
     }
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "libsplice/base/seq.hpp"
 #include "tests/support/lib/machines.hpp"
@@ -168,13 +169,13 @@ TEST_CASE("a number that is no cookie opens nothing") {
     const Client client = rig.connected();
     Segment forged = client.segment(kGet);
     forged.ack += 1;
-    CHECK(rig.handle(forged) == SPLICE_drop_orphan);
+    CHECK(rig.handle(forged) == SPLICE_hold_orphan);
     forged = client.segment(kGet);
     forged.seq += 1;
-    CHECK(rig.handle(forged) == SPLICE_drop_orphan);
+    CHECK(rig.handle(forged) == SPLICE_hold_orphan);
     forged = client.segment(kGet);
     forged.source_port += 1;
-    CHECK(rig.handle(forged) == SPLICE_drop_orphan);
+    CHECK(rig.handle(forged) == SPLICE_hold_orphan);
     CHECK(rig.splicer.flows() == 0);
 }
 
@@ -184,7 +185,7 @@ TEST_CASE("a cookie lives at least 32 seconds and at most 96") {
     Segment early = client.segment(kGet);
     CHECK(rig.handle(early, 63.9 + 32) == SPLICE_forward_first_payload);
     const Client late = rig.connected(40001, 0.0);
-    CHECK(rig.handle(late.segment(kGet), 97) == SPLICE_drop_orphan);
+    CHECK(rig.handle(late.segment(kGet), 97) == SPLICE_hold_orphan);
 }
 
 TEST_CASE("a first payload in two segments is held and released in order") {
@@ -209,6 +210,62 @@ TEST_CASE("a first payload in two segments is held and released in order") {
         rig.handle(whole.segment(kGet));
         CHECK(parse(rig.packet).destination == first.destination);
     }
+}
+
+TEST_CASE("a first payload in three segments goes where the whole one goes, in every order") {
+    for (const int family : {4, 6}) {
+        const std::vector<std::string> parts{"GET /a/lon", "g/url HTTP/1.1\r\n", "Host: x\r\n\r\n"};
+        Rig reference(family);
+        reference.handle(reference.connected().segment(parts[0] + parts[1] + parts[2]));
+        const std::string bridge = parse(reference.packet).destination;
+        std::vector<std::size_t> order{0, 1, 2};
+        do {
+            Rig rig(family);
+            const Client client = rig.connected();
+            std::map<std::uint32_t, std::string> arrived;
+            auto note = [&](const PacketBytes& bytes) {
+                const Parsed sent = parse(bytes);
+                CHECK(sent.destination == bridge);
+                CHECK(sent.checksums_right);
+                arrived[sent.packet.seq - client.base.seq - 1] = sent.payload;
+            };
+            for (const std::size_t part : order) {
+                const std::uint32_t offset = part == 0 ? 0 : part == 1 ? 10 : 26;
+                const Verdict verdict = rig.handle(client.segment(parts[part], offset), 0.001);
+                for (const PacketBytes& bytes : rig.out.sent) note(bytes);
+                if (verdict_kind(verdict) == SPLICE_KIND_forward) note(rig.packet);
+                rig.expire(0.001);
+                for (const PacketBytes& bytes : rig.out.sent) note(bytes);
+            }
+            REQUIRE(arrived.size() == 3);
+            CHECK(arrived[0] + arrived[10] + arrived[26] == parts[0] + parts[1] + parts[2]);
+            CHECK(rig.splicer.counters().held_bytes == 0);
+        } while (std::ranges::next_permutation(order).found);
+    }
+}
+
+TEST_CASE("a segment that overtook nothing is dropped when its time is up") {
+    Rig rig;
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment("data", 5000)) == SPLICE_hold_orphan);
+    CHECK(rig.splicer.counters().held_bytes > 0);
+    CHECK(rig.splicer.next_deadline() == at(0.02).monotonic);
+    rig.expire(0.019);
+    CHECK(rig.count(SPLICE_drop_orphan) == 0);
+    rig.expire(0.02);
+    CHECK(rig.count(SPLICE_drop_orphan) == 1);
+    CHECK(rig.out.sent.empty());
+    CHECK(rig.splicer.counters().held_bytes == 0);
+}
+
+TEST_CASE("what waits for a first payload is bounded, and a bare ACK or RST does not wait") {
+    Rig rig;
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment("", 5000, SPLICE_ACK)) == SPLICE_drop_orphan);
+    CHECK(rig.handle(client.segment("data", 5000, SPLICE_ACK | SPLICE_RST)) == SPLICE_drop_orphan);
+    std::uint32_t held = 0;
+    while (rig.handle(client.segment("data", 5000 + held)) == SPLICE_hold_orphan) ++held;
+    CHECK(held == kOvertakers);
 }
 
 TEST_CASE("a request cut at every byte goes where the whole one goes") {
@@ -496,7 +553,7 @@ TEST_CASE("FIN and RST shorten the idle time-out, and ACKs of a half-closed down
     rig.expire(900);
     CHECK(rig.splicer.flows() == 0);
     CHECK_FALSE(rig.splicer.next_deadline().has_value());
-    CHECK(rig.handle(open.segment("late", 28), 901) == SPLICE_drop_orphan);
+    CHECK(rig.handle(open.segment("late", 28), 901) == SPLICE_hold_orphan);
 }
 
 TEST_CASE("other ports, other protocols and damaged packets have their own verdicts") {

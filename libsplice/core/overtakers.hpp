@@ -1,0 +1,77 @@
+// Segments of no connection that is known, kept for a moment: they may have overtaken the first payload,
+// which alone can open it. Bounded; what comes when it is full is not kept.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/base/bytes.hpp"
+#include "libsplice/base/limits.hpp"
+#include "libsplice/base/time.hpp"
+#include "libsplice/core/actions.hpp"
+
+namespace splice {
+
+class Overtakers {
+  public:
+    struct Segment {
+        Duration due;
+        splice_flow_key key;
+        Hop hop;
+        std::vector<std::byte> bytes;
+    };
+
+    // Copied. False: full.
+    [[nodiscard]] bool add(Instant now, const splice_flow_key& key, const Hop& hop, Bytes bytes) {
+        if (segments_.size() >= kOvertakers) return false;
+        segments_.push_back({now.monotonic + kOvertakerWait, key, hop, {bytes.begin(), bytes.end()}});
+        memory_ += bytes.size();
+        return true;
+    }
+
+    // The connection has begun: its segments are due at once, in the order in which they came.
+    void hurry(Instant now, const splice_flow_key& key) noexcept {
+        for (Segment& segment : segments_)
+            if (FlowKeyEqual{}(segment.key, key)) segment.due = now.monotonic;
+    }
+
+    // What is due, in the order in which it came; it is kept no longer.
+    [[nodiscard]] std::vector<Segment> take_due(Instant now) {
+        std::vector<Segment> due;
+        if (segments_.empty()) return due;
+        const auto later =
+            std::stable_partition(segments_.begin(), segments_.end(),
+                                  [&](const Segment& segment) { return segment.due <= now.monotonic; });
+        due.assign(std::make_move_iterator(segments_.begin()), std::make_move_iterator(later));
+        segments_.erase(segments_.begin(), later);
+        for (const Segment& segment : due) memory_ -= segment.bytes.size();
+        return due;
+    }
+
+    // Hands each of the connection's to `take`, which says true to keep it itself.
+    template <class Take>
+    void take_of(const splice_flow_key& key, Take&& take) {
+        std::erase_if(segments_, [&](const Segment& segment) {
+            if (!FlowKeyEqual{}(segment.key, key) || !take(segment)) return false;
+            memory_ -= segment.bytes.size();
+            return true;
+        });
+    }
+
+    [[nodiscard]] std::optional<Duration> next_due() const noexcept {
+        const auto first = std::ranges::min_element(segments_, {}, &Segment::due);
+        return first == segments_.end() ? std::nullopt : std::optional(first->due);
+    }
+
+    [[nodiscard]] std::size_t memory() const noexcept { return memory_; }  // bytes of packets
+
+  private:
+    std::vector<Segment> segments_;
+    std::size_t memory_ = 0;
+};
+
+}  // namespace splice
