@@ -29,7 +29,7 @@ inline constexpr std::size_t kHoldPackets = 2048;
 inline constexpr std::size_t kHoldMemory = 64 * 1024 * 1024;
 
 // Segments that may have overtaken their connection's first payload.
-inline constexpr auto kOvertakerWait = 20ms;
+inline constexpr auto kOvertakerWait = 50ms;
 inline constexpr std::size_t kOvertakers = 1024;  // packets of all connections together
 
 // Configuration.
