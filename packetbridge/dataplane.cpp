@@ -64,7 +64,7 @@ std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecisio
         .mode = decision.mode,
         .interface = config.common.interface,
         .pin_folder = fmt::format("{}/packetbridge-{}", config.common.bpffs, config.common.interface),
-        .keep = false,
+        .keep = config.common.keep,
     };
     return make_ebpf_bridge(settings, std::move(rules));
 }
