@@ -1,0 +1,334 @@
+// Adoption against the kernel's own sockets: real frames into a real link, real listeners behind it.
+#include <doctest/doctest.h>
+
+#include "libsplice/core/splicer.hpp"
+#include "libsplice/datapath/forward.h"
+#include "libsplice/engine/clock.hpp"
+#include "libsplice/engine/subprocess.hpp"
+#include "libsplice/engine/sysctl.hpp"
+#include "tests/bpf/bridge_host.hpp"
+
+using namespace splice;
+using namespace splice::testing;
+
+namespace {
+
+const std::string kGet = "GET /a HTTP/1.1\r\n\r\n";
+
+// A bridge host that adopts, and clients whose handshake the balancer's machine has answered.
+struct Rig {
+    explicit Rig(int family_) : Rig(family_, bridge_rules(family_)) {}
+    Rig(int family_, const BridgeRules& rules_)
+        : family(family_),
+          rules(rules_),
+          host(Mode::adopt, family, rules),
+          splicer(std::make_shared<const SplicerRules>(splicer_rules(family))) {}
+
+    // `isn`: where its stream begins; another one is another connection of the same port.
+    Client client(std::uint16_t nth = 0, std::uint32_t isn = 0xfffffff0) {
+        Client made(family, static_cast<std::uint16_t>(host.first_port() + nth));
+        made.base.seq = isn;
+        REQUIRE(made.connect(splicer, read_clock()) != SPLICE_drop_bad_tcp_flags);
+        return made;
+    }
+    [[nodiscard]] Segment marked(Segment segment) const {
+        segment.destination = topology(family).bridges[0];
+        segment.dscp = 1;
+        return segment;
+    }
+    // Sends the first payload and accepts the connection that it opens.
+    Descriptor open(Listener& listener, const Client& client) {
+        host.inject(marked(client.segment(kGet)));
+        auto accepted = listener.accept();
+        REQUIRE(accepted.has_value());
+        CHECK(receive_text(*accepted) == kGet);
+        return std::move(*accepted);
+    }
+    // The next frame that leaves with these flags; others on the way are looked over.
+    testing::Parsed next_with(std::uint8_t flags) {
+        for (int i = 0; i < 8; ++i) {
+            const testing::Parsed parsed = host.next();
+            if ((parsed.packet.tcp_flags & flags) == flags) return parsed;
+        }
+        FAIL("no frame with those flags");
+        return {};
+    }
+    // Client and server close, the server first: its socket is then in TIME_WAIT.
+    void close_server_first(const Client& client, Descriptor socket) {
+        socket = Descriptor();
+        const testing::Parsed fin = next_with(SPLICE_FIN);
+        Segment ack = client.segment("", static_cast<std::uint32_t>(kGet.size()), SPLICE_ACK | SPLICE_FIN);
+        ack.ack = fin.packet.seq + 1 + fin.packet.payload_length;
+        host.inject(marked(ack));
+        const testing::Parsed last = next_with(SPLICE_ACK);
+        CHECK(last.packet.ack == ack.seq + 1);
+        CHECK(last.source == topology(family).vip);
+    }
+
+    int family;
+    BridgeRules rules;
+    BridgeHost host;
+    Splicer splicer;
+};
+
+}  // namespace
+
+TEST_CASE("a first payload opens a connection at the cookie's own number, and answers come from the VIP") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        Listener listener(rig.rules.services[0].backend);
+        const Client client = rig.client();
+        const Descriptor socket = rig.open(listener, client);
+        send_text(socket, "HTTP/1.1 200 OK\r\n\r\n");
+        const testing::Parsed answer = rig.next_with(SPLICE_PSH);
+        CHECK(answer.source == topology(family).vip);
+        CHECK(answer.packet.key.client_port == splice_htons(80));
+        CHECK(answer.destination == topology(family).client);
+        CHECK(answer.packet.seq == client.cookie + 1);
+        CHECK(answer.packet.ack == static_cast<std::uint32_t>(client.base.seq + 1 + kGet.size()));
+        CHECK(answer.payload == "HTTP/1.1 200 OK\r\n\r\n");
+        CHECK(answer.dscp == 0);
+        CHECK(answer.checksums_right);
+        CHECK(static_cast<std::int32_t>(answer.options.tsval - client.server_tsval) >= 0);
+        CHECK(rig.host.count(SPLICE_open_adopt) == 1);
+        CHECK(rig.host.count(SPLICE_toward_client_adopted) >= 1);
+    }
+}
+
+TEST_CASE("later segments reach the adopted socket, whatever their order") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        Listener listener(rig.rules.services[0].backend);
+        const Client client = rig.client();
+        const Descriptor socket = rig.open(listener, client);
+        const auto length = static_cast<std::uint32_t>(kGet.size());
+        rig.host.inject(rig.marked(client.segment("second", length + 5)));
+        rig.host.inject(rig.marked(client.segment("first", length)));
+        std::string text;
+        while (text.size() < 11) text += receive_text(socket);
+        CHECK(text == "firstsecond");
+        // The first payload again is an old segment, not a new connection.
+        rig.host.inject(rig.marked(client.segment(kGet)));
+        const std::uint32_t end = client.base.seq + 1 + length + 11;
+        int frames = 0;
+        while (rig.next_with(SPLICE_ACK).packet.ack != end) REQUIRE(++frames < 8);
+        CHECK(rig.host.count(SPLICE_deliver_adopted) == 3);
+        CHECK(rig.host.count(SPLICE_clear_old_socket) == 0);
+    }
+}
+
+TEST_CASE("a client without timestamps, SACK and scaling is adopted as it is") {
+    Rig rig(4);
+    Listener listener(rig.rules.services[0].backend);
+    Client client = rig.client();
+    client.base.timestamps.reset();
+    SentPackets out;
+    Segment syn = client.base;
+    syn.flags = SPLICE_SYN;
+    PacketBytes bytes = syn.build();
+    REQUIRE(rig.splicer.handle_packet(read_clock(), bytes, true, out) == SPLICE_answer_syn_ack);
+    client.cookie = parse(out.sent.front()).packet.seq;
+    const Descriptor socket = rig.open(listener, client);
+    send_text(socket, "x");
+    CHECK(rig.next_with(SPLICE_PSH).options.timestamps_offset == 0);
+}
+
+TEST_CASE("nobody listens: the first payload goes back to its hop, for the VIP and with the bounce mark") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        const Client client = rig.client();
+        Segment first = rig.marked(client.segment(kGet));
+        first.ecn = 1;
+        rig.host.inject(first);
+        const auto frame = rig.host.next_frame();
+        REQUIRE(frame.has_value());
+        CHECK(std::to_integer<int>((*frame)[5]) == 2);   // to the far end
+        CHECK(std::to_integer<int>((*frame)[11]) == 1);  // from the near one
+        const testing::Parsed bounced = parse(Bytes(*frame).subspan(kEthernet));
+        CHECK(bounced.destination == topology(family).vip);
+        CHECK(bounced.source == topology(family).client);
+        CHECK(bounced.dscp == SPLICE_DSCP_BOUNCE);
+        CHECK(bounced.ecn == 1);
+        CHECK(bounced.packet.ttl == 63);
+        CHECK(bounced.payload == kGet);
+        CHECK(bounced.checksums_right);
+        CHECK(rig.host.count(SPLICE_bounce_refused) == 1);
+    }
+}
+
+TEST_CASE("a port whose old socket is in TIME_WAIT opens a new connection at once") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        Listener listener(rig.rules.services[0].backend);
+        for (std::uint32_t i = 0; i < 5; ++i) {
+            const Client client = rig.client(0, 0x1000 * (i + 1));
+            rig.close_server_first(client, rig.open(listener, client));
+        }
+        CHECK(rig.host.count(SPLICE_open_adopt) == 5);
+        CHECK(rig.host.count(SPLICE_clear_old_socket) == 4);
+    }
+}
+
+TEST_CASE("a valid cookie on a stale connection of the same port resets it and opens anew") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        Listener listener(rig.rules.services[0].backend);
+        const Descriptor stale = rig.open(listener, rig.client());
+        const Descriptor fresh = rig.open(listener, rig.client(0, 0x12345678));
+        CHECK(receive_text(stale) == "<reset>");
+        CHECK(rig.host.count(SPLICE_clear_old_socket) == 1);
+        CHECK(rig.host.count(SPLICE_open_adopt) == 2);
+    }
+}
+
+TEST_CASE("an old socket that does not take the RST costs the packet, not the host") {
+    Rig rig(4);
+    Listener listener(rig.rules.services[0].backend);
+    const Client first = rig.client();
+    rig.close_server_first(first, rig.open(listener, first));
+    const auto protects_time_wait = SysctlSetting::set("net/ipv4/tcp_rfc1337", 1);
+    REQUIRE(protects_time_wait.has_value());
+    rig.host.inject(rig.marked(rig.client(0, 0x12345678).segment(kGet)));
+    CHECK_FALSE(listener.accept().has_value());
+    CHECK(rig.host.count(SPLICE_clear_old_socket) == 1);
+    CHECK(rig.host.count(SPLICE_drop_old_socket) == 1);
+}
+
+TEST_CASE("listeners that share a port by SO_REUSEPORT share the connections") {
+    Rig rig(4);
+    const Listener::Options shared{.backlog = 64, .reuse_port = true};
+    Listener one(rig.rules.services[0].backend, shared), other(rig.rules.services[0].backend, shared);
+    for (std::uint16_t i = 0; i < 32; ++i) rig.host.inject(rig.marked(rig.client(i).segment(kGet)));
+    int ones = 0, others = 0;
+    while (one.accept()) ++ones;
+    while (other.accept()) ++others;
+    CHECK(ones > 0);
+    CHECK(others > 0);
+    CHECK(ones + others == 32);
+}
+
+TEST_CASE("a full accept queue loses the first payload, and the client's repetition opens later") {
+    Rig rig(4);
+    Listener listener(rig.rules.services[0].backend, {.backlog = 0});
+    const Client first = rig.client(0), second = rig.client(1);
+    rig.host.inject(rig.marked(first.segment(kGet)));
+    CHECK(rig.next_with(SPLICE_ACK).packet.ack ==
+          static_cast<std::uint32_t>(first.base.seq + 1 + kGet.size()));
+    rig.host.inject(rig.marked(second.segment(kGet)));
+    CHECK(rig.host.is_silent());
+    REQUIRE(listener.accept().has_value());
+    CHECK_FALSE(listener.has_connection());
+    (void)rig.open(listener, second);
+}
+
+TEST_CASE("a listener with a mark of its own is not adopted for: its sockets could not be told") {
+    Rig rig(4);
+    Listener listener(rig.rules.services[0].backend, {.mark = 7});
+    rig.host.inject(rig.marked(rig.client().segment(kGet)));
+    CHECK(rig.host.is_silent());
+    CHECK_FALSE(listener.has_connection());
+    CHECK(rig.host.count(SPLICE_drop_adopt_refused) == 1);
+}
+
+TEST_CASE("a backend that listens on the VIP itself is adopted for, without a mark on anything") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        BridgeRules rules = bridge_rules(family);
+        rules.services[0].backend = rules.services[0].vip;
+        Rig rig(family, rules);
+        const auto ip = find_program("ip", "iproute2");
+        REQUIRE(ip.has_value());
+        const std::string vip = topology(family).vip + (family == 4 ? "/32" : "/128");
+        REQUIRE(run_program(*ip, {"address", "add", vip, "dev", "lo"}, "").has_value());
+        {
+            Listener listener(rules.services[0].vip);
+            const Descriptor socket = rig.open(listener, rig.client());
+            send_text(socket, "x");
+            CHECK(rig.next_with(SPLICE_PSH).source == topology(family).vip);
+            CHECK(rig.host.count(SPLICE_toward_client_adopted) == 0);
+        }
+        REQUIRE(run_program(*ip, {"address", "delete", vip, "dev", "lo"}, "").has_value());
+    }
+}
+
+TEST_CASE("a client that speaks to the backend directly is left alone") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        Listener listener(rig.rules.services[0].backend);
+        Segment syn = rig.client().base;
+        syn.destination = topology(family).backend;
+        syn.destination_port = 8080;
+        syn.flags = SPLICE_SYN;
+        rig.host.inject(syn);
+        const testing::Parsed syn_ack = rig.next_with(SPLICE_SYN | SPLICE_ACK);
+        CHECK(syn_ack.source == topology(family).backend);
+        Segment ack = syn;
+        ack.flags = SPLICE_ACK;
+        ack.seq = syn.seq + 1;
+        ack.ack = syn_ack.packet.seq + 1;
+        ack.timestamps->echo_reply = syn_ack.options.tsval;
+        rig.host.inject(ack);
+        const auto socket = listener.accept();
+        REQUIRE(socket.has_value());
+        send_text(*socket, "x");
+        CHECK(rig.next_with(SPLICE_PSH).source == topology(family).backend);
+        CHECK(rig.host.count(SPLICE_toward_client_adopted) == 0);
+    }
+}
+
+TEST_CASE("what has no connection and no cookie is user space's; what wants no answer ends here") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        Listener listener(rig.rules.services[0].backend);
+        Client client = rig.client();
+        client.cookie += 1;
+        rig.host.inject(rig.marked(client.segment(kGet)));
+        CHECK(rig.host.is_silent());
+        CHECK(rig.host.asked() == 1);
+        rig.host.inject(rig.marked(client.segment("", 0, SPLICE_RST | SPLICE_ACK)));
+        rig.host.inject(rig.marked(client.segment("", 0, SPLICE_SYN)));
+        CHECK(rig.host.is_silent());
+        CHECK(rig.host.count(SPLICE_drop_bad_cookie) == 1);
+        CHECK(rig.host.count(SPLICE_drop_marked_syn) == 1);
+        CHECK_FALSE(listener.has_connection());
+    }
+}
+
+TEST_CASE("a full ring costs packets, which are counted") {
+    Rig rig(4);
+    Client client = rig.client();
+    client.cookie += 1;
+    const PacketBytes frame = frame_of(rig.marked(client.segment(kGet)).build());
+    for (std::uint32_t i = 0; i < SPLICE_BRIDGE_RING_BYTES / SPLICE_BRIDGE_ASKED_SHORT + 1; ++i) {
+        PacketBytes copy = frame;
+        CHECK(BridgeHost::run(rig.host.programs().ingress(), copy) == 2);  // TC_ACT_SHOT
+    }
+    CHECK(rig.host.count(SPLICE_drop_ask_overrun) > 0);
+}
+
+TEST_CASE("unmarked packets, and marked ones that are not for us, pass byte for byte") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        Segment segment = rig.client().segment(kGet);
+        for (const auto& [destination, dscp] : {std::pair{topology(family).bridges[0], 0},
+                                                {topology(family).bridges[0], 2},
+                                                {topology(family).bridges[1], 1}}) {
+            segment.destination = destination;
+            segment.dscp = static_cast<std::uint8_t>(dscp);
+            const PacketBytes before = frame_of(segment.build());
+            PacketBytes after = before;
+            CHECK(BridgeHost::run(rig.host.programs().ingress(), after) == 0);  // TC_ACT_OK
+            CHECK(after == before);
+            CHECK(BridgeHost::run(rig.host.programs().egress(), after) == 0);
+            CHECK(after == before);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+// A bridge host for tests: a network namespace with one Ethernet link, the bridge's programs on its near end,
+// and the frames that go in and come out at its far end. Sockets of the test's own process are the backend.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libsplice/engine/descriptor.hpp"
+#include "libsplice/engine/tc_filter.hpp"
+#include "packetbridge/bridge_programs.hpp"
+#include "tests/support/lib/machines.hpp"
+
+namespace splice::testing {
+
+inline constexpr std::size_t kEthernet = 14;
+
+// Moves the process into a network namespace of its own, once. False: no privilege.
+bool enter_network_namespace();
+
+// The frame that carries `packet` from the far end to the near one.
+[[nodiscard]] PacketBytes frame_of(Bytes packet);
+
+class BridgeHost {
+  public:
+    // The programs of `mode` on the link, with the addresses of the family's topology. The link is new for
+    // each.
+    BridgeHost(Mode mode, int family, const BridgeRules& rules);
+    ~BridgeHost();
+    BridgeHost(const BridgeHost&) = delete;
+    BridgeHost& operator=(const BridgeHost&) = delete;
+
+    // Sockets of earlier hosts linger in the namespace: each host's clients have 100 ports of their own, and
+    // only their frames are seen.
+    [[nodiscard]] std::uint16_t first_port() const noexcept { return first_port_; }
+
+    // A packet arrives.
+    void inject(const Segment& segment);
+    // The next TCP frame that leaves within half a second; its bytes from the Ethernet header on.
+    std::optional<PacketBytes> next_frame();
+    // Its packet; fails the test when there is none.
+    testing::Parsed next();
+    // That nothing leaves within 50 ms.
+    bool is_silent();
+
+    // One run of a program on a frame, attached or not; the frame is edited. The program's answer.
+    static int run(int program, PacketBytes& frame);
+
+    [[nodiscard]] std::uint64_t count(Verdict verdict) const {
+        return programs_->counters().verdicts[verdict];
+    }
+    [[nodiscard]] std::uint64_t asked() const { return programs_->counters().asked; }
+    [[nodiscard]] const BridgePrograms& programs() const { return *programs_; }
+
+  private:
+    std::optional<PacketBytes> receive(std::chrono::milliseconds wait);
+
+    static std::uint16_t fresh_ports() noexcept;
+    [[nodiscard]] bool is_ours(std::uint16_t port) const noexcept;
+
+    std::uint16_t first_port_ = fresh_ports();
+    std::optional<BridgePrograms> programs_;
+    std::optional<TcFilter> ingress_, egress_;
+    Descriptor far_end_;
+};
+
+// A backend's socket; the address is this host's own.
+class Listener {
+  public:
+    struct Options {
+        int backlog = 16;
+        bool reuse_port = false;
+        int mark = 0;
+    };
+    Listener(const Endpoint& local, const Options& options);
+    explicit Listener(const Endpoint& local) : Listener(local, Options{}) {}
+    // A connection that is there within half a second.
+    std::optional<Descriptor> accept();
+    // Whether one is there now.
+    [[nodiscard]] bool has_connection() const;
+
+  private:
+    Descriptor socket_;
+};
+
+// What a connected socket has received within half a second; "<reset>" when it was reset.
+std::string receive_text(const Descriptor& socket);
+void send_text(const Descriptor& socket, const std::string& text);
+
+}  // namespace splice::testing
