@@ -23,10 +23,11 @@ def run(seconds, say):
     listed = subprocess.run([machines, "--benchmark_list_tests", f"--benchmark_filter={_ALONE}"], stdout=subprocess.PIPE,
                             text=True, check=True).stdout.split()
     counted = [one for test in listed for one in _run(machines, f"--benchmark_filter=^{test}$")]
-    try:
-        timed += _run(os.path.join(PROGRAMS, "bench_kernel"))
-    except subprocess.CalledProcessError as error:
-        say(f"skipped: the kernel programs' microbenchmarks: {error.stderr.strip().splitlines()[-1]}")
+    for kernel in ("bench_kernel", "bench_kernel_bridge"):
+        try:
+            timed += _run(os.path.join(PROGRAMS, kernel))
+        except subprocess.CalledProcessError as error:
+            say(f"skipped: the kernel programs' microbenchmarks: {error.stderr.strip().splitlines()[-1]}")
     return [_entry(one) for one in timed + counted]
 
 
