@@ -209,18 +209,23 @@ static __always_inline int splice_conclude_unread(enum splice_verdict verdict)
 }
 
 /* The rule of DESIGN section 7 for a marked segment. The cookie is about the VIP, to which the client sent it. */
-static __always_inline struct splice_bridge_decision splice_decide_marked(const struct splice_marked *marked,
+static __always_inline struct splice_bridge_decision splice_decide_marked(struct splice_marked *marked,
 									  enum splice_bridge_known known,
 									  struct splice_negotiated *negotiated)
 {
 	const struct splice_bridge_settings *now_settings = bpf_map_lookup_elem(&settings, &zero_key);
 	struct splice_bridge_decision decision = {SPLICE_BRIDGE_DROP, SPLICE_drop_bad_cookie};
-	struct splice_packet as_sent = marked->packet;
+	const struct splice_address ours = marked->packet.key.vip;
+	__u64 unix_s = 0;
 
 	if (!now_settings) return decision;
-	as_sent.key.vip = marked->service->vip;
-	return splice_bridge_decide(&as_sent, known, &now_settings->secrets[now_settings->secret & 1],
-				    splice_unix_s(now_settings), negotiated);
+	/* Nearly every packet is the next of its connection, and no cookie is looked for. */
+	if (known == SPLICE_KNOWN_NOTHING || known == SPLICE_KNOWN_OTHER) unix_s = splice_unix_s(now_settings);
+	marked->packet.key.vip = marked->service->vip;
+	decision = splice_bridge_decide(&marked->packet, known, &now_settings->secrets[now_settings->secret & 1],
+					unix_s, negotiated);
+	marked->packet.key.vip = ours;
+	return decision;
 }
 
 #endif /* LIBSPLICE_BPF_BRIDGE_TC_H */

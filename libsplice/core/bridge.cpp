@@ -501,6 +501,11 @@ Verdict Bridge::Impl::learn(Instant now, const splice_packet& syn_ack, MutableBy
     flow.list = kOpen;
     flow.last_seen_s = now.seconds();
     --opening;
+    flow.hold->for_each([&](MutableBytes held) {
+        splice_packet packet{};
+        if (splice_parse_ip(begin_of(held), end_of(held), &packet) == SPLICE_CONTINUE)
+            splice_bridge_flow_touch_by_client(&flow, &packet, now.seconds());
+    });
     // Before what is held leaves: the answer to it must find the flow.
     if (carried && !carried->put(entry.first, flow)) {
         forget(entry);

@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <optional>
 #include <string>
+#include <unordered_map>
 
 #include "libsplice/core/splicer.hpp"
 #include "tests/support/lib/machines.hpp"
@@ -20,9 +22,9 @@ constexpr std::uint32_t kBackendTsval = 0x80000010;
 // A bridge of one family, the client that speaks to it as the balancer would pass it on, and its backend.
 struct Rig {
     explicit Rig(int family_ = 4) : Rig(bridge_rules(family_), family_) {}
-    Rig(BridgeRules rules, int family_)
+    Rig(BridgeRules rules, int family_, BridgeFlows* carried = nullptr)
         : splicer(std::make_shared<const SplicerRules>(splicer_rules(family_))),
-          bridge(std::make_shared<const BridgeRules>(std::move(rules))),
+          bridge(std::make_shared<const BridgeRules>(std::move(rules)), carried),
           client(family_),
           family(family_) {
         REQUIRE(client.connect(splicer, at(0)) == SPLICE_answer_syn_ack);
@@ -524,4 +526,103 @@ TEST_CASE("a backend without timestamps or scaling is understood as it is") {
     response.window = 12800;
     CHECK(rig.from_backend(response) == SPLICE_toward_client);
     CHECK(parse(rig.packet).packet.window == 100);
+}
+
+namespace {
+
+// A kernel map, as far as the machine knows.
+class CarriedFlows final : public BridgeFlows {
+  public:
+    bool put(const splice_flow_key& key, const splice_bridge_flow& flow) noexcept override {
+        if (is_full) return false;
+        flows.insert_or_assign(key, flow);
+        return true;
+    }
+    [[nodiscard]] std::optional<splice_bridge_flow> find(const splice_flow_key& key) const noexcept override {
+        const auto found = flows.find(key);
+        if (found == flows.end()) return std::nullopt;
+        return found->second;
+    }
+    void erase(const splice_flow_key& key) noexcept override { flows.erase(key); }
+
+    std::unordered_map<splice_flow_key, splice_bridge_flow, FlowKeyHash, FlowKeyEqual> flows;
+    bool is_full = false;
+};
+
+}  // namespace
+
+TEST_CASE("an established connection is carried elsewhere, with what its packets need") {
+    CarriedFlows carried;
+    Rig rig(bridge_rules(4), 4, &carried);
+    REQUIRE(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_open_replay);
+    REQUIRE(carried.flows.size() == 1);
+    CHECK(carried.flows.begin()->second.state == SPLICE_BRIDGE_OPENING);
+    REQUIRE(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+    CHECK(rig.bridge.flows() == 0);
+    const splice_bridge_flow& flow = carried.flows.begin()->second;
+    CHECK(flow.state == SPLICE_BRIDGE_ESTABLISHED);
+    CHECK(flow.translation.seq_shift == rig.client.cookie - kBackendIsn);
+    CHECK(flow.translation.backend_window_scale == 10);
+    CHECK(flow.client_next == rig.client.base.seq + 1 + static_cast<std::uint32_t>(kGet.size()));
+    // What reaches the machine all the same is translated as ever.
+    CHECK(rig.from_balancer(rig.client.segment("x", static_cast<std::uint32_t>(kGet.size()))) ==
+          SPLICE_deliver);
+    CHECK(rig.from_backend(rig.from_backend_segment(SPLICE_ACK, "x")) == SPLICE_toward_client);
+    CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_acknowledge_backend);
+}
+
+TEST_CASE("an opening that ends leaves nothing where it would have been carried") {
+    CarriedFlows carried;
+    Rig rig(bridge_rules(4), 4, &carried);
+    REQUIRE(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_open_replay);
+    rig.expire(60);
+    CHECK(carried.flows.empty());
+    REQUIRE(rig.from_balancer(rig.client.segment(kGet), 0.5) == SPLICE_open_replay);
+    Segment refusal = rig.from_backend_segment(SPLICE_RST | SPLICE_ACK);
+    CHECK(rig.from_backend(refusal) == SPLICE_bounce_refused);
+    CHECK(carried.flows.empty());
+}
+
+TEST_CASE("no room where it would be carried: the connection is not opened") {
+    CarriedFlows carried;
+    carried.is_full = true;
+    Rig rig(bridge_rules(4), 4, &carried);
+    CHECK(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_drop_flow_table_full);
+    CHECK(rig.bridge.flows() == 0);
+}
+
+TEST_CASE("a valid cookie on a carried connection opens anew in its place") {
+    CarriedFlows carried;
+    Rig rig(bridge_rules(4), 4, &carried);
+    rig.establish();
+    rig.client.base.seq = 0x12345678;
+    REQUIRE(rig.client.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack);
+    CHECK(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_reopen_replay);
+    CHECK(carried.flows.begin()->second.state == SPLICE_BRIDGE_OPENING);
+    CHECK(carried.flows.begin()->second.client_isn == 0x12345678);
+}
+
+TEST_CASE("a segment that overtook its connection's opening elsewhere is sent on, not answered with a RST") {
+    CarriedFlows carried;
+    Rig rig(bridge_rules(4), 4, &carried);
+    REQUIRE(rig.from_balancer(rig.client.segment("later", 100)) == SPLICE_hold_unknown);
+    splice_bridge_flow flow{};
+    const BridgeService service = bridge_rules(4).services[0];
+    flow.translation.vip = service.vip.address.raw();
+    flow.translation.vip_port = splice_htons(80);
+    flow.translation.backend = service.backend.address.raw();
+    flow.translation.backend_port = splice_htons(8080);
+    flow.state = SPLICE_BRIDGE_ESTABLISHED;
+    flow.dscp = 1;
+    const IpAddress client = *IpAddress::parse(topology(4).client);
+    carried.put({client.raw(), service.backend.address.raw(), splice_htons(rig.client.base.source_port),
+                 splice_htons(8080), 0},
+                flow);
+    rig.expire(0.1);
+    REQUIRE(rig.out.sent.size() == 1);
+    const auto sent = parse(rig.out.sent.front());
+    CHECK(sent.destination == topology(4).backend);
+    CHECK(sent.payload == "later");
+    CHECK(sent.checksums_right);
+    CHECK(rig.count(SPLICE_answer_unknown_rst) == 0);
 }
