@@ -1,0 +1,102 @@
+#include "packetbridge/adoption_checks.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace splice;
+
+namespace {
+
+BridgeRules rules_with_backend(const char* backend) {
+    BridgeRules rules;
+    rules.services.push_back({1, *Endpoint::parse("192.0.2.10:80"), *Endpoint::parse(backend)});
+    return rules;
+}
+
+const BridgeRules kOwnAddress = rules_with_backend("192.0.2.30:80");
+const BridgeRules kOnVip = rules_with_backend("192.0.2.10:80");
+
+// The one obstacle that `change` makes of a good host.
+template <class Change>
+std::string obstacle(Change change) {
+    AdoptionFacts facts;
+    facts.arp_ignore = 1;
+    facts.arp_announce = 2;
+    change(facts);
+    const AdoptionFindings findings = judge_adoption(facts, kOwnAddress);
+    REQUIRE(findings.obstacles.size() == 1);
+    return findings.obstacles[0];
+}
+
+}  // namespace
+
+TEST_CASE("a host as distributions install it can adopt") {
+    const AdoptionFindings findings = judge_adoption({}, kOwnAddress);
+    CHECK(findings.obstacles.empty());
+    CHECK(findings.warnings.empty());
+}
+
+TEST_CASE("each setting that stops adoption is named with what to set") {
+    CHECK(
+        obstacle([](AdoptionFacts& facts) { facts.has_kfunc = false; }).contains("bpf_sk_assign_tcp_reqsk"));
+    CHECK(obstacle([](AdoptionFacts& facts) {
+              facts.tcp_syncookies = 0;
+          }).starts_with("net.ipv4.tcp_syncookies must not be 0"));
+    CHECK(obstacle([](AdoptionFacts& facts) {
+              facts.tcp_sack = 0;
+          }).starts_with("net.ipv4.tcp_sack must be 1"));
+    CHECK(obstacle([](AdoptionFacts& facts) {
+              facts.tcp_timestamps = 0;
+          }).starts_with("net.ipv4.tcp_timestamps must not be 0"));
+    CHECK(obstacle([](AdoptionFacts& facts) {
+              facts.tcp_window_scaling = 0;
+          }).starts_with("net.ipv4.tcp_window_scaling must be 1"));
+    CHECK(obstacle([](AdoptionFacts& facts) {
+              facts.tcp_rfc1337 = 1;
+          }).starts_with("net.ipv4.tcp_rfc1337 must be 0"));
+}
+
+TEST_CASE("a firewall that drops what begins without a SYN is shown by its rule") {
+    for (const char* rule :
+         {"-A INPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j DROP",
+          "\t\ttcp flags & (fin | syn | rst | ack) != syn ct state new drop"}) {
+        CAPTURE(rule);
+        CHECK(obstacle([&](AdoptionFacts& facts) {
+                  facts.firewall = std::string("*filter\n") + rule + "\nCOMMIT\n";
+              }).ends_with(rule));
+    }
+    const std::string invalid = "-A INPUT -m conntrack --ctstate INVALID -j DROP";
+    CHECK(obstacle([&](AdoptionFacts& facts) {
+              facts.firewall = invalid;
+              facts.conntrack_tcp_loose = 0;
+          }).ends_with(invalid));
+}
+
+TEST_CASE("a firewall that drops INVALID lets adopted connections through while conntrack is loose") {
+    AdoptionFacts facts;
+    facts.firewall =
+        "-A INPUT -m conntrack --ctstate INVALID -j DROP\n-A INPUT -p tcp -m state --state NEW -j ACCEPT\n";
+    CHECK(judge_adoption(facts, kOwnAddress).obstacles.empty());
+}
+
+TEST_CASE("marks of the firewall matter where the backend has an address of its own") {
+    AdoptionFacts facts;
+    facts.firewall = "-A PREROUTING -i eth1 -j MARK --set-xmark 0x1/0xffffffff\n";
+    facts.arp_ignore = 1;
+    facts.arp_announce = 2;
+    CHECK(judge_adoption(facts, kOwnAddress).warnings.size() == 1);
+    CHECK(judge_adoption(facts, kOnVip).warnings.empty());
+    CHECK(needs_egress(kOwnAddress));
+    CHECK_FALSE(needs_egress(kOnVip));
+}
+
+TEST_CASE("what only may harm is a warning") {
+    AdoptionFacts facts;
+    facts.rp_filter = 1;
+    facts.without_listener = {*Endpoint::parse("192.0.2.10:80")};
+    const AdoptionFindings findings = judge_adoption(facts, kOnVip);
+    CHECK(findings.obstacles.empty());
+    REQUIRE(findings.warnings.size() == 3);
+    CHECK(findings.warnings[0].starts_with("rp_filter is strict"));
+    CHECK(findings.warnings[1].contains("ARP"));
+    CHECK(findings.warnings[2].starts_with("nobody listens at 192.0.2.10:80"));
+}
