@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 PRESET ?= release
 LAB ?= tests/lab/lab.sh
 
-.PHONY: help build deps test unit e2e check lab lab-up lab-shell lab-down install clean
+.PHONY: help build deps test unit e2e vm-test check lab lab-up lab-shell lab-down install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ unit: build ## unit tests alone
 
 e2e: build ## the end-to-end suite alone (E2E_ARGS="--only WORD --family 6" chooses)
 	@tests/run_all.py --e2e $(E2E_ARGS)
+
+vm-test: build ## the Vagrant lab's boxes and netem on Debian's kernel, in virtual machines (VM_ARGS=boxes: a part)
+	@tests/vm/run.sh $(VM_ARGS)
 
 check: ## format, include rule, both compilers, clang-tidy, sanitizers, shellcheck
 	@tests/check/check.sh
@@ -50,7 +53,7 @@ lab-down: ## end what lab-up started
 
 install: build ## executables into $(DESTDIR)$(PREFIX)/sbin
 	@install -d $(DESTDIR)$(PREFIX)/sbin
-	@install -m 0755 build/balancer build/packetbridge build/splice-hash build/splice-replay $(DESTDIR)$(PREFIX)/sbin
+	@install -C -m 0755 build/balancer build/packetbridge build/splice-hash build/splice-replay $(DESTDIR)$(PREFIX)/sbin
 
 clean: ## remove what was built
 	@rm -rf build build-*

@@ -38,27 +38,28 @@ need_packages() {
 }
 
 # Both executables expect the lab's network on eth1. Where the box calls it otherwise (predictable names), it is
-# renamed now and at every boot, by its address on the hardware.
+# renamed now and at every boot, by its address on the hardware, and so is it in the box's own network settings, which
+# would not find it at the next boot.
 lab_interface() {
-    local name mac
+    local name address addresses
     [[ -e /sys/class/net/eth1 ]] && return
     name=$(ip -o -4 address show | awk -v prefix="$LAB_PREFIX." 'index($4, prefix) == 1 { print $2; exit }')
     [[ -n $name ]] || fail "no interface has an address in $LAB_PREFIX.0/24; the lab's private network is missing"
-    mac=$(cat "/sys/class/net/$name/address")
     put /etc/systemd/network/10-splicelb-eth1.link 0644 <<LINK || true
 [Match]
-MACAddress=$mac
+MACAddress=$(cat "/sys/class/net/$name/address")
 
 [Link]
 Name=eth1
 LINK
-    local addresses
-    addresses=$(ip -o -4 address show dev "$name" | awk '{ print $4 }')
+    # grep fails for what this box has not, too.
+    { grep -rlsw -- "$name" /etc/network/interfaces /etc/network/interfaces.d /etc/systemd/network /etc/netplan || true; } |
+        xargs -r sed -i "s/\b$name\b/eth1/g"
+    mapfile -t addresses < <(ip -o -4 address show dev "$name" | awk '{ print $4 }')
     ip link set "$name" down
     ip link set "$name" name eth1
     ip link set eth1 up
-    local address
-    for address in $addresses; do ip address replace "$address" dev eth1; done
+    for address in "${addresses[@]}"; do ip address replace "$address" dev eth1; done
     say "renamed $name to eth1"
 }
 
@@ -67,12 +68,25 @@ lab_secret() {
     put /etc/splicelb/secret 0600 <"$1/provision/lab-secret" || true
 }
 
-# unit NAME SOURCE: installs provision/systemd/NAME.service and has it run what is installed now.
+# unit NAME SOURCE: installs provision/systemd/NAME.service and has it run what is installed now. What already runs so
+# goes on, with its connections.
 unit() {
-    put "/etc/systemd/system/$1.service" 0644 <"$2/provision/systemd/$1.service" || true
+    local changed=
+    put "/etc/systemd/system/$1.service" 0644 <"$2/provision/systemd/$1.service" && changed=yes
     systemctl daemon-reload
     systemctl enable -q "$1"
-    systemctl restart "$1"
+    if [[ -n $changed ]] || ! runs_what_is_installed "$1"; then
+        systemctl restart "$1"
+        say "restarted $1"
+    fi
     systemctl is-active -q "$1" || { journalctl -u "$1" -n 20 --no-pager >&2; fail "$1 does not run"; }
     say "$1 runs"
+}
+
+# The kernel marks the executable of a process whose file was replaced.
+runs_what_is_installed() {
+    local pid
+    systemctl is-active -q "$1" || return 1
+    pid=$(systemctl show -P MainPID "$1")
+    [[ $(readlink "/proc/$pid/exe") != *'(deleted)' ]]
 }

@@ -10,7 +10,7 @@ if [[ -n ${2:-} ]]; then
     # shellcheck disable=SC2046
     need_packages $("$source_dir/scripts/deps.sh" --runtime)
     for program in balancer packetbridge splice-hash; do
-        install -m 0755 "$2/$program" "/usr/local/sbin/$program"
+        install -C -m 0755 "$2/$program" "/usr/local/sbin/$program"
     done
 else
     need_packages make

@@ -1,11 +1,12 @@
 #!/bin/bash
-# kernel.sh PACKAGE[/SUITE]: installs a kernel to boot next; from a suite that the box does not know yet, such as
+# kernel.sh SOURCE PACKAGE[/SUITE]: installs a kernel to boot next; from a suite that the box does not know yet, such as
 # linux-image-amd64/bookworm-backports, the suite is added first.
 set -euo pipefail
+source_dir=$(realpath "${1:?the source directory}")
+wanted=${2:?which kernel package}
 # shellcheck source=provision/common.sh
-source "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/common.sh" 2>/dev/null || source /vagrant/provision/common.sh
+source "$source_dir/provision/common.sh"
 
-wanted=${1:?which kernel package}
 suite=${wanted#*/}
 if [[ $suite != "$wanted" ]] && ! grep -rqs "$suite" /etc/apt/sources.list /etc/apt/sources.list.d; then
     mirror=$(awk '/^deb / && /bookworm/ { print $2; exit } /^URIs:/ { print $2; exit }' \

@@ -8,21 +8,23 @@ import time
 import traceback
 
 CASES = []
+WAN_CASES = []
 
 
 class Skip(Exception):
     """Raised by a case that can not run here; its text is the reason, which is counted and printed."""
 
 
-def case(sentence, requires=None):
+def case(sentence, requires=None, cases=CASES):
     """Registers a function of one argument (the world, see world.py) under a sentence.
 
     requires: a function of the world that gives the reason why the case can not run there, or None.
+    cases: the list that it belongs to.
     """
 
     def register(function):
-        assert sentence not in [known.sentence for known in CASES], sentence
-        CASES.append(Case(sentence, function, requires))
+        assert sentence not in [known.sentence for known in cases], sentence
+        cases.append(Case(sentence, function, requires))
         return function
 
     return register

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The end-to-end suite: real programs in a lab of network namespaces, once for each engine, mode and family.
 
-usage: run.py [--only WORD] [--family 4|6] [--point ENGINE:MODE]... [--logs DIR] [--counts FILE] [--list]
+usage: run.py [--only WORD] [--family 4|6] [--point ENGINE:MODE]... [--wan CONTROL] [--logs DIR] [--counts FILE]
+              [--list]
 """
 
 import argparse
@@ -18,19 +19,24 @@ import cases_segments  # noqa: E402,F401
 import cases_crowds  # noqa: E402,F401
 import cases_hostile  # noqa: E402,F401
 import cases_restart  # noqa: E402,F401
+import cases_wan  # noqa: E402,F401
 import harness  # noqa: E402
 import raw_tcp  # noqa: E402
 from world import BRIDGES, SOURCE, Lab, World  # noqa: E402
 
 POINTS = ["nfqueue:translate"]
 FAMILIES = [4, 6]
+# On both of the router's interfaces: 40 ms there and back, 2 % lost each way, one in twenty not delayed.
+WAN = "delay 20ms loss 2% duplicate 1% reorder 5%"
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description="the end-to-end suite")
-    parser.add_argument("--only", default="", help="cases whose sentence contains this")
+    parser.add_argument("--only", action="append", help="cases whose sentence contains this; may be given again")
     parser.add_argument("--family", type=int, choices=FAMILIES, action="append", help="4 or 6; default both")
     parser.add_argument("--point", action="append", help=f"engine:mode; default {' '.join(POINTS)}")
+    parser.add_argument("--wan", metavar="CONTROL", help="the cases for a bad long way, made by netem, with this TCP "
+                        "congestion control on every host (bbr, cubic, ...) instead of the others")
     parser.add_argument("--logs", default=os.path.join(SOURCE, "build/test-logs/e2e"), help="where logs of failing cases go")
     parser.add_argument("--counts", help="write 'passed failed skipped' there")
     parser.add_argument("--list", action="store_true", help="print the sentences and end")
@@ -65,10 +71,13 @@ def listen_for_the_end():
 
 def main():
     arguments = parse_arguments()
-    cases = [item for item in harness.CASES if arguments.only in item.sentence]
+    known = harness.WAN_CASES if arguments.wan else harness.CASES
+    cases = [item for item in known if any(word in item.sentence for word in arguments.only or [""])]
     if arguments.list:
         print("\n".join(item.sentence for item in cases))
         return 0
+    if arguments.wan:
+        os.environ.update(NETEM=WAN, CONGESTION=arguments.wan)
     listen_for_the_end()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))

@@ -19,7 +19,9 @@
 #   lab.sh start|stop|kill PROGRAM ID    balancer, b1, b2, b3 (the packet bridges), nginx1, nginx2, nginx3
 #
 # Several labs run side by side: ID is part of every name. Environment: ENGINE (nfqueue) of all, BALANCER_ENGINE and
-# BRIDGE_ENGINE of either, MODE (translate), BUILD (the directory of the executables).
+# BRIDGE_ENGINE of either, MODE (translate), BUILD (the directory of the executables), CONGESTION (every host's TCP
+# congestion control: reno, because a machine's default may be bbr, which hides loss), NETEM (what a kernel with netem
+# does to packets on the router, in tc's words).
 set -euo pipefail
 
 LAB_DIR=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
@@ -29,6 +31,8 @@ ENGINE=${ENGINE:-nfqueue}
 BALANCER_ENGINE=${BALANCER_ENGINE:-$ENGINE}
 BRIDGE_ENGINE=${BRIDGE_ENGINE:-$ENGINE}
 MODE=${MODE:-translate}
+CONGESTION=${CONGESTION:-reno}
+NETEM=${NETEM:-}
 
 for part in topology wait namespaces backends splice demo; do
     # shellcheck source=/dev/null
@@ -40,7 +44,7 @@ need_root() {
     if command -v sudo >/dev/null; then
         echo "lab: network namespaces need root; going on through sudo" >&2
         exec sudo BUILD="$BUILD" BALANCER_ENGINE="$BALANCER_ENGINE" BRIDGE_ENGINE="$BRIDGE_ENGINE" \
-            MODE="$MODE" "$LAB_DIR/lab.sh" "$@"
+            MODE="$MODE" CONGESTION="$CONGESTION" NETEM="$NETEM" "$LAB_DIR/lab.sh" "$@"
     fi
     echo "lab: network namespaces need root and there is no sudo here; run this as root" >&2
     exit 1

@@ -10,7 +10,7 @@ host_settings() {
         net.ipv6.conf.default.accept_ra=0
         net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.default.rp_filter=2           # as systemd sets it: loose
         net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0
-        net.ipv4.tcp_congestion_control=reno  # a host's default may be bbr, which hides loss
+        "net.ipv4.tcp_congestion_control=$CONGESTION"
     )
     case $1 in
     client) settings+=(net.ipv4.tcp_tw_reuse=1 "net.ipv4.ip_local_port_range=10000 59999") ;;
@@ -42,6 +42,14 @@ host_address() {
     on "$1" ip -6 route add default via "$ROUTER_FAR6"
 }
 
+# $NETEM, tc's words, on what the router sends either way.
+router_impairment() {
+    local interface words
+    [[ -n $NETEM ]] || return 0
+    read -ra words <<<"$NETEM"
+    for interface in eth0 eth1; do on router tc qdisc add dev "$interface" root netem "${words[@]}"; done
+}
+
 create_namespaces() {
     local host i
     for host in "${HOSTS[@]}"; do
@@ -64,6 +72,7 @@ create_namespaces() {
     for host in router balancer b1 b2 b3; do segment_port "$host"; done
     on router ip address add "$ROUTER_FAR4/24" dev eth1
     on router ip -6 address add "$ROUTER_FAR6/64" dev eth1 nodad
+    router_impairment
     host_address balancer "$BALANCER4" "$BALANCER6"
     for i in "${BRIDGES[@]}"; do
         host_address "b$i" "$(bridge4 "$i")" "$(bridge6 "$i")"
