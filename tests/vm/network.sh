@@ -2,11 +2,14 @@
 # The end-to-end suite's core on Debian's kernel, in network namespaces of one machine: as it is, and over a bad long way
 # that this kernel's netem makes. Two congestion controls, because they answer loss and short round trips differently.
 
+CORE=(--only "same URL gets the same bridge" --only "own address can be a VIP" --only "20 MB go up"
+    --only "SYN-ACK mirrors" --only "overlapping and repeated" --only "FIN with the first payload")
+
 # end_to_end FLAGS...: tests/e2e/run.py in the machine, its lines as they come, its cases in our count.
 end_to_end() {
     local started=$SECONDS log counts
     log=$LOGS/end-to-end$(printf -- '-%s' "$@" | tr -cs 'a-zA-Z0-9' - | cut -c1-80).log
-    echo "  end to end in the machine: run.py $*"
+    progress "end to end in the machine: run.py $*"
     # The machine's own words are the story; its last line counts.
     machine_run network 420 "cd /vagrant && tests/e2e/run.py $(printf '%q ' "$@") --logs /tmp/logs --counts /tmp/counts" |
         tee "$log" | sed -u 's/^/    /; /end to end: /d; /^ *skipped: /d' || true
@@ -26,21 +29,17 @@ network_is_up() {
     machine_run network 20 'modprobe tcp_bbr && sysctl -w net.ipv4.tcp_allowed_congestion_control="reno cubic bbr"'
 }
 
-# This kernel cannot adopt (6.9 can): asked to, the bridge says so; left to choose, it translates.
-ebpf_unsupported() {
-    local said
-    said=$(machine_run network 30 "$(bridge_start ebpf translate)") || true
-    grep -m 1 'not in this version' <<<"$said"
-}
+# The ebpf engine: this kernel cannot adopt (6.9 can); asked to, the bridge says so; left to choose, it translates
 
-# bridge_start ENGINE MODE: a packet bridge on an interface of its own for three seconds; what it says.
+# bridge_start ENGINE MODE: the script that runs a packet bridge on an interface of its own for five seconds.
 bridge_start() {
     cat <<SCRIPT
 ip link add eth7 type dummy 2>/dev/null
 ip address replace 192.168.33.20/24 dev eth7
 ip link set eth7 up
 (umask 077; echo 73706c6963656c622d6c61622d6b6579 >/tmp/secret)
-timeout 5 /vagrant/build/packetbridge --interface eth7 --address 192.168.33.20 --secret-file /tmp/secret --api off --engine $1 --mode $2
+timeout -s TERM 5 /vagrant/build/packetbridge --interface eth7 --address 192.168.33.20 --secret-file /tmp/secret --api off \
+    --engine $1 --mode $2
 SCRIPT
 }
 
@@ -64,8 +63,7 @@ part_network() {
     progress "booting it"
     machine_boot network 2048 2 net.ifnames=0
     check "it boots Linux 6.1 with BBR and CUBIC" network_is_up
-    end_to_end --only "same URL gets the same bridge" --only "own address can be a VIP" --only "20 MB go up" \
-        --only "SYN-ACK mirrors" --only "overlapping and repeated" --only "FIN with the first payload"
+    end_to_end "${CORE[@]}"
     end_to_end --wan bbr
     end_to_end --wan cubic
     part_network_ebpf
@@ -73,14 +71,8 @@ part_network() {
 }
 
 part_network_ebpf() {
-    local said
-    if said=$(ebpf_unsupported); then
-        outcome skip "engine ebpf on Linux 6.1" 0 "$said"
-        return
-    fi
     check "engine ebpf: adoption is refused, with the reason" adoption_is_refused_with_a_word
-    check "engine ebpf: auto chooses to translate" auto_translates
-    end_to_end --point ebpf:translate --only "same URL gets the same bridge" --only "own address can be a VIP" \
-        --only "20 MB go up" --only "SYN-ACK mirrors" --only "overlapping and repeated" --only "FIN with the first payload"
+    check "engine auto, mode auto: ebpf, translating" auto_translates
+    end_to_end --point ebpf:translate "${CORE[@]}"
     end_to_end --point ebpf:translate --wan cubic
 }
