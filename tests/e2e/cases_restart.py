@@ -125,3 +125,58 @@ def _(world):
         works(world)
         return
     raise AssertionError(f"not reset, but {data[:60]!r}")
+
+
+def only_ebpf(world):
+    return None if world.lab.engine == "ebpf" else "the nfqueue engine's connections stand still without it"
+
+
+class Download:
+    """20 MB of the file in pieces, of which the reader says how many."""
+
+    SIZE = 20 << 20
+
+    def __init__(self, world):
+        self._sock = world.connect(timeout=10)
+        self._sock.sendall(request("/file/100m.bin", f"Range: bytes=0-{self.SIZE - 1}"))
+        self.body, self._head = bytearray(), bytearray()
+        while b"\r\n\r\n" not in self._head:
+            self._head += self._sock.recv(1 << 16)
+        self.body += self._head.split(b"\r\n\r\n", 1)[1]
+
+    def read_to(self, count):
+        while len(self.body) < count:
+            block = self._sock.recv(1 << 16)
+            true(block, f"the connection ended after {len(self.body)} bytes")
+            self.body += block
+
+
+@case("kill -9 of each executable in the middle of three downloads: they go on without it and with the next one",
+      requires=only_ebpf)
+def _(world):
+    with open(world.fastpath_file(), "rb") as file:
+        wanted = file.read(Download.SIZE)
+    for program in PROGRAMS:
+        downloads = [Download(world) for _ in range(3)]
+        for download in downloads:
+            download.read_to(1 << 20)
+        world.lab.kill(program)
+        try:
+            for download in downloads:
+                download.read_to(12 << 20)
+        finally:
+            world.lab.start(program)
+        for download in downloads:
+            download.read_to(Download.SIZE)
+            true(bytes(download.body) == wanted, f"the bytes, {program} killed meanwhile")
+
+
+@case("requests go on while an executable is dead that its kernel program needs for none of them", requires=only_ebpf)
+def _(world):
+    for program in PROGRAMS if world.lab.mode == "adopt" else ("balancer",):
+        world.lab.kill(program)
+        try:
+            for path in PATHS[:9]:
+                works(world, path)
+        finally:
+            world.lab.start(program)
