@@ -13,6 +13,7 @@
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/forward.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
 
@@ -258,7 +259,7 @@ SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet 
 	const __u32 reply = settings.reply;
 	const int action = reply == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(reply, 0);
 	if (!entry) return count(SPLICE_answer_syn_ack, action);
-	entry->flags |= SPLICE_FLOW_REOPENED;
+	splice_flow_reopen(entry, cookie);
 	return count(SPLICE_answer_syn_ack_reopened, action);
 }
 
@@ -337,6 +338,12 @@ SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *pack
 	if (service->rule.kind == SPLICE_KEY_USER_SPACE) return ask(ctx, packet);
 	if (splice_l4_length(packet) > SPLICE_CHECKED_SEGMENT_MAX) return ask(ctx, packet);
 	if (!splice_segment_checksum_right(ctx, packet)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
+	const __u32 index = entry->bridge;
+	const struct splice_bridge_entry *refuser = bpf_map_lookup_elem(&bridges, &index);
+	/* The refusal of an earlier choice, come again: the flow has moved on, and the packet follows it. */
+	if (refuser && splice_read_refusal((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet) !=
+			       splice_refusal_mark(&refuser->address))
+		return forward(ctx, packet, entry, SPLICE_forward_open);
 	row = find_row(service, entry->row);
 	if (!row) return ask(ctx, packet);
 	next = choice_of(row, entry->tries);

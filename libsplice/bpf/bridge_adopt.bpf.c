@@ -143,6 +143,7 @@ static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_m
 	const enum splice_verdict verdict = splice_forward_ip(data, end, &marked->packet, &marked->service->vip,
 							      SPLICE_DSCP_BOUNCE, &deltas.pseudo_header);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
+	splice_write_refusal(data, end, &marked->packet, splice_refusal_mark(&marked->packet.key.vip));
 	// Source and destination of the frame change places, as words of 2, 4, 4 and 2 bytes.
 	hop[0] = splice_load32(data);
 	hop[1] = splice_load16(data + 4);

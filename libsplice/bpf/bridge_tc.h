@@ -18,6 +18,7 @@
 #include "libsplice/datapath/parse.h"
 #include "libsplice/datapath/parse_icmp.h"
 #include "libsplice/datapath/parse_options.h"
+#include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/translate.h"
 
 struct {

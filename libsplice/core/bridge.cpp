@@ -10,6 +10,7 @@
 #include "libsplice/datapath/bridge_rules.h"
 #include "libsplice/datapath/forward.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/segment.h"
 
 namespace splice {
@@ -92,6 +93,8 @@ struct Bridge::Impl {
     Verdict reopen(Walk& walk, const splice_negotiated& negotiated);
     Verdict hold(Walk& walk);
     Verdict hold_unknown(Walk& walk);
+    Verdict repeat_unknown(const Walk& walk, Overtakers::Segment& held);
+    Verdict judge_unknown(const splice_flow_key& key, Actions& out);
     Verdict deliver(Walk& walk);
 
     Verdict from_backend(Instant now, MutableBytes bytes, bool checksum_finished, Actions& out);
@@ -195,10 +198,9 @@ void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
     impl_->publish();
 }
 
-void Bridge::expire(Instant now, Actions& out) noexcept {
-    for (Overtakers::Segment& segment : impl_->overtakers.take_due(now)) {
-        const Verdict verdict = impl_->answer_unknown(segment, out);
-        if (verdict != SPLICE_CONTINUE) counters_.verdicts.add(verdict);
+void Bridge::expire(Instant now, Actions& /*out*/) noexcept {
+    // Their connections did not begin, and the client did not insist.
+    (void)impl_->overtakers.take_due(now);
     }
     const std::size_t expired = impl_->table.expire(now.seconds(), impl_->limits(),
                                                     [this](Table::Entry& entry) { impl_->forget(entry); });
@@ -329,6 +331,7 @@ void Bridge::Impl::begin_flow(const Walk& walk, const splice_negotiated& negotia
     flow.client_isn = walk.packet.seq - 1;
     flow.cookie_isn = walk.packet.ack - 1;
     flow.client_next = walk.packet.seq;
+    flow.client_ack = walk.packet.ack;
     flow.client_tsval = options.tsval;
     flow.client_window = walk.packet.window;
     flow.timestamps = options.timestamps_offset != 0;
@@ -370,27 +373,65 @@ Verdict Bridge::Impl::hold(Walk& walk) {
 
 Verdict Bridge::Impl::deliver(Walk& walk) {
     const splice_packet packet = walk.packet;
+    const bool alien = splice_bridge_is_alien(walk.known.flow(), &packet);
+    if (alien && splice_verify_tcp_checksum(walk.bytes.data(), &packet)) return hold_unknown(walk);
     const Verdict verdict = translate_toward_backend(*walk.known.flow(), walk.packet, walk.bytes);
     if (verdict != SPLICE_CONTINUE) return verdict;
-    if (Table::Entry* entry = walk.known.entry) {
+    // Damaged numbers are the backend's to refuse, and none to remember.
+    if (Table::Entry* entry = walk.known.entry; entry && !alien) {
         splice_bridge_flow_touch_by_client(&entry->second.value, &packet, walk.now.seconds());
         touch(*entry, packet, walk.now.seconds());
     }
     return SPLICE_deliver;
 }
 
+// It may have overtaken its connection's first payload, and that may be lost: then the client repeats it, the
+// earliest that is not acknowledged. A tail loss probe (RFC 8985 section 7) repeats the last segment first,
+// and once; so a segment that comes a third time is the earliest itself, and its connection is not here. Nor
+// is it where the client acknowledges more than one number: then it was answered once.
 Verdict Bridge::Impl::hold_unknown(Walk& walk) {
+    const auto same_connection = [&](const Overtakers::Segment& segment) {
+        return FlowKeyEqual{}(segment.key, walk.key);
+    };
+    const Overtakers::Segment* other = overtakers.find(same_connection);
+    Overtakers::Segment* again = overtakers.find([&](const Overtakers::Segment& segment) {
+        return same_connection(segment) && segment.seq == Seq(walk.packet.seq) &&
+               segment.ack == Seq(walk.packet.ack);
+    });
+    const bool answered_once = other && other->ack != Seq(walk.packet.ack);
+    if (again && !answered_once) return repeat_unknown(walk, *again);
     if (held() + walk.bytes.size() > rules->hold_memory) return SPLICE_drop_hold_full;
     // The RST that may answer it comes from the VIP, which the client wrote to.
     splice_packet packet = walk.packet;
     if (splice_forward(begin_of(walk.bytes), end_of(walk.bytes), &packet, &walk.service.vip.address.raw(),
                        walk.service.dscp) != SPLICE_CONTINUE)
         return SPLICE_drop_ttl_expired;
-    return overtakers.add(walk.now, walk.key, walk.hop, walk.bytes) ? SPLICE_hold_unknown
-                                                                    : SPLICE_drop_hold_full;
+    if (!overtakers.add(walk.now, kUnknownWait, walk.key, walk.packet, walk.hop, walk.bytes))
+        return SPLICE_drop_hold_full;
+    return answered_once ? judge_unknown(walk.key, walk.out) : SPLICE_hold_unknown;
 }
 
-// Its time is up. A connection may be carried elsewhere by now; else the client is told, in the VIP's name,
+// Duplicates that the network made come closer together than a client repeats itself.
+Verdict Bridge::Impl::repeat_unknown(const Walk& walk, Overtakers::Segment& held) {
+    const bool repeated = walk.packet.payload_length != 0 || (walk.packet.tcp_flags & SPLICE_FIN) != 0;
+    if (!repeated || walk.now.monotonic - held.counted < kUnknownRepeatGap)
+        return SPLICE_drop_duplicate_payload;
+    held.counted = walk.now.monotonic;
+    held.due = walk.now.monotonic + kUnknownWait;
+    return ++held.repeats < kUnknownRepeats ? SPLICE_hold_unknown : judge_unknown(walk.key, walk.out);
+}
+
+// Nothing of this connection waits any longer; the verdict is that of its last segment.
+Verdict Bridge::Impl::judge_unknown(const splice_flow_key& key, Actions& out) {
+    Verdict verdict = SPLICE_drop_orphan;
+    overtakers.take_of(key, [&](Overtakers::Segment& segment) {
+        verdict = answer_unknown(segment, out);
+        return true;
+    });
+    return verdict == SPLICE_CONTINUE ? SPLICE_drop_orphan : verdict;
+}
+
+// It is no overtaker. A connection may be carried elsewhere by now; else the client is told, in the VIP's name,
 // for it knows no other.
 Verdict Bridge::Impl::answer_unknown(Overtakers::Segment& segment, Actions& out) {
     splice_packet packet{};
@@ -398,6 +439,9 @@ Verdict Bridge::Impl::answer_unknown(Overtakers::Segment& segment, Actions& out)
     if (splice_parse_ip(begin_of(bytes), end_of(bytes), &packet) != SPLICE_CONTINUE) return SPLICE_CONTINUE;
     const Known known = find(segment.key);
     if (const splice_bridge_flow* flow = known.established()) {
+        // Its socket is to judge it; and what insists is the connection's own, however far it has come.
+        if (known.entry)
+            splice_bridge_flow_touch_by_client(&known.entry->second.value, &packet, flow->last_seen_s);
         const Verdict verdict = translate_toward_backend(*flow, packet, bytes);
         if (verdict != SPLICE_CONTINUE) return verdict;
         out.send(bytes);
@@ -441,6 +485,10 @@ Verdict Bridge::Impl::from_backend(Instant now, MutableBytes bytes, bool checksu
     const splice_bridge_flow* flow = known.flow();
     if (!flow) return SPLICE_pass_not_spliced;
     if (!checksum_finished) splice_finish_tcp_checksum(bytes.data(), &packet);
+    // What is only passed on keeps its checksum, right or wrong, for the client to judge; what decides is
+    // judged here: a wrong number learnt now would be wrong for the connection's whole life.
+    const bool decides = flow->state == SPLICE_BRIDGE_OPENING || (packet.tcp_flags & SPLICE_SYN);
+    if (decides && !splice_verify_tcp_checksum(bytes.data(), &packet)) return SPLICE_drop_bad_tcp_checksum;
     if (flow->state == SPLICE_BRIDGE_OPENING) return opening_answer(now, packet, bytes, *known.entry, out);
     if ((packet.tcp_flags & (SPLICE_SYN | SPLICE_ACK)) == (SPLICE_SYN | SPLICE_ACK)) {
         if (packet.ack == flow->client_isn + 1) {
@@ -531,9 +579,12 @@ Verdict Bridge::Impl::bounce(Table::Entry& entry, Actions& out) {
     flow.hold->for_each([&](MutableBytes held) {
         splice_packet packet{};
         if (splice_parse_ip(begin_of(held), end_of(held), &packet) != SPLICE_CONTINUE) return;
+        const std::uint16_t mark = splice_refusal_mark(&packet.key.vip);
         if (splice_forward(begin_of(held), end_of(held), &packet, &flow.translation.vip,
-                           SPLICE_DSCP_BOUNCE) == SPLICE_CONTINUE)
-            out.send_to_hop(flow.hop, held);
+                           SPLICE_DSCP_BOUNCE) != SPLICE_CONTINUE)
+            return;
+        splice_write_refusal(begin_of(held), end_of(held), &packet, mark);
+        out.send_to_hop(flow.hop, held);
     });
     forget(entry);
     table.erase(entry);
@@ -600,10 +651,8 @@ Verdict Bridge::Impl::translate_toward_client(const splice_bridge_flow& flow, sp
 // A FIN of either side shortens the idle time-out, which each later packet renews; a RST ends the flow soon.
 void Bridge::Impl::touch(Table::Entry& entry, const splice_packet& packet, std::uint32_t now_s) {
     Flow& flow = entry.second.value;
-    if (packet.tcp_flags & SPLICE_RST)
-        flow.list = kReset;
-    else if (packet.tcp_flags & SPLICE_FIN)
-        flow.list = kClosing;
+    splice_bridge_flow_touch(&flow, packet.tcp_flags, now_s);
+    flow.list = flow.flags & SPLICE_BRIDGE_RESET ? kReset : flow.flags & SPLICE_BRIDGE_FIN ? kClosing : kOpen;
     table.touch(entry, flow.list, now_s);
 }
 

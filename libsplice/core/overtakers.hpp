@@ -11,8 +11,10 @@
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/bytes.hpp"
 #include "libsplice/base/limits.hpp"
+#include "libsplice/base/seq.hpp"
 #include "libsplice/base/time.hpp"
 #include "libsplice/core/actions.hpp"
+#include "libsplice/datapath/parse.h"
 
 namespace splice {
 
@@ -21,14 +23,19 @@ class Overtakers {
     struct Segment {
         Duration due;
         splice_flow_key key;
+        Seq seq, ack;
+        Duration counted;  // when it came, or came again
+        int repeats = 0;   // the owner's to count
         Hop hop;
         std::vector<std::byte> bytes;
     };
 
-    // Copied. False: full.
-    [[nodiscard]] bool add(Instant now, const splice_flow_key& key, const Hop& hop, Bytes bytes) {
+    // Copied. `packet` is what the parse said of `bytes`. False: full.
+    [[nodiscard]] bool add(Instant now, Duration wait, const splice_flow_key& key,
+                           const splice_packet& packet, const Hop& hop, Bytes bytes) {
         if (segments_.size() >= kOvertakers) return false;
-        segments_.push_back({now.monotonic + kOvertakerWait, key, hop, {bytes.begin(), bytes.end()}});
+        segments_.push_back({now.monotonic + wait, key, Seq(packet.seq), Seq(packet.ack), now.monotonic, 0, hop,
+                             {bytes.begin(), bytes.end()}});
         memory_ += bytes.size();
         return true;
     }
@@ -52,10 +59,17 @@ class Overtakers {
         return due;
     }
 
+    // The first that `is` says true of, or null; good until the next call that changes anything.
+    template <class Is>
+    [[nodiscard]] Segment* find(Is&& is) noexcept {
+        const auto found = std::ranges::find_if(segments_, is);
+        return found == segments_.end() ? nullptr : &*found;
+    }
+
     // Hands each of the connection's to `take`, which says true to keep it itself.
     template <class Take>
     void take_of(const splice_flow_key& key, Take&& take) {
-        std::erase_if(segments_, [&](const Segment& segment) {
+        std::erase_if(segments_, [&](Segment& segment) {
             if (!FlowKeyEqual{}(segment.key, key) || !take(segment)) return false;
             memory_ -= segment.bytes.size();
             return true;

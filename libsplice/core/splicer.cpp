@@ -10,6 +10,7 @@
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/forward.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/segment.h"
 
 namespace splice {
@@ -193,7 +194,8 @@ Verdict Splicer::Impl::hold_orphan(const Walk& walk) {
     const bool may_be_later = (walk.packet.tcp_flags & SPLICE_ACK) && !(walk.packet.tcp_flags & SPLICE_RST) &&
                               walk.packet.payload_length != 0;
     if (!may_be_later || held() + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_orphan;
-    return overtakers.add(walk.now, walk.key, {}, walk.bytes) ? SPLICE_hold_orphan : SPLICE_drop_orphan;
+    const bool kept = overtakers.add(walk.now, kOvertakerWait, walk.key, walk.packet, {}, walk.bytes);
+    return kept ? SPLICE_hold_orphan : SPLICE_drop_orphan;
 }
 
 Verdict Splicer::Impl::take_step(Walk& walk) {
@@ -245,7 +247,7 @@ Verdict Splicer::Impl::answer_syn(Walk& walk) {
     splice_write_syn_ack(&answer, &walk.packet, &offered, cookie, &terms);
     walk.out.send(std::as_bytes(std::span(answer.bytes, answer.length)));
     if (!walk.entry) return SPLICE_answer_syn_ack;
-    walk.entry->flags |= SPLICE_FLOW_REOPENED;
+    splice_flow_reopen(&*walk.entry, cookie);
     (void)flows.put(walk.key, *walk.entry);  // not new
     return SPLICE_answer_syn_ack_reopened;
 }
@@ -409,6 +411,12 @@ bool Splicer::Impl::send_to_bridge(MutableBytes bytes, const splice_flow_entry& 
 
 Verdict Splicer::Impl::next_choice(Walk& walk) {
     splice_flow_entry& flow = *walk.entry;
+    const IpAddress* refuser = bridge_address(flow.bridge);
+    const std::byte* data = walk.bytes.data();
+    // The refusal of an earlier choice, come again: the flow has moved on, and the packet follows it.
+    if (refuser && splice_read_refusal(data, data + walk.bytes.size(), &walk.packet) !=
+                       splice_refusal_mark(&refuser->raw()))
+        return forward(walk, SPLICE_forward_open);
     const splice_placement_row row = walk.service->placement->row(flow.row);
     const std::uint16_t next = flow.tries < SPLICE_CHOICES ? row.choices[flow.tries] : SPLICE_NO_BRIDGE;
     if (next == SPLICE_NO_BRIDGE) return refuse(walk);

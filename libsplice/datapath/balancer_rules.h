@@ -58,6 +58,23 @@ SPLICE_SUBPROGRAM int splice_balancer_cookie_valid(const struct splice_packet *p
 	return splice_cookie_check_segment(secret, packet, unix_s, &negotiated);
 }
 
+/* A SYN came on a known flow and was answered with `cookie`. The connection's own SYN, late or doubled on its way, is
+ * answered with the connection's own cookie and begins nothing. */
+SPLICE_INLINE void splice_flow_reopen(struct splice_flow_entry *entry, __u32 cookie)
+{
+	if (entry->cookie == (__u16)(cookie >> 8)) return;
+	entry->flags |= SPLICE_FLOW_REOPENED;
+	entry->cookie = (__u16)(cookie >> 8);
+}
+
+/* Of a reopened flow: 1 for a later segment of the new connection, which is here before its first payload. The old
+ * connection's bridge would give it to the old connection's socket, whose RST carries the new connection's numbers. Until
+ * the server has answered, all that the client sends acknowledges the cookie and nothing more. */
+SPLICE_INLINE int splice_flow_is_overtaken(const struct splice_flow_entry *entry, const struct splice_packet *packet)
+{
+	return (packet->tcp_flags & SPLICE_ACK) && (__u16)((packet->ack - 1) >> 8) == entry->cookie;
+}
+
 /* The rule. `entry` is the flow's, or null; `chooses_by_source`: the service's key is `source`. */
 SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struct splice_packet *packet,
 								      const struct splice_flow_entry *entry,
@@ -89,9 +106,13 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 
 	/* After a SYN on a known flow, a valid cookie is a new connection on the same ports. The old connection's own
 	 * packets do not look like that: only its handshake's last ACK and its first payload do. */
-	if (SPLICE_UNLIKELY(entry->flags & SPLICE_FLOW_REOPENED) && entry->state != SPLICE_FLOW_PENDING &&
-	    splice_balancer_cookie_valid(packet, secret, unix_s))
-		return splice_balancer_begin(packet, chooses_by_source);
+	if (SPLICE_UNLIKELY(entry->flags & SPLICE_FLOW_REOPENED)) {
+		const int valid = splice_balancer_cookie_valid(packet, secret, unix_s);
+		if (valid && entry->state != SPLICE_FLOW_PENDING)
+			return splice_balancer_begin(packet, chooses_by_source);
+		if (!valid && splice_flow_is_overtaken(entry, packet))
+			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
+	}
 
 	switch (entry->state) {
 	case SPLICE_FLOW_PENDING:
@@ -99,6 +120,9 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 			return splice_balancer_says(SPLICE_STEP_HOLD, SPLICE_CONTINUE);
 		return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_handshake_ack);
 	case SPLICE_FLOW_REFUSED:
+		/* Nothing of the old connection is left to be told; a new one waits for its first payload. */
+		if (entry->flags & SPLICE_FLOW_REOPENED)
+			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
 		return splice_balancer_says(SPLICE_STEP_REFUSE, SPLICE_CONTINUE);
 	default:
 		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
@@ -127,12 +151,12 @@ SPLICE_INLINE void splice_flow_begin(struct splice_flow_entry *entry, const stru
 	entry->row = row;
 	entry->bridge = bridge;
 	entry->dscp = dscp;
-	entry->zero = 0;
 	entry->state = state;
 	entry->flags = 0;
 	if (packet->tcp_flags & SPLICE_FIN) entry->flags |= SPLICE_FLOW_CLIENT_FIN;
 	entry->tries = 1;
 	entry->first_ack_low = (__u8)packet->ack;
+	entry->cookie = (__u16)((packet->ack - 1) >> 8);
 }
 
 SPLICE_HEADER_END

@@ -34,7 +34,8 @@ struct splice_bridge_flow {
 	__u8 flags; /* enum splice_bridge_flow_flags */
 	__u8 dscp; /* the service's mark */
 	__u8 timestamps; /* 1: both sides use them */
-	__u8 zero[6];
+	__u8 zero[2];
+	__u32 client_ack; /* of the client's last segment */
 };
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_bridge_flow) == 88, "the bridge's flow is 88 bytes");
@@ -59,23 +60,42 @@ SPLICE_INLINE void splice_bridge_key_of_backend(struct splice_flow_key *key, con
 	key->zero = 0;
 }
 
-/* A FIN of either side shortens the idle time-out, which each later packet renews; a RST ends the flow soon. */
+/* A FIN of either side shortens the idle time-out, which each later packet renews; a RST ends the flow soon unless it
+ * speaks again: anyone can forge a RST, and a receiver that does not believe it goes on (RFC 5961 section 3). */
 SPLICE_INLINE void splice_bridge_flow_touch(struct splice_bridge_flow *flow, __u8 tcp_flags, __u32 now_s)
 {
-	const __u8 ends = (__u8)((tcp_flags & SPLICE_FIN ? SPLICE_BRIDGE_FIN : 0) |
-				 (tcp_flags & SPLICE_RST ? SPLICE_BRIDGE_RESET : 0));
+	const __u8 flags = (__u8)((flow->flags & ~SPLICE_BRIDGE_RESET) | (tcp_flags & SPLICE_FIN ? SPLICE_BRIDGE_FIN : 0) |
+				  (tcp_flags & SPLICE_RST ? SPLICE_BRIDGE_RESET : 0));
 
 	if (flow->last_seen_s != now_s) flow->last_seen_s = now_s;
-	if (SPLICE_UNLIKELY(ends)) flow->flags |= ends;
+	if (SPLICE_UNLIKELY(flow->flags != flags)) flow->flags = flags;
 }
 
-/* The same for a segment of the client's. */
+/* What a client sends and acknowledges moves on by what is in flight; farther apart are only two connections. */
+#define SPLICE_STEP_MAX (1U << 24)
+
+SPLICE_INLINE int splice_bridge_is_far(__u32 number, __u32 from)
+{
+	return number - from + SPLICE_STEP_MAX > 2 * SPLICE_STEP_MAX;
+}
+
+/* 1 for a segment of the next connection on these ports, that has overtaken its first payload. The old connection's
+ * socket would answer it with a RST, which translated back is the new connection's death. Cookies are random, so of
+ * those where the client's numbers go on one of 128 is missed. */
+SPLICE_INLINE int splice_bridge_is_alien(const struct splice_bridge_flow *flow, const struct splice_packet *packet)
+{
+	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) != SPLICE_ACK) return 0;
+	return splice_bridge_is_far(packet->ack, flow->client_ack) || splice_bridge_is_far(packet->seq, flow->client_next);
+}
+
+/* What a segment of the client's leaves in the flow. */
 SPLICE_INLINE void splice_bridge_flow_touch_by_client(struct splice_bridge_flow *flow,
 						      const struct splice_packet *packet, __u32 now_s)
 {
 	const __u32 next = packet->seq + packet->payload_length + ((packet->tcp_flags & SPLICE_FIN) != 0);
 
 	if (flow->client_next != next) flow->client_next = next;
+	if ((packet->tcp_flags & SPLICE_ACK) && flow->client_ack != packet->ack) flow->client_ack = packet->ack;
 	splice_bridge_flow_touch(flow, packet->tcp_flags, now_s);
 }
 

@@ -68,11 +68,11 @@ struct splice_flow_entry {
 	__u32 row; /* of the placement table: where the next choices stand */
 	__u16 bridge; /* index into the bridge table */
 	__u8 dscp; /* the service's mark when the flow began; a flow keeps its mark, for routers may hash it */
-	__u8 zero;
-	__u8 state; /* enum splice_flow_state */
 	__u8 flags; /* enum splice_flow_flags */
-	__u8 tries; /* choices taken so far: 1 after the first, at most SPLICE_CHOICES */
+	__u8 state : 4; /* enum splice_flow_state */
+	__u8 tries : 4; /* choices taken so far: 1 after the first, at most SPLICE_CHOICES */
 	__u8 first_ack_low; /* low byte of the first payload's ack: another one shows an answer */
+	__u16 cookie; /* bits 23..8 of the connection's cookie; with SPLICE_FLOW_REOPENED, of the last SYN's */
 };
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_entry) == 16, "the balancer's flow entry is 16 bytes");

@@ -5,6 +5,9 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/refusal.h"
+
 namespace splice::testing {
 namespace {
 
@@ -40,6 +43,11 @@ Tins::TCP tcp_of(const Segment& segment) {
     return tcp;
 }
 
+// In host order, as libtins takes it.
+std::uint16_t refusal_of(const std::string& bridge) {
+    return splice_ntohs(splice_refusal_mark(&IpAddress::parse(bridge)->raw()));
+}
+
 const std::uint8_t* octets(Bytes bytes) {
     return reinterpret_cast<const std::uint8_t*>(bytes.data());
 }
@@ -64,6 +72,10 @@ PacketBytes Segment::build() const {
         Tins::IPv6 ip(destination, source);
         ip.hop_limit(ttl);
         ip.traffic_class(static_cast<std::uint8_t>(dscp << 2 | ecn));
+        if (!refused_by.empty()) {
+            ip.traffic_class(static_cast<std::uint8_t>(SPLICE_DSCP_BOUNCE << 2 | ecn));
+            ip.flow_label(refusal_of(refused_by));
+        }
         ip /= tcp;
         return to_bytes(ip);
     }
@@ -71,6 +83,10 @@ PacketBytes Segment::build() const {
     ip.ttl(ttl);
     ip.tos(static_cast<std::uint8_t>(dscp << 2 | ecn));
     ip.flags(Tins::IP::DONT_FRAGMENT);
+    if (!refused_by.empty()) {
+        ip.tos(static_cast<std::uint8_t>(SPLICE_DSCP_BOUNCE << 2 | ecn));
+        ip.id(refusal_of(refused_by));
+    }
     ip /= tcp;
     return to_bytes(ip);
 }

@@ -42,6 +42,7 @@ struct Segment {
     std::optional<Timestamps> timestamps{};
     std::vector<std::pair<std::uint32_t, std::uint32_t>> sack{};
     std::string payload{};
+    std::string refused_by{};  // a bridge's address: bounced by it
 
     [[nodiscard]] PacketBytes build() const;
 };

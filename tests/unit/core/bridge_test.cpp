@@ -226,9 +226,10 @@ TEST_CASE("a segment of no connection here is answered with a RST from the VIP")
         Rig rig(family);
         Segment stray = rig.client.segment("data", 5000);
         CHECK(rig.from_balancer(stray) == SPLICE_hold_unknown);
-        rig.expire(0.049);
+        CHECK(rig.from_balancer(stray, 0.01) == SPLICE_drop_duplicate_payload);
+        CHECK(rig.from_balancer(stray, 0.2) == SPLICE_hold_unknown);
         CHECK(rig.out.sent.empty());
-        rig.expire(0.051);
+        CHECK(rig.from_balancer(stray, 0.6) == SPLICE_answer_unknown_rst);
         REQUIRE(rig.out.sent.size() == 1);
         const Parsed reset = parse(rig.out.sent[0]);
         CHECK(reset.checksums_right);
@@ -247,8 +248,94 @@ TEST_CASE("a forged cookie opens nothing") {
     forged.ack ^= 0x100;
     CHECK(rig.from_balancer(forged) == SPLICE_hold_unknown);
     CHECK(rig.bridge.flows() == 0);
-    rig.expire(1.0);
+    rig.expire(2.0);
+    CHECK(rig.out.sent.empty());
+    CHECK(rig.bridge.counters().held_bytes == 0);
+}
+
+TEST_CASE("ACKs of more than one number show a connection that was answered once, and is not here any more") {
+    Rig rig;
+    CHECK(rig.from_balancer(rig.client.segment("", 5000, SPLICE_ACK)) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(rig.client.segment("", 5000, SPLICE_ACK), 0.1) == SPLICE_drop_duplicate_payload);
+    CHECK(rig.out.sent.empty());
+    Segment more = rig.client.segment("", 5000, SPLICE_ACK);
+    more.ack += 1460;
+    CHECK(rig.from_balancer(more, 0.1) == SPLICE_answer_unknown_rst);
     CHECK((parse(rig.out.sent.at(0)).packet.tcp_flags & SPLICE_RST) != 0);
+    CHECK(parse(rig.out.sent.at(0)).packet.seq == more.ack);
+}
+
+TEST_CASE(
+    "a later segment whose first payload is lost waits for its repetition, a tail loss probe included") {
+    Rig rig;
+    const Segment later = rig.client.segment(kGet.substr(10), 10);
+    CHECK(rig.from_balancer(later) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(later, 0.1) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(0, 10)), 0.4) == SPLICE_open_replay);
+    CHECK(rig.count(SPLICE_answer_unknown_rst) == 0);
+    CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+    CHECK(rig.out.sent.size() == 2);
+}
+
+TEST_CASE("a later segment of the next connection is not given to the last one's socket") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    rig.from_backend(rig.syn_ack());
+    Segment alien = rig.client.segment("body", 28);
+    alien.ack += 0x40000000;
+    CHECK(rig.from_balancer(alien) == SPLICE_hold_unknown);
+    alien.flags = SPLICE_ACK;
+    alien.payload.clear();
+    CHECK(rig.from_balancer(alien, 0.1) == SPLICE_drop_duplicate_payload);
+    CHECK(rig.from_balancer(rig.client.segment("body", 28), 0.1) == SPLICE_deliver);
+}
+
+TEST_CASE("damaged numbers are not remembered, so the connection's own are no aliens") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    rig.from_backend(rig.syn_ack());
+    Segment whole = rig.client.segment("", 28, SPLICE_ACK);
+    whole.destination = topology(4).bridges[0];
+    whole.dscp = 1;
+    PacketBytes damaged = whole.build();
+    damaged[20 + 8] ^= std::byte{0x40};  // the ACK's high byte
+    SentPackets out;
+    CHECK(rig.bridge.handle_from_balancer(at(1), damaged, true, Hop{}, out) == SPLICE_deliver);
+    CHECK(rig.from_balancer(rig.client.segment("body", 28), 2) == SPLICE_deliver);
+}
+
+TEST_CASE("a connection whose numbers took a great step goes on when it insists") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    rig.from_backend(rig.syn_ack());
+    Segment acknowledgement = rig.client.segment("", 28, SPLICE_ACK);
+    acknowledgement.ack += 0x02000000;
+    CHECK(rig.from_balancer(acknowledgement, 1) == SPLICE_hold_unknown);
+    acknowledgement.ack += 1460;
+    CHECK(rig.from_balancer(acknowledgement, 1.1) == SPLICE_deliver);
+    acknowledgement.ack += 1460;
+    CHECK(rig.from_balancer(acknowledgement, 1.2) == SPLICE_deliver);
+    CHECK(rig.out.sent.empty());
+}
+
+TEST_CASE("a backend's answer with a wrong checksum teaches nothing") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    PacketBytes damaged = rig.syn_ack().build();
+    damaged[24] ^= std::byte{1};  // the backend's ISN
+    SentPackets out;
+    CHECK(rig.bridge.handle_from_backend(at(0), damaged, true, out) == SPLICE_drop_bad_tcp_checksum);
+    CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+}
+
+TEST_CASE("a RST that its receiver does not believe ends nothing") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    rig.from_backend(rig.syn_ack());
+    CHECK(rig.from_balancer(rig.client.segment("", 5000, SPLICE_RST), 1) == SPLICE_deliver);
+    CHECK(rig.from_balancer(rig.client.segment("", 28, SPLICE_ACK), 2) == SPLICE_deliver);
+    rig.expire(60);
+    CHECK(rig.bridge.flows() == 1);
 }
 
 TEST_CASE("a backend that refuses sends everything held back to the hop it came from") {

@@ -446,15 +446,19 @@ TEST_CASE("a refusal takes the next choice, every later segment follows, and the
         rig.handle(client.segment(kGet));
         tried.insert(parse(rig.packet).destination);
         Segment bounced = client.segment(kGet);
-        bounced.dscp = 63;
+        bounced.refused_by = parse(rig.packet).destination;
         for (int refusal = 0; refusal < 2; ++refusal) {
             CHECK(rig.handle(bounced) == SPLICE_forward_next_choice);
             const Parsed sent = parse(rig.packet);
+            // The same refusal again: the network doubled it, or the client's repetition was refused too.
+            CHECK(rig.handle(bounced) == SPLICE_forward_open);
+            CHECK(parse(rig.packet).destination == sent.destination);
+            bounced.refused_by = sent.destination;
             CHECK(sent.dscp == 1);
             CHECK(sent.checksums_right);
             tried.insert(sent.destination);
             Segment second = client.segment("body", 28);
-            second.dscp = 63;
+            second.refused_by = sent.destination;
             CHECK(rig.handle(second) == SPLICE_forward_open);
             CHECK(parse(rig.packet).destination == sent.destination);
         }
@@ -484,7 +488,7 @@ TEST_CASE("without HTTP the third refusal is answered with RST") {
     const Client client = rig.connected();
     CHECK(rig.handle(client.segment("not tls")) == SPLICE_forward_first_payload_source);
     Segment bounced = client.segment("not tls");
-    bounced.dscp = 63;
+    bounced.refused_by = parse(rig.packet).destination;
     CHECK(rig.handle(bounced) == SPLICE_answer_refused_rst);
     CHECK((parse(rig.out.sent.at(0)).packet.tcp_flags & SPLICE_RST) != 0);
     CHECK(parse(rig.out.sent.at(0)).packet.seq == client.cookie + 1);
@@ -494,13 +498,34 @@ TEST_CASE("a refusal of no flow, or of one that was answered already, goes nowhe
     Rig rig;
     const Client client = rig.connected();
     Segment bounced = client.segment(kGet);
-    bounced.dscp = 63;
+    bounced.refused_by = topology(4).bridges[0];
     CHECK(rig.handle(bounced) == SPLICE_drop_refused_unknown);
     rig.handle(client.segment(kGet));
     Segment answered = client.segment("", 28, SPLICE_ACK);
     answered.ack += 1000;
     CHECK(rig.handle(answered) == SPLICE_forward_open);
     CHECK(rig.handle(bounced) == SPLICE_drop_refused_late);
+}
+
+TEST_CASE(
+    "the next connection's later segments do not reach the last one's bridge before its first payload") {
+    Rig rig;
+    rig.handle(rig.connected().segment(kGet));
+    Client again;
+    again.base.seq = 5000;
+    REQUIRE(again.connect(rig.splicer, at(1)) == SPLICE_answer_syn_ack_reopened);
+    CHECK(rig.handle(again.segment("body", 28), 1.1) == SPLICE_drop_orphan);
+    CHECK(rig.handle(again.segment("", 28, SPLICE_FIN | SPLICE_ACK), 1.1) == SPLICE_drop_orphan);
+    CHECK(rig.handle(again.segment(kGet), 1.2) == SPLICE_forward_first_payload);
+    CHECK(rig.handle(again.segment("body", 28), 1.2) == SPLICE_forward_open);
+}
+
+TEST_CASE("a connection's own SYN that comes late changes nothing for it") {
+    Rig rig;
+    Client client = rig.connected();
+    rig.handle(client.segment(kGet));
+    CHECK(client.connect(rig.splicer, at(0.1)) == SPLICE_answer_syn_ack_reopened);
+    CHECK(rig.handle(client.segment("body", 28), 0.2) == SPLICE_forward_open);
 }
 
 TEST_CASE("an ICMP error about a flow goes to its bridge") {
