@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 PRESET ?= release
 LAB ?= tests/lab/lab.sh
 
-.PHONY: help build deps test unit e2e vm-test check lab lab-up lab-shell lab-down install clean
+.PHONY: help build deps test unit e2e vm-test check lab lab-up lab-shell lab-down simulate install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,11 @@ lab-shell: ## a shell in the lab: HOST=client (or router, balancer, b1, b2, b3)
 
 lab-down: ## end what lab-up started
 	@$(LAB) down
+
+simulate: ## client, balancer, bridges and backends in virtual time (SEEDS=1000, or SEED=K to repeat one)
+	@test -f build/cmake/build.ninja || cmake --preset $(PRESET)
+	@cmake --build build/cmake --parallel $(JOBS) --target simulation
+	@build/cmake/tests/simulation $(if $(SEED),--seed $(SEED) -v,--seeds $(or $(SEEDS),1000))
 
 install: build ## executables into $(DESTDIR)$(PREFIX)/sbin
 	@install -d $(DESTDIR)$(PREFIX)/sbin
