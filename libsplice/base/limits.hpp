@@ -31,8 +31,8 @@ inline constexpr std::size_t kHoldMemory = 64 * 1024 * 1024;
 // Segments that may have overtaken their connection's first payload.
 inline constexpr auto kOvertakerWait = 50ms;
 inline constexpr std::size_t kOvertakers = 1024;  // packets of all connections together
-// At a bridge their first payload may be lost, which the client repeats after a second at most (RFC 6298 section
-// 2.1); or they have outlived their connection.
+// At a bridge their first payload may be lost, which the client repeats after a second at most (RFC 6298
+// section 2.1); or they have outlived their connection.
 inline constexpr auto kUnknownWait = 1500ms;
 inline constexpr auto kUnknownRepeatGap = 20ms;  // copies closer together are the network's
 inline constexpr int kUnknownRepeats = 2;        // after so many it is no overtaker

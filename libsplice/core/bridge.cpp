@@ -201,7 +201,6 @@ void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
 void Bridge::expire(Instant now, Actions& /*out*/) noexcept {
     // Their connections did not begin, and the client did not insist.
     (void)impl_->overtakers.take_due(now);
-    }
     const std::size_t expired = impl_->table.expire(now.seconds(), impl_->limits(),
                                                     [this](Table::Entry& entry) { impl_->forget(entry); });
     counters_.flows_expired.fetch_add(expired, std::memory_order_relaxed);
@@ -421,18 +420,22 @@ Verdict Bridge::Impl::repeat_unknown(const Walk& walk, Overtakers::Segment& held
     return ++held.repeats < kUnknownRepeats ? SPLICE_hold_unknown : judge_unknown(walk.key, walk.out);
 }
 
-// Nothing of this connection waits any longer; the verdict is that of its last segment.
+// Nothing of this connection waits any longer. One RST is enough, for the last, which acknowledges the most.
 Verdict Bridge::Impl::judge_unknown(const splice_flow_key& key, Actions& out) {
-    Verdict verdict = SPLICE_drop_orphan;
+    std::vector<Overtakers::Segment> segments;
     overtakers.take_of(key, [&](Overtakers::Segment& segment) {
-        verdict = answer_unknown(segment, out);
+        segments.push_back(segment);
         return true;
     });
+    Verdict verdict = SPLICE_CONTINUE;
+    const bool known = find(key).established() != nullptr;
+    for (Overtakers::Segment& segment : segments)
+        if (known || &segment == &segments.back()) verdict = answer_unknown(segment, out);
     return verdict == SPLICE_CONTINUE ? SPLICE_drop_orphan : verdict;
 }
 
-// It is no overtaker. A connection may be carried elsewhere by now; else the client is told, in the VIP's name,
-// for it knows no other.
+// It is no overtaker. A connection may be carried elsewhere by now; else the client is told, in the VIP's
+// name, for it knows no other.
 Verdict Bridge::Impl::answer_unknown(Overtakers::Segment& segment, Actions& out) {
     splice_packet packet{};
     const MutableBytes bytes(segment.bytes);

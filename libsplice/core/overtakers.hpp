@@ -34,7 +34,13 @@ class Overtakers {
     [[nodiscard]] bool add(Instant now, Duration wait, const splice_flow_key& key,
                            const splice_packet& packet, const Hop& hop, Bytes bytes) {
         if (segments_.size() >= kOvertakers) return false;
-        segments_.push_back({now.monotonic + wait, key, Seq(packet.seq), Seq(packet.ack), now.monotonic, 0, hop,
+        segments_.push_back({now.monotonic + wait,
+                             key,
+                             Seq(packet.seq),
+                             Seq(packet.ack),
+                             now.monotonic,
+                             0,
+                             hop,
                              {bytes.begin(), bytes.end()}});
         memory_ += bytes.size();
         return true;
