@@ -101,8 +101,8 @@ void both_families(Test test) {
     }
 }
 
-Segment bounced(Segment segment) {
-    segment.dscp = 63;
+Segment bounced(Segment segment, const std::string& bridge = topology(4).bridges[0]) {
+    segment.refused_by = bridge;
     return segment;
 }
 
@@ -388,11 +388,18 @@ TEST_CASE("refusals take the row's choices in turn; then the client is answered,
     both_families([](int family) {
         Pair pair(family);
         Client client = pair.opened();
-        CHECK(pair.in_kernel(bounced(client.segment("rest", 28))) == SPLICE_forward_open);
-        CHECK(pair.in_kernel(bounced(client.segment(kGet))) == SPLICE_forward_next_choice);
-        CHECK(pair.in_kernel(bounced(client.segment(kGet))) == SPLICE_forward_next_choice);
+        const auto bridge_now = [&] {
+            return parse(pair.handle(client.segment("rest", 28)).sent.at(0)).destination;
+        };
+        for (int refusal = 0; refusal < 2; ++refusal) {
+            const std::string refuser = bridge_now();
+            CHECK(pair.in_kernel(bounced(client.segment("rest", 28), refuser)) == SPLICE_forward_open);
+            CHECK(pair.in_kernel(bounced(client.segment(kGet), refuser)) == SPLICE_forward_next_choice);
+            // The same once more, on its way when the flow moved on.
+            CHECK(pair.verdict(bounced(client.segment(kGet), refuser)) == SPLICE_forward_open);
+        }
         // The 503 carries the time: both are told the same.
-        const PacketBytes last = bounced(client.segment(kGet)).build();
+        const PacketBytes last = bounced(client.segment(kGet), bridge_now()).build();
         const Instant now = read_clock();
         const Outcome is = pair.kernel.handle(now, last);
         CHECK(is == pair.portable.handle(now, last));

@@ -3,6 +3,7 @@
 
 #include "libsplice/core/splicer.hpp"
 #include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/refusal.h"
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/subprocess.hpp"
 #include "libsplice/engine/sysctl.hpp"
@@ -155,6 +156,10 @@ TEST_CASE("nobody listens: the first payload goes back to its hop, for the VIP a
         CHECK(bounced.packet.ttl == 63);
         CHECK(bounced.payload == kGet);
         CHECK(bounced.checksums_right);
+        const Bytes packet = Bytes(*frame).subspan(kEthernet);
+        const IpAddress refuser = *IpAddress::parse(topology(family).bridges[0]);
+        CHECK(splice_read_refusal(packet.data(), packet.data() + packet.size(), &bounced.packet) ==
+              splice_refusal_mark(&refuser.raw()));
         CHECK(rig.host.count(SPLICE_bounce_refused) == 1);
     }
 }
