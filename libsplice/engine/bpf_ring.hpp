@@ -1,5 +1,5 @@
-// A BPF ring buffer as a source of packets: copies that a kernel program asks about, while the packets themselves
-// ended there.
+// A BPF ring buffer as a source of packets: copies that a kernel program asks about, while the packets
+// themselves ended there.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,8 @@ namespace splice {
 
 class BpfRing final : public PacketSource {
   public:
-    // Reads a record: fills in everything of the packet but its bytes, and says where those stand in the record.
+    // Reads a record: fills in everything of the packet but its bytes, and says where those stand in the
+    // record.
     using Read = std::function<Bytes(Bytes record, QueuedPacket& packet)>;
 
     // `map`: the descriptor of a ring buffer map, which must stay open.
