@@ -126,13 +126,18 @@ static __always_inline int not_asked(void)
 	return XDP_DROP;
 }
 
-static __always_inline int ask_in_class(struct xdp_md *ctx, const struct splice_packet *packet, __u32 length,
-					 const __u32 class)
+/* `last` is the length less one, because older verifiers (Linux 6.1) do not learn from a comparison with 0 that a length
+ * is not 0. It grows behind the reservation, where the compiler cannot draw the sum before the comparison. */
+static __always_inline int ask_in_class(struct xdp_md *ctx, const struct splice_packet *packet, __u32 last,
+					const __u32 class)
 {
+	__u32 length;
 	struct splice_asked_packet *record = bpf_ringbuf_reserve(&asked, sizeof(*record) + class, 0);
 	struct splice_balancer_counters *mine;
 
 	if (!record) return not_asked();
+	__asm__ volatile("" : "+r"(last));
+	length = last + 1;
 	if (bpf_xdp_load_bytes(ctx, packet->l3_offset, record->bytes, length)) {
 		bpf_ringbuf_discard(record, 0);
 		return not_asked();
@@ -148,12 +153,12 @@ static __always_inline int ask_in_class(struct xdp_md *ctx, const struct splice_
 /* Hands the packet to user space, from its IP header to where that says it ends. */
 SPLICE_SUBPROGRAM int ask(struct xdp_md *ctx, const struct splice_packet *packet)
 {
-	__u32 length = packet->payload_offset + packet->payload_length - packet->l3_offset;
+	__u32 last = packet->payload_offset + packet->payload_length - packet->l3_offset - 1;
 
-	__asm__ volatile("" : "+r"(length));
-	if (length == 0 || length > SPLICE_ASKED_LONG) return not_asked();
-	if (length > SPLICE_ASKED_SHORT) return ask_in_class(ctx, packet, length, SPLICE_ASKED_LONG);
-	return ask_in_class(ctx, packet, length, SPLICE_ASKED_SHORT);
+	__asm__ volatile("" : "+r"(last));
+	if (last >= SPLICE_ASKED_LONG) return not_asked();
+	if (last >= SPLICE_ASKED_SHORT) return ask_in_class(ctx, packet, last, SPLICE_ASKED_LONG);
+	return ask_in_class(ctx, packet, last, SPLICE_ASKED_SHORT);
 }
 
 /* A first payload that user space must look at: from here on its flow is pending, so that the segments behind this

@@ -120,10 +120,11 @@ static __always_inline int splice_copy_record(struct __sk_buff *skb, __u32 l3_of
 	const void *data = (void *)(long)skb->data;
 	const void *end = (void *)(long)skb->data_end;
 	struct splice_bridge_asked *record = bpf_ringbuf_reserve(&asked, sizeof(*record) + room, 0);
-	__u32 length = skb->len - l3_offset;
+	/* One less, because older verifiers (Linux 6.1) do not learn from a comparison with 0 that a length is not 0. */
+	__u32 last = skb->len - l3_offset - 1;
 
 	if (!record) return 0;
-	record->length = length;
+	record->length = last + 1;
 	record->interface = skb->ifindex;
 	record->door = (__u8)door;
 	record->zero = 0;
@@ -131,8 +132,8 @@ static __always_inline int splice_copy_record(struct __sk_buff *skb, __u32 l3_of
 	if (data + sizeof(struct splice_ethernet_header) <= end)
 		__builtin_memcpy(record->hop, data + 6, sizeof(record->hop));
 	/* The verifier wants to see the bounds here, the compiler thinks that it has seen them. */
-	__asm__ volatile("" : "+r"(length));
-	if (length == 0 || length > room || bpf_skb_load_bytes(skb, l3_offset, record->bytes, length)) {
+	__asm__ volatile("" : "+r"(last));
+	if (last >= room || bpf_skb_load_bytes(skb, l3_offset, record->bytes, last + 1)) {
 		bpf_ringbuf_discard(record, 0);
 		return 0;
 	}

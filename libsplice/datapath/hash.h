@@ -84,8 +84,11 @@ SPLICE_INLINE __u64 splice_xxh64(const void *key, const void *end, __u32 length)
 		__u64 v3 = 0;
 		__u64 v4 = 0 - SPLICE_XXH_PRIME1;
 		const __u8 *at = (const __u8 *)key;
+		/* Opaque, or the compiler drops the constant bound that it implies, and older verifiers (Linux 6.1) see a
+		 * loop without end. */
+		const __u32 stripes = splice_opaque(length / SPLICE_XXH_STRIPE);
 		for (__u32 i = 0; i < SPLICE_HASH_MAX / SPLICE_XXH_STRIPE; i++) {
-			if (i >= length / SPLICE_XXH_STRIPE) break;
+			if (i >= stripes) break;
 			if (splice_beyond(at, SPLICE_XXH_STRIPE, end)) return 0;
 			v1 = splice_xxh_round(v1, splice_load64(at));
 			v2 = splice_xxh_round(v2, splice_load64(at + 8));

@@ -39,6 +39,9 @@ std::string last_lines(std::string_view log) {
 }
 
 std::string why_refused(int code, std::string_view log) {
+    // Before Linux 6.4 a log that is too long is an error of its own, and ends in the middle.
+    if (code == ENOSPC && !log.empty())
+        return "the verifier refused it, in more words than are kept; try --engine nfqueue";
     if (!log.empty()) return "the verifier: " + last_lines(log);
     if (code == EPERM)
         return "it takes CAP_BPF and CAP_NET_ADMIN, and a memory lock limit on kernels before 5.11";

@@ -38,8 +38,11 @@ ip link add eth7 type dummy 2>/dev/null
 ip address replace 192.168.33.20/24 dev eth7
 ip link set eth7 up
 (umask 077; echo 73706c6963656c622d6c61622d6b6579 >/tmp/secret)
-timeout -s TERM 5 /vagrant/build/packetbridge --interface eth7 --address 192.168.33.20 --secret-file /tmp/secret --api off \
-    --engine $1 --mode $2
+code=0
+timeout 5 /vagrant/build/packetbridge --interface eth7 --address 192.168.33.20 --secret-file /tmp/secret --api off \
+    --engine $1 --mode $2 || code=\$?
+# 124: it ran until its time was up, as it should.
+((code == 124)) || exit "\$code"
 SCRIPT
 }
 
