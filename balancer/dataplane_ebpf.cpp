@@ -138,7 +138,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
     void expire(Instant now, Actions& out) override {
         splicer_->expire(now, out);
-        path_->maps().write_clock();
+        path_->maps().write_wall_clock();
         if (now.monotonic >= next_refresh_) refresh_next_hops(now);
     }
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -12,11 +13,13 @@
 
 #include "balancer_xdp.skel.h"
 #include "libsplice/engine/bpf_flow_store.hpp"
+#include "libsplice/engine/clock.hpp"
 
 namespace splice {
 namespace {
 
-constexpr std::uint32_t kOnly = 0;  // the key of an array of one
+constexpr std::uint64_t kSecond = 1'000'000'000;  // nanoseconds
+constexpr std::uint32_t kOnly = 0;                // the key of an array of one
 
 SystemResult<BpfObject> open_program() {
     std::size_t size = 0;
@@ -87,7 +90,8 @@ SystemResult<KernelMaps> KernelMaps::load(std::size_t max_flows, InheritedMaps i
     if (!memory) return std::unexpected(memory.error());
     maps.memory_ = std::move(*memory);
     maps.kernel_ = static_cast<splice_balancer_settings*>(maps.memory_.data());
-    maps.write_clock();
+    if (auto started = maps.start_clock(); !started) return std::unexpected(started.error());
+    maps.write_wall_clock();
     return maps;
 }
 
@@ -116,14 +120,32 @@ void KernelMaps::write_uplink(const Uplink& uplink) {
     std::memcpy(&kernel_->mac, uplink.address.data(), uplink.address.size());
 }
 
-void KernelMaps::write_clock() {
-    timespec wall{};
-    timespec monotonic{};
-    clock_gettime(CLOCK_REALTIME, &wall);
-    clock_gettime(CLOCK_MONOTONIC, &monotonic);
-    const std::int64_t offset =
-        (wall.tv_sec - monotonic.tv_sec) * 1'000'000'000 + (wall.tv_nsec - monotonic.tv_nsec);
-    std::atomic_ref(kernel_->unix_minus_monotonic_ns).store(offset, std::memory_order_relaxed);
+SystemResult<void> KernelMaps::start_clock() {
+    // Any packet will do.
+    std::array<std::byte, 64> frame{};
+    bpf_test_run_opts options{};
+    options.sz = sizeof(options);
+    options.data_in = frame.data();
+    options.data_size_in = frame.size();
+    options.repeat = 1;
+    if (bpf_prog_test_run_opts(object_.program("start_clock"), &options) != 0)
+        return system_error("start the clock of the kernel program", errno);
+    const Duration now = read_clock().monotonic;
+    timespec tick{};
+    clock_getres(CLOCK_MONOTONIC_COARSE, &tick);  // a jiffy
+    const auto tick_ns = static_cast<std::uint64_t>(tick.tv_nsec);
+    const auto now_ns = static_cast<std::uint64_t>(now.count());
+    kernel_->monotonic_s = now_ns / kSecond;
+    kernel_->jiffies -= now_ns % kSecond / tick_ns;
+    kernel_->seconds_per_jiffy = (tick_ns << SPLICE_SECONDS_SHIFT) / kSecond;
+    kernel_->ms_per_jiffy = (tick_ns << SPLICE_MS_SHIFT) / 1'000'000;
+    return {};
+}
+
+void KernelMaps::write_wall_clock() {
+    const Instant now = read_clock();
+    std::atomic_ref(kernel_->unix_minus_monotonic_s)
+        .store(now.unix_s - static_cast<std::int64_t>(now.seconds()), std::memory_order_relaxed);
 }
 
 SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {

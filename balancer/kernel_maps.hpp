@@ -41,8 +41,8 @@ class KernelMaps {
     // By bridge number. Without a next hop the last one known stays; where there never was one, user space
     // sends.
     void write_bridges(std::span<const SplicerBridge> bridges, std::span<const std::optional<NextHop>> hops);
-    // How far the wall clock is from the monotonic one; again now and then, for it may be set.
-    void write_clock();
+    // Again now and then, for it may be set.
+    void write_wall_clock();
     // Copies what an earlier program put into inherited flows that had to be copied since.
     void copy_latecomers();
 
@@ -57,6 +57,7 @@ class KernelMaps {
   private:
     explicit KernelMaps(BpfObject object) noexcept : object_(std::move(object)) {}
     SystemResult<void> inherit(std::size_t max_flows, InheritedMaps inherited);
+    SystemResult<void> start_clock();
     SystemResult<void> write_table(std::uint32_t slot, std::span<const splice_placement_row> rows);
     SystemResult<void> write_service(const SplicerService& service, std::uint32_t table);
     void remove_other_services(const SplicerRules& rules);

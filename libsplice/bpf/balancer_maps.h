@@ -56,15 +56,31 @@ struct splice_balancer_settings {
 	__u32 secret; /* the one in use */
 	__u32 reply; /* how a SYN-ACK goes back: SPLICE_OUT_BACK or an interface */
 	__u64 mac; /* our interface's address in the low 48 bits, as it stands; other frames are not ours */
-	__s64 unix_minus_monotonic_ns; /* renewed by user space; right without it until the wall clock is set */
+	/* The clocks. Jiffies are one load, where the kernel's own clocks are a call and a division for each packet. They
+	 * follow the monotonic clock, so one pairing holds, exact to a fraction of a second in years. */
+	__u64 jiffies; /* when the monotonic clock stood at ... */
+	__u64 monotonic_s;
+	__u64 seconds_per_jiffy; /* times 2^SPLICE_SECONDS_SHIFT */
+	__u64 ms_per_jiffy; /* times 2^SPLICE_MS_SHIFT: exact for every HZ */
+	__s64 unix_minus_monotonic_s; /* renewed by user space; right without it until the wall clock is set */
 };
+
+/* Seconds of uptime: a product overflows after 8 years. */
+#define SPLICE_SECONDS_SHIFT 36
+#define SPLICE_MS_SHIFT 16
 
 struct splice_balancer_counters {
 	__u64 verdicts[SPLICE_VERDICT_COUNT];
 	__u64 asked; /* handed to user space, which counts their verdicts */
 	__u64 asked_overruns; /* not handed over: the ring was full or the packet too long */
 	__u64 chosen_by_source; /* because the service's key is `source` */
+	/* Orphans that may be overtakers go to user space, so many in a window a processor; a flood of them does not. */
+	__u64 orphan_window;
+	__u64 orphans_asked; /* in that window */
 };
+
+#define SPLICE_ORPHAN_WINDOW_SHIFT 26 /* of nanoseconds: 67 ms */
+#define SPLICE_ORPHANS_A_WINDOW 256
 
 /* A packet from its IP header on. The record is as long as its class, `length` bytes of it are used. */
 struct splice_asked_packet {

@@ -17,7 +17,6 @@
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
 
-#define NANOSECONDS 1000000000ULL
 
 
 /* A hash that never evicts: a flow's URL is gone, so a living entry that is lost cannot be made again. Allocated at
@@ -88,15 +87,26 @@ static __always_inline int count(enum splice_verdict verdict, int action)
 	return action;
 }
 
-static __always_inline __u32 now_s(void)
+static __always_inline __u64 jiffies_since(void)
 {
-	return (__u32)(bpf_ktime_get_coarse_ns() / NANOSECONDS);
+	return bpf_jiffies64() - settings.jiffies;
+}
+
+static __always_inline __u64 now_s(void)
+{
+	return settings.monotonic_s + ((jiffies_since() * settings.seconds_per_jiffy) >> SPLICE_SECONDS_SHIFT);
 }
 
 static __always_inline __u64 unix_s(void)
 {
-	const __s64 offset = *(volatile __s64 *)&settings.unix_minus_monotonic_ns;
-	return (bpf_ktime_get_coarse_ns() + (__u64)offset) / NANOSECONDS;
+	return now_s() + (__u64)settings.unix_minus_monotonic_s;
+}
+
+/* The millisecond clock of our SYN-ACKs. */
+static __always_inline __u32 now_ms(void)
+{
+	const __u64 since = (jiffies_since() * settings.ms_per_jiffy) >> SPLICE_MS_SHIFT;
+	return (__u32)(settings.monotonic_s * 1000 + since);
 }
 
 static __always_inline const struct splice_secret *secret(void)
@@ -169,7 +179,7 @@ static __always_inline int ask_to_choose(struct xdp_md *ctx, const struct splice
 	struct splice_flow_entry entry;
 	long error;
 
-	splice_flow_begin(&entry, packet, SPLICE_FLOW_PENDING, service->dscp, 0, SPLICE_NO_BRIDGE, now_s());
+	splice_flow_begin(&entry, packet, SPLICE_FLOW_PENDING, service->dscp, 0, SPLICE_NO_BRIDGE, (__u32)now_s());
 	error = bpf_map_update_elem(&flows, &packet->key, &entry, flags);
 	if (error && flags == BPF_NOEXIST) return count(SPLICE_drop_flow_table_full, XDP_DROP);
 	return ask(ctx, packet);
@@ -202,7 +212,7 @@ static __always_inline int forward(struct xdp_md *ctx, struct splice_packet *pac
 	edited = splice_forward((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
 				entry->dscp);
 	if (SPLICE_UNLIKELY(edited != SPLICE_CONTINUE)) return count(edited, XDP_DROP);
-	splice_flow_touch(entry, packet, now_s());
+	splice_flow_touch(entry, packet, (__u32)now_s());
 	return count(verdict, send_to(ctx, bridge));
 }
 
@@ -252,7 +262,7 @@ SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet 
 	if (offered.malformed) return count(SPLICE_drop_bad_tcp_options, XDP_DROP);
 	cookie = splice_cookie_make(secret(), syn, &offered, unix_s());
 	terms = service->terms;
-	terms.tsval = (__u32)(bpf_ktime_get_coarse_ns() / (NANOSECONDS / 1000));
+	terms.tsval = now_ms();
 	splice_write_syn_ack(&answer, syn, &offered, cookie, &terms);
 
 	if (data + sizeof(struct splice_ethernet_header) > (__u8 *)end) return XDP_DROP;
@@ -292,7 +302,7 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 
 	if (!choices) return ask(ctx, packet);
 	if (choices->choices[0] == SPLICE_NO_BRIDGE) return count(SPLICE_drop_no_bridge, XDP_DROP);
-	splice_flow_begin(&entry, packet, SPLICE_FLOW_OPEN, service->dscp, row, choices->choices[0], now_s());
+	splice_flow_begin(&entry, packet, SPLICE_FLOW_OPEN, service->dscp, row, choices->choices[0], (__u32)now_s());
 	/* There already: another processor opened it this moment, by the same bytes. */
 	const long error = bpf_map_update_elem(&flows, &packet->key, &entry, flags);
 	if (error && error != -17 /* EEXIST */) return count(SPLICE_drop_flow_table_full, XDP_DROP);
@@ -398,6 +408,22 @@ SPLICE_SUBPROGRAM int end_early(const struct splice_packet *packet, enum splice_
 	return ours ? count(verdict, XDP_DROP) : count(SPLICE_pass_not_service, XDP_PASS);
 }
 
+/* A segment of no flow is dropped, unless its first may be right behind it. */
+SPLICE_SUBPROGRAM int end_orphan(struct xdp_md *ctx, const struct splice_packet *packet)
+{
+	struct splice_balancer_counters *mine = my_counters();
+	const __u64 window = bpf_ktime_get_coarse_ns() >> SPLICE_ORPHAN_WINDOW_SHIFT;
+
+	if (!mine || !splice_balancer_may_overtake(packet)) return count(SPLICE_drop_orphan, XDP_DROP);
+	if (mine->orphan_window != window) {
+		mine->orphan_window = window;
+		mine->orphans_asked = 0;
+	}
+	if (mine->orphans_asked >= SPLICE_ORPHANS_A_WINDOW) return count(SPLICE_drop_orphan, XDP_DROP);
+	mine->orphans_asked++;
+	return ask(ctx, packet);
+}
+
 /* Every step but forwarding. `entry` is the flow's, or null; so is `service` when only the entry was asked. */
 static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry,
 				     const struct splice_service_entry *service,
@@ -407,6 +433,7 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 
 	switch (decision.step) {
 	case SPLICE_STEP_DROP:
+		if (decision.verdict == SPLICE_drop_orphan) return end_orphan(ctx, packet);
 		return count(decision.verdict, XDP_DROP);
 	case SPLICE_STEP_SYN_ACK:
 		if (!service) service = find_service(&packet->key);
@@ -452,6 +479,15 @@ int balancer_xdp(struct xdp_md *ctx)
 	if (SPLICE_LIKELY(decision.step == SPLICE_STEP_FORWARD && entry))
 		return forward(ctx, &packet, entry, SPLICE_forward_open);
 	return take_step(ctx, &packet, entry, service, decision);
+}
+
+/* Run by user space, once, which then writes what its clock says. */
+SEC("xdp")
+int start_clock(struct xdp_md *ctx)
+{
+	(void)ctx;
+	settings.jiffies = bpf_jiffies64();
+	return 0;
 }
 
 /* What user space runs to learn whether a redirect to an interface arrives at its other end. */

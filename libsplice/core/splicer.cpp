@@ -191,9 +191,9 @@ Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_fin
 // A later segment of a first flight carries no cookie that could be checked; its first may be right behind
 // it.
 Verdict Splicer::Impl::hold_orphan(const Walk& walk) {
-    const bool may_be_later = (walk.packet.tcp_flags & SPLICE_ACK) && !(walk.packet.tcp_flags & SPLICE_RST) &&
-                              walk.packet.payload_length != 0;
-    if (!may_be_later || held() + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_orphan;
+    if (!splice_balancer_may_overtake(&walk.packet) ||
+        held() + walk.bytes.size() > rules->first_payload_memory)
+        return SPLICE_drop_orphan;
     const bool kept = overtakers.add(walk.now, kOvertakerWait, walk.key, walk.packet, {}, walk.bytes);
     return kept ? SPLICE_hold_orphan : SPLICE_drop_orphan;
 }

@@ -75,6 +75,12 @@ SPLICE_INLINE int splice_flow_is_overtaken(const struct splice_flow_entry *entry
 	return (packet->tcp_flags & SPLICE_ACK) && (__u16)((packet->ack - 1) >> 8) == entry->cookie;
 }
 
+/* Whether an orphan may be a later segment of a first flight that has overtaken its first: it waits in user space. */
+SPLICE_INLINE int splice_balancer_may_overtake(const struct splice_packet *packet)
+{
+	return (packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK && packet->payload_length != 0;
+}
+
 /* The rule. `entry` is the flow's, or null; `chooses_by_source`: the service's key is `source`. */
 SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struct splice_packet *packet,
 								      const struct splice_flow_entry *entry,

@@ -121,6 +121,11 @@ SPLICE_INLINE void splice_store32(void *to, __u32 value)
 	*(splice_raw32 *)to = value;
 }
 
+SPLICE_INLINE void splice_store64(void *to, __u64 value)
+{
+	*(splice_raw64 *)to = value;
+}
+
 /* The same for numbers in host order. */
 SPLICE_INLINE __u16 splice_load_be16(const void *from)
 {

@@ -32,9 +32,9 @@ SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_key) == 40, "the flow key is 40 b
 
 SPLICE_INLINE void splice_address_from_ipv4(struct splice_address *to, __u32 network_order)
 {
+	/* Whole words: what is compared and hashed next would wait for two that it reads as one. */
 	to->halves[0] = 0;
-	to->words[2] = splice_htonl(0x0000ffff);
-	to->words[3] = network_order;
+	to->halves[1] = (__u64)network_order << 32 | splice_htonl(0x0000ffff);
 }
 
 SPLICE_INLINE int splice_address_is_ipv4(const struct splice_address *address)
@@ -45,6 +45,12 @@ SPLICE_INLINE int splice_address_is_ipv4(const struct splice_address *address)
 SPLICE_INLINE int splice_address_equal(const struct splice_address *a, const struct splice_address *b)
 {
 	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
+}
+
+/* Both ports, `ports` as they stand at the head of a TCP header: the client's first. */
+SPLICE_INLINE void splice_flow_key_set_ports(struct splice_flow_key *key, __u32 ports)
+{
+	splice_store64(&key->client_port, ports); /* and zero */
 }
 
 /* The balancer's state of a flow (DESIGN section 5). */

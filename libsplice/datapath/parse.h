@@ -301,8 +301,7 @@ SPLICE_INLINE enum splice_verdict splice_judge_tcp(const void *data, const void 
 	const __u32 header_length = (__u32)(tcp->offset >> 4) * 4;
 	const __u8 flags = tcp->flags;
 
-	packet->key.client_port = tcp->source_port;
-	packet->key.vip_port = tcp->destination_port;
+	splice_flow_key_set_ports(&packet->key, splice_load32(at));
 	if (header_length < SPLICE_TCP_HEADER_MIN || header_length > length) return SPLICE_drop_bad_tcp_header;
 	if (at + header_length > (const __u8 *)end) return SPLICE_drop_truncated;
 	if (splice_bad_tcp_flags(flags)) return SPLICE_drop_bad_tcp_flags;

@@ -277,10 +277,11 @@ TEST_CASE("what begins nothing is dropped by name") {
         Pair pair(family);
         Client client = pair.connected();
         CHECK(pair.in_kernel(client.segment("", 0, SPLICE_ACK)) == SPLICE_drop_handshake_ack);
-        CHECK(pair.in_kernel(client.segment(kGet, 1)) == SPLICE_drop_orphan);
+        CHECK(pair.in_kernel(client.segment("", 1, SPLICE_ACK)) == SPLICE_drop_orphan);
+        CHECK(pair.asked(client.segment(kGet, 1)) == SPLICE_hold_orphan);
         Segment forged = client.segment(kGet);
         forged.ack ^= 0x100;
-        CHECK(pair.in_kernel(forged) == SPLICE_drop_orphan);
+        CHECK(pair.asked(forged) == SPLICE_hold_orphan);
         CHECK(pair.in_kernel(client.segment("", 0, SPLICE_RST)) == SPLICE_drop_orphan);
         CHECK(pair.in_kernel(bounced(client.segment(kGet))) == SPLICE_drop_refused_unknown);
         CHECK(pair.in_kernel(damaged(client.segment(kGet).build())) == SPLICE_drop_bad_tcp_checksum);
@@ -295,6 +296,19 @@ TEST_CASE("what begins nothing is dropped by name") {
         CHECK(pair.in_kernel(other_port) == SPLICE_pass_not_service);
         CHECK(pair.kernel.action() == XDP_PASS);
     });
+}
+
+TEST_CASE("a flood of orphans does not reach user space") {
+    Pair pair;
+    Client client = pair.connected();
+    const PacketBytes orphan = client.segment(kGet, 1).build();
+    std::uint64_t dropped = 0;
+    for (int i = 0; i < 2000; ++i)
+        dropped += pair.kernel.handle(read_clock(), orphan).verdict == SPLICE_drop_orphan;
+    const auto asked = pair.kernel.maps().counters().asked;
+    CHECK(dropped + asked == 2000);
+    CHECK(asked >= SPLICE_ORPHANS_A_WINDOW);
+    CHECK(dropped > 0);
 }
 
 TEST_CASE("bytes that contradict themselves are dropped by name when they are for a service") {

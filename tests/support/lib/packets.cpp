@@ -31,7 +31,10 @@ Tins::TCP tcp_of(const Segment& segment) {
     if (segment.mss) tcp.mss(*segment.mss);
     if (segment.sack_permitted) tcp.sack_permitted();
     if (segment.timestamps) tcp.timestamp(segment.timestamps->value, segment.timestamps->echo_reply);
-    if (segment.window_scale) tcp.winscale(*segment.window_scale);
+    if (segment.window_scale) {
+        tcp.add_option(Tins::TCP::option(Tins::TCP::NOP));  // where Linux puts it
+        tcp.winscale(*segment.window_scale);
+    }
     if (!segment.sack.empty()) {
         Tins::TCP::sack_type edges;
         for (const auto& [left, right] : segment.sack) {
