@@ -19,6 +19,7 @@ import cases_segments  # noqa: E402,F401
 import cases_crowds  # noqa: E402,F401
 import cases_hostile  # noqa: E402,F401
 import cases_restart  # noqa: E402,F401
+import cases_kernel  # noqa: E402,F401
 import cases_wan  # noqa: E402,F401
 import harness  # noqa: E402
 import raw_tcp  # noqa: E402
