@@ -342,6 +342,22 @@ SPLICE_SUBPROGRAM int choose(struct xdp_md *ctx, struct splice_packet *packet, c
 	return open(ctx, packet, service, hash, flags, SPLICE_forward_first_payload);
 }
 
+/* 1 for the refusal of an earlier choice, come again. */
+static __always_inline int refused_before(struct xdp_md *ctx, const struct splice_packet *packet,
+					  const struct splice_flow_entry *entry, const struct splice_placement_row *row)
+{
+	const __u16 mark =
+		splice_read_refusal((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet);
+
+	for (__u32 earlier = 0; earlier + 1 < SPLICE_CHOICES; earlier++) {
+		if (earlier + 1 >= entry->tries) break;
+		const __u32 index = row->choices[earlier];
+		const struct splice_bridge_entry *refuser = bpf_map_lookup_elem(&bridges, &index);
+		if (refuser && mark == splice_refusal_mark(&refuser->address)) return 1;
+	}
+	return 0;
+}
+
 /* A bridge refused: to the next choice of the flow's row. The last refusal is user space's to answer. */
 SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry)
 {
@@ -353,14 +369,10 @@ SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *pack
 	if (service->rule.kind == SPLICE_KEY_USER_SPACE) return ask(ctx, packet);
 	if (splice_l4_length(packet) > SPLICE_CHECKED_SEGMENT_MAX) return ask(ctx, packet);
 	if (!splice_segment_checksum_right(ctx, packet)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
-	const __u32 index = entry->bridge;
-	const struct splice_bridge_entry *refuser = bpf_map_lookup_elem(&bridges, &index);
-	/* The refusal of an earlier choice, come again: the flow has moved on, and the packet follows it. */
-	if (refuser && splice_read_refusal((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet) !=
-			       splice_refusal_mark(&refuser->address))
-		return forward(ctx, packet, entry, SPLICE_forward_open);
 	row = find_row(service, entry->row);
 	if (!row) return ask(ctx, packet);
+	/* The flow has moved on, and the packet follows it. */
+	if (refused_before(ctx, packet, entry, row)) return forward(ctx, packet, entry, SPLICE_forward_open);
 	next = choice_of(row, entry->tries);
 	if (next == SPLICE_NO_BRIDGE) return ask(ctx, packet);
 	entry->bridge = next;

@@ -411,13 +411,14 @@ bool Splicer::Impl::send_to_bridge(MutableBytes bytes, const splice_flow_entry& 
 
 Verdict Splicer::Impl::next_choice(Walk& walk) {
     splice_flow_entry& flow = *walk.entry;
-    const IpAddress* refuser = bridge_address(flow.bridge);
-    const std::byte* data = walk.bytes.data();
-    // The refusal of an earlier choice, come again: the flow has moved on, and the packet follows it.
-    if (refuser && splice_read_refusal(data, data + walk.bytes.size(), &walk.packet) !=
-                       splice_refusal_mark(&refuser->raw()))
-        return forward(walk, SPLICE_forward_open);
     const splice_placement_row row = walk.service->placement->row(flow.row);
+    const std::byte* data = walk.bytes.data();
+    const std::uint16_t mark = splice_read_refusal(data, data + walk.bytes.size(), &walk.packet);
+    for (std::size_t earlier = 0; earlier + 1 < flow.tries; ++earlier) {
+        const IpAddress* refuser = bridge_address(row.choices[earlier]);
+        // The refusal of an earlier choice, come again: the flow has moved on, and the packet follows it.
+        if (refuser && mark == splice_refusal_mark(&refuser->raw())) return forward(walk, SPLICE_forward_open);
+    }
     const std::uint16_t next = flow.tries < SPLICE_CHOICES ? row.choices[flow.tries] : SPLICE_NO_BRIDGE;
     if (next == SPLICE_NO_BRIDGE) return refuse(walk);
     flow.bridge = next;

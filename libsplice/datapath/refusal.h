@@ -5,7 +5,8 @@
  * bounce for one of the current choice would pass over a bridge that has accepted, and two servers would answer one
  * client. So a bridge writes a mark of its own address where nobody else looks: into the identification of an IPv4
  * packet, which means nothing to a packet that is not fragmented (RFC 6864 section 4.1), and into the low 16 bits of
- * an IPv6 flow label, which such a packet's next hop has no use for (RFC 6437 section 3).
+ * an IPv6 flow label, which such a packet's next hop has no use for (RFC 6437 section 3). A bounce that names none of
+ * the flow's earlier choices is the current one's: a bridge that writes no mark is understood too.
  */
 #ifndef LIBSPLICE_DATAPATH_REFUSAL_H
 #define LIBSPLICE_DATAPATH_REFUSAL_H

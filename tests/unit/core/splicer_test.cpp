@@ -479,6 +479,19 @@ TEST_CASE("a refusal takes the next choice, every later segment follows, and the
     }
 }
 
+TEST_CASE("a refusal that names nobody is the current choice's") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        const Client client = rig.connected();
+        rig.handle(client.segment(kGet));
+        Segment bounced = client.segment(kGet);
+        bounced.dscp = 63;
+        CHECK(rig.handle(bounced) == SPLICE_forward_next_choice);
+        CHECK(rig.handle(bounced) == SPLICE_forward_next_choice);
+        CHECK(rig.handle(bounced) == SPLICE_answer_refused_503);
+    }
+}
+
 TEST_CASE("without HTTP the third refusal is answered with RST") {
     SplicerRules rules = splicer_rules();
     rules.services[0].protocol = Protocol::tls;
