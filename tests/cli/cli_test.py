@@ -119,15 +119,11 @@ class Flags(Files):
         missing = os.path.join(self.directory, "missing.yaml")
         self.assert_one_line(run("balancer", "--config", missing), 1, "balancer", "missing.yaml", "No such file")
 
-    def test_engines_and_modes_that_are_not_there_are_refused(self):
-        self.assert_one_line(run("balancer", "--engine", "ebpf", "--secret-file", self.secret), 1, "balancer", "nfqueue")
-        self.assert_one_line(run("packetbridge", "--mode", "adopt", "--secret-file", self.secret), 1, "packetbridge",
-                             "translate")
-
 
 BALANCER_YAML = """
 secret_file: {secret}
 interface: up0
+engine: nfqueue
 api: {{ listen: "127.0.0.1:{api}" }}
 services:
   - name: cdn
@@ -200,8 +196,8 @@ class Host(Files):
         return self.write("balancer.yaml", BALANCER_YAML.format(**settings))
 
     def bridge_flags(self):
-        return ["--interface", "up0", "--address", "198.51.100.20", "--secret-file", self.secret, "--service",
-                "1=198.51.100.10:80,backend=198.51.100.20:80"]
+        return ["--engine", "nfqueue", "--interface", "up0", "--address", "198.51.100.20", "--secret-file",
+                self.secret, "--service", "1=198.51.100.10:80,backend=198.51.100.20:80"]
 
     def test_starts_that_the_host_does_not_suit_end_with_1(self):
         flags = ["--secret-file", self.secret]
@@ -219,6 +215,10 @@ class Host(Files):
         self.assert_one_line(run("packetbridge", *flags, "--interface", "up0", prefix=self.prefix()), 1, "packetbridge",
                              "192.168.33.20", "no interface")
         self.assertEqual(self.traces(), ["198.51.100.20/24"])
+
+    def test_the_nfqueue_engine_refuses_to_adopt(self):
+        self.assert_one_line(run("packetbridge", *self.bridge_flags(), "--mode", "adopt", prefix=self.prefix()), 1,
+                             "packetbridge", "adopt", "translate")
 
     def test_a_stop_removes_everything_and_succeeds(self):
         before = self.traces()
@@ -314,7 +314,7 @@ class Host(Files):
         balancer = self.start("balancer", "--config", config)
         text = read(config)
         for was, now, key in [("interface: up0", "interface: lo", "interface"), ("10001", "10011", "api.listen"),
-                              ("interface: up0", "interface: up0\nengine: nfqueue", "engine")]:
+                              ("engine: nfqueue", "engine: ebpf", "engine")]:
             self.write("balancer.yaml", text.replace(was, now))
             balancer.send_signal(signal.SIGHUP)
             self.said(balancer, f"{key} cannot change while the balancer runs")
