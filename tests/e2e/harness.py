@@ -82,37 +82,47 @@ def _paint(text, colour):
 
 
 def run_cases(world, cases, tally, log_dir):
-    """Runs the cases against one world; logs of a failing case are kept under log_dir."""
+    """Runs the cases against one world; logs of a failing case are kept under log_dir. A case that fails is told in
+    full and tried once more: what fails twice has failed, what does not stands with its story and `again` in the output."""
     print(f"{world.title()}:", flush=True)
     for item in cases:
-        name = f"{world.title()}: {item.sentence}"
-        started = time.monotonic()
-        verdict, note = "ok", ""
-        world.mark_logs()
-        try:
-            reason = item.requires and item.requires(world)
-            if reason:
-                raise Skip(reason)
-            with contextlib.ExitStack() as clean_up:
-                world.clean_up = clean_up
-                item.function(world)
-            world.check_programs()
-        except Skip as reason:
-            verdict, note = "skip", str(reason)
-            tally.skipped.append((name, note))
-        except Exception as error:  # a case may fail in any way; the next one still runs
-            verdict, note = "FAIL", f"{type(error).__name__}: {error}"
-            story = traceback.format_exc().strip()
+        if not run_case(world, item, tally, log_dir, last=False):
+            run_case(world, item, tally, log_dir, last=True)
+
+
+def run_case(world, item, tally, log_dir, last):
+    """False: it failed and may be tried again."""
+    name = f"{world.title()}: {item.sentence}"
+    started = time.monotonic()
+    verdict, note = "ok", ""
+    world.mark_logs()
+    try:
+        reason = item.requires and item.requires(world)
+        if reason:
+            raise Skip(reason)
+        with contextlib.ExitStack() as clean_up:
+            world.clean_up = clean_up
+            item.function(world)
+        world.check_programs()
+    except Skip as reason:
+        verdict, note = "skip", str(reason)
+        tally.skipped.append((name, note))
+    except Exception as error:  # a case may fail in any way; the next one still runs
+        verdict, note = "FAIL" if last else "again", f"{type(error).__name__}: {error}"
+        story = traceback.format_exc().strip()
+        if last:
             tally.failed.append((name, note))
-        else:
-            tally.passed += 1
-        seconds = time.monotonic() - started
-        colour = {"ok": 32, "skip": 33, "FAIL": 31}[verdict]
-        print(f"  {_paint(f'{verdict:4}', colour)} {seconds:6.2f} s  {item.sentence}" + (f" ({note})" if verdict == "skip" else ""), flush=True)
-        if verdict == "FAIL":
-            print("    " + story.replace("\n", "\n    "), flush=True)
-            kept = os.path.join(log_dir, world.slug(), item.slug())
-            shutil.rmtree(kept, ignore_errors=True)
-            world.keep_logs(kept)
-            print(f"    logs of this case: {kept}", flush=True)
-            world.repair()
+    else:
+        tally.passed += 1
+    seconds = time.monotonic() - started
+    colour = {"ok": 32, "skip": 33, "again": 33, "FAIL": 31}[verdict]
+    print(f"  {_paint(f'{verdict:4}', colour)} {seconds:6.2f} s  {item.sentence}" + (f" ({note})" if verdict == "skip" else ""), flush=True)
+    if verdict in ("FAIL", "again"):
+        print("    " + story.replace("\n", "\n    "), flush=True)
+        kept = os.path.join(log_dir, world.slug(), item.slug())
+        shutil.rmtree(kept, ignore_errors=True)
+        world.keep_logs(kept)
+        print(f"    logs of this case: {kept}", flush=True)
+        world.repair()
+        return last
+    return True
