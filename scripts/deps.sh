@@ -14,7 +14,7 @@ packages=(
     # running
     iproute2 iptables kmod
     # testing and the lab
-    doctest-dev libtins-dev python3 nginx curl wrk tcpdump ethtool procps
+    doctest-dev libtins-dev python3 nginx curl wrk tcpdump ethtool procps iputils-ping
 )
 
 # `make bench` sets itself beside these.
