@@ -436,7 +436,14 @@ SPLICE_SUBPROGRAM int end_orphan(struct xdp_md *ctx, const struct splice_packet 
 	return ask(ctx, packet);
 }
 
-/* Every step but forwarding. `entry` is the flow's, or null; so is `service` when only the entry was asked. */
+/* A segment of an open flow that was looked at twice: of a reopened one, or of a first flight that a bridge refused. */
+SPLICE_SUBPROGRAM int follow(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry)
+{
+	if (!entry) return XDP_DROP; /* never: who follows has a flow */
+	return forward(ctx, packet, entry, SPLICE_forward_open);
+}
+
+/* What nearly every packet does not need. `entry` is the flow's, or null; so is `service` when only the entry was asked. */
 static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry,
 				     const struct splice_service_entry *service,
 				     struct splice_balancer_decision decision)
@@ -454,6 +461,8 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 	case SPLICE_STEP_CHOOSE:
 	case SPLICE_STEP_CHOOSE_SOURCE:
 		return choose(ctx, packet, service, decision.step, flags);
+	case SPLICE_STEP_FORWARD:
+		return follow(ctx, packet, entry);
 	case SPLICE_STEP_NEXT_CHOICE:
 		return next_choice(ctx, packet, entry);
 	default: /* pending, and flows that every choice has refused */
@@ -481,6 +490,8 @@ int balancer_xdp(struct xdp_md *ctx)
 	if (SPLICE_UNLIKELY(packet.protocol != SPLICE_PROTOCOL_TCP)) return relay_icmp(ctx, &packet);
 
 	entry = bpf_map_lookup_elem(&flows, &packet.key);
+	if (SPLICE_LIKELY(entry && splice_flow_carries(entry, &packet)))
+		return forward(ctx, &packet, entry, SPLICE_forward_open);
 	/* An open flow's packets ask nothing of the service. */
 	if (!entry || (entry->flags & SPLICE_FLOW_REOPENED)) {
 		service = find_service(&packet.key);
@@ -488,8 +499,6 @@ int balancer_xdp(struct xdp_md *ctx)
 	}
 	const struct splice_balancer_decision decision =
 		splice_balancer_decide(&packet, entry, secret(), unix_s(), service && service->chooses_by_source);
-	if (SPLICE_LIKELY(decision.step == SPLICE_STEP_FORWARD && entry))
-		return forward(ctx, &packet, entry, SPLICE_forward_open);
 	return take_step(ctx, &packet, entry, service, decision);
 }
 

@@ -81,12 +81,23 @@ SPLICE_INLINE int splice_balancer_may_overtake(const struct splice_packet *packe
 	return (packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK && packet->payload_length != 0;
 }
 
+/* Nearly every packet: 1 for a segment of an open flow that says nothing but what its bridge is to hear. It needs
+ * neither cookie nor clock. */
+SPLICE_INLINE int splice_flow_carries(const struct splice_flow_entry *entry, const struct splice_packet *packet)
+{
+	return entry->state == SPLICE_FLOW_OPEN && !(entry->flags & SPLICE_FLOW_REOPENED) &&
+	       !(packet->tcp_flags & SPLICE_SYN) && splice_dscp(packet) != SPLICE_DSCP_BOUNCE;
+}
+
 /* The rule. `entry` is the flow's, or null; `chooses_by_source`: the service's key is `source`. */
 SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struct splice_packet *packet,
 								      const struct splice_flow_entry *entry,
 								      const struct splice_secret *secret, __u64 unix_s,
 								      int chooses_by_source)
 {
+	if (entry && splice_flow_carries(entry, packet))
+		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
+
 	if (packet->tcp_flags & SPLICE_SYN) {
 		if (packet->tcp_flags & SPLICE_ACK)
 			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_bad_tcp_flags);

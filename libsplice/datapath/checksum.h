@@ -17,10 +17,12 @@ typedef __u64 splice_sum;
 
 SPLICE_INLINE __u16 splice_sum_fold(splice_sum sum)
 {
-	sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + ((sum >> 32) & 0xffff) + (sum >> 48);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (__u16)sum;
+	/* A number and its halves exchanged: the upper half of their sum is that of the halves, and the carry out of the
+	 * lower half is the one that goes around. */
+	sum += sum << 32 | sum >> 32;
+	__u32 half = (__u32)(sum >> 32);
+	half += half << 16 | half >> 16;
+	return (__u16)(half >> 16);
 }
 
 /* Values are given as they stand in the packet (network order). */
