@@ -33,7 +33,8 @@ MEASURES = [
     Measure("upload_cpu", "Machine's CPU of uploads", "s/GB", "lower", 2),
     Measure("middle_keepalive_cpu", "Balancer process's CPU a request, keep-alive", "µs", "lower", 1),
     Measure("middle_close_cpu", "Balancer process's CPU a request, close", "µs", "lower", 1),
-    Measure("middle_download_cpu", "Balancer host's CPU of downloads, its kernel's share included", "s/GB", "lower", 3),
+    Measure("middle_download_cpu", "Balancer host's CPU of downloads, its kernel's share included", "s/GB", "lower", 4),
+    Measure("backend_download_cpu", "Backend host's CPU of downloads, for what arrives and the bridge", "s/GB", "lower", 4),
 ]
 
 
@@ -118,40 +119,80 @@ def first_byte(variant, samples, count):
 
 
 @contextlib.contextmanager
-def threaded_napi(rig, host):
-    """What the kernel does for packets that reach a host, done by a thread that can be counted; yields its numbers."""
+def alone(rig, host, pids):
+    """A host's work by itself on the last core, so that it can be counted: processes of it, and a thread that does what
+    the kernel does for packets that reach it (threaded NAPI); yields the thread's number, or none where there is no such
+    thing. What leaves the host goes on at another core: otherwise whoever sends would carry it through all the hosts
+    that follow, and pay for it."""
+    last, first = {os.cpu_count() - 1}, {0}
+    port = f"to-{host}"
+    settings = [(host, "eth1", "gro", "generic-receive-offload", "on"),  # a veth has no NAPI otherwise,
+                ("segment", port, "gro", "generic-receive-offload", "on"),
+                ("segment", port, "tx", "tx-checksumming", "off")]  # and takes only what nobody would have to merge
+    was = [_feature(rig, where, interface, name) for where, interface, _, name, _ in settings]
     before = napi_threads()
-    path = "/sys/class/net/eth1/threaded"
-    rig.lab.on(host, "ethtool", "-K", "eth1", "gro", "on")  # veth has no NAPI otherwise
-    rig.lab.on(host, "sh", "-c", f"echo 1 > {path}")
+    affinities = {task: os.sched_getaffinity(task) for pid in pids for task in map(int, os.listdir(f"/proc/{pid}/task"))}
     try:
-        yield [pid for pid in napi_threads() if pid not in before]
+        for where, interface, word, _, value in settings:
+            rig.lab.on(where, "ethtool", "-K", interface, word, value)
+        _write(rig, "segment", f"{port}/queues/rx-0/rps_cpus", 1)
+        for where, interface in (host, "eth1"), ("segment", port):
+            _write(rig, where, f"{interface}/threaded", 1)
+        threads = {pid: name for pid, name in napi_threads().items() if pid not in before}
+        own = [pid for pid, name in threads.items() if name.startswith("napi/eth1")]
+        for task in threads:
+            os.sched_setaffinity(task, last if task in own else first)
+        for task in affinities:
+            os.sched_setaffinity(task, last)
+        yield own
     finally:
-        rig.lab.on(host, "sh", "-c", f"echo 0 > {path}")
-        rig.lab.on(host, "ethtool", "-K", "eth1", "gro", "off")
+        for task, affinity in affinities.items():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(task, affinity)
+        _write(rig, "segment", f"{port}/queues/rx-0/rps_cpus", 0)
+        for where, interface in (host, "eth1"), ("segment", port):
+            _write(rig, where, f"{interface}/threaded", 0)
+        for (where, interface, word, _, _), value in zip(settings, was):
+            rig.lab.on(where, "ethtool", "-K", interface, word, value)
+
+
+def _feature(rig, where, interface, name):
+    return re.search(rf"^{name}: (\w+)", rig.lab.on(where, "ethtool", "-k", interface), re.MULTILINE).group(1)
+
+
+def _write(rig, where, path, value):
+    rig.lab.on(where, "sh", "-c", f"echo {value} > /sys/class/net/{path}")
 
 
 def napi_threads():
-    found = []
-    for name in os.listdir("/proc"):
+    """{number: name}"""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            if name.isdigit():
-                with open(f"/proc/{name}/comm", encoding="utf-8") as file:
-                    if file.read().startswith("napi/"):
-                        found.append(int(name))
+            with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+                name = file.read().strip()
+            if name.startswith("napi/"):
+                found[int(pid)] = name
     return found
 
 
-def balancer_share(variant, samples, seconds):
-    """The balancer's own part of a download: its processes and its kernel's work on what reaches it."""
-    if not variant.middle_pids():
-        return
-    with threaded_napi(variant.rig, "balancer") as threads:
+def host_share(variant, samples, key, seconds, host, pids):
+    """A host's own part of a download: processes of it and its kernel's work on what reaches it."""
+    with alone(variant.rig, host, pids) as threads:
         if not threads:
             return
-        with Busy(variant.middle_pids() + threads) as busy:
+        with Busy(pids + threads) as busy:
             _, moved = repeat(variant, seconds, FILE_BYTES, variant.url("/file/100m.bin"))
-    samples["middle_download_cpu"] = busy.own / moved * 1e9
+    samples[key] = busy.own / moved * 1e9
+
+
+def shares(variant, samples, seconds):
+    """The balancer's own part of a download, and what the backend's host does for what arrives, the bridge included."""
+    if variant.middle_pids():
+        host_share(variant, samples, "middle_download_cpu", seconds, "balancer", variant.middle_pids())
+    head = variant.rig.client("curl", "-sS", "-f", "-o", "/dev/null", "-D", "-", variant.url("/file/100m.bin"))
+    backend = re.search(r"^X-Bridge: (\w+)", head, re.MULTILINE | re.IGNORECASE).group(1)
+    host_share(variant, samples, "backend_download_cpu", seconds, backend, variant.bridge_pids(backend))
 
 
 def slot(variant, effort):
@@ -162,7 +203,7 @@ def slot(variant, effort):
     download(variant, samples, effort.transfer_seconds)
     upload(variant, samples, effort.transfer_seconds)
     first_byte(variant, samples, effort.first_bytes)
-    balancer_share(variant, samples, effort.transfer_seconds)
+    shares(variant, samples, effort.transfer_seconds)
     return samples
 
 

@@ -103,6 +103,10 @@ class Variant:
         """The processes between client and backend on the balancer's host."""
         return self.rig.pids("balancer")
 
+    def bridge_pids(self, _host):
+        """The processes between balancer and backend on a backend's host."""
+        return []
+
     def wait_until_it_serves(self):
         deadline = time.monotonic() + 10
         while True:
@@ -252,6 +256,9 @@ class Splice(Variant):
         for program in ("balancer", "b1", "b2", "b3"):
             if self.rig.lab.pid(program):
                 self.rig.lab.stop(program)
+
+    def bridge_pids(self, host):
+        return [self.rig.lab.pid(host)]
 
     def _configure(self):
         """The lab wrote its files for the first variant."""
