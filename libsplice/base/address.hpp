@@ -12,7 +12,7 @@
 namespace splice {
 
 class IpAddress {
- public:
+  public:
     IpAddress() noexcept : address_{} {}
     explicit IpAddress(const splice_address& address) noexcept : address_(address) {}
 
@@ -31,7 +31,7 @@ class IpAddress {
         return splice_address_equal(&a.address_, &b.address_) != 0;
     }
 
- private:
+  private:
     splice_address address_;
 };
 
