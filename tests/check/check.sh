@@ -26,11 +26,11 @@ shell() {
     done | xargs -r shellcheck -x
 }
 
-# build PRESET [TARGET...]
+# build PRESET [TARGET...]: goes on behind what does not compile, so that one run names it all.
 build() {
     local preset=$1
     shift
-    cmake --preset "$preset" && cmake --build --preset "$preset" --parallel "$JOBS" ${1:+--target "$@"}
+    cmake --preset "$preset" && cmake --build --preset "$preset" --parallel "$JOBS" ${1:+--target "$@"} -- -k 0
 }
 
 gcc() { build release; }
