@@ -14,6 +14,7 @@ namespace {
 
 std::vector<IpAddress> vips_of(const BalancerConfig& config) {
     std::vector<IpAddress> vips;
+    vips.reserve(config.services.size());
     for (const ServiceConfig& service : config.services) vips.push_back(service.vip.address);
     return vips;
 }
@@ -28,6 +29,7 @@ std::string describe(const ServiceConfig& service) {
 
 std::string describe(const BalancerConfig& config) {
     std::vector<std::string> services;
+    services.reserve(config.services.size());
     for (const ServiceConfig& service : config.services) services.push_back(describe(service));
     return fmt::format("{}", fmt::join(services, ", "));
 }

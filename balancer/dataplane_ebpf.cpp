@@ -148,6 +148,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
     bool write_bridges(const SplicerRules& rules) {
         std::vector<IpAddress> addresses;
+        addresses.reserve(rules.bridges.size());
         for (const SplicerBridge& bridge : rules.bridges) addresses.push_back(bridge.address);
         const auto hops = hops_->resolve(addresses);
         path_->maps().write_bridges(rules.bridges, hops);

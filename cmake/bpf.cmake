@@ -22,6 +22,8 @@ function(splice_bpf_object target source)
   set(${target}_OBJECT ${object} PARENT_SCOPE)
 endfunction()
 
+add_custom_target(bpf_skeletons COMMENT "every skeleton's header")
+
 # splice_bpf_skeleton(TARGET SOURCE): the same, and <name>.skel.h beside it, which carries the program's bytes. Link
 # TARGET_skeleton to include it.
 function(splice_bpf_skeleton target source)
@@ -35,6 +37,7 @@ function(splice_bpf_skeleton target source)
     COMMENT "BPF skeleton ${name}"
     VERBATIM)
   add_custom_target(${target}_header DEPENDS ${skeleton})
+  add_dependencies(bpf_skeletons ${target}_header)
   add_library(${target}_skeleton INTERFACE)
   add_dependencies(${target}_skeleton ${target}_header)
   target_include_directories(${target}_skeleton SYSTEM INTERFACE ${CMAKE_CURRENT_BINARY_DIR})

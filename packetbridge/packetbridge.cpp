@@ -14,11 +14,13 @@ namespace {
 
 std::string describe(const PacketbridgeConfig& config) {
     std::vector<std::string> services;
+    services.reserve(config.services.size());
     for (const BridgeServiceConfig& service : config.services) {
         services.push_back(fmt::format("{} (dscp {}) by {}", service.vip.to_string(), service.dscp,
                                        service.backend.to_string()));
     }
     std::vector<std::string> addresses;
+    addresses.reserve(config.addresses.size());
     for (const IpAddress& address : config.addresses) addresses.push_back(address.to_string());
     return fmt::format("{} at {}", fmt::join(services, ", "), fmt::join(addresses, ", "));
 }

@@ -31,7 +31,7 @@ if [[ ${1:-} == --runtime ]]; then
 fi
 
 if [[ ${1:-} == --check ]]; then
-    packages+=(clang-format-19 clang-tidy-19 libclang-rt-19-dev shellcheck)
+    packages+=(clang-format-19 clang-tidy-19 libclang-rt-19-dev shellcheck flake8 libbenchmark-dev)
 fi
 # Machines in software, their file system, and Ruby for the Vagrantfile.
 if [[ ${1:-} == --vm ]]; then

@@ -33,6 +33,7 @@ std::unordered_map<std::uint16_t, std::size_t> count_first_choices(const Placeme
 
 std::vector<std::vector<double>> all_shares(const BalancerState& state) {
     std::vector<std::vector<double>> shares;
+    shares.reserve(state.config.services.size());
     for (std::size_t i = 0; i < state.config.services.size(); i++)
         shares.push_back(first_choice_shares(state.config.services[i], *state.rules, i));
     return shares;

@@ -44,6 +44,7 @@ std::expected<std::vector<std::uint16_t>, std::string> BridgeIndex::assign(
 
 std::vector<IpAddress> BridgeIndex::addresses() const {
     std::vector<IpAddress> all;
+    all.reserve(slots_.size());
     for (const Slot& slot : slots_) all.push_back(slot.address);
     return all;
 }

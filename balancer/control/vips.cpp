@@ -33,6 +33,7 @@ void Vips::keep() noexcept {
 
 std::vector<IpAddress> Vips::added() const {
     std::vector<IpAddress> addresses;
+    addresses.reserve(added_.size());
     for (const auto& [address, owned] : added_) addresses.push_back(address);
     return addresses;
 }

@@ -10,10 +10,10 @@ namespace splice {
 using namespace std::chrono_literals;
 
 // First payloads (DESIGN section 6).
-inline constexpr std::size_t kFirstPayloadMax = 16 * 1024;       // bytes of payload a flow, by default
-inline constexpr std::size_t kFirstPayloadMaxLimit = 64 * 1024;  // and at most, whatever is configured
-inline constexpr std::size_t kFirstPayloadPackets = 2048;        // packets held a flow (byte by byte is real)
-inline constexpr std::size_t kFirstPayloadMemory = 64 * 1024 * 1024;  // bytes held for all flows together
+inline constexpr std::size_t kFirstPayloadMax = 16UZ * 1024;       // bytes of payload a flow, by default
+inline constexpr std::size_t kFirstPayloadMaxLimit = 64UZ * 1024;  // and at most, whatever is configured
+inline constexpr std::size_t kFirstPayloadPackets = 2048;  // packets held a flow (byte by byte is real)
+inline constexpr std::size_t kFirstPayloadMemory = 64UZ * 1024 * 1024;  // bytes held for all flows together
 inline constexpr auto kFirstPayloadWait = 50ms;
 
 // Flow tables.
@@ -24,9 +24,9 @@ inline constexpr auto kResetTimeout = 5s;     // after a RST
 inline constexpr auto kOpeningTimeout = 10s;  // a replayed handshake that the backend does not answer
 
 // A bridge's hold while it replays the handshake.
-inline constexpr std::size_t kHoldMax = 256 * 1024;  // bytes of packets a flow
+inline constexpr std::size_t kHoldMax = 256UZ * 1024;  // bytes of packets a flow
 inline constexpr std::size_t kHoldPackets = 2048;
-inline constexpr std::size_t kHoldMemory = 64 * 1024 * 1024;
+inline constexpr std::size_t kHoldMemory = 64UZ * 1024 * 1024;
 
 // Segments that may have overtaken their connection's first payload.
 inline constexpr auto kOvertakerWait = 50ms;

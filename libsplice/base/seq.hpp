@@ -8,7 +8,7 @@ namespace splice {
 
 template <class Tag>
 class Circular {
- public:
+  public:
     constexpr Circular() = default;
     constexpr explicit Circular(std::uint32_t value) noexcept : value_(value) {}
 
@@ -29,7 +29,7 @@ class Circular {
     friend constexpr bool before(Circular a, Circular b) noexcept { return a - b < 0; }
     friend constexpr bool at_or_before(Circular a, Circular b) noexcept { return a - b <= 0; }
 
- private:
+  private:
     std::uint32_t value_{};
 };
 

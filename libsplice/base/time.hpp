@@ -20,7 +20,8 @@ struct Instant {
             std::chrono::duration_cast<std::chrono::milliseconds>(monotonic).count());
     }
     [[nodiscard]] std::uint32_t seconds() const noexcept {
-        return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(monotonic).count());
+        return static_cast<std::uint32_t>(
+            std::chrono::duration_cast<std::chrono::seconds>(monotonic).count());
     }
     [[nodiscard]] Instant after(Duration elapsed) const noexcept {
         Instant later = *this;

@@ -20,7 +20,7 @@ inline constexpr std::size_t kVerdictCount = SPLICE_VERDICT_COUNT;
 
 // How often each verdict came. Written by one thread, read by any: relaxed, so a packet pays one plain add.
 class VerdictCounters {
- public:
+  public:
     void add(Verdict verdict) noexcept {
         auto& counter = counts_[verdict];
         counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -29,7 +29,7 @@ class VerdictCounters {
         return counts_[verdict].load(std::memory_order_relaxed);
     }
 
- private:
+  private:
     std::array<std::atomic<std::uint64_t>, kVerdictCount> counts_{};
 };
 

@@ -9,7 +9,7 @@
 
 namespace splice {
 
-inline constexpr std::size_t kMaxConfigFile = 4 * 1024 * 1024;
+inline constexpr std::size_t kMaxConfigFile = 4UZ * 1024 * 1024;
 
 // `parser(text, path)` returns the configuration or throws ConfigError.
 template <class Parser>

@@ -48,7 +48,7 @@ std::optional<std::uint64_t> number_with_unit(std::string_view text, const std::
 
 constexpr std::array<Unit, 4> kDurations{
     {{"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000}, {"h", 3'600'000'000'000}}};
-constexpr std::array<Unit, 3> kSizes{{{"KiB", 1024}, {"MiB", 1024 * 1024}, {"", 1}}};
+constexpr std::array<Unit, 3> kSizes{{{"KiB", 1024}, {"MiB", 1024UL * 1024}, {"", 1}}};
 
 bool is_name_character(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||

@@ -22,8 +22,8 @@ class YamlMap;
 // One value with the name of its key and its place in the file.
 class YamlValue {
   public:
-    YamlValue(std::string file, std::string key, YAML::Node node)
-        : file_(std::move(file)), key_(std::move(key)), node_(std::move(node)) {}
+    YamlValue(std::string file, std::string key, const YAML::Node& node)
+        : file_(std::move(file)), key_(std::move(key)), node_(node) {}
 
     // A single value through one of the parsers of values.hpp: Parsed<T> parser(std::string_view).
     template <class Parser>

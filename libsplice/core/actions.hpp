@@ -17,7 +17,7 @@ struct Hop {
 // Implemented by engines and by tests. Packets begin at the IP header, have finished checksums, and are the
 // caller's again when the call returns.
 class Actions {
- public:
+  public:
     virtual ~Actions() = default;
     // By its destination address.
     virtual void send(Bytes packet) noexcept = 0;

@@ -55,13 +55,12 @@ class Overtakers {
     // What is due, in the order in which it came; it is kept no longer.
     [[nodiscard]] std::vector<Segment> take_due(Instant now) {
         std::vector<Segment> due;
-        if (segments_.empty()) return due;
-        const auto later =
-            std::stable_partition(segments_.begin(), segments_.end(),
-                                  [&](const Segment& segment) { return segment.due <= now.monotonic; });
-        due.assign(std::make_move_iterator(segments_.begin()), std::make_move_iterator(later));
-        segments_.erase(segments_.begin(), later);
-        for (const Segment& segment : due) memory_ -= segment.bytes.size();
+        std::erase_if(segments_, [&](Segment& segment) {
+            if (segment.due > now.monotonic) return false;
+            memory_ -= segment.bytes.size();
+            due.push_back(std::move(segment));
+            return true;
+        });
         return due;
     }
 

@@ -417,7 +417,8 @@ Verdict Splicer::Impl::next_choice(Walk& walk) {
     for (std::size_t earlier = 0; earlier + 1 < flow.tries; ++earlier) {
         const IpAddress* refuser = bridge_address(row.choices[earlier]);
         // The refusal of an earlier choice, come again: the flow has moved on, and the packet follows it.
-        if (refuser && mark == splice_refusal_mark(&refuser->raw())) return forward(walk, SPLICE_forward_open);
+        if (refuser && mark == splice_refusal_mark(&refuser->raw()))
+            return forward(walk, SPLICE_forward_open);
     }
     const std::uint16_t next = flow.tries < SPLICE_CHOICES ? row.choices[flow.tries] : SPLICE_NO_BRIDGE;
     if (next == SPLICE_NO_BRIDGE) return refuse(walk);

@@ -16,7 +16,7 @@ constexpr std::uint16_t kExtensionServerName = 0;
 constexpr std::uint8_t kNameTypeHost = 0;
 
 constexpr std::size_t kRecordHeader = 5;
-constexpr std::size_t kRecordMax = 16 * 1024;  // RFC 8446 section 5.1
+constexpr std::size_t kRecordMax = 16UZ * 1024;  // RFC 8446 section 5.1
 constexpr std::size_t kMessageHeader = 4;
 constexpr std::size_t kRandom = 32;
 constexpr std::size_t kSessionIdMax = 32;

@@ -18,7 +18,7 @@ namespace {
 
 // The verifier's log ends with what it refused and why.
 constexpr std::size_t kLastLines = 4;
-constexpr std::size_t kLogBytes = 1024 * 1024;
+constexpr std::size_t kLogBytes = 1024UZ * 1024;
 
 // libbpf speaks to stderr unless told otherwise; our errors say what it would say.
 int say_nothing(libbpf_print_level, const char*, va_list) {

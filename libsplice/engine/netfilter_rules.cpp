@@ -1,5 +1,7 @@
 #include "libsplice/engine/netfilter_rules.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -92,8 +94,7 @@ void append_rule(std::string& script, const Family& family, const Hook& hook, co
             break;
         case NetfilterMatch::Kind::icmp_error:
             for (std::size_t i = 0; i < family.icmp_error_count; i++) {
-                script +=
-                    begin + std::string(family.icmp_match) + std::to_string(family.icmp_errors[i]) + end;
+                script += fmt::format("{}{}{}{}", begin, family.icmp_match, family.icmp_errors[i], end);
             }
             break;
     }
@@ -161,7 +162,7 @@ std::string plan_family(const Family& family, std::string_view owner, const Save
                        rules);
         }
         if (!declarations.empty() || !body.empty())
-            script += "*" + std::string(kTables[table]) + "\n" + declarations + body + "COMMIT\n";
+            script += fmt::format("*{}\n{}{}COMMIT\n", kTables[table], declarations, body);
     }
     return script;
 }

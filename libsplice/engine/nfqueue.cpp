@@ -14,9 +14,10 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <new>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,7 @@ constexpr std::size_t kBatch = 64;
 constexpr std::size_t kSlotBytes = 65536 + 576;
 // What a send carries at most: large enough to share the system call, small enough for a plain kernel
 // allocation.
-constexpr std::size_t kVerdictBytes = 128 * 1024;
+constexpr std::size_t kVerdictBytes = 128UZ * 1024;
 constexpr int kReceiveBuffer = 32 * 1024 * 1024;
 constexpr int kSendBuffer = 1024 * 1024;
 
@@ -357,17 +358,15 @@ int NfQueue::receive(const std::function<Disposition(QueuedPacket&)>& handler) {
 std::uint64_t NfQueue::overruns() const noexcept {
     std::uint64_t total = impl_->verdicts.lost();
     // Not /proc/net: that is the main thread's network namespace.
-    std::FILE* const file = std::fopen("/proc/thread-self/net/netfilter/nfnetlink_queue", "re");
-    if (file == nullptr) return total;
-    unsigned number = 0;
-    unsigned long long queue_dropped = 0;
-    unsigned long long user_dropped = 0;
-    // number, portid, waiting, copy mode, copy range, dropped (queue full), dropped (our buffer full), ...
-    while (std::fscanf(file, "%u %*u %*u %*u %*u %llu %llu%*[^\n]", &number, &queue_dropped, &user_dropped) ==
-           3) {
-        if (number == impl_->queue) total += queue_dropped + user_dropped;
+    std::ifstream file("/proc/thread-self/net/netfilter/nfnetlink_queue");
+    for (std::string line; std::getline(file, line);) {
+        // number, portid, waiting, copy mode, copy range, dropped (queue full), dropped (our buffer full),
+        // ...
+        std::array<std::uint64_t, 7> fields{};
+        std::istringstream numbers(line);
+        for (std::uint64_t& field : fields) numbers >> field;
+        if (numbers && fields[0] == impl_->queue) total += fields[5] + fields[6];
     }
-    std::fclose(file);
     return total;
 }
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 #include "libsplice/datapath/parse.h"
 
@@ -22,6 +23,9 @@ constexpr std::size_t kFamilyHeader = 4;
 constexpr int kMaxTags = 4;
 // Wide enough for the largest IP packet; libpcap's own default.
 constexpr int kSnapLength = 262144;
+
+// Of a capture that is read or written: a system call for hundreds of packets instead of two or three.
+constexpr std::size_t kFileBuffer = 256UZ * 1024;
 
 // What a link header says of its packet.
 struct Inner {
@@ -101,6 +105,7 @@ struct DumpCloser {
 
 struct PcapReader::Impl {
     std::string path;
+    std::vector<char> file_buffer;  // the file's, which lives as long as `pcap`
     std::unique_ptr<pcap_t, PcapCloser> pcap;
     int link = 0;
     std::uint64_t read = 0;
@@ -118,6 +123,10 @@ SystemResult<PcapReader> PcapReader::open(const std::string& path) {
 }
 
 SystemResult<PcapReader> PcapReader::from(std::FILE* file, const std::string& path) {
+    auto impl = std::make_unique<Impl>();
+    impl->path = path;
+    impl->file_buffer.resize(kFileBuffer);
+    std::setvbuf(file, impl->file_buffer.data(), _IOFBF, impl->file_buffer.size());
     std::array<char, PCAP_ERRBUF_SIZE> why{};
     // Closes the file with itself, but leaves it open when it fails.
     pcap_t* pcap = pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, why.data());
@@ -126,8 +135,6 @@ SystemResult<PcapReader> PcapReader::from(std::FILE* file, const std::string& pa
         return system_error("read the capture " + path + ": " + why.data(), 0,
                             "expected a pcap or pcapng file");
     }
-    auto impl = std::make_unique<Impl>();
-    impl->path = path;
     impl->pcap.reset(pcap);
     impl->link = pcap_datalink(pcap);
     if (!inner_of(impl->link, {})) {
@@ -182,6 +189,7 @@ bool is_capture_file(const std::string& path) {
 
 struct PcapWriter::Impl {
     std::string path;
+    std::vector<char> file_buffer;  // the file's, which lives as long as `dump`
     std::unique_ptr<pcap_t, PcapCloser> pcap;
     std::unique_ptr<pcap_dumper_t, DumpCloser> dump;
 };
@@ -197,6 +205,8 @@ SystemResult<PcapWriter> PcapWriter::create(const std::string& path) {
     impl->pcap.reset(pcap_open_dead_with_tstamp_precision(DLT_RAW, kSnapLength, PCAP_TSTAMP_PRECISION_NANO));
     std::FILE* file = std::fopen(path.c_str(), "wb");
     if (!file) return system_error("create the capture " + path, errno);
+    impl->file_buffer.resize(kFileBuffer);
+    std::setvbuf(file, impl->file_buffer.data(), _IOFBF, impl->file_buffer.size());
     impl->dump.reset(pcap_dump_fopen(impl->pcap.get(), file));
     if (!impl->dump) {
         std::fclose(file);

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t kBatch = 128;
 // Packets of a batch; at least the largest packet.
-constexpr std::size_t kArenaBytes = 256 * 1024;
+constexpr std::size_t kArenaBytes = 256UZ * 1024;
 // Packets on their way to a card; beyond it they are refused, as a full card's queue would.
 constexpr int kSendBuffer = 16 * 1024 * 1024;
 

@@ -142,7 +142,7 @@ struct PacketLoop::Impl {
     std::thread thread;
 };
 
-SystemResult<PacketLoop> PacketLoop::open(std::vector<NfQueueOptions> queues, PacketMachine& machine) {
+SystemResult<PacketLoop> PacketLoop::open(const std::vector<NfQueueOptions>& queues, PacketMachine& machine) {
     std::vector<std::unique_ptr<PacketSource>> sources;
     for (const NfQueueOptions& options : queues) {
         auto queue = NfQueue::open(options);

@@ -35,7 +35,7 @@ struct PacketLoopCounters {
 class PacketLoop {
   public:
     // The machine must outlive the loop. The thread starts at start().
-    static SystemResult<PacketLoop> open(std::vector<NfQueueOptions> queues, PacketMachine& machine);
+    static SystemResult<PacketLoop> open(const std::vector<NfQueueOptions>& queues, PacketMachine& machine);
     static SystemResult<PacketLoop> open(std::vector<std::unique_ptr<PacketSource>> sources,
                                          PacketMachine& machine);
     PacketLoop(PacketLoop&&) noexcept;

@@ -84,6 +84,17 @@ def micro_lines(result):
     return lines + [""]
 
 
+def replay_lines(result):
+    replay = result.get("replay")
+    if not replay:
+        return []
+    lines = [f"### Replay of a capture ({replay['packets']:,} packets, {replay['bytes'] / 1e6:,.0f} MB)", "",
+             "| | packets/s of processor time | elapsed |", "|---|---:|---:|"]
+    for flags, figures in replay["flags"].items():
+        lines.append(f"| `splice-replay {flags}` | {figures['processor']:,.0f} | {figures['elapsed']:,.0f} |")
+    return lines + [""]
+
+
 def markdown(result):
     lines = ["# Benchmark", "", "Medians over rounds in which every variant had its turn; ratios are to direct in the same "
              "round. docs/bench.md says what each line means.", "", machine_line(result), ""]
@@ -93,7 +104,7 @@ def markdown(result):
         lines.append(f"Skipped: {title}: {reason}")
     if result["skipped"]:
         lines.append("")
-    return "\n".join(lines + syn_lines(result) + micro_lines(result))
+    return "\n".join(lines + syn_lines(result) + replay_lines(result) + micro_lines(result))
 
 
 def readme_section(result):

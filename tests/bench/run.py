@@ -17,6 +17,7 @@ import subprocess
 import sys
 
 import micro
+import replay
 import report
 from measures import background_load, slot, syn_flood
 from rig import SOURCE, Direct, Haproxy, Nginx, Refused, Rig, Splice
@@ -32,10 +33,13 @@ class Effort:
     first_bytes: int
     syns: int
     micro_seconds: float
+    replayed_connections: int
 
 
-FULL = Effort(rounds=5, wrk_seconds=2, transfer_seconds=0.8, first_bytes=1000, syns=1_000_000, micro_seconds=0.2)
-QUICK = Effort(rounds=2, wrk_seconds=1, transfer_seconds=0.3, first_bytes=300, syns=200_000, micro_seconds=0.02)
+FULL = Effort(rounds=5, wrk_seconds=2, transfer_seconds=0.8, first_bytes=1000, syns=1_000_000, micro_seconds=0.2,
+              replayed_connections=4000)
+QUICK = Effort(rounds=2, wrk_seconds=1, transfer_seconds=0.3, first_bytes=300, syns=200_000, micro_seconds=0.02,
+               replayed_connections=1000)
 
 
 def say(*words):
@@ -113,6 +117,7 @@ def bench(arguments, effort):
         take_turns(rig, variants, effort, result)
     if not arguments.no_micro:
         result["micro"] = micro.run(effort.micro_seconds, say)
+        result["replay"] = replay.run(effort.replayed_connections, effort.rounds)
     result["machine"]["busy_after"] = background_load()
     return result
 

@@ -18,32 +18,41 @@ format() {
 includes() { tests/check/includes.py; }
 verdicts() { tests/check/verdicts.py; }
 
-shell() {
+# scripts SUFFIX INTERPRETER: the files of that name or first line; INTERPRETER is a pattern of grep -E.
+scripts() {
     git ls-files | while read -r file; do
         [[ -f $file && ! -L $file ]] || continue
-        [[ $file == *.sh ]] || head -c 64 "$file" | head -n 1 | grep -qE '^#!.*\b(ba)?sh$' || continue
+        [[ $file == *$1 ]] || head -c 64 "$file" | head -n 1 | grep -qE "^#!.*\b$2\$" || continue
         echo "$file"
-    done | xargs -r shellcheck -x
+    done
 }
 
-# build PRESET [TARGET...]
+shell() { scripts .sh '(ba)?sh' | xargs -r shellcheck -x; }
+
+# What Python would find out only when it comes to the line: names that do not exist, and what nobody uses.
+python() { scripts .py 'python3?' | xargs -r flake8 --isolated --select=E9,F; }
+
+# build PRESET [TARGET...]: goes on behind what does not compile, so that one run names it all.
 build() {
     local preset=$1
     shift
-    cmake --preset "$preset" && cmake --build --preset "$preset" --parallel "$JOBS" ${1:+--target "$@"}
+    cmake --preset "$preset" -DSPLICELB_BENCH=ON &&
+        cmake --build --preset "$preset" --parallel "$JOBS" ${1:+--target "$@"} -- -k 0
 }
 
-gcc() { build release; }
-clang() { build clang; }
+# The programs of the benchmark, too, which nothing else builds.
+gcc() { build release all bench_programs; }
+clang() { build clang all bench_programs; }
 
 pure() { tests/check/pure.py build/cmake/libsplice/libsplice_{base,wire,core}.a; }
 
-# Each source once, as the release build compiles it.
+# Each source once, as clang compiles it; headers with the sources that include them.
 tidy() {
     local sources
+    build clang bpf_skeletons || return
     mapfile -t sources < <(git ls-files 'libsplice/*.cpp' 'balancer/*.cpp' 'packetbridge/*.cpp' 'tools/*.cpp')
     printf '%s\n' "${sources[@]}" |
-        xargs -P "$JOBS" -n 4 clang-tidy-19 -p build/cmake --quiet --warnings-as-errors='*'
+        xargs -P "$JOBS" -n 4 clang-tidy-19 -p build-clang --quiet --warnings-as-errors='*'
 }
 
 # Unit tests, replay and simulation; the end-to-end suite runs the release build.
@@ -61,7 +70,7 @@ threads() {
 
 passed=0
 failed=()
-for stage in tools format includes verdicts shell gcc pure clang tidy sanitize threads; do
+for stage in tools format includes verdicts shell python gcc pure clang tidy sanitize threads; do
     [[ -z ${CHECK_ONLY:-} || " $CHECK_ONLY " == *" $stage "* ]] || continue
     begin=$SECONDS
     if "$stage" >"$LOGS/$stage.log" 2>&1 </dev/null; then

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 
-from cases_restart import PATHS, Download, only_ebpf, works
+from cases_restart import Download, only_ebpf, works
 from harness import case, equal, true
 from http_client import Crowd, ask
 from raw_tcp import PORTS, SYN, packet

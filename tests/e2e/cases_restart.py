@@ -1,8 +1,8 @@
 """Programs that end, well or badly, and backends that refuse."""
 
-from harness import case, equal, eventually, true
+from harness import case, equal, true
 from http_client import ask, request
-from world import BRIDGES, PROGRAMS
+from world import PROGRAMS
 
 PATHS = [f"/choice/{n}" for n in range(30)]
 

@@ -25,7 +25,6 @@ namespace {
 
 constexpr std::size_t kBridges = 3;
 constexpr std::size_t kClients = 3;
-constexpr std::uint8_t kDscp = 1;
 // No packet is on its way longer, so a port may be used again after it (RFC 9293's MSL, for this network).
 constexpr Duration kPacketLifetime = 2s;
 // A client without a word from the server gives up: longer than all of a TCP's retransmissions.

@@ -32,6 +32,7 @@ void update_tcp_checksum(std::byte* data, const splice_packet& packet, splice_su
 void Conversation::restart(std::uint32_t new_id) {
     Conversation fresh;
     fresh.id = new_id;
+    fresh.key = key;
     fresh.fleet = fleet;
     fresh.service = service;
     *this = std::move(fresh);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <vector>
 
@@ -22,6 +21,7 @@ struct WaitingPacket {
 
 struct Conversation {
     std::uint32_t id = 0;
+    splice_flow_key key{};  // the client and the service
     Fleet* fleet = nullptr;
     const SplicerService* service = nullptr;
     std::optional<std::uint16_t> bridge;  // where the balancer sent it last
@@ -35,7 +35,7 @@ struct Conversation {
     std::optional<TsVal> server_tsval;
     std::optional<TsVal> our_tsval;
     std::vector<std::byte> syn_ack;  // of the captured server; the backend's answer to the replayed SYN
-    std::deque<WaitingPacket> waiting;
+    std::vector<WaitingPacket> waiting;
 
     // A new connection of the same ends.
     void restart(std::uint32_t new_id);

@@ -41,6 +41,7 @@ std::string bridge_name(std::size_t bridge) {
 
 std::shared_ptr<const Placement> build_placement() {
     std::vector<PlacementMember> members;
+    members.reserve(kBridges);
     for (std::size_t i = 0; i < kBridges; ++i)
         members.push_back({bridge_name(i), bridge_name(i), 1, static_cast<std::uint16_t>(i)});
     return std::make_shared<const Placement>(*Placement::build(Algorithm::rendezvous, members, kTableRows));
@@ -137,8 +138,8 @@ std::optional<Fallback> Fleet::new_fallback() noexcept {
     return found;
 }
 
-Fleets Fleets::configured(std::shared_ptr<const SplicerRules> balancer,
-                          std::shared_ptr<const BridgeRules> delivery) {
+Fleets Fleets::configured(const std::shared_ptr<const SplicerRules>& balancer,
+                          const std::shared_ptr<const BridgeRules>& delivery) {
     Fleets fleets;
     auto bridges = rules_of_bridges(*balancer, delivery.get());
     fleets.fleets_.push_back(std::make_unique<Fleet>(balancer, std::move(bridges)));

@@ -48,8 +48,8 @@ class Fleets {
     // All services of one configuration. `delivery` is what the bridges' own configuration says: the same for
     // every bridge but for its addresses; without it each bridge delivers to its own address and the VIP's
     // port.
-    static Fleets configured(std::shared_ptr<const SplicerRules> balancer,
-                             std::shared_ptr<const BridgeRules> delivery);
+    static Fleets configured(const std::shared_ptr<const SplicerRules>& balancer,
+                             const std::shared_ptr<const BridgeRules>& delivery);
     Fleets() = default;
     // --any-vip: makes a service of the endpoint, with a balancer and bridges b1, b2, b3 of its own.
     void add_service(const Endpoint& vip, Protocol protocol);

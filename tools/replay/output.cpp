@@ -9,7 +9,7 @@
 namespace splice::replay {
 namespace {
 
-constexpr std::size_t kBlock = 64 * 1024;
+constexpr std::size_t kBlock = 64UZ * 1024;
 
 }  // namespace
 

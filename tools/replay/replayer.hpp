@@ -9,14 +9,10 @@
 // edges and TSecr are mapped to the cookie and our clock, as they would be had it talked to us.
 #pragma once
 
-#include <cstdint>
 #include <memory>
-#include <queue>
-#include <unordered_map>
 #include <vector>
 
 #include "tools/replay/arrival.hpp"
-#include "tools/replay/conversation.hpp"
 #include "tools/replay/fleet.hpp"
 #include "tools/replay/observer.hpp"
 
@@ -24,8 +20,6 @@ namespace splice::replay {
 
 // Packets of one captured server that wait for the backend's connection.
 inline constexpr std::size_t kMaxWaiting = 256;
-// Connections of a capture that are followed; packets of more are judged as of none.
-inline constexpr std::size_t kMaxConversations = 4'000'000;
 // How long the machines' timers run on behind the last packet.
 inline constexpr auto kAfterLast = 1s;
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "libsplice/base/address.hpp"
+#include "libsplice/base/decimal.hpp"
 #include "libsplice/wire/print_packet.hpp"
 
 namespace splice::replay {
@@ -18,7 +19,17 @@ void add_travel(std::string& to, Station from, Station goal, Bytes packet) {
     to += '>';
     to += goal.name;
     to += ' ';
-    to += print_packet(packet);
+    append_packet(to, packet);
+}
+
+// "1.000250"
+void append_seconds(std::string& to, Duration time) {
+    const auto microseconds =
+        static_cast<std::uint64_t>(std::chrono::round<std::chrono::microseconds>(time).count());
+    append_decimal(to, microseconds / 1'000'000);
+    const std::size_t point = to.size();
+    append_decimal(to, 1'000'000 + microseconds % 1'000'000);
+    to[point] = '.';  // for the 1 that keeps the zeros behind it
 }
 
 }  // namespace
@@ -78,10 +89,20 @@ void LineReport::left(const Step&, Station from, Station to, Bytes packet) {
 }
 
 void LineReport::ends(const Step& step) {
-    const double seconds = std::chrono::duration<double>(step.time - first_).count();
-    const std::string number = step.number ? std::to_string(step.number) : "-";
-    output_.line(fmt::format("{:.6f} {} | {} | {} | {}", seconds, number, came_.empty() ? "-" : came_,
-                             verdicts_, left_.empty() ? "-" : left_));
+    line_.clear();
+    append_seconds(line_, step.time - first_);
+    line_ += ' ';
+    if (step.number)
+        append_decimal(line_, step.number);
+    else
+        line_ += '-';
+    line_ += " | ";
+    line_ += came_.empty() ? "-" : came_;
+    line_ += " | ";
+    line_ += verdicts_;
+    line_ += " | ";
+    line_ += left_.empty() ? "-" : left_;
+    output_.line(line_);
 }
 
 KeyReport::Line* KeyReport::line_of(const Step& step) {

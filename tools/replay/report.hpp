@@ -30,7 +30,7 @@ class LineReport final : public Observer {
     Output& output_;
     bool started_ = false;
     Duration first_{};
-    std::string came_, verdicts_, left_;
+    std::string came_, verdicts_, left_, line_;
 };
 
 // client_ip client_port server_ip server_port kind key bridge, between tabs: one line a connection, in the

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <string>
+
+#include "tools/replay/conversations.hpp"
 
 namespace splice::replay {
 namespace {
@@ -31,16 +32,6 @@ bool begins_http(Bytes payload) {
         return true;
     std::string scratch;  // any other method, when the request line is whole
     return std::holds_alternative<Key>(first_payload_key(Protocol::http, HashKeyRule{}, payload, scratch));
-}
-
-splice_flow_key reversed(const splice_flow_key& key) noexcept {
-    return {key.vip, key.client, key.vip_port, key.client_port, 0};
-}
-
-// One name for both directions: the lower end first.
-bool is_reversed(const splice_flow_key& key) noexcept {
-    const int order = std::memcmp(key.client.bytes, key.vip.bytes, sizeof(key.client.bytes));
-    return order > 0 || (order == 0 && splice_ntohs(key.client_port) > splice_ntohs(key.vip_port));
 }
 
 }  // namespace

@@ -20,8 +20,8 @@ std::expected<Algorithm, std::string> parse_algorithm(std::string_view text);
 
 // A bridge that may be chosen.
 struct PlacementMember {
-    std::string name;          // rendezvous and maglev place by it: unique, and stable when addresses change
-    std::string server;        // ketama places by it, as nginx does by the text of its `server` line: "10.0.0.1:443"
+    std::string name;    // rendezvous and maglev place by it: unique, and stable when addresses change
+    std::string server;  // ketama places by it, as nginx by the text of its `server` line: "10.0.0.1:443"
     std::uint32_t weight = 1;  // 1 to kMaxWeight
     std::uint16_t bridge = 0;  // what a choice says: an index into the caller's bridge table
 };
@@ -36,20 +36,23 @@ struct Choices {
 
 // Immutable once built; any number of threads may read it.
 class Placement {
- public:
-    // `rows`: 1 to kMaxTableRows; ketama's table has its ring's points instead. An empty list of members is no
-    // error: every choice is SPLICE_NO_BRIDGE. Errors (a weight with jump, two members of one name) are sentences.
-    static std::expected<Placement, std::string> build(Algorithm algorithm, std::span<const PlacementMember> members,
+  public:
+    // `rows`: 1 to kMaxTableRows; ketama's table has its ring's points instead. An empty list of members is
+    // no error: every choice is SPLICE_NO_BRIDGE. Errors (a weight with jump, two members of one name) are
+    // sentences.
+    static std::expected<Placement, std::string> build(Algorithm algorithm,
+                                                       std::span<const PlacementMember> members,
                                                        std::uint32_t rows);
 
     [[nodiscard]] Choices choose(std::string_view key) const noexcept;
     // The choices of a row, for a flow that was refused by an earlier one; none when the row is not there.
     [[nodiscard]] splice_placement_row row(std::uint32_t index) const noexcept;
-    // The whole table: what the kernel's map holds. Rows are found by splice_placement_row_of() but for ketama.
+    // The whole table: what the kernel's map holds. Rows are found by splice_placement_row_of() but for
+    // ketama.
     [[nodiscard]] std::span<const splice_placement_row> rows() const noexcept { return rows_; }
     [[nodiscard]] Algorithm algorithm() const noexcept { return algorithm_; }
 
- private:
+  private:
     Placement() = default;
     Algorithm algorithm_ = Algorithm::rendezvous;
     std::vector<splice_placement_row> rows_;
