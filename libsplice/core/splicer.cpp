@@ -368,7 +368,7 @@ void Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chose
     auto entry = flows.find(key);
     if (entry && bridge != SPLICE_NO_BRIDGE) {
         entry->bridge = bridge;
-        entry->row = chosen.choices.row;
+        entry->row = chosen.choices.row & SPLICE_ROW_MASK;
         entry->state = SPLICE_FLOW_OPEN;
         entry->last_seen_s = now.seconds();
         // Sent before the entry says so: the kernel would let the segments behind overtake them.
