@@ -249,8 +249,10 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
         &walk.packet, known, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s), &negotiated);
     walk.packet.key.vip = bridge_address;  // as it stands in the packet
 
-    const bool begins = decision.step == SPLICE_BRIDGE_OPEN || decision.step == SPLICE_BRIDGE_REOPEN;
-    if (begins && !splice_verify_tcp_checksum(bytes.data(), &walk.packet))
+    // What is delivered keeps its checksum for the backend to judge. What opens, or is kept and compared with
+    // what else comes, is judged here: a damaged number would make one connection two.
+    const bool decides = decision.step != SPLICE_BRIDGE_DELIVER && decision.step != SPLICE_BRIDGE_DROP;
+    if (decides && !splice_verify_tcp_checksum(bytes.data(), &walk.packet))
         return SPLICE_drop_bad_tcp_checksum;
     switch (decision.step) {
         case SPLICE_BRIDGE_OPEN:

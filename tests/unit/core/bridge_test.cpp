@@ -318,6 +318,16 @@ TEST_CASE("a connection whose numbers took a great step goes on when it insists"
     CHECK(rig.out.sent.empty());
 }
 
+TEST_CASE("a damaged segment of no connection is not kept, so it ends none that is about to begin") {
+    Rig rig;
+    PacketBytes damaged = rig.marked(rig.client.segment(kGet.substr(0, 10))).build();
+    damaged[20 + 10] ^= std::byte{0x20};  // the ACK
+    SentPackets out;
+    CHECK(rig.bridge.handle_from_balancer(at(0), damaged, true, Hop{}, out) == SPLICE_drop_bad_tcp_checksum);
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(10), 10)) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(0, 10)), 0.4) == SPLICE_open_replay);
+}
+
 TEST_CASE("a backend's answer with a wrong checksum teaches nothing") {
     Rig rig;
     rig.from_balancer(rig.client.segment(kGet));
