@@ -328,6 +328,14 @@ TEST_CASE("a damaged segment of no connection is not kept, so it ends none that 
     CHECK(rig.from_balancer(rig.client.segment(kGet.substr(0, 10)), 0.4) == SPLICE_open_replay);
 }
 
+TEST_CASE("a RST with numbers of another connection does not make the flow's own segments aliens") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    rig.from_backend(rig.syn_ack());
+    CHECK(rig.from_balancer(rig.client.segment("", 0x40000000, SPLICE_RST), 1) == SPLICE_deliver);
+    CHECK(rig.from_balancer(rig.client.segment("", 28, SPLICE_ACK), 1.1) == SPLICE_deliver);
+}
+
 TEST_CASE("a backend's answer with a wrong checksum teaches nothing") {
     Rig rig;
     rig.from_balancer(rig.client.segment(kGet));
