@@ -93,6 +93,7 @@ struct Bridge::Impl {
     Verdict reopen(Walk& walk, const splice_negotiated& negotiated);
     Verdict hold(Walk& walk);
     Verdict hold_unknown(Walk& walk);
+    [[nodiscard]] static bool insists(const Walk& walk) noexcept;
     Verdict repeat_unknown(const Walk& walk, Overtakers::Segment& held);
     Verdict judge_unknown(const splice_flow_key& key, Actions& out);
     Verdict deliver(Walk& walk);
@@ -199,8 +200,9 @@ void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
 }
 
 void Bridge::expire(Instant now, Actions& /*out*/) noexcept {
-    // Their connections did not begin, and the client did not insist.
-    (void)impl_->overtakers.take_due(now);
+    // Their connections did not begin, and the client did not insist so far.
+    for (const Overtakers::Segment& segment : impl_->overtakers.take_due(now))
+        impl_->overtakers.remember(segment);
     const std::size_t expired = impl_->table.expire(now.seconds(), impl_->limits(),
                                                     [this](Table::Entry& entry) { impl_->forget(entry); });
     counters_.flows_expired.fetch_add(expired, std::memory_order_relaxed);
@@ -407,15 +409,26 @@ Verdict Bridge::Impl::hold_unknown(Walk& walk) {
     if (splice_forward(begin_of(walk.bytes), end_of(walk.bytes), &packet, &walk.service.vip.address.raw(),
                        walk.service.dscp) != SPLICE_CONTINUE)
         return SPLICE_drop_ttl_expired;
-    if (!overtakers.add(walk.now, kUnknownWait, walk.key, walk.packet, walk.hop, walk.bytes))
-        return SPLICE_drop_hold_full;
-    return answered_once ? judge_unknown(walk.key, walk.out) : SPLICE_hold_unknown;
+    Overtakers::Segment* held =
+        overtakers.add(walk.now, kUnknownWait, walk.key, walk.packet, walk.hop, walk.bytes);
+    if (!held) return SPLICE_drop_hold_full;
+    const std::optional<int> before =
+        overtakers.recall(walk.key, Seq(walk.packet.seq), Seq(walk.packet.ack));
+    if (before && insists(walk)) held->repeats = *before + 1;
+    return answered_once || held->repeats >= kUnknownRepeats ? judge_unknown(walk.key, walk.out)
+                                                             : SPLICE_hold_unknown;
+}
+
+// Whether the segment counts when it comes again. A bare ACK is repeated only where the server repeats
+// itself, so the connection is here; of one that is not it would be an overtaker still.
+bool Bridge::Impl::insists(const Walk& walk) noexcept {
+    return walk.packet.payload_length != 0 || (walk.packet.tcp_flags & SPLICE_FIN) != 0 ||
+           walk.known.established();
 }
 
 // Duplicates that the network made come closer together than a client repeats itself.
 Verdict Bridge::Impl::repeat_unknown(const Walk& walk, Overtakers::Segment& held) {
-    const bool repeated = walk.packet.payload_length != 0 || (walk.packet.tcp_flags & SPLICE_FIN) != 0;
-    if (!repeated || walk.now.monotonic - held.counted < kUnknownRepeatGap)
+    if (!insists(walk) || walk.now.monotonic - held.counted < kUnknownRepeatGap)
         return SPLICE_drop_duplicate_payload;
     held.counted = walk.now.monotonic;
     held.due = walk.now.monotonic + kUnknownWait;

@@ -194,7 +194,7 @@ Verdict Splicer::Impl::hold_orphan(const Walk& walk) {
     if (!splice_balancer_may_overtake(&walk.packet) ||
         held() + walk.bytes.size() > rules->first_payload_memory)
         return SPLICE_drop_orphan;
-    const bool kept = overtakers.add(walk.now, kOvertakerWait, walk.key, walk.packet, {}, walk.bytes);
+    const auto* kept = overtakers.add(walk.now, kOvertakerWait, walk.key, walk.packet, {}, walk.bytes);
     return kept ? SPLICE_hold_orphan : SPLICE_drop_orphan;
 }
 

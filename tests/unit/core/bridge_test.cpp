@@ -286,7 +286,7 @@ TEST_CASE("a later segment of the next connection is not given to the last one's
     CHECK(rig.from_balancer(alien) == SPLICE_hold_unknown);
     alien.flags = SPLICE_ACK;
     alien.payload.clear();
-    CHECK(rig.from_balancer(alien, 0.1) == SPLICE_drop_duplicate_payload);
+    CHECK(rig.from_balancer(alien, 0.01) == SPLICE_drop_duplicate_payload);
     CHECK(rig.from_balancer(rig.client.segment("body", 28), 0.1) == SPLICE_deliver);
 }
 
@@ -334,6 +334,31 @@ TEST_CASE("a RST with numbers of another connection does not make the flow's own
     rig.from_backend(rig.syn_ack());
     CHECK(rig.from_balancer(rig.client.segment("", 0x40000000, SPLICE_RST), 1) == SPLICE_deliver);
     CHECK(rig.from_balancer(rig.client.segment("", 28, SPLICE_ACK), 1.1) == SPLICE_deliver);
+}
+
+TEST_CASE("a bare ACK far from the flow's numbers is delivered when the server's repetitions insist on it") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    rig.from_backend(rig.syn_ack());
+    Segment acknowledgement = rig.client.segment("", 28, SPLICE_ACK);
+    acknowledgement.ack += 0x02000000;
+    CHECK(rig.from_balancer(acknowledgement, 1) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(acknowledgement, 1.01) == SPLICE_drop_duplicate_payload);
+    CHECK(rig.from_balancer(acknowledgement, 1.2) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(acknowledgement, 1.6) == SPLICE_deliver);
+    CHECK(rig.from_balancer(acknowledgement, 1.7) == SPLICE_deliver);
+}
+
+TEST_CASE("what a client that backs off repeats is counted, however late it comes again") {
+    Rig rig;
+    const Segment stray = rig.client.segment("data", 5000);
+    for (const double seconds : {0.0, 6.4}) {
+        CHECK(rig.from_balancer(stray, seconds) == SPLICE_hold_unknown);
+        rig.expire(seconds + 2);
+        CHECK(rig.bridge.counters().held_bytes == 0);
+    }
+    CHECK(rig.from_balancer(stray, 19.2) == SPLICE_answer_unknown_rst);
+    CHECK(rig.from_balancer(stray, 19.3) == SPLICE_hold_unknown);
 }
 
 TEST_CASE("a backend's answer with a wrong checksum teaches nothing") {
