@@ -458,9 +458,13 @@ Verdict Bridge::Impl::answer_unknown(Overtakers::Segment& segment, Actions& out)
     const Known known = find(segment.key);
     if (const splice_bridge_flow* flow = known.established()) {
         // Its socket is to judge it; and what insists is the connection's own, however far it has come.
+        splice_bridge_flow moved = *flow;
+        splice_bridge_flow_touch_by_client(&moved, &packet, flow->last_seen_s);
         if (known.entry)
-            splice_bridge_flow_touch_by_client(&known.entry->second.value, &packet, flow->last_seen_s);
-        const Verdict verdict = translate_toward_backend(*flow, packet, bytes);
+            static_cast<splice_bridge_flow&>(known.entry->second.value) = moved;
+        else
+            (void)carried->put(segment.key, moved);  // not new
+        const Verdict verdict = translate_toward_backend(moved, packet, bytes);
         if (verdict != SPLICE_CONTINUE) return verdict;
         out.send(bytes);
         return SPLICE_deliver;

@@ -318,24 +318,6 @@ TEST_CASE("a connection whose numbers took a great step goes on when it insists"
     CHECK(rig.out.sent.empty());
 }
 
-TEST_CASE("a damaged segment of no connection is not kept, so it ends none that is about to begin") {
-    Rig rig;
-    PacketBytes damaged = rig.marked(rig.client.segment(kGet.substr(0, 10))).build();
-    damaged[20 + 10] ^= std::byte{0x20};  // the ACK
-    SentPackets out;
-    CHECK(rig.bridge.handle_from_balancer(at(0), damaged, true, Hop{}, out) == SPLICE_drop_bad_tcp_checksum);
-    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(10), 10)) == SPLICE_hold_unknown);
-    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(0, 10)), 0.4) == SPLICE_open_replay);
-}
-
-TEST_CASE("a RST with numbers of another connection does not make the flow's own segments aliens") {
-    Rig rig;
-    rig.from_balancer(rig.client.segment(kGet));
-    rig.from_backend(rig.syn_ack());
-    CHECK(rig.from_balancer(rig.client.segment("", 0x40000000, SPLICE_RST), 1) == SPLICE_deliver);
-    CHECK(rig.from_balancer(rig.client.segment("", 28, SPLICE_ACK), 1.1) == SPLICE_deliver);
-}
-
 TEST_CASE("a bare ACK far from the flow's numbers is delivered when the server's repetitions insist on it") {
     Rig rig;
     rig.from_balancer(rig.client.segment(kGet));
@@ -359,6 +341,24 @@ TEST_CASE("what a client that backs off repeats is counted, however late it come
     }
     CHECK(rig.from_balancer(stray, 19.2) == SPLICE_answer_unknown_rst);
     CHECK(rig.from_balancer(stray, 19.3) == SPLICE_hold_unknown);
+}
+
+TEST_CASE("a RST with numbers of another connection does not make the flow's own segments aliens") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    rig.from_backend(rig.syn_ack());
+    CHECK(rig.from_balancer(rig.client.segment("", 0x40000000, SPLICE_RST), 1) == SPLICE_deliver);
+    CHECK(rig.from_balancer(rig.client.segment("", 28, SPLICE_ACK), 1.1) == SPLICE_deliver);
+}
+
+TEST_CASE("a damaged segment of no connection is not kept, so it ends none that is about to begin") {
+    Rig rig;
+    PacketBytes damaged = rig.marked(rig.client.segment(kGet.substr(0, 10))).build();
+    damaged[20 + 10] ^= std::byte{0x20};  // the ACK
+    SentPackets out;
+    CHECK(rig.bridge.handle_from_balancer(at(0), damaged, true, Hop{}, out) == SPLICE_drop_bad_tcp_checksum);
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(10), 10)) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(0, 10)), 0.4) == SPLICE_open_replay);
 }
 
 TEST_CASE("a backend's answer with a wrong checksum teaches nothing") {
@@ -730,6 +730,20 @@ TEST_CASE("a valid cookie on a carried connection opens anew in its place") {
     CHECK(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_reopen_replay);
     CHECK(carried.flows.begin()->second.state == SPLICE_BRIDGE_OPENING);
     CHECK(carried.flows.begin()->second.client_isn == 0x12345678);
+}
+
+TEST_CASE("a great step of a carried connection's numbers is remembered where it is carried") {
+    CarriedFlows carried;
+    Rig rig(bridge_rules(4), 4, &carried);
+    rig.establish();
+    Segment acknowledgement = rig.client.segment("", 28, SPLICE_ACK);
+    acknowledgement.ack += 0x02000000;
+    CHECK(rig.from_balancer(acknowledgement, 1) == SPLICE_hold_unknown);
+    acknowledgement.ack += 1460;
+    CHECK(rig.from_balancer(acknowledgement, 1.1) == SPLICE_deliver);
+    CHECK(carried.flows.begin()->second.client_ack == acknowledgement.ack);
+    acknowledgement.ack += 1460;
+    CHECK(rig.from_balancer(acknowledgement, 1.2) == SPLICE_deliver);
 }
 
 TEST_CASE("a segment that overtook its connection's opening elsewhere is delivered when it comes again") {
