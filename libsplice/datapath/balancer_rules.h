@@ -71,10 +71,13 @@ SPLICE_INLINE int splice_flow_is_own(const struct splice_flow_entry *entry, __u3
 }
 
 /* A SYN came on a known flow and was answered with `cookie`. The connection's own SYN, late or doubled on its way, is
- * answered with the connection's own cookie and begins nothing. */
+ * answered with the connection's own cookie and begins nothing. Until another one has come, all 24 bits of the hash
+ * are known. */
 SPLICE_INLINE void splice_flow_reopen(struct splice_flow_entry *entry, __u32 cookie)
 {
-	if (splice_flow_is_own(entry, cookie)) return;
+	const int reopened = entry->flags & SPLICE_FLOW_REOPENED;
+
+	if (splice_flow_is_own(entry, cookie) && (reopened || entry->cookie == (__u16)(cookie >> 8))) return;
 	entry->flags |= SPLICE_FLOW_REOPENED;
 	entry->cookie = (__u16)(cookie >> 8);
 }
@@ -126,9 +129,11 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 	 * connection's, whose first payload comes again: whoever sent the SYN, that one goes on. */
 	if (SPLICE_UNLIKELY(entry->flags & SPLICE_FLOW_REOPENED)) {
 		const int valid = splice_balancer_cookie_valid(packet, secret, unix_s);
-		if (valid && entry->state != SPLICE_FLOW_PENDING && !splice_flow_is_own(entry, packet->ack - 1))
+		const int of_last_syn = splice_flow_is_overtaken(entry, packet);
+		if (valid && entry->state != SPLICE_FLOW_PENDING &&
+		    (of_last_syn || !splice_flow_is_own(entry, packet->ack - 1)))
 			return splice_balancer_begin(packet, chooses_by_source);
-		if (!valid && splice_flow_is_overtaken(entry, packet))
+		if (!valid && of_last_syn)
 			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
 	}
 
