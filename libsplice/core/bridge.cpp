@@ -245,7 +245,9 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
     walk.known = find(walk.key);
     const splice_bridge_flow* flow = walk.known.flow();
     if (flow && flow->dscp != walk.service.dscp) return SPLICE_drop_backend_tuple_in_use;
-    const splice_bridge_known known = splice_bridge_known_flow(flow, &walk.packet);
+    splice_bridge_known known = splice_bridge_known_flow(flow, &walk.packet);
+    // The next connection may begin at the very number that the last one came to.
+    if (known == SPLICE_KNOWN_NEXT && splice_bridge_is_alien(flow, &walk.packet)) known = SPLICE_KNOWN_OTHER;
     splice_negotiated negotiated{};
     const splice_bridge_decision decision = splice_bridge_decide(
         &walk.packet, known, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s), &negotiated);

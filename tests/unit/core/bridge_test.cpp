@@ -464,6 +464,15 @@ TEST_CASE("a valid cookie on an old flow of the same ports opens anew") {
     CHECK(rig.bridge.flows() == 1);
 }
 
+// The simulation's seed 30457.
+TEST_CASE("a connection that begins where the port's last one ended opens anew") {
+    Rig rig;
+    rig.establish();
+    rig.client.base.seq += static_cast<std::uint32_t>(kGet.size());
+    REQUIRE(rig.client.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack);
+    CHECK(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_reopen_replay);
+}
+
 TEST_CASE("the first payload repeated on its own flow is delivered, not opened again") {
     Rig rig;
     rig.establish();
