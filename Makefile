@@ -51,10 +51,10 @@ lab-shell: ## a shell in the lab: HOST=client (or router, balancer, b1, b2, b3)
 lab-down: ## end what lab-up started
 	@$(LAB) down
 
-simulate: ## client, balancer, bridges and backends in virtual time (SEEDS=1000, or SEED=K to repeat one)
+simulate: ## client, balancer, bridges and backends in virtual time (SEEDS=1000 FROM=1, or SEED=K to repeat one)
 	@test -f build/cmake/build.ninja || cmake --preset $(PRESET)
 	@cmake --build build/cmake --parallel $(JOBS) --target simulation
-	@build/cmake/tests/simulation $(if $(SEED),--seed $(SEED) -v,--seeds $(or $(SEEDS),1000))
+	@build/cmake/tests/simulation $(if $(SEED),--seed $(SEED) -v,--from $(or $(FROM),1) --seeds $(or $(SEEDS),1000))
 
 install: build ## executables into $(DESTDIR)$(PREFIX)/sbin
 	@install -d $(DESTDIR)$(PREFIX)/sbin

@@ -36,6 +36,7 @@ inline constexpr std::size_t kOvertakers = 1024;  // packets of all connections 
 inline constexpr auto kUnknownWait = 1500ms;
 inline constexpr auto kUnknownRepeatGap = 20ms;  // copies closer together are the network's
 inline constexpr int kUnknownRepeats = 2;        // after so many it is no overtaker
+inline constexpr std::size_t kRemembered = 256;  // segments that may come again after they have waited
 
 // Configuration.
 inline constexpr std::size_t kMaxServices = 62;  // a DSCP each: 1 to 62

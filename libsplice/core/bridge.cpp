@@ -93,6 +93,7 @@ struct Bridge::Impl {
     Verdict reopen(Walk& walk, const splice_negotiated& negotiated);
     Verdict hold(Walk& walk);
     Verdict hold_unknown(Walk& walk);
+    [[nodiscard]] static bool insists(const Walk& walk) noexcept;
     Verdict repeat_unknown(const Walk& walk, Overtakers::Segment& held);
     Verdict judge_unknown(const splice_flow_key& key, Actions& out);
     Verdict deliver(Walk& walk);
@@ -199,8 +200,9 @@ void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
 }
 
 void Bridge::expire(Instant now, Actions& /*out*/) noexcept {
-    // Their connections did not begin, and the client did not insist.
-    (void)impl_->overtakers.take_due(now);
+    // Their connections did not begin, and the client did not insist so far.
+    for (const Overtakers::Segment& segment : impl_->overtakers.take_due(now))
+        impl_->overtakers.remember(segment);
     const std::size_t expired = impl_->table.expire(now.seconds(), impl_->limits(),
                                                     [this](Table::Entry& entry) { impl_->forget(entry); });
     counters_.flows_expired.fetch_add(expired, std::memory_order_relaxed);
@@ -243,14 +245,18 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
     walk.known = find(walk.key);
     const splice_bridge_flow* flow = walk.known.flow();
     if (flow && flow->dscp != walk.service.dscp) return SPLICE_drop_backend_tuple_in_use;
-    const splice_bridge_known known = splice_bridge_known_flow(flow, &walk.packet);
+    splice_bridge_known known = splice_bridge_known_flow(flow, &walk.packet);
+    // The next connection may begin at the very number that the last one came to.
+    if (known == SPLICE_KNOWN_NEXT && splice_bridge_is_alien(flow, &walk.packet)) known = SPLICE_KNOWN_OTHER;
     splice_negotiated negotiated{};
     const splice_bridge_decision decision = splice_bridge_decide(
         &walk.packet, known, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s), &negotiated);
     walk.packet.key.vip = bridge_address;  // as it stands in the packet
 
-    const bool begins = decision.step == SPLICE_BRIDGE_OPEN || decision.step == SPLICE_BRIDGE_REOPEN;
-    if (begins && !splice_verify_tcp_checksum(bytes.data(), &walk.packet))
+    // What is delivered keeps its checksum for the backend to judge. What opens, or is kept and compared with
+    // what else comes, is judged here: a damaged number would make one connection two.
+    const bool decides = decision.step != SPLICE_BRIDGE_DELIVER && decision.step != SPLICE_BRIDGE_DROP;
+    if (decides && !splice_verify_tcp_checksum(bytes.data(), &walk.packet))
         return SPLICE_drop_bad_tcp_checksum;
     switch (decision.step) {
         case SPLICE_BRIDGE_OPEN:
@@ -405,15 +411,26 @@ Verdict Bridge::Impl::hold_unknown(Walk& walk) {
     if (splice_forward(begin_of(walk.bytes), end_of(walk.bytes), &packet, &walk.service.vip.address.raw(),
                        walk.service.dscp) != SPLICE_CONTINUE)
         return SPLICE_drop_ttl_expired;
-    if (!overtakers.add(walk.now, kUnknownWait, walk.key, walk.packet, walk.hop, walk.bytes))
-        return SPLICE_drop_hold_full;
-    return answered_once ? judge_unknown(walk.key, walk.out) : SPLICE_hold_unknown;
+    Overtakers::Segment* held =
+        overtakers.add(walk.now, kUnknownWait, walk.key, walk.packet, walk.hop, walk.bytes);
+    if (!held) return SPLICE_drop_hold_full;
+    const std::optional<int> before =
+        overtakers.recall(walk.key, Seq(walk.packet.seq), Seq(walk.packet.ack));
+    if (before && insists(walk)) held->repeats = *before + 1;
+    return answered_once || held->repeats >= kUnknownRepeats ? judge_unknown(walk.key, walk.out)
+                                                             : SPLICE_hold_unknown;
+}
+
+// Whether the segment counts when it comes again. A bare ACK is repeated only where the server repeats
+// itself, so the connection is here; of one that is not it would be an overtaker still.
+bool Bridge::Impl::insists(const Walk& walk) noexcept {
+    return walk.packet.payload_length != 0 || (walk.packet.tcp_flags & SPLICE_FIN) != 0 ||
+           walk.known.established();
 }
 
 // Duplicates that the network made come closer together than a client repeats itself.
 Verdict Bridge::Impl::repeat_unknown(const Walk& walk, Overtakers::Segment& held) {
-    const bool repeated = walk.packet.payload_length != 0 || (walk.packet.tcp_flags & SPLICE_FIN) != 0;
-    if (!repeated || walk.now.monotonic - held.counted < kUnknownRepeatGap)
+    if (!insists(walk) || walk.now.monotonic - held.counted < kUnknownRepeatGap)
         return SPLICE_drop_duplicate_payload;
     held.counted = walk.now.monotonic;
     held.due = walk.now.monotonic + kUnknownWait;
@@ -443,9 +460,13 @@ Verdict Bridge::Impl::answer_unknown(Overtakers::Segment& segment, Actions& out)
     const Known known = find(segment.key);
     if (const splice_bridge_flow* flow = known.established()) {
         // Its socket is to judge it; and what insists is the connection's own, however far it has come.
+        splice_bridge_flow moved = *flow;
+        splice_bridge_flow_touch_by_client(&moved, &packet, flow->last_seen_s);
         if (known.entry)
-            splice_bridge_flow_touch_by_client(&known.entry->second.value, &packet, flow->last_seen_s);
-        const Verdict verdict = translate_toward_backend(*flow, packet, bytes);
+            static_cast<splice_bridge_flow&>(known.entry->second.value) = moved;
+        else
+            (void)carried->put(segment.key, moved);  // not new
+        const Verdict verdict = translate_toward_backend(moved, packet, bytes);
         if (verdict != SPLICE_CONTINUE) return verdict;
         out.send(bytes);
         return SPLICE_deliver;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <deque>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -30,10 +31,11 @@ class Overtakers {
         std::vector<std::byte> bytes;
     };
 
-    // Copied. `packet` is what the parse said of `bytes`. False: full.
-    [[nodiscard]] bool add(Instant now, Duration wait, const splice_flow_key& key,
-                           const splice_packet& packet, const Hop& hop, Bytes bytes) {
-        if (segments_.size() >= kOvertakers) return false;
+    // Copied. `packet` is what the parse said of `bytes`. Good until the next call that changes anything;
+    // null: full.
+    [[nodiscard]] Segment* add(Instant now, Duration wait, const splice_flow_key& key,
+                               const splice_packet& packet, const Hop& hop, Bytes bytes) {
+        if (segments_.size() >= kOvertakers) return nullptr;
         segments_.push_back({now.monotonic + wait,
                              key,
                              Seq(packet.seq),
@@ -43,7 +45,7 @@ class Overtakers {
                              hop,
                              {bytes.begin(), bytes.end()}});
         memory_ += bytes.size();
-        return true;
+        return &segments_.back();
     }
 
     // The connection has begun: its segments are due at once, in the order in which they came.
@@ -81,6 +83,23 @@ class Overtakers {
         });
     }
 
+    // Its time is up, but a client that backs off repeats itself later still: how often it came is remembered,
+    // of the last few.
+    void remember(const Segment& segment) {
+        if (remembered_.size() >= kRemembered) remembered_.pop_front();
+        remembered_.push_back({segment.key, segment.seq, segment.ack, segment.repeats});
+    }
+    // What is remembered of the segment, which is then forgotten.
+    [[nodiscard]] std::optional<int> recall(const splice_flow_key& key, Seq seq, Seq ack) {
+        const auto found = std::ranges::find_if(remembered_, [&](const Remembered& one) {
+            return FlowKeyEqual{}(one.key, key) && one.seq == seq && one.ack == ack;
+        });
+        if (found == remembered_.end()) return std::nullopt;
+        const int repeats = found->repeats;
+        remembered_.erase(found);
+        return repeats;
+    }
+
     [[nodiscard]] std::optional<Duration> next_due() const noexcept {
         const auto first = std::ranges::min_element(segments_, {}, &Segment::due);
         return first == segments_.end() ? std::nullopt : std::optional(first->due);
@@ -89,7 +108,14 @@ class Overtakers {
     [[nodiscard]] std::size_t memory() const noexcept { return memory_; }  // bytes of packets
 
   private:
+    struct Remembered {
+        splice_flow_key key;
+        Seq seq, ack;
+        int repeats;
+    };
+
     std::vector<Segment> segments_;
+    std::deque<Remembered> remembered_;  // the oldest first
     std::size_t memory_ = 0;
 };
 

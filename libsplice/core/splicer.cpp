@@ -194,7 +194,7 @@ Verdict Splicer::Impl::hold_orphan(const Walk& walk) {
     if (!splice_balancer_may_overtake(&walk.packet) ||
         held() + walk.bytes.size() > rules->first_payload_memory)
         return SPLICE_drop_orphan;
-    const bool kept = overtakers.add(walk.now, kOvertakerWait, walk.key, walk.packet, {}, walk.bytes);
+    const auto* kept = overtakers.add(walk.now, kOvertakerWait, walk.key, walk.packet, {}, walk.bytes);
     return kept ? SPLICE_hold_orphan : SPLICE_drop_orphan;
 }
 
@@ -368,7 +368,7 @@ void Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chose
     auto entry = flows.find(key);
     if (entry && bridge != SPLICE_NO_BRIDGE) {
         entry->bridge = bridge;
-        entry->row = chosen.choices.row;
+        entry->row = chosen.choices.row & SPLICE_ROW_MASK;
         entry->state = SPLICE_FLOW_OPEN;
         entry->last_seen_s = now.seconds();
         // Sent before the entry says so: the kernel would let the segments behind overtake them.

@@ -58,11 +58,26 @@ SPLICE_SUBPROGRAM int splice_balancer_cookie_valid(const struct splice_packet *p
 	return splice_cookie_check_segment(secret, packet, unix_s, &negotiated);
 }
 
+/* The low two bytes in one: the lowest alone holds little of a cookie's hash. */
+SPLICE_INLINE __u8 splice_flow_fold(__u32 ack)
+{
+	return (__u8)(ack ^ ack >> 8);
+}
+
+/* Whether `cookie` is the one that the known connection began with, by 16 bits of its hash. */
+SPLICE_INLINE int splice_flow_is_own(const struct splice_flow_entry *entry, __u32 cookie)
+{
+	return entry->cookie_high == cookie >> 24 && entry->first_ack == splice_flow_fold(cookie + 1);
+}
+
 /* A SYN came on a known flow and was answered with `cookie`. The connection's own SYN, late or doubled on its way, is
- * answered with the connection's own cookie and begins nothing. */
+ * answered with the connection's own cookie and begins nothing. Until another one has come, all 24 bits of the hash
+ * are known. */
 SPLICE_INLINE void splice_flow_reopen(struct splice_flow_entry *entry, __u32 cookie)
 {
-	if (entry->cookie == (__u16)(cookie >> 8)) return;
+	const int reopened = entry->flags & SPLICE_FLOW_REOPENED;
+
+	if (splice_flow_is_own(entry, cookie) && (reopened || entry->cookie == (__u16)(cookie >> 8))) return;
 	entry->flags |= SPLICE_FLOW_REOPENED;
 	entry->cookie = (__u16)(cookie >> 8);
 }
@@ -121,13 +136,15 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 		return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
 	}
 
-	/* After a SYN on a known flow, a valid cookie is a new connection on the same ports. The old connection's own
-	 * packets do not look like that: only its handshake's last ACK and its first payload do. */
+	/* After a SYN on a known flow, a valid cookie is a new connection on the same ports. It may also be the known
+	 * connection's, whose first payload comes again: whoever sent the SYN, that one goes on. */
 	if (SPLICE_UNLIKELY(entry->flags & SPLICE_FLOW_REOPENED)) {
 		const int valid = splice_balancer_cookie_valid(packet, secret, unix_s);
-		if (valid && entry->state != SPLICE_FLOW_PENDING)
+		const int of_last_syn = splice_flow_is_overtaken(entry, packet);
+		if (valid && entry->state != SPLICE_FLOW_PENDING &&
+		    (of_last_syn || !splice_flow_is_own(entry, packet->ack - 1)))
 			return splice_balancer_begin(packet, chooses_by_source);
-		if (!valid && splice_flow_is_overtaken(entry, packet))
+		if (!valid && of_last_syn)
 			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
 	}
 
@@ -154,7 +171,7 @@ SPLICE_INLINE void splice_flow_touch(struct splice_flow_entry *entry, const stru
 	__u8 flags = entry->flags & (__u8)~SPLICE_FLOW_RESET;
 	if (packet->tcp_flags & SPLICE_FIN) flags |= SPLICE_FLOW_CLIENT_FIN;
 	if (packet->tcp_flags & SPLICE_RST) flags |= SPLICE_FLOW_RESET;
-	if ((packet->tcp_flags & SPLICE_ACK) && (__u8)packet->ack != entry->first_ack_low) flags |= SPLICE_FLOW_ANSWERED;
+	if ((packet->tcp_flags & SPLICE_ACK) && splice_flow_fold(packet->ack) != entry->first_ack) flags |= SPLICE_FLOW_ANSWERED;
 	/* Written only when they differ: the line stays shared between processors while a download's ACKs pass. */
 	if (entry->flags != flags) entry->flags = flags;
 	if (entry->last_seen_s != now_s) entry->last_seen_s = now_s;
@@ -165,14 +182,15 @@ SPLICE_INLINE void splice_flow_begin(struct splice_flow_entry *entry, const stru
 				     __u8 dscp, __u32 row, __u16 bridge, __u32 now_s)
 {
 	entry->last_seen_s = now_s;
-	entry->row = row;
+	entry->row = row & SPLICE_ROW_MASK;
+	entry->cookie_high = (packet->ack - 1) >> 24;
 	entry->bridge = bridge;
 	entry->dscp = dscp;
 	entry->state = state;
 	entry->flags = 0;
 	if (packet->tcp_flags & SPLICE_FIN) entry->flags |= SPLICE_FLOW_CLIENT_FIN;
 	entry->tries = 1;
-	entry->first_ack_low = (__u8)packet->ack;
+	entry->first_ack = splice_flow_fold(packet->ack);
 	entry->cookie = (__u16)((packet->ack - 1) >> 8);
 }
 

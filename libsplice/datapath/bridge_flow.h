@@ -88,14 +88,17 @@ SPLICE_INLINE int splice_bridge_is_alien(const struct splice_bridge_flow *flow, 
 	return splice_bridge_is_far(packet->ack, flow->client_ack) || splice_bridge_is_far(packet->seq, flow->client_next);
 }
 
-/* What a segment of the client's leaves in the flow. */
+/* What a segment of the client's leaves in the flow. Anyone can forge a RST, and its numbers need not be the
+ * connection's: remembered, they would make the connection's own segments aliens. */
 SPLICE_INLINE void splice_bridge_flow_touch_by_client(struct splice_bridge_flow *flow,
 						      const struct splice_packet *packet, __u32 now_s)
 {
 	const __u32 next = packet->seq + packet->payload_length + ((packet->tcp_flags & SPLICE_FIN) != 0);
 
-	if (flow->client_next != next) flow->client_next = next;
-	if ((packet->tcp_flags & SPLICE_ACK) && flow->client_ack != packet->ack) flow->client_ack = packet->ack;
+	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK) {
+		if (flow->client_next != next) flow->client_next = next;
+		if (flow->client_ack != packet->ack) flow->client_ack = packet->ack;
+	}
 	splice_bridge_flow_touch(flow, packet->tcp_flags, now_s);
 }
 

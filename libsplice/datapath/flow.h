@@ -68,16 +68,19 @@ enum splice_flow_flags {
 	SPLICE_FLOW_RESET = 8, /* the client has sent RST */
 };
 
+#define SPLICE_ROW_MASK 0xffffffU /* a placement table has at most 2^24 rows */
+
 /* The balancer's entry: one bridge index and what expiry and a refusal need. */
 struct splice_flow_entry {
 	__u32 last_seen_s; /* seconds of the monotonic clock */
-	__u32 row; /* of the placement table: where the next choices stand */
+	__u32 row : 24; /* of the placement table: where the next choices stand */
+	__u32 cookie_high : 8; /* bits 31..24 of the connection's cookie: with first_ack, whether a cookie is its own */
 	__u16 bridge; /* index into the bridge table */
 	__u8 dscp; /* the service's mark when the flow began; a flow keeps its mark, for routers may hash it */
 	__u8 flags; /* enum splice_flow_flags */
 	__u8 state : 4; /* enum splice_flow_state */
 	__u8 tries : 4; /* choices taken so far: 1 after the first, at most SPLICE_CHOICES */
-	__u8 first_ack_low; /* low byte of the first payload's ack: another one shows an answer */
+	__u8 first_ack; /* of the first payload's ack, its low two bytes folded: another one shows an answer */
 	__u16 cookie; /* bits 23..8 of the connection's cookie; with SPLICE_FLOW_REOPENED, of the last SYN's */
 };
 

@@ -8,9 +8,10 @@ from http_client import Crowd, ask
 from world import BRIDGES
 
 
-def check_all(world, responses, path_of):
-    failed = [n for n, response in enumerate(responses) if not response or response.status != 200]
-    equal(len(failed), 0, f"of {len(responses)} requests those that failed")
+def check_all(crowd, responses, path_of):
+    complaints = list(crowd.complaints.values())
+    true(not complaints, f"of {len(responses)} requests {len(complaints)} have no answer: {'; '.join(complaints[:5])}")
+    equal([n for n, response in enumerate(responses) if response.status != 200], [], "requests with another status than 200")
     for n, response in enumerate(responses):
         equal(response.body.split()[3].decode(), path_of(n), "the request target that nginx saw")
 
@@ -19,7 +20,7 @@ def check_all(world, responses, path_of):
 def _(world):
     crowd = Crowd(world, 500)
     crowd.connect()
-    check_all(world, crowd.ask(lambda n: f"/crowd/{n}", 20), lambda n: f"/crowd/{n}")
+    check_all(crowd, crowd.ask(lambda n: f"/crowd/{n}", 20), lambda n: f"/crowd/{n}")
 
 
 def wrk(world, *words):
@@ -45,8 +46,8 @@ def _(world):
     for start in range(0, 5000, 1000):
         for sock in crowd.members[start:start + 1000]:
             sock.connect_ex(crowd.target)
-    check_all(world, crowd.ask(lambda n: f"/held/{n}", 30), lambda n: f"/held/{n}")
-    check_all(world, crowd.ask(lambda n: f"/held/again/{n}", 30), lambda n: f"/held/again/{n}")
+    check_all(crowd, crowd.ask(lambda n: f"/held/{n}", 30), lambda n: f"/held/{n}")
+    check_all(crowd, crowd.ask(lambda n: f"/held/again/{n}", 30), lambda n: f"/held/again/{n}")
 
 
 def connect_from(world, port, address=None):

@@ -64,6 +64,7 @@ class Crowd:
                 self.members.append(socket.socket(world.af, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
         world.clean_up.callback(self.close)
         self.target = (world.vip, 80)
+        self.complaints = {}  # of the last ask(): by a member's index what became of its request
 
     def close(self):
         for sock in self.members:
@@ -81,25 +82,37 @@ class Crowd:
             waiting[sock] = (index, b"")
             self.selector.register(sock, selectors.EVENT_WRITE)
         responses = [None] * len(self.members)
-        end = time.monotonic() + seconds
-        while waiting and time.monotonic() < end:
+        self.complaints = {}
+        start = time.monotonic()
+        while waiting and time.monotonic() < start + seconds:
             for key, events in self.selector.select(0.1):
                 index, stream = waiting[key.fileobj]
+                ended = "the connection ended"
                 try:
                     if events & selectors.EVENT_WRITE:
                         key.fileobj.send(request(path_of(index)))
                         self.selector.modify(key.fileobj, selectors.EVENT_READ)
                         continue
                     block = key.fileobj.recv(65536)
-                except OSError:
-                    block = b""
+                except OSError as error:
+                    block, ended = b"", repr(error)
                 stream += block
                 whole = parse(stream)
                 waiting[key.fileobj] = (index, stream)
                 if whole or not block:
                     responses[index] = whole[0] if whole else None
+                    if not whole:
+                        self._complain(index, f"{ended} {time.monotonic() - start:.2f} s later, after {len(stream)} bytes")
                     self.selector.unregister(key.fileobj)
                     del waiting[key.fileobj]
-        for sock in waiting:
+        for sock, (index, stream) in waiting.items():
+            self._complain(index, f"waits after {seconds} s and {len(stream)} bytes")
             self.selector.unregister(sock)
         return responses
+
+    def _complain(self, index, what):
+        try:
+            port = self.members[index].getsockname()[1]
+        except OSError as error:
+            port = repr(error)
+        self.complaints[index] = f"request {index} from port {port}: {what}"

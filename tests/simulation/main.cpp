@@ -1,4 +1,4 @@
-// simulation [--seeds N] [--seed K] [-v]: seeds 1 to N, or seed K alone.
+// simulation [--from K] [--seeds N] [--seed K] [-v]: N seeds from K (1) on, or seed K alone.
 #include <fmt/format.h>
 
 #include <charconv>
@@ -14,7 +14,7 @@ namespace {
 using splice::simulation::Result;
 
 [[noreturn]] void usage(std::string_view wrong) {
-    fmt::print(stderr, "simulation: {}; usage: simulation [--seeds N] [--seed K] [-v]\n", wrong);
+    fmt::print(stderr, "simulation: {}; usage: simulation [--from K] [--seeds N] [--seed K] [-v]\n", wrong);
     std::exit(2);
 }
 
@@ -36,15 +36,17 @@ void add(Result& all, const Result& one) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::uint64_t first = 1, last = 1000;
+    std::uint64_t first = 1, seeds = 1000;
     bool verbose = false;
     for (int i = 1; i < argc; ++i) {
         const std::string_view flag = argv[i];
         if (flag == "-v") {
             verbose = true;
-        } else if ((flag == "--seeds" || flag == "--seed") && i + 1 < argc) {
-            last = number(argv[++i]);
-            if (flag == "--seed") first = last;
+        } else if (flag == "--seeds" && i + 1 < argc) {
+            seeds = number(argv[++i]);
+        } else if ((flag == "--from" || flag == "--seed") && i + 1 < argc) {
+            first = number(argv[++i]);
+            if (flag == "--seed") seeds = 1;
         } else {
             usage(fmt::format("{} is not understood", flag));
         }
@@ -53,15 +55,15 @@ int main(int argc, char** argv) {
     const auto begun = std::chrono::steady_clock::now();
     Result all;
     std::uint64_t failed = 0;
-    for (std::uint64_t seed = first; seed <= last; ++seed) {
+    for (std::uint64_t seed = first; seed - first < seeds; ++seed) {
         const Result one = splice::simulation::simulate(seed, verbose);
         add(all, one);
         if (one.failure.empty()) continue;
         ++failed;
         fmt::print("seed {}: {}\n  repeat: {} --seed {} -v\n", seed, one.failure, argv[0], seed);
+        std::fflush(stdout);  // who ends a long run keeps what it has found
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-    const std::uint64_t seeds = last - first + 1;
     fmt::print(
         "{} seeds in {:.1f} s ({:.0f}/s), {} packets; conversations: {} finished, {} aborted, {} refused by "
         "every backend, {} broken off for a known reason; {} seeds failed\n",

@@ -27,6 +27,8 @@ constexpr std::size_t kBridges = 3;
 constexpr std::size_t kClients = 3;
 // No packet is on its way longer, so a port may be used again after it (RFC 9293's MSL, for this network).
 constexpr Duration kPacketLifetime = 2s;
+// Where no packet overtakes another, an ended connection's port may be used again at once.
+constexpr Duration kSoon = 20ms;
 // A client without a word from the server gives up: longer than all of a TCP's retransmissions.
 constexpr Duration kPatience = 300s;
 constexpr Duration kHorizon = 3h;
@@ -189,6 +191,7 @@ class World {
     std::priority_queue<Event> queue_;
 
     int family_ = 4;
+    bool orderly_ = false;  // nothing is lost, doubled, late or damaged
     std::array<IpAddress, kClients> clients_;
     Endpoint vip_;
     Faults up_, down_, inside_, local_;
@@ -224,6 +227,7 @@ void World::draw_network() {
         clients_[i] = *IpAddress::parse(fmt::format("{}{}", family_ == 4 ? "192.0.2." : "2001:db8::", i + 1));
     vip_ = {*IpAddress::parse(testing::topology(family_).vip), 80};
     const bool calm = random_.chance(0.2);
+    orderly_ = calm && random_.chance(0.5);
     const auto some = [&](double most) {
         return calm || random_.chance(0.3) ? 0.0 : most * static_cast<double>(random_.between(1, 100)) / 100;
     };
@@ -234,7 +238,7 @@ void World::draw_network() {
         faults.reorder = some(0.2);
         faults.corrupt = some(0.05);
         faults.delay = std::chrono::microseconds(random_.between(low_us, high_us));
-        faults.jitter = std::chrono::microseconds(random_.between(0, high_us / 4));
+        if (!orderly_) faults.jitter = std::chrono::microseconds(random_.between(0, high_us / 4));
         return faults;
     };
     up_ = far(200, 60'000);
@@ -574,8 +578,9 @@ void World::wake_bridge(std::size_t index) {
 void World::begin(Session& session) {
     auto& history = by_port_[session.port];
     // The port is taken, or packets of its last connection may still be on their way.
-    if (!history.empty() && (!history.back()->done || now_ < history.back()->ended + kPacketLifetime)) {
-        at(now_ + 3s, [this, &session] { begin(session); });
+    const Duration pause = orderly_ ? Duration{} : kPacketLifetime;
+    if (!history.empty() && (!history.back()->done || now_ < history.back()->ended + pause)) {
+        at(now_ + (orderly_ ? kSoon : Duration(3s)), [this, &session] { begin(session); });
         return;
     }
     history.push_back(&session);

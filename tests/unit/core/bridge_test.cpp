@@ -286,7 +286,7 @@ TEST_CASE("a later segment of the next connection is not given to the last one's
     CHECK(rig.from_balancer(alien) == SPLICE_hold_unknown);
     alien.flags = SPLICE_ACK;
     alien.payload.clear();
-    CHECK(rig.from_balancer(alien, 0.1) == SPLICE_drop_duplicate_payload);
+    CHECK(rig.from_balancer(alien, 0.01) == SPLICE_drop_duplicate_payload);
     CHECK(rig.from_balancer(rig.client.segment("body", 28), 0.1) == SPLICE_deliver);
 }
 
@@ -316,6 +316,49 @@ TEST_CASE("a connection whose numbers took a great step goes on when it insists"
     acknowledgement.ack += 1460;
     CHECK(rig.from_balancer(acknowledgement, 1.2) == SPLICE_deliver);
     CHECK(rig.out.sent.empty());
+}
+
+TEST_CASE("a bare ACK far from the flow's numbers is delivered when the server's repetitions insist on it") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    rig.from_backend(rig.syn_ack());
+    Segment acknowledgement = rig.client.segment("", 28, SPLICE_ACK);
+    acknowledgement.ack += 0x02000000;
+    CHECK(rig.from_balancer(acknowledgement, 1) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(acknowledgement, 1.01) == SPLICE_drop_duplicate_payload);
+    CHECK(rig.from_balancer(acknowledgement, 1.2) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(acknowledgement, 1.6) == SPLICE_deliver);
+    CHECK(rig.from_balancer(acknowledgement, 1.7) == SPLICE_deliver);
+}
+
+TEST_CASE("what a client that backs off repeats is counted, however late it comes again") {
+    Rig rig;
+    const Segment stray = rig.client.segment("data", 5000);
+    for (const double seconds : {0.0, 6.4}) {
+        CHECK(rig.from_balancer(stray, seconds) == SPLICE_hold_unknown);
+        rig.expire(seconds + 2);
+        CHECK(rig.bridge.counters().held_bytes == 0);
+    }
+    CHECK(rig.from_balancer(stray, 19.2) == SPLICE_answer_unknown_rst);
+    CHECK(rig.from_balancer(stray, 19.3) == SPLICE_hold_unknown);
+}
+
+TEST_CASE("a RST with numbers of another connection does not make the flow's own segments aliens") {
+    Rig rig;
+    rig.from_balancer(rig.client.segment(kGet));
+    rig.from_backend(rig.syn_ack());
+    CHECK(rig.from_balancer(rig.client.segment("", 0x40000000, SPLICE_RST), 1) == SPLICE_deliver);
+    CHECK(rig.from_balancer(rig.client.segment("", 28, SPLICE_ACK), 1.1) == SPLICE_deliver);
+}
+
+TEST_CASE("a damaged segment of no connection is not kept, so it ends none that is about to begin") {
+    Rig rig;
+    PacketBytes damaged = rig.marked(rig.client.segment(kGet.substr(0, 10))).build();
+    damaged[20 + 10] ^= std::byte{0x20};  // the ACK
+    SentPackets out;
+    CHECK(rig.bridge.handle_from_balancer(at(0), damaged, true, Hop{}, out) == SPLICE_drop_bad_tcp_checksum);
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(10), 10)) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(rig.client.segment(kGet.substr(0, 10)), 0.4) == SPLICE_open_replay);
 }
 
 TEST_CASE("a backend's answer with a wrong checksum teaches nothing") {
@@ -419,6 +462,15 @@ TEST_CASE("a valid cookie on an old flow of the same ports opens anew") {
     CHECK(rig.from_balancer(again.segment(kGet), 1) == SPLICE_reopen_replay);
     CHECK(parse(rig.out.sent.at(0)).packet.seq == 12345);
     CHECK(rig.bridge.flows() == 1);
+}
+
+// The simulation's seed 30457.
+TEST_CASE("a connection that begins where the port's last one ended opens anew") {
+    Rig rig;
+    rig.establish();
+    rig.client.base.seq += static_cast<std::uint32_t>(kGet.size());
+    REQUIRE(rig.client.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack);
+    CHECK(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_reopen_replay);
 }
 
 TEST_CASE("the first payload repeated on its own flow is delivered, not opened again") {
@@ -687,6 +739,20 @@ TEST_CASE("a valid cookie on a carried connection opens anew in its place") {
     CHECK(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_reopen_replay);
     CHECK(carried.flows.begin()->second.state == SPLICE_BRIDGE_OPENING);
     CHECK(carried.flows.begin()->second.client_isn == 0x12345678);
+}
+
+TEST_CASE("a great step of a carried connection's numbers is remembered where it is carried") {
+    CarriedFlows carried;
+    Rig rig(bridge_rules(4), 4, &carried);
+    rig.establish();
+    Segment acknowledgement = rig.client.segment("", 28, SPLICE_ACK);
+    acknowledgement.ack += 0x02000000;
+    CHECK(rig.from_balancer(acknowledgement, 1) == SPLICE_hold_unknown);
+    acknowledgement.ack += 1460;
+    CHECK(rig.from_balancer(acknowledgement, 1.1) == SPLICE_deliver);
+    CHECK(carried.flows.begin()->second.client_ack == acknowledgement.ack);
+    acknowledgement.ack += 1460;
+    CHECK(rig.from_balancer(acknowledgement, 1.2) == SPLICE_deliver);
 }
 
 TEST_CASE("a segment that overtook its connection's opening elsewhere is delivered when it comes again") {

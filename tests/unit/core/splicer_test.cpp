@@ -408,6 +408,30 @@ TEST_CASE("a spoofed SYN on a living flow hurts nobody") {
     CHECK(parse(rig.packet).destination == bridge);
 }
 
+// The simulation's seeds 30224 and 4595: two servers answered one connection.
+TEST_CASE("a first payload that comes again behind a spoofed SYN follows its flow, whatever its key says now") {
+    Rig rig;
+    for (std::uint16_t port = 40000; port < 40064; ++port) {
+        CAPTURE(port);
+        const Client client = rig.connected(port);
+        CHECK(rig.handle(client.segment("GET /a")) == SPLICE_hold_first_payload);
+        rig.expire(0.06);
+        const std::string bridge = parse(rig.out.sent.at(0)).destination;
+        Client spoofer = client;
+        spoofer.base.seq = 5555;
+        CHECK(spoofer.connect(rig.splicer, at(1)) == SPLICE_answer_syn_ack_reopened);
+        const std::string whole = "GET /" + std::to_string(port) + " HTTP/1.1\r\n\r\n";
+        CHECK(rig.handle(client.segment(whole), 1.1) == SPLICE_forward_open);
+        CHECK(parse(rig.packet).destination == bridge);
+        // Nor does its own SYN, come late, hide that it is its own.
+        Client late = client;
+        CHECK(late.connect(rig.splicer, at(1.15)) == SPLICE_answer_syn_ack_reopened);
+        CHECK(rig.handle(client.segment(whole), 1.15) == SPLICE_forward_open);
+        // Should the SYN have been another connection's after all, that one begins as ever.
+        CHECK(rig.handle(spoofer.segment(whole), 1.2) == SPLICE_forward_first_payload);
+    }
+}
+
 TEST_CASE("a reused port is chosen anew by its first payload") {
     Rig rig;
     Client client = rig.connected();
