@@ -138,8 +138,7 @@ void measure_adoption(int family, Restorer& restorer) {
     BridgeHost host(Mode::adopt, family, rules);
     Splicer splicer(std::make_shared<const SplicerRules>(splicer_rules(family)));
     Listener listener(rules.services[0].backend);
-    Client client(family, host.first_port()),
-        stranger(family, static_cast<std::uint16_t>(host.first_port() + 1));
+    Client client(family, 40000), stranger(family, 40001);
     client.connect(splicer, read_clock());
     stranger.connect(splicer, read_clock());
     host.inject(marked(client.segment("x"), family));

@@ -27,7 +27,7 @@ struct Rig {
 
     // `isn`: where its stream begins; another one is another connection of the same port.
     Client client(std::uint16_t nth = 0, std::uint32_t isn = 0xfffffff0) {
-        Client made(family, static_cast<std::uint16_t>(host.first_port() + nth));
+        Client made(family, static_cast<std::uint16_t>(40000 + nth));
         made.base.seq = isn;
         REQUIRE(made.connect(splicer, read_clock()) != SPLICE_drop_bad_tcp_flags);
         return made;

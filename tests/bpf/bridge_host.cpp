@@ -92,16 +92,13 @@ bool is_readable(int descriptor, std::chrono::milliseconds wait) {
 }  // namespace
 
 bool enter_network_namespace() {
-    static const bool entered = [] {
-        if (unshare(CLONE_NEWNET) != 0) return false;
-        run_tool("ip", "link set lo up");
-        // A namespace may inherit strictness that a host with one link does not need.
-        (void)write_sysctl("net/ipv4/conf/all/rp_filter", 0);
-        (void)write_sysctl("net/ipv4/conf/default/rp_filter", 0);
-        (void)write_sysctl("net/ipv4/tcp_fwmark_accept", 1);
-        return true;
-    }();
-    return entered;
+    if (unshare(CLONE_NEWNET) != 0) return false;
+    run_tool("ip", "link set lo up");
+    // A namespace may inherit strictness that a host with one link does not need.
+    (void)write_sysctl("net/ipv4/conf/all/rp_filter", 0);
+    (void)write_sysctl("net/ipv4/conf/default/rp_filter", 0);
+    (void)write_sysctl("net/ipv4/tcp_fwmark_accept", 1);
+    return true;
 }
 
 PacketBytes frame_of(Bytes packet) {
@@ -116,6 +113,7 @@ PacketBytes frame_of(Bytes packet) {
 }
 
 BridgeHost::BridgeHost(Mode mode, int family, const BridgeRules& rules) {
+    require(enter_network_namespace(), "enter a network namespace");
     make_link(family);
     auto programs = BridgePrograms::load(mode, 1024, std::nullopt);
     if (!programs) throw std::runtime_error(programs.error().text);
@@ -143,16 +141,6 @@ BridgeHost::~BridgeHost() {
     run_tool("ip", "link delete near");
 }
 
-std::uint16_t BridgeHost::fresh_ports() noexcept {
-    static std::uint16_t next = 20000;
-    return next = static_cast<std::uint16_t>(next + 100);
-}
-
-bool BridgeHost::is_ours(std::uint16_t port) const noexcept {
-    const int offset = splice_ntohs(port) - first_port_;
-    return offset >= 0 && offset < 100;
-}
-
 void BridgeHost::inject(const Segment& segment) {
     const PacketBytes frame = frame_of(segment.build());
     require(send(far_end_.get(), frame.data(), frame.size(), 0) == static_cast<ssize_t>(frame.size()),
@@ -176,8 +164,7 @@ std::optional<PacketBytes> BridgeHost::receive(std::chrono::milliseconds wait) {
         packet.l3_offset = kEthernet;
         const std::byte* data = frame.data();
         if (splice_parse_ip(data, data + frame.size(), &packet) == SPLICE_CONTINUE &&
-            packet.protocol == SPLICE_PROTOCOL_TCP &&
-            (is_ours(packet.key.vip_port) || is_ours(packet.key.client_port)))
+            packet.protocol == SPLICE_PROTOCOL_TCP)
             return frame;
     }
 }

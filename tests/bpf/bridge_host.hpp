@@ -17,7 +17,7 @@ namespace splice::testing {
 
 inline constexpr std::size_t kEthernet = 14;
 
-// Moves the process into a network namespace of its own, once. False: no privilege.
+// Moves the process into a new network namespace. False: no privilege.
 bool enter_network_namespace();
 
 // The frame that carries `packet` from the far end to the near one.
@@ -25,16 +25,12 @@ bool enter_network_namespace();
 
 class BridgeHost {
   public:
-    // The programs of `mode` on the link, with the addresses of the family's topology. The link is new for
-    // each.
+    // The programs of `mode` on the link, with the addresses of the family's topology. Namespace and link are
+    // new for each: an earlier host's sockets linger, repeat themselves and would be counted with this one's.
     BridgeHost(Mode mode, int family, const BridgeRules& rules);
     ~BridgeHost();
     BridgeHost(const BridgeHost&) = delete;
     BridgeHost& operator=(const BridgeHost&) = delete;
-
-    // Sockets of earlier hosts linger in the namespace: each host's clients have 100 ports of their own, and
-    // only their frames are seen.
-    [[nodiscard]] std::uint16_t first_port() const noexcept { return first_port_; }
 
     // A packet arrives.
     void inject(const Segment& segment);
@@ -57,10 +53,6 @@ class BridgeHost {
   private:
     std::optional<PacketBytes> receive(std::chrono::milliseconds wait);
 
-    static std::uint16_t fresh_ports() noexcept;
-    [[nodiscard]] bool is_ours(std::uint16_t port) const noexcept;
-
-    std::uint16_t first_port_ = fresh_ports();
     std::optional<BridgePrograms> programs_;
     std::optional<TcFilter> ingress_, egress_;
     Descriptor far_end_;
