@@ -77,7 +77,7 @@ PacketBytes frame_around(Bytes packet, std::size_t vlan_tags) {
     };
     for (const std::uint8_t byte : kOwnMac) frame.push_back(std::byte{byte});
     for (const std::uint8_t byte : kRouterMac) frame.push_back(std::byte{byte});
-    if (vlan_tags == 2) put({0x88, 0xa8, 0, 5});
+    for (std::size_t tag = 1; tag < vlan_tags; ++tag) put({0x88, 0xa8, 0, 5});
     if (vlan_tags >= 1) put({0x81, 0x00, 0, 6});
     const bool ipv6 = !packet.empty() && static_cast<std::uint8_t>(packet[0]) >> 4 == 6;
     put({static_cast<std::uint8_t>(ipv6 ? 0x86 : 0x08), static_cast<std::uint8_t>(ipv6 ? 0xdd : 0x00)});
