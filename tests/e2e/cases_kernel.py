@@ -5,8 +5,8 @@ import socket
 import threading
 import time
 
+import client_crowd
 from cases_restart import Download, only_ebpf, works
-from client_crowd import ClientCrowd
 from harness import case, equal, true
 from http_client import Crowd, ask
 from world import BRIDGES, PROGRAMS
@@ -157,7 +157,7 @@ def needs_ebpf(world):
 
 @case("200 of 200 requests succeed in the middle of a million SYNs a second", requires=needs_ebpf)
 def _(world):
-    flood = ClientCrowd(world)
+    flood = client_crowd.before_balancer(world)
     before, memory = world.verdicts(), memory_of(world.lab.pid("balancer"))
     flood.begin("flood", 1_000_000)
     slowest = 0.0
@@ -198,7 +198,7 @@ def _(world):
     world.clean_up.callback(restart, world, "balancer")
     edited(world, "balancer.yaml", lambda text: text + f"max_flows: {flows + spare}\n")
     restart(world, "balancer")
-    crowd = ClientCrowd(world, flows + 2 * spare)
+    crowd = client_crowd.before_balancer(world, flows + 2 * spare)
     for step, heard in (("syn", "answered"), ("first", "forwarded")):
         counts = crowd.step(step, 0, flows)
         equal((counts["clients"], counts["strayed"]), (flows, 0), f"clients after {step}: {counts}")
