@@ -12,6 +12,7 @@
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/next_hop.hpp"
 #include "libsplice/ops/packet_loop.hpp"
+#include "libsplice/ops/trace.hpp"
 
 namespace splice {
 namespace {
@@ -131,7 +132,9 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     }
 
     Disposition handle(std::size_t, Instant now, QueuedPacket& packet, Actions& out) override {
+        const PacketTrace trace(packet.bytes);
         const Verdict verdict = splicer_->handle_packet(now, packet.bytes, packet.checksum_finished, out);
+        trace.say(verdict);
         // Nothing passes from here: what is none of ours passed in the kernel.
         return verdict_kind(verdict) == SPLICE_KIND_forward ? Disposition::accept_edited : Disposition::drop;
     }

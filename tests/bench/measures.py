@@ -6,7 +6,8 @@ import re
 import statistics
 import time
 
-from rig import PROGRAMS, cpu_seconds
+from rig import PROGRAMS, cpu_seconds  # which also says where the end-to-end suite's are
+from client_crowd import ClientCrowd
 
 CONNECTIONS = 32
 FILE_BYTES = 100 * 1024 * 1024
@@ -212,27 +213,36 @@ def resident_bytes(pid):
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+AS_MANY_AS_GO = 1_000_000_000  # a second
+
+
 def syns_answered(variant):
     page = variant.rig.lab.on("balancer", "curl", "-sS", "http://127.0.0.1:10001/metrics")
     return sum(float(line.split()[1]) for line in page.splitlines() if 'verdict="answer_syn_ack' in line)
 
 
-def syn_flood(variant, count):
-    """SYNs from forged addresses at a balancer; what they leave behind, and whether requests succeed afterwards."""
-    pid = variant.rig.lab.pid("balancer")
+def syn_flood(variant, seconds):
+    """As many SYNs from forged addresses as one core makes; how many are answered, what they leave behind, and whether
+    requests succeed afterwards."""
+    lab, pid = variant.rig.lab, variant.rig.lab.pid("balancer")
     answered_before, before = syns_answered(variant), resident_bytes(pid)
-    said = variant.rig.client(f"{PROGRAMS}/bench_syn_flood", variant.address, str(variant.port), str(count), timeout=120)
-    sent, seconds = said.split()
-    quiet = syns_answered(variant)
-    while True:  # what waits in queues
-        time.sleep(0.2)
-        now = syns_answered(variant)
-        if now == quiet:
-            break
-        quiet = now
+    # A veth without XDP takes frames that are no packets of the kernel's only when it merges packets.
+    lab.on("balancer", "ethtool", "-K", "eth1", "gro", "on")
+    with ClientCrowd(lab, f"{variant.address}:{variant.port}", 1) as crowd:
+        crowd.begin("flood", AS_MANY_AS_GO)
+        time.sleep(seconds)
+        counts = crowd.step("end")
+        quiet = syns_answered(variant)
+        while True:  # what waits in queues
+            time.sleep(0.2)
+            now = syns_answered(variant)
+            if now == quiet:
+                break
+            quiet = now
+    lab.on("balancer", "ethtool", "-K", "eth1", "gro", "off")
     after = resident_bytes(pid)
     variant.wait_until_it_serves()
-    return {"sent": int(sent), "answered": int(quiet - answered_before), "seconds": float(seconds),
+    return {"sent": counts["sent"], "answered": int(quiet - answered_before), "seconds": counts["seconds"],
             "resident_bytes_before": before, "resident_bytes_after": after}
 
 

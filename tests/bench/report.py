@@ -62,9 +62,9 @@ def syn_lines(result):
     lines = []
     for name, flood in result["syn_flood"].items():
         grown = (flood["resident_bytes_after"] - flood["resident_bytes_before"]) / 1024
-        lines.append(f"- {result['variants'][name]}: {flood['sent']:,} SYNs sent in {flood['seconds']:.1f} s, "
-                     f"{flood['answered']:,} answered; the balancer's resident memory changed by {grown:,.0f} KiB, and requests "
-                     "succeed afterwards.")
+        lines.append(f"- {result['variants'][name]}: {flood['sent'] / flood['seconds']:,.0f} SYNs a second for "
+                     f"{flood['seconds']:.1f} s, {flood['answered'] / flood['seconds']:,.0f} a second answered; the balancer's "
+                     f"resident memory changed by {grown:,.0f} KiB, and requests succeed afterwards.")
     return ["### SYNs from forged addresses", "", *lines, ""] if lines else []
 
 

@@ -30,9 +30,6 @@ class Rig:
         try:
             self.lab.command("network")
             self._tune_backends()
-            # Answers to forged clients end here.
-            self.lab.on("router", "ip", "route", "add", "10.21.0.0/16", "via", "10.20.0.2")
-            self.lab.on("client", "ip", "route", "add", "blackhole", "10.21.0.0/16")
         except BaseException:
             self.__exit__()
             raise

@@ -31,14 +31,14 @@ class Effort:
     wrk_seconds: int
     transfer_seconds: float
     first_bytes: int
-    syns: int
+    syn_seconds: float
     micro_seconds: float
     replayed_connections: int
 
 
-FULL = Effort(rounds=5, wrk_seconds=2, transfer_seconds=0.8, first_bytes=1000, syns=1_000_000, micro_seconds=0.2,
+FULL = Effort(rounds=5, wrk_seconds=2, transfer_seconds=0.8, first_bytes=1000, syn_seconds=3, micro_seconds=0.2,
               replayed_connections=4000)
-QUICK = Effort(rounds=2, wrk_seconds=1, transfer_seconds=0.3, first_bytes=300, syns=200_000, micro_seconds=0.02,
+QUICK = Effort(rounds=2, wrk_seconds=1, transfer_seconds=0.3, first_bytes=300, syn_seconds=1, micro_seconds=0.02,
                replayed_connections=1000)
 
 
@@ -92,7 +92,7 @@ def take_turns(rig, variants, effort, result):
                 try:
                     result["samples"].setdefault(variant.name, []).append(slot(variant, effort))
                     if number == 0 and isinstance(variant, Splice):
-                        result["syn_flood"][variant.name] = syn_flood(variant, effort.syns)
+                        result["syn_flood"][variant.name] = syn_flood(variant, effort.syn_seconds)
                 finally:
                     variant.stop()
             except (Refused, RuntimeError) as reason:

@@ -4,9 +4,14 @@
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <ctime>
 #include <stdexcept>
+#include <string_view>
 
+#include "libsplice/engine/clock.hpp"
 #include "libsplice/wire/print_packet.hpp"
 
 namespace splice::testing {
@@ -40,6 +45,23 @@ KernelMaps load(const SplicerRules& rules) {
     return maps;
 }
 
+MappedBpfArray settings_of(int program) {
+    return whole(MappedBpfArray::map(map_of(program, ".bss").get(), sizeof(splice_balancer_settings)));
+}
+
+splice_balancer_settings& settings_in(const MappedBpfArray& memory) noexcept {
+    return *static_cast<splice_balancer_settings*>(memory.data());
+}
+
+// Of this moment, as the program's settings pair jiffies with seconds.
+std::uint64_t jiffies_now(const splice_balancer_settings& settings) {
+    timespec tick{};
+    clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+    const Duration since =
+        read_clock().monotonic - std::chrono::seconds(static_cast<std::int64_t>(settings.monotonic_s));
+    return settings.jiffies + static_cast<std::uint64_t>(since.count() / tick.tv_nsec);
+}
+
 }  // namespace
 
 std::string describe(const Outcome& outcome) {
@@ -55,7 +77,7 @@ PacketBytes frame_around(Bytes packet, std::size_t vlan_tags) {
     };
     for (const std::uint8_t byte : kOwnMac) frame.push_back(std::byte{byte});
     for (const std::uint8_t byte : kRouterMac) frame.push_back(std::byte{byte});
-    if (vlan_tags == 2) put({0x88, 0xa8, 0, 5});
+    for (std::size_t tag = 1; tag < vlan_tags; ++tag) put({0x88, 0xa8, 0, 5});
     if (vlan_tags >= 1) put({0x81, 0x00, 0, 6});
     const bool ipv6 = !packet.empty() && static_cast<std::uint8_t>(packet[0]) >> 4 == 6;
     put({static_cast<std::uint8_t>(ipv6 ? 0x86 : 0x08), static_cast<std::uint8_t>(ipv6 ? 0xdd : 0x00)});
@@ -67,6 +89,25 @@ bool may_load_programs() {
     const auto rules = splicer_rules();
     const auto maps = KernelMaps::load(16, {});
     return maps.has_value() || maps.error().code != EPERM;
+}
+
+Descriptor map_of(int program, std::string_view name) {
+    bpf_prog_info info{};
+    std::uint32_t length = sizeof(info);
+    std::array<std::uint32_t, 16> maps{};
+    info.nr_map_ids = maps.size();
+    info.map_ids = reinterpret_cast<std::uintptr_t>(maps.data());
+    if (bpf_obj_get_info_by_fd(program, &info, &length) != 0)
+        throw std::runtime_error("ask for the program's maps");
+    for (std::size_t i = 0; i < std::min<std::size_t>(info.nr_map_ids, maps.size()); ++i) {
+        Descriptor map(bpf_map_get_fd_by_id(maps[i]));
+        bpf_map_info about{};
+        length = sizeof(about);
+        if (bpf_obj_get_info_by_fd(map.get(), &about, &length) == 0 &&
+            std::string_view(about.name).ends_with(name))
+            return map;
+    }
+    throw std::runtime_error("the program has no map " + std::string(name));
 }
 
 // --- The kernel's side
@@ -88,6 +129,8 @@ KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerRules> rules)
     : maps_(load(*rules)), flows_(maps_.flows()), splicer_(rules, flows_), ring_(std::make_unique<Ring>()) {
     ring_->buffer = ring_buffer__new(maps_.asked(), Ring::take, ring_.get(), nullptr);
     if (!ring_->buffer) throw std::runtime_error("map the ring");
+    settings_ = settings_of(maps_.program());
+    jiffies_ = jiffies_now(settings_in(settings_));
 }
 
 KernelBalancer::~KernelBalancer() = default;
@@ -95,6 +138,18 @@ KernelBalancer::~KernelBalancer() = default;
 void KernelBalancer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
     fill(maps_, *rules);
     splicer_.replace_rules(std::move(rules));
+}
+
+// A jiffy counts for a 65536th of a millisecond, so half of those are room enough on either side.
+void KernelBalancer::stop_clock(Instant now) {
+    const auto ms = std::chrono::floor<std::chrono::milliseconds>(now.monotonic).count() % 1000;
+    splice_balancer_settings& settings = settings_in(settings_);
+    settings.monotonic_s = static_cast<std::uint64_t>(now.seconds());
+    settings.seconds_per_jiffy = 0;
+    settings.ms_per_jiffy = 1;
+    settings.jiffies =
+        jiffies_ - (static_cast<std::uint64_t>(ms) << SPLICE_MS_SHIFT) - (1U << (SPLICE_MS_SHIFT - 1));
+    settings.unix_minus_monotonic_s = now.unix_s - static_cast<std::int64_t>(now.seconds());
 }
 
 std::optional<Verdict> KernelBalancer::counted(const splice_balancer_counters& before) const {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "balancer/kernel_maps.hpp"
@@ -36,6 +37,8 @@ class KernelBalancer {
     // Pending flows whose wait is over.
     Outcome expire(Instant now);
     void replace_rules(std::shared_ptr<const SplicerRules> rules);
+    // The program's clock stands at that moment from here on, to the millisecond.
+    void stop_clock(Instant now);
 
     [[nodiscard]] KernelMaps& maps() noexcept { return maps_; }
     // Whether the last packet was decided in the kernel.
@@ -52,6 +55,8 @@ class KernelBalancer {
     BpfFlowStore flows_;
     Splicer splicer_;
     std::unique_ptr<Ring> ring_;
+    MappedBpfArray settings_;
+    std::uint64_t jiffies_ = 0;  // at the beginning
     PacketBytes frame_;
     std::uint32_t action_ = 0;
     bool in_kernel_ = false;
@@ -66,6 +71,7 @@ class PortableBalancer {
     void replace_rules(std::shared_ptr<const SplicerRules> rules) {
         splicer_.replace_rules(std::move(rules));
     }
+    [[nodiscard]] std::optional<Duration> next_deadline() const noexcept { return splicer_.next_deadline(); }
     [[nodiscard]] Splicer& splicer() noexcept { return splicer_; }
 
   private:
@@ -74,6 +80,9 @@ class PortableBalancer {
 
 // An Ethernet frame around a packet, from the router to us.
 [[nodiscard]] PacketBytes frame_around(Bytes packet, std::size_t vlan_tags = 0);
+
+// The map of a loaded program whose name ends so.
+[[nodiscard]] Descriptor map_of(int program, std::string_view name);
 
 // Whether programs may be loaded here.
 [[nodiscard]] bool may_load_programs();

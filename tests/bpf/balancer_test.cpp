@@ -10,6 +10,7 @@
 
 #include "libsplice/engine/clock.hpp"
 #include "tests/bpf/balancer_rig.hpp"
+#include "tests/bpf/spoilt_packets.hpp"
 
 using namespace splice;
 using namespace splice::testing;
@@ -22,8 +23,7 @@ const std::string kGet = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
 // Verdicts that the program gave by itself, over all tests.
 std::set<Verdict> decided_in_kernel;
 
-// Both engines under the same rules. The kernel goes first, by its own clock; the Splicer is told the same
-// time.
+// Both engines under the same rules, at the same time: the program's clock stands while a packet is handled.
 struct Pair {
     explicit Pair(SplicerRules rules, int family_ = 4)
         : shared(std::make_shared<const SplicerRules>(std::move(rules))),
@@ -34,13 +34,9 @@ struct Pair {
 
     // What the packet led to; a doctest failure when the engines differ.
     Outcome handle(const PacketBytes& packet, std::size_t vlan_tags = 0) {
-        const Outcome is = kernel.handle(read_clock(), packet, vlan_tags);
-        Instant now = read_clock();
-        if (is.verdict == SPLICE_answer_syn_ack || is.verdict == SPLICE_answer_syn_ack_reopened) {
-            const Parsed answer = parse(is.sent.at(0));
-            if (answer.options.timestamps_offset)
-                now.monotonic = std::chrono::milliseconds(answer.options.tsval);
-        }
+        const Instant now = read_clock();
+        kernel.stop_clock(now);
+        const Outcome is = kernel.handle(now, packet, vlan_tags);
         const Outcome expected = portable.handle(now, packet);
         if (kernel.decided_in_kernel()) decided_in_kernel.insert(is.verdict);
         CHECK_MESSAGE(is == expected, "kernel ", describe(is), "\n  portable ", describe(expected));
@@ -139,6 +135,18 @@ TEST_CASE("SYN-ACKs are the same for every combination of options") {
             CHECK(pair.in_kernel(syn) == SPLICE_answer_syn_ack);
         }
     });
+}
+
+TEST_CASE("the program's own clock is this host's") {
+    KernelBalancer kernel(std::make_shared<const SplicerRules>(splicer_rules()));
+    Segment syn = Client().base;
+    syn.flags = SPLICE_SYN;
+    syn.timestamps = Timestamps{12345, 0};
+    const std::uint32_t before = read_clock().tsval();
+    const Parsed answer = parse(kernel.handle(read_clock(), syn.build()).sent.at(0));
+    const std::uint32_t after = read_clock().tsval();
+    constexpr std::uint32_t kJiffies = 20;  // ms: two of the longest
+    CHECK(answer.options.tsval + kJiffies - before <= after - before + 2 * kJiffies);
 }
 
 TEST_CASE("a SYN-ACK goes back to the hop that the SYN came from, behind the same VLAN tags") {
@@ -336,6 +344,32 @@ TEST_CASE("bytes that contradict themselves are dropped by name when they are fo
     odd[36] = static_cast<std::byte>(check >> 8);
     odd[37] = static_cast<std::byte>(check);
     CHECK(pair.in_kernel(odd) == SPLICE_drop_bad_tcp_options);
+}
+
+TEST_CASE("packets to a service that contradict themselves, or are no TCP, end as they do in user space") {
+    both_families([](int family) {
+        Pair pair(family);
+        const RawPacket good{.family = family,
+                             .source = topology(family).client,
+                             .destination = topology(family).vip,
+                             .payload = "x"};
+        for (const SpoiltPacket& packet : spoilt_packets(good)) {
+            CAPTURE(verdict_name(packet.verdict));
+            const auto bytes = std::as_bytes(std::span(packet.bytes));
+            CHECK(pair.in_kernel(PacketBytes(bytes.begin(), bytes.end())) == packet.verdict);
+            const bool passes = verdict_kind(packet.verdict) == SPLICE_KIND_pass;
+            CHECK(pair.kernel.action() == (passes ? XDP_PASS : XDP_DROP));
+        }
+    });
+}
+
+TEST_CASE("what is neither IPv4 nor IPv6 passes") {
+    Pair pair;
+    // Behind a third VLAN tag nobody looks.
+    const Outcome outcome = pair.kernel.handle(read_clock(), Client().base.build(), 3);
+    CHECK(outcome.verdict == SPLICE_pass_not_ip);
+    CHECK(pair.kernel.action() == XDP_PASS);
+    decided_in_kernel.insert(outcome.verdict);
 }
 
 TEST_CASE("fragments, source routes and extension headers to a VIP are dropped by name") {
@@ -570,9 +604,14 @@ TEST_CASE("idle flows are swept out of the kernel's map, each by its own time-ou
 }
 
 TEST_CASE("every verdict that the kernel can give was given by it") {
-    const std::set<Verdict> wanted = {SPLICE_pass_not_service,
+    // The others are user space's: what is held, what is released, what answers for a flow that every choice
+    // has refused, and what the memory for all this refuses.
+    const std::set<Verdict> wanted = {SPLICE_pass_not_ip,
+                                      SPLICE_pass_not_tcp,
+                                      SPLICE_pass_not_service,
                                       SPLICE_pass_icmp_not_ours,
                                       SPLICE_drop_truncated,
+                                      SPLICE_drop_bad_ip_header,
                                       SPLICE_drop_bad_ip_checksum,
                                       SPLICE_drop_bad_tcp_header,
                                       SPLICE_drop_bad_tcp_checksum,
@@ -601,6 +640,10 @@ TEST_CASE("every verdict that the kernel can give was given by it") {
     for (const Verdict verdict : wanted) {
         CAPTURE(verdict_name(verdict));
         CHECK(decided_in_kernel.contains(verdict));
+    }
+    for (const Verdict verdict : decided_in_kernel) {
+        CAPTURE(verdict_name(verdict));
+        CHECK(wanted.contains(verdict));
     }
 }
 

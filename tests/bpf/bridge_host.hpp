@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,8 @@ class BridgeHost {
     [[nodiscard]] std::uint64_t count(Verdict verdict) const {
         return programs_->counters().verdicts[verdict];
     }
+    // By the programs of all hosts that are gone.
+    [[nodiscard]] static const std::set<Verdict>& verdicts_given() noexcept;
     [[nodiscard]] std::uint64_t asked() const { return programs_->counters().asked; }
     [[nodiscard]] const BridgePrograms& programs() const { return *programs_; }
 

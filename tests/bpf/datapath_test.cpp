@@ -14,10 +14,12 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 
 #include "tests/bpf/datapath_vector.h"
+#include "tests/bpf/spoilt_packets.hpp"
 #include "tests/unit/datapath/raw_packet.hpp"
 
 using namespace splice::testing;
@@ -175,6 +177,11 @@ std::vector<Octets> frames() {
         RawPacket{.family = 6, .extensions = {6, 0, 0, 0, 0, 0, 0, 0}, .first_next = 43}.build()));
     all.push_back(in_ethernet(
         RawPacket{.family = 6, .extensions = {6, 0, 0, 0, 0, 0, 0, 0}, .first_next = 44}.build()));
+    for (const int family : {4, 6})
+        for (const SpoiltPacket& packet : spoilt_packets({.family = family, .payload = "x"}))
+            all.push_back(in_ethernet(packet.bytes, family == 4 ? 1 : 0));
+    all.push_back(in_ethernet(RawPacket{}.build(), 2));
+    all.back()[20] = 0x12;  // a third tag's type, or any but IP's
     const auto good = in_ethernet(RawPacket{.payload = "x"}.build());
     for (std::size_t length = 14; length < good.size(); ++length)
         all.emplace_back(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(length));
@@ -197,8 +204,10 @@ splice_translation translation(int family) {
 }  // namespace
 
 TEST_CASE("the kernel judges every frame as user space does") {
+    std::set<splice_verdict> judged;
     for (const auto& frame : frames()) {
         const Judged here(frame);
+        judged.insert(here.ethernet == SPLICE_CONTINUE ? here.ip : here.ethernet);
         auto kernel = zeroed();
         Octets edited = frame;
         programs().run("vector_parse", edited, kernel);
@@ -222,6 +231,12 @@ TEST_CASE("the kernel judges every frame as user space does") {
         REQUIRE(kernel.output.quote == quote);
         if (quote == SPLICE_CONTINUE) REQUIRE(same(kernel.output.quoted, quoted));
     }
+    // Every verdict that bytes alone give before anything is looked up.
+    CHECK(judged == std::set<splice_verdict>{
+                        SPLICE_pass_not_ip, SPLICE_pass_not_tcp, SPLICE_drop_truncated,
+                        SPLICE_drop_bad_ip_header, SPLICE_drop_bad_ip_checksum, SPLICE_drop_bad_tcp_header,
+                        SPLICE_drop_bad_tcp_flags, SPLICE_drop_bad_icmp, SPLICE_drop_fragment,
+                        SPLICE_drop_source_routed, SPLICE_drop_extension_headers, SPLICE_CONTINUE});
 }
 
 TEST_CASE("the kernel answers a SYN with the same cookie and the same bytes") {

@@ -1,16 +1,15 @@
 """What the kernel's programs must survive: handing over, ports and backends under pressure, a flood."""
 
-import ctypes
-import random
+import os
 import socket
 import threading
 import time
 
+import client_crowd
 from cases_restart import Download, only_ebpf, works
 from harness import case, equal, true
 from http_client import Crowd, ask
-from raw_tcp import PORTS, SYN, packet
-from world import PROGRAMS
+from world import BRIDGES, PROGRAMS
 
 
 def edited(world, name, edit):
@@ -146,60 +145,90 @@ def _(world):
     equal({bridge: len(pids) for bridge, pids in sorted(workers.items())}, {"b1": 2, "b2": 2, "b3": 2}, "workers")
 
 
-class SynFlood:
-    """As many SYNs a second as one thread's sendmmsg(2) manages, from ports that the client's kernel hides."""
-
-    BATCH = 1024  # what one call may take (UIO_MAXIOV)
-
-    class _Message(ctypes.Structure):
-        """struct mmsghdr of 64-bit Linux."""
-
-        _fields_ = [("name", ctypes.c_void_p), ("name_length", ctypes.c_uint32), ("vector", ctypes.c_void_p),
-                    ("vector_length", ctypes.c_size_t), ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
-                    ("flags", ctypes.c_int), ("sent_length", ctypes.c_uint32)]
-
-    class _Vector(ctypes.Structure):
-        _fields_ = [("base", ctypes.c_char_p), ("length", ctypes.c_size_t)]
-
-    def __init__(self, world):
-        with world.lab.inside("client"):
-            self._socket = socket.socket(world.af, socket.SOCK_RAW, socket.IPPROTO_RAW)
-        world.clean_up.callback(self._socket.close)
-        self._socket.connect((world.vip, 0))
-        rng = random.Random(17)
-        self._packets = [packet(world.client, world.vip, rng.randint(*PORTS), 80, rng.getrandbits(32), 0, SYN)
-                         for _ in range(self.BATCH)]
-        self._vectors = (self._Vector * self.BATCH)(*[(data, len(data)) for data in self._packets])
-        size = ctypes.sizeof(self._Vector)
-        self._messages = (self._Message * self.BATCH)(*[
-            self._Message(vector=ctypes.addressof(self._vectors) + n * size, vector_length=1) for n in range(self.BATCH)])
-        self.sent = 0
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        world.clean_up.callback(self.end)
-        self._thread.start()
-
-    def _run(self):
-        libc = ctypes.CDLL(None, use_errno=True)
-        while not self._ends.is_set():
-            self.sent += max(0, libc.sendmmsg(self._socket.fileno(), self._messages, self.BATCH, 0))
-
-    def end(self):
-        self._ends.set()
-        self._thread.join()
+def memory_of(pid):
+    """Bytes of a process's own that are in memory, not those of its files and maps."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("Anonymous:"))
 
 
-@case("200 of 200 requests succeed in the middle of as many SYNs a second as one thread can send",
-      requires=lambda world: None if world.lab.engine == "ebpf" else "the nfqueue engine answers each SYN in user space")
+def needs_ebpf(world):
+    return None if world.lab.engine == "ebpf" else "the nfqueue engine sees each packet in user space"
+
+
+@case("200 of 200 requests succeed in the middle of a million SYNs a second", requires=needs_ebpf)
 def _(world):
-    flood = SynFlood(world)
+    flood = client_crowd.before_balancer(world)
+    before, memory = world.verdicts(), memory_of(world.lab.pid("balancer"))
+    flood.begin("flood", 1_000_000)
+    slowest = 0.0
     for _ in range(10):
-        sent = flood.sent
         crowd = Crowd(world, 20)
+        started = time.monotonic()
         crowd.connect()
         statuses = [response and response.status for response in crowd.ask(lambda n: f"/flood/{n}", 20)]
         equal(statuses, [200] * 20, "statuses")
+        slowest = max(slowest, time.monotonic() - started)
         time.sleep(0.3)
-        true(flood.sent > sent, "the flood went on meanwhile")
-    flood.end()
-    true(flood.sent > 20_000, f"SYNs sent: {flood.sent}")
+    counts = flood.step("end")
+    grown = memory_of(world.lab.pid("balancer")) - memory
+    answered = world.verdicts()["answer_syn_ack"] - before["answer_syn_ack"]
+    world.notes += [f"{counts['sent'] / counts['seconds']:,.0f} SYNs a second for {counts['seconds']:.1f} s",
+                    f"{answered / counts['seconds']:,.0f} answered", f"20 requests within {1000 * slowest:.0f} ms",
+                    f"the balancer's memory grew by {grown >> 10} KiB"]
+    true(counts["sent"] > 100_000, f"SYNs sent: {counts['sent']}")
+    true(answered >= counts["answered"] > 0.9 * counts["sent"], f"answered: {answered}, of which heard: {counts['answered']}")
+    true(grown < 256 << 10, f"the balancer's memory grew by {grown} bytes")
+
+
+def flow_map(world):
+    """Entries that the balancer's flow map holds at most, and the bytes that it takes (of /proc/PID/fdinfo)."""
+    folder = f"/proc/{world.lab.pid('balancer')}/fdinfo"
+    for name in os.listdir(folder):
+        with open(f"{folder}/{name}", encoding="ascii") as file:
+            info = dict(line.split(":", 1) for line in file)
+        if info.get("map_type", "").strip() == "1" and info["key_size"].strip() == "40":
+            return int(info["max_entries"]), int(info["memlock"])
+    raise AssertionError("the balancer has no flow map")
+
+
+@case("500,000 flows with traffic on all of them, and a full table refuses new ones and keeps the living",
+      requires=needs_ebpf)
+def _(world):
+    flows, spare = 500_000, 1000
+    world.clean_up.callback(restart, world, "balancer")
+    edited(world, "balancer.yaml", lambda text: text + f"max_flows: {flows + spare}\n")
+    restart(world, "balancer")
+    crowd = client_crowd.before_balancer(world, flows + 2 * spare)
+    for step, heard in (("syn", "answered"), ("first", "forwarded")):
+        counts = crowd.step(step, 0, flows)
+        equal((counts["clients"], counts["strayed"]), (flows, 0), f"clients after {step}: {counts}")
+        world.notes.append(f"{step}: {counts[heard] / counts['seconds']:,.0f} a second")
+    opened = world.verdicts()
+    equal(opened["forward_first_payload"], flows, "first payloads")
+    equal(counts["bridges"], len(BRIDGES), "bridges that they went to")
+
+    def all_speak():
+        before = world.verdicts()
+        crowd.begin("next", 0, flows)
+        for n in range(50):
+            equal(ask(world.connect(), f"/many/{n}").status, 200, f"status of request {n}")
+        counts = crowd.counts()
+        equal((counts["clients"], counts["strayed"]), (flows, 0), f"clients after their next segment: {counts}")
+        forwarded = world.verdicts()["forward_open"] - before["forward_open"]
+        true(forwarded >= flows, f"packets forwarded: {forwarded}")
+        world.notes.append(f"next: {counts['forwarded'] / counts['seconds']:,.0f} a second")
+
+    all_speak()
+    # More than the rest of the table holds.
+    equal(crowd.step("syn", flows, 2 * spare)["clients"], 2 * spare, "SYNs that a nearly full table answers")
+    late = crowd.step("first", flows, 2 * spare)
+    true(0 < late["clients"] <= spare, f"flows that found a place: {late}")
+    true(world.verdicts()["drop_flow_table_full"] >= spare, "first payloads that a full table refused")
+    before = world.verdicts()
+    counts = crowd.step("next", 0, flows)
+    equal((counts["clients"], counts["strayed"]), (flows, 0), f"clients that a full table keeps: {counts}")
+    orphans = {name: count for name, count in (world.verdicts() - before).items() if "orphan" in name}
+    equal(orphans, {}, "orphans")
+    entries, memory = flow_map(world)
+    equal(entries, flows + spare, "entries of the flow map")
+    world.notes.append(f"{memory / entries:.0f} bytes a flow")

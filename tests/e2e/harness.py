@@ -95,6 +95,7 @@ def run_case(world, item, tally, log_dir, last):
     name = f"{world.title()}: {item.sentence}"
     started = time.monotonic()
     verdict, note = "ok", ""
+    world.notes = []
     world.mark_logs()
     try:
         reason = item.requires and item.requires(world)
@@ -114,9 +115,10 @@ def run_case(world, item, tally, log_dir, last):
             tally.failed.append((name, note))
     else:
         tally.passed += 1
+        note = ", ".join(world.notes)
     seconds = time.monotonic() - started
     colour = {"ok": 32, "skip": 33, "again": 33, "FAIL": 31}[verdict]
-    print(f"  {_paint(f'{verdict:4}', colour)} {seconds:6.2f} s  {item.sentence}" + (f" ({note})" if verdict == "skip" else ""), flush=True)
+    print(f"  {_paint(f'{verdict:4}', colour)} {seconds:6.2f} s  {item.sentence}" + (f" ({note})" if note and verdict in ("ok", "skip") else ""), flush=True)
     if verdict in ("FAIL", "again"):
         print("    " + story.replace("\n", "\n    "), flush=True)
         kept = os.path.join(log_dir, world.slug(), item.slug())

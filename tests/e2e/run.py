@@ -23,9 +23,9 @@ import cases_kernel  # noqa: E402,F401
 import cases_wan  # noqa: E402,F401
 import harness  # noqa: E402
 import raw_tcp  # noqa: E402
+from points import POINTS, why_not  # noqa: E402
 from world import BRIDGES, SOURCE, Lab, World  # noqa: E402
 
-POINTS = ["nfqueue:translate"]
 FAMILIES = [4, 6]
 # On both of the router's interfaces: 40 ms there and back, 2 % lost each way, one in twenty not delayed.
 WAN = "delay 20ms loss 2% duplicate 1% reorder 5%"
@@ -83,9 +83,14 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
     tally = harness.Tally()
+    families = arguments.family or FAMILIES
     for point in arguments.point or POINTS:
+        if reason := why_not(point):
+            print(f"{point}: skipped: {reason}", flush=True)
+            tally.skipped += [(f"IPv{family} {point}: all {len(cases)} cases", reason) for family in families]
+            continue
         try:
-            run_point(point, arguments.family or FAMILIES, cases, tally, arguments.logs)
+            run_point(point, families, cases, tally, arguments.logs)
         except RuntimeError as error:  # the lab itself: no case can run, which is a failure of its own
             print(f"FAIL the lab for {point}: {error}", flush=True)
             tally.failed.append((f"the lab for {point}", str(error)))

@@ -1,5 +1,6 @@
 """What a case sees: one running lab, looked at through one address family."""
 
+import collections
 import contextlib
 import hashlib
 import os
@@ -100,6 +101,7 @@ class World:
     def __init__(self, lab, family):
         self.lab, self.family = lab, family
         self.clean_up = contextlib.ExitStack()
+        self.notes = []  # figures of the case that runs, for its line
         v4 = family == 4
         self.af = socket.AF_INET if v4 else socket.AF_INET6
         self.client = "10.20.0.2" if v4 else "fd20::2"
@@ -200,6 +202,14 @@ class World:
     def fastpath_file(self):
         """The file that every backend serves as /file/100m.bin."""
         return f"{self.lab.run_dir}/www/file/100m.bin"
+
+    # What the balancer counts
+
+    def verdicts(self):
+        """Packets by verdict since the balancer started."""
+        page = self.lab.on("balancer", "curl", "-sS", "http://127.0.0.1:10001/metrics")
+        lines = [line.split('"') for line in page.splitlines() if line.startswith("splicelb_balancer_packets_total{")]
+        return collections.Counter({name: int(float(count.strip("} "))) for _, name, count in lines})
 
     # What the backends saw
 

@@ -66,9 +66,9 @@ part_network() {
     progress "booting it"
     machine_boot network 2048 2 net.ifnames=0
     check "it boots Linux 6.1 with BBR and CUBIC" network_is_up
-    end_to_end "${CORE[@]}"
-    end_to_end --wan bbr
-    end_to_end --wan cubic
+    end_to_end --point nfqueue:translate "${CORE[@]}"
+    end_to_end --point nfqueue:translate --wan bbr
+    end_to_end --point nfqueue:translate --wan cubic
     part_network_ebpf
     machines_end
 }

@@ -93,7 +93,7 @@ lab_network() {
     fi
     mkdir -p "$RUN"/{log,pid,www/file,bpffs}
     # Out here: what is mounted in a host's mount namespace goes with the program that runs there.
-    mount -t bpf bpf "$RUN/bpffs"
+    if grep -qw bpf /proc/filesystems; then mount -t bpf bpf "$RUN/bpffs"; fi
     create_namespaces
     backends_prepare
     local i

@@ -1,0 +1,138 @@
+#include "tests/bpf/translator_rig.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/pkt_cls.h>
+
+#include <cstring>
+#include <stdexcept>
+
+#include "libsplice/engine/clock.hpp"
+
+namespace splice::testing {
+namespace {
+
+constexpr std::size_t kEthernetHeader = 14;
+constexpr std::size_t kFlows = 1024;
+constexpr Duration kHalfASecond = std::chrono::milliseconds(500);
+
+BridgePrograms load(const BridgeRules& rules) {
+    auto programs = BridgePrograms::load(Mode::translate, kFlows, std::nullopt);
+    if (!programs) throw std::runtime_error(programs.error().text);
+    if (auto written = programs->write(rules); !written) throw std::runtime_error(written.error().text);
+    return std::move(*programs);
+}
+
+Outcome outcome_of(Verdict verdict, SentPackets& out, PacketBytes handed) {
+    Outcome outcome{verdict, std::move(out.sent)};
+    outcome.sent.insert(outcome.sent.end(), out.bounced.begin(), out.bounced.end());
+    if (verdict_kind(verdict) == SPLICE_KIND_forward) outcome.sent.push_back(std::move(handed));
+    return outcome;
+}
+
+Outcome hand_over(Bridge& bridge, Instant now, PacketBytes packet, bool from_backend) {
+    SentPackets out;
+    const Verdict verdict = from_backend ? bridge.handle_from_backend(now, packet, true, out)
+                                         : bridge.handle_from_balancer(now, packet, true, Hop{}, out);
+    return outcome_of(verdict, out, std::move(packet));
+}
+
+Outcome expire(Bridge& bridge, Instant now) {
+    SentPackets out;
+    bridge.expire(now, out);
+    return {SPLICE_CONTINUE, std::move(out.sent)};
+}
+
+// One run of a program on a packet, which is edited; its answer.
+std::uint32_t run(int program, PacketBytes& packet) {
+    PacketBytes frame = frame_around(packet);
+    PacketBytes result(frame.size() + 256);
+    bpf_test_run_opts options{};
+    options.sz = sizeof(options);
+    options.data_in = frame.data();
+    options.data_size_in = static_cast<std::uint32_t>(frame.size());
+    options.data_out = result.data();
+    options.data_size_out = static_cast<std::uint32_t>(result.size());
+    options.repeat = 1;
+    if (bpf_prog_test_run_opts(program, &options) != 0)
+        throw std::runtime_error("BPF_PROG_TEST_RUN of " + std::to_string(frame.size()) +
+                                 " bytes: " + std::strerror(errno));
+    packet.assign(result.begin() + kEthernetHeader, result.begin() + options.data_size_out);
+    return options.retval;
+}
+
+}  // namespace
+
+// --- The kernel's side
+
+struct KernelTranslator::Ring {
+    ~Ring() { ring_buffer__free(buffer); }
+    static int take(void* self, void* data, std::size_t) {
+        splice_bridge_asked head{};
+        std::memcpy(&head, data, sizeof(head));
+        const auto* bytes = static_cast<const std::byte*>(data) + sizeof(head);
+        static_cast<Ring*>(self)->packets.emplace_back(bytes, bytes + head.length);
+        return 0;
+    }
+    ring_buffer* buffer = nullptr;
+    std::vector<PacketBytes> packets;
+};
+
+KernelTranslator::KernelTranslator(const std::shared_ptr<const BridgeRules>& rules)
+    : programs_(load(*rules)),
+      flows_(programs_.flows()),
+      bridge_(rules, &flows_),
+      settings_(map_of(programs_.ingress(), "settings")),
+      ring_(std::make_unique<Ring>()) {
+    ring_->buffer = ring_buffer__new(programs_.ring(), Ring::take, ring_.get(), nullptr);
+    if (!ring_->buffer) throw std::runtime_error("map the ring");
+}
+
+KernelTranslator::~KernelTranslator() = default;
+
+void KernelTranslator::stop_clock(Instant now) {
+    const std::uint32_t only = 0;
+    splice_bridge_settings settings{};
+    const Duration unix_time = std::chrono::seconds(now.unix_s) + kHalfASecond;
+    if (bpf_map_lookup_elem(settings_.get(), &only, &settings) != 0)
+        throw std::runtime_error("read the settings");
+    settings.unix_minus_monotonic_ns = (unix_time - read_clock().monotonic).count();
+    if (bpf_map_update_elem(settings_.get(), &only, &settings, BPF_ANY) != 0)
+        throw std::runtime_error("write the settings");
+}
+
+Outcome KernelTranslator::handle(Instant now, Bytes packet, bool from_backend) {
+    const splice_bridge_counters before = programs_.counters();
+    PacketBytes edited(packet.begin(), packet.end());
+    const std::uint32_t action = run(from_backend ? programs_.egress() : programs_.ingress(), edited);
+    ring_->packets.clear();
+    ring_buffer__consume(ring_->buffer);
+    const splice_bridge_counters after = programs_.counters();
+    in_kernel_ = ring_->packets.empty();
+    if (!in_kernel_) {
+        if (action != TC_ACT_SHOT || after.asked != before.asked + 1)
+            throw std::runtime_error("asked, and let through all the same");
+        return hand_over(bridge_, now, std::move(ring_->packets.at(0)), from_backend);
+    }
+    Outcome outcome;
+    for (std::size_t i = 0; i < kVerdictCount; ++i)
+        if (after.verdicts[i] != before.verdicts[i]) outcome.verdict = static_cast<Verdict>(i);
+    if (verdict_kind(outcome.verdict) == SPLICE_KIND_forward) outcome.sent.push_back(std::move(edited));
+    return outcome;
+}
+
+Outcome KernelTranslator::expire(Instant now) {
+    return testing::expire(bridge_, now);
+}
+
+// --- The portable side
+
+Outcome PortableTranslator::handle(Instant now, Bytes packet, bool from_backend) {
+    return hand_over(bridge_, now, {packet.begin(), packet.end()}, from_backend);
+}
+
+Outcome PortableTranslator::expire(Instant now) {
+    return testing::expire(bridge_, now);
+}
+
+}  // namespace splice::testing

@@ -1,0 +1,48 @@
+// The translating bridge's two engines side by side, as balancer_rig.hpp has the balancer's: the portable
+// Bridge, and the loaded programs with a Bridge behind their ring that works on the kernel's flows.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "packetbridge/bridge_programs.hpp"
+#include "packetbridge/kernel_flows.hpp"
+#include "tests/bpf/balancer_rig.hpp"
+
+namespace splice::testing {
+
+class KernelTranslator {
+  public:
+    explicit KernelTranslator(const std::shared_ptr<const BridgeRules>& rules);
+    ~KernelTranslator();
+
+    Outcome handle(Instant now, Bytes packet, bool from_backend);
+    Outcome expire(Instant now);
+    // The programs' wall clock shows that moment, for half a second.
+    void stop_clock(Instant now);
+    [[nodiscard]] bool decided_in_kernel() const noexcept { return in_kernel_; }
+
+  private:
+    struct Ring;
+
+    BridgePrograms programs_;
+    KernelFlows flows_;
+    Bridge bridge_;
+    Descriptor settings_;
+    std::unique_ptr<Ring> ring_;
+    bool in_kernel_ = false;
+};
+
+// A Bridge in the same words.
+class PortableTranslator {
+  public:
+    explicit PortableTranslator(const std::shared_ptr<const BridgeRules>& rules) : bridge_(rules) {}
+    Outcome handle(Instant now, Bytes packet, bool from_backend);
+    Outcome expire(Instant now);
+    [[nodiscard]] std::optional<Duration> next_deadline() const noexcept { return bridge_.next_deadline(); }
+
+  private:
+    Bridge bridge_;
+};
+
+}  // namespace splice::testing
