@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -90,8 +91,12 @@ std::optional<Inner> inner_of(int link, Bytes frame) noexcept {
     }
 }
 
+// A pcapng file can say times of any age. What lies outside of the 32 bits of pcap's seconds counts as their
+// first or last, so that two times of a capture always have a difference.
 Duration time_of(const pcap_pkthdr& header) noexcept {
-    return std::chrono::seconds(header.ts.tv_sec) + std::chrono::nanoseconds(header.ts.tv_usec);
+    constexpr std::int64_t kLastSecond = std::numeric_limits<std::uint32_t>::max();
+    const std::chrono::seconds seconds(std::clamp<std::int64_t>(header.ts.tv_sec, 0, kLastSecond));
+    return std::max(seconds + std::chrono::nanoseconds(header.ts.tv_usec), Duration::zero());
 }
 
 struct PcapCloser {

@@ -131,6 +131,30 @@ TEST_CASE("times are nanoseconds, whichever the file has") {
     CHECK(read_one(*second).time == 1'700'000'000s + 123'456'789ns);
 }
 
+TEST_CASE("a pcapng time beyond 32 bits of seconds counts as the last second, one before 1970 as the first") {
+    const auto block = [](std::uint32_t type, const std::string& body) {
+        const std::string size = word(static_cast<std::uint32_t>(12 + body.size()));
+        return word(type) + size + body + size;
+    };
+    constexpr std::uint32_t kWholeSeconds = 0 << 24 | 1 << 16,
+                            kTimeResolution = 9;  // option's value, and kind
+    const std::string section =
+        block(0x0a0d0d0a, word(0x1a2b3c4d) + word(1) + word(0xffffffff) + word(0xffffffff));
+    const std::string option = word(kTimeResolution | kWholeSeconds) + word(0) + word(0);
+    const std::string interface = block(1, word(kRaw) + word(262144) + option);
+    const auto at = [&](std::uint32_t high, std::uint32_t low) {
+        const std::string packet = "E..." + segment().substr(4, 36);
+        return block(6, word(0) + word(high) + word(low) + word(40) + word(40) + packet);
+    };
+    const File file(section + interface + at(0x7fffffff, 0) + at(0xffffffff, 0xffffffff) +
+                    at(0, 1'700'000'000));
+    auto reader = PcapReader::open(file.path());
+    REQUIRE(reader.has_value());
+    CHECK(read_one(*reader).time == 4'294'967'295s);
+    CHECK(read_one(*reader).time == 0s);
+    CHECK(read_one(*reader).time == 1'700'000'000s);
+}
+
 TEST_CASE("a packet that the capture cut says how long it was on the wire") {
     const std::string ethernet = hex("0200000000010200000000020800");
     const File file(header(kEthernet) +
