@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <yaml-cpp/eventhandler.h>
+
+#include <sstream>
 
 namespace splice {
 namespace {
@@ -22,6 +25,32 @@ std::string_view kind_of(const YAML::Node& node) {
         default:
             return "nothing";
     }
+}
+
+// Hears a document and remembers nothing of it.
+class Nobody final : public YAML::EventHandler {
+    void OnDocumentStart(const YAML::Mark& /*mark*/) override {}
+    void OnDocumentEnd() override {}
+    void OnNull(const YAML::Mark& /*mark*/, YAML::anchor_t /*anchor*/) override {}
+    void OnAlias(const YAML::Mark& /*mark*/, YAML::anchor_t /*anchor*/) override {}
+    void OnScalar(const YAML::Mark& /*mark*/, const std::string& /*tag*/, YAML::anchor_t /*anchor*/,
+                  const std::string& /*value*/) override {}
+    void OnSequenceStart(const YAML::Mark& /*mark*/, const std::string& /*tag*/, YAML::anchor_t /*anchor*/,
+                         YAML::EmitterStyle::value /*style*/) override {}
+    void OnSequenceEnd() override {}
+    void OnMapStart(const YAML::Mark& /*mark*/, const std::string& /*tag*/, YAML::anchor_t /*anchor*/,
+                    YAML::EmitterStyle::value /*style*/) override {}
+    void OnMapEnd() override {}
+};
+
+// How many documents there are: 0, 1, or 2 for several. YAML::LoadAll() would tell, but over some texts that
+// are no YAML it finds documents without end (yaml-cpp 0.7: "--- !a, b]").
+int documents_in(const std::string& text) {
+    std::istringstream stream(text);
+    YAML::Parser parser(stream);
+    Nobody nobody;
+    if (!parser.HandleNextDocument(nobody)) return 0;
+    return parser.HandleNextDocument(nobody) ? 2 : 1;
 }
 
 }  // namespace
@@ -92,10 +121,10 @@ YamlValue YamlMap::require(std::string_view key) const {
 
 YamlValue parse_yaml(const std::string& text, const std::string& file) {
     try {
-        const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-        if (documents.empty()) throw ConfigError(file + ": empty; expected a map of keys");
-        if (documents.size() > 1) throw ConfigError(file + ": expected one YAML document, found several");
-        return {file, file, documents.front()};
+        const int documents = documents_in(text);
+        if (documents == 0) throw ConfigError(file + ": empty; expected a map of keys");
+        if (documents > 1) throw ConfigError(file + ": expected one YAML document, found several");
+        return {file, file, YAML::Load(text)};
     } catch (const YAML::Exception& error) {
         throw ConfigError(fmt::format("{}: no YAML: {}", place(file, error.mark), error.msg));
     }

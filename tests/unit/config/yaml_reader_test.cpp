@@ -71,6 +71,10 @@ TEST_CASE("what is no map, no YAML, nothing or several documents is refused") {
     CHECK(complaint("? [a]\n: 1\n").find("expected a key, found a list") != std::string::npos);
 }
 
+TEST_CASE("what is no YAML is refused in the end, where yaml-cpp would find documents without end") {
+    CHECK(complaint("--- !a, b]\nport: 1\n").find("expected one YAML document") != std::string::npos);
+}
+
 TEST_CASE("deep nesting is refused, not followed") {
     CHECK(complaint("port: " + std::string(100'000, '[')).find("f.yaml") == 0);
 }
