@@ -204,12 +204,15 @@ std::string_view nearest(std::string_view word, const std::vector<std::string_vi
     return best;
 }
 
+std::string on_one_line(std::string_view text) {
+    std::string line(text);
+    std::ranges::replace_if(
+        line, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+    return line;
+}
+
 std::string quoted(std::string_view text) {
-    std::string line = "'";
-    for (const char c : text.substr(0, kMaxQuoted))
-        line += (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) ? '?' : c;
-    if (text.size() > kMaxQuoted) line += "...";
-    return line + "'";
+    return "'" + on_one_line(text.substr(0, kMaxQuoted)) + (text.size() > kMaxQuoted ? "...'" : "'");
 }
 
 }  // namespace splice

@@ -126,7 +126,7 @@ YamlValue parse_yaml(const std::string& text, const std::string& file) {
         if (documents > 1) throw ConfigError(file + ": expected one YAML document, found several");
         return {file, file, YAML::Load(text)};
     } catch (const YAML::Exception& error) {
-        throw ConfigError(fmt::format("{}: no YAML: {}", place(file, error.mark), error.msg));
+        throw ConfigError(fmt::format("{}: no YAML: {}", place(file, error.mark), on_one_line(error.msg)));
     }
 }
 

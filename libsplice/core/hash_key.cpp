@@ -24,7 +24,8 @@ constexpr std::array kFallbackSentences{
 
 constexpr std::uint16_t kDepthMax = 255;
 constexpr std::uint16_t kLengthMax = 65535;
-constexpr std::size_t kNameMax = 255;  // bytes of a header's or parameter's name
+constexpr std::size_t kNameMax = 255;   // bytes of a header's or parameter's name
+constexpr std::size_t kQuotedMax = 60;  // bytes of a wrong rule that an error repeats
 
 struct KindWord {
     std::string_view word;
@@ -81,8 +82,12 @@ char to_lower(char c) noexcept {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
+// For an error of one line, whatever was written.
 std::string quoted(std::string_view text) {
-    return "\"" + std::string(text) + "\"";
+    std::string line(text.substr(0, kQuotedMax));
+    std::ranges::replace_if(
+        line, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
+    return "\"" + line + (text.size() > kQuotedMax ? "...\"" : "\"");
 }
 
 // "hdr(x-tenant)" into the word and the name; no value when the parentheses are wrong.

@@ -71,6 +71,10 @@ TEST_CASE("what is no map, no YAML, nothing or several documents is refused") {
     CHECK(complaint("? [a]\n: 1\n").find("expected a key, found a list") != std::string::npos);
 }
 
+TEST_CASE("what the file says of itself in a complaint stays on one line") {
+    CHECK(complaint("name: \"\\\x01\"\n") == "f.yaml:1:10: no YAML: unknown escape character: ?");
+}
+
 TEST_CASE("what is no YAML is refused in the end, where yaml-cpp would find documents without end") {
     CHECK(complaint("--- !a, b]\nport: 1\n").find("expected one YAML document") != std::string::npos);
 }

@@ -78,6 +78,13 @@ TEST_CASE("a wrong rule is answered by a sentence that says what is expected") {
           "the name in hash key hdr is longer than 255 bytes");
 }
 
+TEST_CASE("an error is one short line, whatever was written") {
+    CHECK(error_of("u\nri\x7f").starts_with("unknown hash key \"u?ri?\"; expected "));
+    CHECK(error_of("hdr(a\tb)") == "hash key hdr: \"a?b\" can not be the name of a header");
+    CHECK(error_of(std::string(100, 'x'))
+              .starts_with("unknown hash key \"" + std::string(60, 'x') + "...\"; expected "));
+}
+
 TEST_CASE("each fallback has a name and a sentence of its own") {
     std::set<std::string_view> names;
     std::set<std::string_view> sentences;
