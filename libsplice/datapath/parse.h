@@ -222,7 +222,9 @@ SPLICE_INLINE enum splice_verdict splice_judge_ipv4(const __u8 *ip, const void *
 SPLICE_INLINE enum splice_verdict splice_judge_extension_headers(const void *data, const void *end, __u32 *offset,
 								 __u8 *next)
 {
-	const __u32 limit = *offset + SPLICE_MAX_EXTENSION_BYTES;
+	/* In a packet that an ICMP error quotes the first one may stand behind those of the error itself. */
+	const __u32 far = *offset + SPLICE_MAX_EXTENSION_BYTES;
+	const __u32 limit = far < SPLICE_OFFSET_MAX ? far : SPLICE_OFFSET_MAX;
 
 	SPLICE_UNROLL
 	for (int i = 0; i <= SPLICE_MAX_EXTENSION_HEADERS; i++) {

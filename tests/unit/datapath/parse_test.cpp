@@ -306,6 +306,33 @@ TEST_CASE("an ICMP error tells the flow it is about from eight bytes of TCP") {
     }
 }
 
+TEST_CASE("a quoted TCP header farther than the kernel's programs look is none") {
+    Octets extensions;
+    for (int header = 0; header < 4; ++header) {
+        extensions.insert(extensions.end(), {60, 31});
+        extensions.resize(extensions.size() + 254);
+    }
+    const auto last = extensions.size() - 256;
+    const auto about = [&](std::size_t quoted_size) {
+        RawPacket inner{.family = 6, .extensions = extensions, .first_next = 60};
+        inner.extensions[last] = SPLICE_PROTOCOL_TCP;
+        inner.extensions[last + 1] = static_cast<std::uint8_t>(quoted_size / 8 - 1);
+        inner.extensions.resize(last + quoted_size);
+        RawPacket outer{
+            .family = 6, .protocol = SPLICE_PROTOCOL_ICMPV6, .extensions = extensions, .first_next = 60};
+        outer.extensions[last] = SPLICE_PROTOCOL_ICMPV6;
+        Octets body{2, 0, 0, 0, 0, 0, 5, 0x14};
+        append(body, inner.build());
+        const auto packet = outer.around(body, 2);
+        splice_packet judged, quoted;
+        REQUIRE(judge(packet, judged) == SPLICE_CONTINUE);
+        return splice_parse_icmp_error(packet.data(), packet.data() + packet.size(), &judged, &quoted);
+    };
+    // 40 + 1024 + 8 + 40 + 768 bytes stand before the last header of the quoted packet.
+    CHECK(about(160) == SPLICE_CONTINUE);
+    CHECK(about(168) == SPLICE_drop_bad_icmp);
+}
+
 TEST_CASE("ICMP messages that are no errors, or not about TCP, are not ours") {
     const auto about = [](const Octets& packet) {
         splice_packet judged, quoted;
