@@ -67,7 +67,8 @@ struct NeedMore {};
 struct NoKey {
     Fallback why;
 };
-// The key's bytes. They live in the stream that was parsed, or in the scratch string that the caller gave.
+// The key's bytes. They live in the stream that was parsed, in the scratch string that the caller gave, or
+// for ever.
 struct Key {
     std::string_view bytes;
 };

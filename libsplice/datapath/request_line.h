@@ -35,7 +35,8 @@ struct splice_request_key {
 	__u32 length; /* 1 to SPLICE_HASH_MAX */
 };
 
-/* The longest request target whose line is looked through; a multiple of SPLICE_TARGET_STRIDE. */
+/* Bytes of a request target, and of the space that ends it, that are looked through; a multiple of
+ * SPLICE_TARGET_STRIDE. */
 #define SPLICE_TARGET_MAX 1472
 #define SPLICE_TARGET_STRIDE 32
 #define SPLICE_METHOD_MAX 16
