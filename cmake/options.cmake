@@ -24,5 +24,7 @@ endif()
 if(SPLICELB_FUZZ)
   target_compile_options(splice_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined
     -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+  # Spans and views judge their indices, too.
+  target_compile_definitions(splice_options INTERFACE _GLIBCXX_ASSERTIONS)
   target_link_options(splice_options INTERFACE -fsanitize=address,undefined)
 endif()

@@ -1,0 +1,49 @@
+// The key of a first payload over HTTP (core/http_key, by Boost.Beast) for every kind of rule.
+//
+// Aborts when an answer that is not "need more" changes as the stream grows; when a key lies neither in the
+// stream nor in the scratch string; when a head that is plainly right or plainly wrong gets another answer
+// than the reference's; when a rule that is written down does not read back the same.
+//
+// Input: kind, depth, length (two bytes), which name, then the stream.
+#include "libsplice/core/http_key.hpp"
+
+#include <array>
+
+#include "tests/fuzz/support/key_promises.hpp"
+#include "tests/fuzz/support/reference_http.hpp"
+
+namespace splice::fuzz {
+namespace {
+
+constexpr std::array kKinds{KeyKind::uri, KeyKind::path, KeyKind::host_uri, KeyKind::url_param, KeyKind::hdr};
+constexpr std::array<std::string_view, 4> kNames{"host", "x-tenant", "id", "a"};
+
+HashKeyRule read_rule(Input& input) {
+    HashKeyRule rule;
+    rule.kind = kKinds[input.number8() % kKinds.size()];
+    const std::uint8_t depth = input.number8();
+    const std::uint16_t length = input.number16();
+    const std::uint8_t name = input.number8();
+    if (rule.kind == KeyKind::url_param || rule.kind == KeyKind::hdr) {
+        rule.name = kNames[name % kNames.size()];
+    } else {
+        rule.depth = depth;
+        rule.length = length;
+    }
+    return rule;
+}
+
+}  // namespace
+}  // namespace splice::fuzz
+
+FUZZER(http_key)(splice::Bytes input) {
+    using namespace splice::fuzz;
+    Input choices(input);
+    const splice::HashKeyRule rule = read_rule(choices);
+    const auto read_back = splice::HashKeyRule::parse(rule.to_string());
+    FUZZ_REQUIRE(read_back && *read_back == rule, "{}", rule.to_string());
+    const std::string answer = require_stable(splice::Protocol::http, rule, choices.rest());
+    const auto expected = reference_http_key(rule, splice::as_text(choices.rest()));
+    FUZZ_REQUIRE(!expected || answer == *expected, "{}: {}, not {}", rule.to_string(), printable(answer),
+                 printable(*expected));
+}

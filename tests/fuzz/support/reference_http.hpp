@@ -1,0 +1,173 @@
+// The key of an HTTP/1 head, written once more from core/http_key.hpp's first page and RFC 9112, for heads
+// that are plainly right or plainly wrong; of others it says nothing.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "libsplice/core/http_key.hpp"
+
+namespace splice::fuzz {
+
+inline char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
+inline std::string lower(std::string_view text) {
+    std::string is(text);
+    std::ranges::transform(is, is.begin(), [](char c) { return lower(c); });
+    return is;
+}
+
+inline bool is_token(std::string_view text) {
+    constexpr std::string_view kToken =
+        "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    return !text.empty() && std::ranges::all_of(text, [&](char c) { return kToken.contains(c); });
+}
+inline bool is_blank(char c) {
+    return c == ' ' || c == '\t';
+}
+inline bool is_control(char c) {
+    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+}
+
+struct RequestLine {
+    std::string_view method, target;
+};
+
+// RFC 9112 section 3, CRLF excluded.
+inline std::optional<RequestLine> read_request_line(std::string_view line) {
+    const auto first = line.find(' '), last = line.rfind(' ');
+    if (first == std::string_view::npos || first == last) return {};
+    const RequestLine is{line.substr(0, first), line.substr(first + 1, last - first - 1)};
+    const auto version = line.substr(last + 1);
+    if (!is_token(is.method) || is.method.size() > kMethodMax || is.target.empty()) return {};
+    if (version != "HTTP/1.0" && version != "HTTP/1.1") return {};
+    if (std::ranges::any_of(is.target, [](char c) { return c == ' ' || is_control(c); })) return {};
+    return is;
+}
+
+// The URI and the authority of a target; the table of http_key.hpp.
+struct Resource {
+    std::string uri;
+    std::optional<std::string> authority;
+    std::string_view default_port = "80";
+};
+
+inline Resource read_target(const RequestLine& line) {
+    const std::string target(line.target);
+    if (target[0] == '/') return {target, {}, "80"};
+    if (line.method == "CONNECT") return {target, target, ""};
+    const auto mark = target.find("://");
+    const auto is_scheme_byte = [](char c) {
+        return std::string_view("abcdefghijklmnopqrstuvwxyz0123456789+-.").contains(lower(c));
+    };
+    const std::string scheme = target.substr(0, std::min(mark, target.size()));
+    if (mark == std::string::npos || scheme.empty() || !std::ranges::all_of(scheme, is_scheme_byte) ||
+        lower(scheme[0]) < 'a' || lower(scheme[0]) > 'z')
+        return {target, {}, "80"};
+    const auto authority_end = std::min(target.find_first_of("/?#", mark + 3), target.size());
+    Resource is{target.substr(authority_end), target.substr(mark + 3, authority_end - mark - 3),
+                lower(scheme) == "https" ? "443" : "80"};
+    if (is.uri.empty())
+        is.uri = line.method == "OPTIONS" ? "*" : "/";
+    else if (is.uri[0] != '/')
+        is.uri = "/" + is.uri;
+    return is;
+}
+
+// Empty: no host.
+inline std::string host_of(std::string authority, std::string_view default_port) {
+    if (const auto at = authority.rfind('@'); at != std::string::npos) authority.erase(0, at + 1);
+    std::string port;
+    const auto colon = authority.rfind(':'), bracket = authority.rfind(']');
+    if (colon != std::string::npos && (bracket == std::string::npos || bracket < colon)) {
+        port = authority.substr(colon + 1);
+        authority.resize(colon);
+    }
+    if (!authority.empty() && authority.back() == '.') authority.pop_back();
+    if (authority.empty()) return {};
+    return lower(authority) + (port.empty() || port == default_port ? "" : ":" + port);
+}
+
+inline std::string cut(std::string uri, const HashKeyRule& rule) {
+    if (rule.length != 0 && uri.size() > rule.length) uri.resize(rule.length);
+    std::size_t slashes = 0;
+    for (std::size_t i = 0; rule.depth != 0 && i < uri.size(); ++i) {
+        if (uri[i] == '/' && ++slashes > rule.depth) uri.resize(i);
+    }
+    return uri;
+}
+
+// "need_more" is no value: nothing can be said.
+struct Field {
+    enum class Is { found, not_there, unsaid } is = Is::unsaid;
+    std::string value{};
+};
+
+// The first field of that name in what follows the request line, if all before it is plain.
+inline Field find_field(std::string_view head, std::string_view name) {
+    for (;;) {
+        const auto end = head.find("\r\n");
+        if (end == std::string_view::npos) return {};
+        const auto line = head.substr(0, end);
+        head.remove_prefix(end + 2);
+        if (line.empty()) return {Field::Is::not_there};
+        const auto colon = line.find(':');
+        if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) return {};
+        auto value = line.substr(colon + 1);
+        if (std::ranges::any_of(value, [](char c) { return is_control(c) && c != '\t'; })) return {};
+        // Whether the value goes on in the next line is told by that one's first byte.
+        if (head.empty() || is_blank(head[0])) return {};
+        const std::string is = lower(line.substr(0, colon));
+        while (!value.empty() && is_blank(value.front())) value.remove_prefix(1);
+        while (!value.empty() && is_blank(value.back())) value.remove_suffix(1);
+        // Of these Beast reads the value too, and may refuse it.
+        for (const char* judged :
+             {"content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade"})
+            if (is == judged) return {};
+        if (is == name) return {Field::Is::found, std::string(value)};
+    }
+}
+
+// As to_text() of the right answer; nothing when this page does not say.
+inline std::optional<std::string> reference_http_key(const HashKeyRule& rule, std::string_view stream) {
+    while (stream.starts_with("\r\n")) stream.remove_prefix(2);
+    if (stream.starts_with("PRI * HTTP/2")) return "http2";
+    const auto line_end = stream.find("\r\n");
+    if (line_end == std::string_view::npos) return {};
+    const auto line = read_request_line(stream.substr(0, line_end));
+    if (!line) return "not_http";
+    const auto head = stream.substr(line_end + 2);
+    const Resource resource = read_target(*line);
+
+    if (rule.kind == KeyKind::uri) return "key:" + cut(resource.uri, rule);
+    if (rule.kind == KeyKind::path) return "key:" + cut(resource.uri.substr(0, resource.uri.find('?')), rule);
+    if (rule.kind == KeyKind::url_param) {
+        const auto query = resource.uri.find('?');
+        std::string rest = query == std::string::npos ? "" : resource.uri.substr(query + 1) + "&";
+        for (; !rest.empty(); rest.erase(0, rest.find('&') + 1)) {
+            const std::string parameter = rest.substr(0, rest.find('&'));
+            if (parameter.starts_with(rule.name + "="))
+                return "key:" + parameter.substr(rule.name.size() + 1);
+        }
+        return "no_param";
+    }
+    if (rule.kind == KeyKind::hdr) {
+        const Field field = find_field(head, rule.name);
+        if (field.is == Field::Is::unsaid) return {};
+        return field.value.empty() ? "no_header" : "key:" + field.value;
+    }
+    std::string host;
+    if (resource.authority) {
+        host = host_of(*resource.authority, resource.default_port);
+    } else {
+        const Field field = find_field(head, "host");
+        if (field.is == Field::Is::unsaid) return {};
+        host = host_of(field.value, "80");
+    }
+    return host.empty() ? "no_host" : "key:" + host + cut(resource.uri, rule);
+}
+
+}  // namespace splice::fuzz
