@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 PRESET ?= release
 LAB ?= tests/lab/lab.sh
 
-.PHONY: help build deps test unit e2e vm-test check lab lab-up lab-shell lab-down simulate install clean
+.PHONY: help build deps test unit e2e fuzz vm-test check lab lab-up lab-shell lab-down simulate install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,8 @@ build: deps ## the executables, under build/
 	@test -f build/cmake/build.ninja || cmake --preset $(PRESET)
 	@cmake --build build/cmake --parallel $(JOBS)
 
-test: build ## unit tests and the end-to-end suite; the last line counts them
+test: build ## unit tests, fuzzers for seconds, and the end-to-end suite; the last line counts them
+	@scripts/deps.sh --fuzz || true # what is missing is a skip with its reason
 	@tests/run_all.py
 
 unit: build ## unit tests alone
@@ -26,6 +27,10 @@ unit: build ## unit tests alone
 
 e2e: build ## the end-to-end suite alone (E2E_ARGS="--only WORD --family 6" chooses)
 	@tests/run_all.py --e2e $(E2E_ARGS)
+
+fuzz: ## each fuzzer for a minute (FUZZ_SECONDS=10; FUZZ_ONLY=yaml: one of them)
+	@scripts/deps.sh --fuzz
+	@tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60) $(if $(FUZZ_ONLY),--only $(FUZZ_ONLY))
 
 vm-test: build ## the Vagrant lab's boxes and netem on Debian's kernel, in virtual machines (VM_ARGS=boxes: a part)
 	@tests/vm/run.sh $(VM_ARGS)

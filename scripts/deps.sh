@@ -2,6 +2,7 @@
 # Installs the Debian 12 packages that building, testing and the lab need. Asks dpkg only when all are there.
 #   deps.sh            for `make build`, `make test` and `make lab`
 #   deps.sh --check    and for `make check`
+#   deps.sh --fuzz     and for `make fuzz`
 #   deps.sh --vm       and for `make vm-test`
 #   deps.sh --runtime  prints what the executables alone need
 set -euo pipefail
@@ -33,6 +34,8 @@ fi
 if [[ ${1:-} == --check ]]; then
     packages+=(clang-format-19 clang-tidy-19 libclang-rt-19-dev shellcheck flake8 libbenchmark-dev)
 fi
+# libFuzzer and the sanitizers' run time.
+[[ ${1:-} != --fuzz ]] || packages+=(libclang-rt-19-dev)
 # Machines in software, their file system, and Ruby for the Vagrantfile.
 if [[ ${1:-} == --vm ]]; then
     packages+=(qemu-system-x86 mmdebstrap e2fsprogs ruby shellcheck)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Unit tests by ctest, then the end-to-end suite; the last line counts both.
+"""Unit tests by ctest, each fuzzer for seconds, then the end-to-end suite; the last line counts all.
 
-usage: run_all.py [--unit | --e2e [arguments of e2e/run.py]]
+usage: run_all.py [--unit | --fuzz | --e2e [arguments of e2e/run.py]]
 """
 
 import os
@@ -13,6 +13,7 @@ import xml.etree.ElementTree
 
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), ".."))
 LOGS = os.path.join(SOURCE, "build/test-logs")
+FUZZ_SECONDS = 3  # each; two run side by side
 _DOCTEST = re.compile(r"\[doctest\] test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped")
 _SKIP_REASON = re.compile(r"^\s*(?:SKIP|skipped|skip):? *(.*)$", re.MULTILINE | re.IGNORECASE)
 
@@ -63,6 +64,22 @@ def run_unit(counts):
         counts.failed += 1
 
 
+def add_counted(counts, name, file, done):
+    """What a suite that counts by itself has written down."""
+    if not os.path.exists(file):
+        counts.failed += 1
+        print(f"failed: {name} ended with {done.returncode} before it had counted")
+        return
+    with open(file, encoding="ascii") as numbers:
+        counts.add(*map(int, numbers.read().split()))
+
+
+def run_fuzz(counts):
+    file = os.path.join(LOGS, "fuzz.counts")
+    command = [os.path.join(SOURCE, "tests/fuzz/run.py"), "--short", "--seconds", str(FUZZ_SECONDS), "--counts", file]
+    add_counted(counts, "fuzzing", file, subprocess.run(command, stdin=subprocess.DEVNULL, check=False))
+
+
 def run_e2e(counts, arguments):
     """As root in network namespaces: through sudo where it asks for no password, else a counted skip."""
     as_root = []
@@ -74,24 +91,20 @@ def run_e2e(counts, arguments):
         as_root = ["sudo", "-n"]
     file = os.path.join(LOGS, "e2e.counts")
     command = as_root + [os.path.join(SOURCE, "tests/e2e/run.py"), "--counts", file, *arguments]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
-    if not os.path.exists(file):
-        counts.failed += 1
-        print(f"failed: the end-to-end suite ended with {done.returncode} before it had counted")
-        return
-    with open(file, encoding="ascii") as numbers:
-        counts.add(*map(int, numbers.read().split()))
+    add_counted(counts, "the end-to-end suite", file, subprocess.run(command, stdin=subprocess.DEVNULL, check=False))
 
 
 def main():
     arguments = sys.argv[1:]
-    which = arguments.pop(0) if arguments and arguments[0] in ("--unit", "--e2e") else None
+    which = arguments.pop(0) if arguments and arguments[0] in ("--unit", "--fuzz", "--e2e") else None
     shutil.rmtree(LOGS, ignore_errors=True)
     os.makedirs(LOGS)
     counts = Counts()
-    if which != "--e2e":
+    if which in (None, "--unit"):
         run_unit(counts)
-    if which != "--unit":
+    if which in (None, "--fuzz"):
+        run_fuzz(counts)
+    if which in (None, "--e2e"):
         run_e2e(counts, arguments)
     sys.stdout.flush()
     print(f"{counts.passed} passed, {counts.failed} failed, {counts.skipped} skipped", flush=True)
