@@ -66,6 +66,10 @@ void require_bounds(const ServiceConfig& service) {
     FUZZ_REQUIRE(service.dscp >= 1 && service.dscp <= 62, "{}", service.dscp);
     FUZZ_REQUIRE(service.vip.port != 0, "port 0");
     FUZZ_REQUIRE(key_fits(service.protocol, service.key.kind), "{}", service.key.to_string());
+    const auto key_again = HashKeyRule::parse(service.key.to_string());
+    FUZZ_REQUIRE(key_again && *key_again == service.key, "{}", service.key.to_string());
+    const auto vip_again = Endpoint::parse(service.vip.to_string());
+    FUZZ_REQUIRE(vip_again && *vip_again == service.vip, "{}", service.vip.to_string());
     require_duration(settings.first_payload_wait, 1ms, 10s);
     require_duration(settings.idle_timeout, 1s, 168h);
     FUZZ_REQUIRE(settings.first_payload_max >= 1 && settings.first_payload_max <= 65536, "{}",
