@@ -74,8 +74,9 @@ std::string help_text(const Groups& groups) {
 template <class Number>
 std::optional<Number> parse_number(std::string_view text, Number min, Number max) {
     Number number{};
-    const char* const last = text.data() + text.size();
-    const auto [stopped, error] = std::from_chars(text.data(), last, number);
+    const char* const first = text.data();
+    const char* const last = first + text.size();
+    const auto [stopped, error] = std::from_chars(first, last, number);
     if (error != std::errc{} || stopped != last || number < min || number > max) return std::nullopt;
     return number;
 }
