@@ -54,7 +54,7 @@ def count_ctest(report, counts):
 
 def run_unit(counts):
     report = os.path.join(LOGS, "unit.xml")
-    done = subprocess.run(["ctest", "--test-dir", os.path.join(SOURCE, "build/cmake"), "--output-on-failure", "--repeat", "until-pass:2", "-j2",
+    done = subprocess.run(["ctest", "--test-dir", os.path.join(SOURCE, "build/cmake"), "--output-on-failure", "-j2",
                            "--output-junit", report, "--test-output-size-passed", "1000000", "--timeout", "300"],
                           stdin=subprocess.DEVNULL, check=False)
     before = counts.failed

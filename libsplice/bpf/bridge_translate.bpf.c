@@ -77,6 +77,9 @@ int bridge_tr_in(struct __sk_buff *skb)
 	if (decision.step == SPLICE_BRIDGE_DROP) return splice_drop(decision.verdict);
 	if (decision.step == SPLICE_BRIDGE_DELIVER && flow && flow->state == SPLICE_BRIDGE_ESTABLISHED)
 		return splice_carry_toward_backend(skb, &marked.packet, flow);
+	// From here on the ports are the new connection's: what comes right behind its first segment waits for user
+	// space too. The old connection's socket would answer it with a RST, in the new one's numbers.
+	if (decision.step == SPLICE_BRIDGE_REOPEN && flow) flow->state = SPLICE_BRIDGE_OPENING;
 	return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
 }
 

@@ -2,6 +2,8 @@
 #include <bpf/bpf.h>
 #include <doctest/doctest.h>
 
+#include "libsplice/core/splicer.hpp"
+#include "libsplice/engine/clock.hpp"
 #include "tests/bpf/bridge_host.hpp"
 
 using namespace splice;
@@ -167,6 +169,25 @@ TEST_CASE("openings and their answers, SYN-ACKs and strangers are user space's")
         rig.put();
         is_asked(rig.of_client(), rig.host.programs().ingress());
         is_asked(syn_ack, rig.host.programs().egress());
+    }
+}
+
+TEST_CASE("a new connection on a flow's ports takes them from its first segment on") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        Splicer splicer(std::make_shared<const SplicerRules>(splicer_rules(family)));
+        Client client(family);
+        REQUIRE(client.connect(splicer, read_clock()) == SPLICE_answer_syn_ack);
+        std::uint64_t asked = 0;
+        for (Segment segment : {client.segment("GET /a"), client.segment(" HTTP/1.1\r\n\r\n", 6)}) {
+            segment.destination = topology(family).bridges[0];
+            segment.dscp = 1;
+            PacketBytes frame = frame_of(segment.build());
+            CHECK(BridgeHost::run(rig.host.programs().ingress(), frame) == kStop);
+            CHECK(rig.host.asked() == ++asked);
+        }
+        CHECK(rig.now().state == SPLICE_BRIDGE_OPENING);
     }
 }
 

@@ -4,7 +4,7 @@ import errno
 import socket
 
 from harness import case, equal, eventually, true
-from http_client import Crowd, ask
+from http_client import Crowd, ask, read_response, request
 from world import BRIDGES
 
 
@@ -80,6 +80,18 @@ def _(world):
         sock = world.connect(source_port=9003)
         response = ask(sock, f"/port/{n}")
         equal((response.status, response.body.split()[3]), (200, f"/port/{n}".encode()), f"use {n}")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        sock.close()
+
+
+@case("one source port is used 40 times, each request in two segments that follow at once")
+def _(world):
+    for n in range(40):
+        sock = world.connect(source_port=9005, nagle=False)
+        whole = request("/pieces")  # one URL: one bridge, which still knows the port's last connection
+        sock.sendall(whole[:-10])
+        sock.sendall(whole[-10:])
+        equal(read_response(sock).status, 200, f"use {n}")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         sock.close()
 

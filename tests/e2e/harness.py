@@ -82,16 +82,13 @@ def _paint(text, colour):
 
 
 def run_cases(world, cases, tally, log_dir):
-    """Runs the cases against one world; logs of a failing case are kept under log_dir. A case that fails is told in
-    full and tried once more: what fails twice has failed, what does not stands with its story and `again` in the output."""
+    """Runs the cases against one world; logs of a failing case are kept under log_dir."""
     print(f"{world.title()}:", flush=True)
     for item in cases:
-        if not run_case(world, item, tally, log_dir, last=False):
-            run_case(world, item, tally, log_dir, last=True)
+        run_case(world, item, tally, log_dir)
 
 
-def run_case(world, item, tally, log_dir, last):
-    """False: it failed and may be tried again."""
+def run_case(world, item, tally, log_dir):
     name = f"{world.title()}: {item.sentence}"
     started = time.monotonic()
     verdict, note = "ok", ""
@@ -109,22 +106,19 @@ def run_case(world, item, tally, log_dir, last):
         verdict, note = "skip", str(reason)
         tally.skipped.append((name, note))
     except Exception as error:  # a case may fail in any way; the next one still runs
-        verdict, note = "FAIL" if last else "again", f"{type(error).__name__}: {error}"
+        verdict, note = "FAIL", f"{type(error).__name__}: {error}"
         story = traceback.format_exc().strip()
-        if last:
-            tally.failed.append((name, note))
+        tally.failed.append((name, note))
     else:
         tally.passed += 1
         note = ", ".join(world.notes)
     seconds = time.monotonic() - started
-    colour = {"ok": 32, "skip": 33, "again": 33, "FAIL": 31}[verdict]
+    colour = {"ok": 32, "skip": 33, "FAIL": 31}[verdict]
     print(f"  {_paint(f'{verdict:4}', colour)} {seconds:6.2f} s  {item.sentence}" + (f" ({note})" if note and verdict in ("ok", "skip") else ""), flush=True)
-    if verdict in ("FAIL", "again"):
+    if verdict == "FAIL":
         print("    " + story.replace("\n", "\n    "), flush=True)
         kept = os.path.join(log_dir, world.slug(), item.slug())
         shutil.rmtree(kept, ignore_errors=True)
         world.keep_logs(kept)
         print(f"    logs of this case: {kept}", flush=True)
         world.repair()
-        return last
-    return True

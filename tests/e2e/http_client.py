@@ -6,6 +6,9 @@ import socket
 import time
 
 
+TCP_STATES = {1: "ESTABLISHED", 2: "SYN_SENT", 4: "FIN_WAIT1", 5: "FIN_WAIT2", 7: "CLOSED", 8: "CLOSE_WAIT"}  # tcp_states.h
+
+
 @dataclasses.dataclass
 class Response:
     status: int
@@ -111,8 +114,12 @@ class Crowd:
         return responses
 
     def _complain(self, index, what):
+        sock = self.members[index]
         try:
-            port = self.members[index].getsockname()[1]
+            port = sock.getsockname()[1]
+            state, _, retransmits, _, backoff = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 5)
+            state = TCP_STATES.get(state, state)
         except OSError as error:
-            port = repr(error)
-        self.complaints[index] = f"request {index} from port {port}: {what}"
+            port = state = retransmits = backoff = repr(error)
+        self.complaints[index] = (f"request {index} from port {port}: {what}; the client's socket is {state}, has repeated "
+                                  f"itself {retransmits} times and backed off {backoff} times")

@@ -261,6 +261,9 @@ class World:
                 state.write(self.lab.on(host, "ss", "-tan", check=False))
                 state.write(self.lab.on(host, "iptables-save", "-c", check=False))
                 state.write(self.lab.on(host, "ip6tables-save", "-c", check=False))
+                api = f"http://127.0.0.1:{10001 if host == 'balancer' else 10002}/metrics"
+                state.write(self.lab.on(host, "curl", "-sS", "--max-time", "5", api, check=False))
+                state.write(self.lab.on(host, "cat", "/proc/net/netstat", check=False))
 
 
 def sha256_of(path):

@@ -583,13 +583,16 @@ void World::begin(Session& session) {
         at(now_ + (orderly_ ? kSoon : Duration(3s)), [this, &session] { begin(session); });
         return;
     }
-    history.push_back(&session);
     TcpSettings settings;
     settings.local = {client_address(session.port), session.port};
     settings.remote = vip_;
     // Some begin shortly before the wrap, some in the middle of nowhere.
-    settings.isn =
-        random_.chance(0.3) ? 0U - static_cast<std::uint32_t>(random_.between(0, 2000)) : random_.number();
+    // Never the port's last one again, whose cookie it would get, too.
+    do {
+        settings.isn =
+            random_.chance(0.3) ? 0U - static_cast<std::uint32_t>(random_.between(0, 2000)) : random_.number();
+    } while (std::ranges::any_of(history, [&](const Session* last) { return last->isn == settings.isn; }));
+    history.push_back(&session);
     if (!random_.chance(0.1)) settings.mss = static_cast<std::uint16_t>(random_.between(536, 1460));
     settings.sack = random_.chance(0.7);
     settings.timestamps = random_.chance(0.7);
