@@ -414,8 +414,7 @@ Verdict Bridge::Impl::hold_unknown(Walk& walk) {
     Overtakers::Segment* held =
         overtakers.add(walk.now, kUnknownWait, walk.key, walk.packet, walk.hop, walk.bytes);
     if (!held) return SPLICE_drop_hold_full;
-    const std::optional<int> before =
-        overtakers.recall(walk.key, Seq(walk.packet.seq), Seq(walk.packet.ack));
+    const std::optional<int> before = overtakers.recall(walk.key, Seq(walk.packet.seq), Seq(walk.packet.ack));
     if (before && insists(walk)) held->repeats = *before + 1;
     return answered_once || held->repeats >= kUnknownRepeats ? judge_unknown(walk.key, walk.out)
                                                              : SPLICE_hold_unknown;

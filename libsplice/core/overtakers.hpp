@@ -83,8 +83,8 @@ class Overtakers {
         });
     }
 
-    // Its time is up, but a client that backs off repeats itself later still: how often it came is remembered,
-    // of the last few.
+    // Its time is up, but a client that backs off repeats itself later still: how often it came is
+    // remembered, of the last few.
     void remember(const Segment& segment) {
         if (remembered_.size() >= kRemembered) remembered_.pop_front();
         remembered_.push_back({segment.key, segment.seq, segment.ack, segment.repeats});

@@ -589,8 +589,8 @@ void World::begin(Session& session) {
     // Some begin shortly before the wrap, some in the middle of nowhere.
     // Never the port's last one again, whose cookie it would get, too.
     do {
-        settings.isn =
-            random_.chance(0.3) ? 0U - static_cast<std::uint32_t>(random_.between(0, 2000)) : random_.number();
+        settings.isn = random_.chance(0.3) ? 0U - static_cast<std::uint32_t>(random_.between(0, 2000))
+                                           : random_.number();
     } while (std::ranges::any_of(history, [&](const Session* last) { return last->isn == settings.isn; }));
     history.push_back(&session);
     if (!random_.chance(0.1)) settings.mss = static_cast<std::uint16_t>(random_.between(536, 1460));

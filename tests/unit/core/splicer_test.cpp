@@ -409,7 +409,8 @@ TEST_CASE("a spoofed SYN on a living flow hurts nobody") {
 }
 
 // The simulation's seeds 30224 and 4595: two servers answered one connection.
-TEST_CASE("a first payload that comes again behind a spoofed SYN follows its flow, whatever its key says now") {
+TEST_CASE(
+    "a first payload that comes again behind a spoofed SYN follows its flow, whatever its key says now") {
     Rig rig;
     for (std::uint16_t port = 40000; port < 40064; ++port) {
         CAPTURE(port);
