@@ -143,7 +143,9 @@ class Bench {
     void fill_service() {
         const auto placement = testing::placement_over(3);
         const std::uint32_t slot = 0;
-        LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_INNER_MAP | BPF_F_MMAPABLE);
+        bpf_map_create_opts options{};
+        options.sz = sizeof(options);
+        options.map_flags = BPF_F_INNER_MAP | BPF_F_MMAPABLE;
         const int table = bpf_map_create(BPF_MAP_TYPE_ARRAY, "table", sizeof(std::uint32_t),
                                          sizeof(splice_placement_row), kRows, &options);
         require(table >= 0, "create the placement table");
@@ -196,8 +198,11 @@ class Bench {
     // Nanoseconds of restoring one frame and running the program on it, over kRepeat of them.
     double pass() {
         std::array<std::byte, RESTORE_BYTES> frame{};
-        LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_size_in = frame.size(),
-                    .repeat = kRepeat);
+        bpf_test_run_opts options{};
+        options.sz = sizeof(options);
+        options.data_in = frame.data();
+        options.data_size_in = frame.size();
+        options.repeat = kRepeat;
         require(bpf_prog_test_run_opts(bpf_program__fd(restore_->progs.restore), &options) == 0,
                 "run the programs");
         return options.duration;

@@ -81,8 +81,11 @@ class Restorer {
     double pass() {
         // The length of all frames; what it holds is written by the program.
         std::vector<std::byte> frame(length_);
-        LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
-                    .data_size_in = static_cast<__u32>(frame.size()), .repeat = kRepeat);
+        bpf_test_run_opts options{};
+        options.sz = sizeof(options);
+        options.data_in = frame.data();
+        options.data_size_in = static_cast<__u32>(frame.size());
+        options.repeat = kRepeat;
         require(bpf_prog_test_run_opts(bpf_program__fd(restore_->progs.restore), &options) == 0,
                 "run the programs");
         return options.duration;
