@@ -31,6 +31,7 @@ using Table = FlowTable<Flow, kListCount>;
 struct Known {
     Table::Entry* entry = nullptr;
     std::optional<splice_bridge_flow> carried;
+    bool displaced = false;  // carried elsewhere once, and given up there for a connection that begins
 
     [[nodiscard]] const splice_bridge_flow* flow() const noexcept {
         return entry ? &entry->second.value : carried ? &*carried : nullptr;
@@ -260,7 +261,7 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
         return SPLICE_drop_bad_tcp_checksum;
     switch (decision.step) {
         case SPLICE_BRIDGE_OPEN:
-            return open(walk, negotiated);
+            return walk.known.displaced ? reopen(walk, negotiated) : open(walk, negotiated);
         case SPLICE_BRIDGE_REOPEN:
             return reopen(walk, negotiated);
         case SPLICE_BRIDGE_DELIVER:
@@ -290,12 +291,14 @@ Verdict Bridge::Impl::icmp_from_balancer(Walk& walk) {
     return verdict == SPLICE_CONTINUE ? SPLICE_deliver_icmp : verdict;
 }
 
-// An opening is only ever the machine's own: one that is carried elsewhere is left from a process before.
+// An opening is only ever the machine's own: one elsewhere is a flow whose ports the kernel program has given
+// to the segment that comes now, or is left from a process before.
 Known Bridge::Impl::find(const splice_flow_key& key) noexcept {
     Known known;
     known.entry = table.find(key);
     if (!known.entry && carried) known.carried = carried->find(key);
-    if (known.carried && known.carried->state != SPLICE_BRIDGE_ESTABLISHED) known.carried.reset();
+    known.displaced = known.carried && known.carried->state != SPLICE_BRIDGE_ESTABLISHED;
+    if (known.displaced) known.carried.reset();
     return known;
 }
 
