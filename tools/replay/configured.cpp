@@ -33,7 +33,7 @@ std::expected<Configured, ConfigFailure> load_configured(const std::string& path
         if (!packetbridge) return std::unexpected(packetbridge.error());
         delivery = build_rules(*packetbridge, secret);
     }
-    return Configured{Fleets::configured(std::move(*rules), std::move(delivery)), std::move(remark)};
+    return Configured{Fleets::configured(*rules, delivery), std::move(remark)};
 }
 
 }  // namespace splice::replay
