@@ -123,9 +123,10 @@ def first_byte(variant, samples, count):
 def alone(rig, host, pids):
     """A host's work by itself on the last core, so that it can be counted: processes of it, and a thread that does what
     the kernel does for packets that reach it (threaded NAPI); yields the thread's number, or none where there is no such
-    thing. What leaves the host goes on at another core: otherwise whoever sends would carry it through all the hosts
-    that follow, and pay for it."""
-    last, first = {os.cpu_count() - 1}, {0}
+    thing. What leaves the host is another thread's: otherwise whoever sends would carry it through all the hosts that
+    follow, and pay for it. That thread is on the same core, for to wake an idle one costs a virtual machine more than
+    all the rest."""
+    last = {os.cpu_count() - 1}
     port = f"to-{host}"
     settings = [(host, "eth1", "gro", "generic-receive-offload", "on"),  # a veth has no NAPI otherwise,
                 ("segment", port, "gro", "generic-receive-offload", "on"),
@@ -142,7 +143,7 @@ def alone(rig, host, pids):
         threads = {pid: name for pid, name in napi_threads().items() if pid not in before}
         own = [pid for pid, name in threads.items() if name.startswith("napi/eth1")]
         for task in threads:
-            os.sched_setaffinity(task, last if task in own else first)
+            os.sched_setaffinity(task, last)
         for task in affinities:
             os.sched_setaffinity(task, last)
         yield own
