@@ -118,7 +118,8 @@ def readme_section(result):
             summary = Summary(result, name, measure.key)
             ratio = f" ({summary.ratio:.2f})" if summary and summary.ratio is not None and name != "direct" else ""
             cells.append(number(summary.median, measure.digits) + ratio if summary else "")
-        lines.append(f"| {measure.title}, {measure.unit} | " + " | ".join(cells) + " |")
+        named = measure.title.lower().startswith(measure.unit)
+        lines.append(f"| {measure.title}{'' if named else f', {measure.unit}'} | " + " | ".join(cells) + " |")
     return "\n".join(["![Requests, downloads, first byte and processor time of each variant](docs/bench.svg)", "", *lines, "", "In parentheses: the ratio to direct. "
                       "Measured on " + machine_line(result) + " `make bench` repeats it; [docs/bench.md](docs/bench.md) says how "
                       "to read it."])
