@@ -131,8 +131,8 @@ static __always_inline enum splice_verdict splice_address_backend(struct __sk_bu
 	return SPLICE_CONTINUE;
 }
 
-// Nobody listens: back to the hop that it came from, so that the balancer takes the flow's next choice.
-static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_marked *marked)
+// Back to the hop that it came from, so that the balancer takes the flow's next choice.
+static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_marked *marked, enum splice_verdict why)
 {
 	void *data = (void *)(long)skb->data;
 	void *end = (void *)(long)skb->data_end;
@@ -152,7 +152,7 @@ static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_m
 	splice_store32(data + 6, hop[0]);
 	splice_store16(data + 10, (__u16)hop[1]);
 	splice_settle_checksum(skb, &marked->packet, &deltas, marked->packet.traffic_class);
-	splice_conclude(SPLICE_bounce_refused, 0);
+	splice_conclude(why, 0);
 	return bpf_redirect(skb->ifindex, 0);
 }
 
@@ -195,6 +195,19 @@ static __noinline int splice_clear_old_socket(struct __sk_buff *skb, const struc
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
+// A valid cookie on a socket that began with other numbers. One that another service adopted, or that the backend
+// accepted by itself, is another connection of the client's port, and may be alive: another bridge's backend has the
+// port free. Where nothing is rewritten there is no mark, and the VIP tells connections apart.
+static __always_inline int splice_take_place(struct __sk_buff *skb, const struct splice_marked *marked,
+					     struct bpf_sock *socket, __u32 rst_seq)
+{
+	const __u32 our_mark = SPLICE_MARK_ADOPTED | splice_dscp(&marked->packet);
+	const struct bpf_sock *full = socket && splice_rewrites(marked->service) ? bpf_sk_fullsock(socket) : 0;
+
+	if (full && full->mark != our_mark) return splice_bounce(skb, marked, SPLICE_bounce_tuple_in_use);
+	return splice_clear_old_socket(skb, marked, rst_seq);
+}
+
 // Hands the first segment to `listener`: the kernel creates the connection when the segment reaches it.
 static __noinline int splice_adopt(struct __sk_buff *skb, const struct splice_marked *marked,
 				   const struct splice_negotiated *negotiated, struct bpf_sock *listener)
@@ -231,7 +244,7 @@ static __always_inline int splice_open(struct __sk_buff *skb, const struct splic
 {
 	struct bpf_sock *full;
 
-	if (!listener) return splice_bounce(skb, marked);
+	if (!listener) return splice_bounce(skb, marked, SPLICE_bounce_refused);
 	full = bpf_sk_fullsock(listener);
 	// A mark of the listener's own would go to its connections in the place of ours.
 	if (!full || (full->mark && splice_rewrites(marked->service))) return splice_drop(SPLICE_drop_adopt_refused);
@@ -264,7 +277,7 @@ int bridge_ad_in(struct __sk_buff *skb)
 	switch (decision.step) {
 	case SPLICE_BRIDGE_DELIVER: action = splice_deliver(skb, &marked); break;
 	case SPLICE_BRIDGE_OPEN: action = splice_open(skb, &marked, &negotiated, socket); break;
-	case SPLICE_BRIDGE_REOPEN: action = splice_clear_old_socket(skb, &marked, rst_seq); break;
+	case SPLICE_BRIDGE_REOPEN: action = splice_take_place(skb, &marked, socket, rst_seq); break;
 	case SPLICE_BRIDGE_UNKNOWN: action = splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER); break;
 	default: action = splice_drop(decision.verdict); break;
 	}

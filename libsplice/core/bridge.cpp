@@ -105,7 +105,9 @@ struct Bridge::Impl {
                            Actions& out);
     Verdict learn(Instant now, const splice_packet& syn_ack, MutableBytes bytes, Table::Entry& entry,
                   Actions& out);
+    Verdict refuse_tuple_in_use(Walk& walk, const splice_address& bridge_address);
     Verdict bounce(Table::Entry& entry, Actions& out);
+    static void bounce_packet(MutableBytes bytes, const splice_address& vip, const Hop& hop, Actions& out);
     Verdict reset_old_backend(const splice_packet& packet, Table::Entry& entry, Actions& out);
     void acknowledge_again(const splice_packet& syn_ack, MutableBytes bytes, const splice_flow_key& key,
                            const splice_bridge_flow& flow, Actions& out);
@@ -245,7 +247,7 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
     walk.key = backend_key(walk.packet, walk.service);
     walk.known = find(walk.key);
     const splice_bridge_flow* flow = walk.known.flow();
-    if (flow && flow->dscp != walk.service.dscp) return SPLICE_drop_backend_tuple_in_use;
+    if (flow && flow->dscp != walk.service.dscp) return refuse_tuple_in_use(walk, bridge_address);
     splice_bridge_known known = splice_bridge_known_flow(flow, &walk.packet);
     // The next connection may begin at the very number that the last one came to.
     if (known == SPLICE_KNOWN_NEXT && splice_bridge_is_alien(flow, &walk.packet)) known = SPLICE_KNOWN_OTHER;
@@ -272,6 +274,20 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
             break;
     }
     return decision.verdict;
+}
+
+// A client may use one port for two services at once, and the backend of both cannot tell the connections
+// apart. The other may be over, or not: nothing here says so. Another bridge's backend has the port free.
+Verdict Bridge::Impl::refuse_tuple_in_use(Walk& walk, const splice_address& bridge_address) {
+    splice_negotiated negotiated{};
+    const splice_bridge_decision decision =
+        splice_bridge_decide(&walk.packet, SPLICE_KNOWN_OTHER, &rules->secret,
+                             static_cast<std::uint64_t>(walk.now.unix_s), &negotiated);
+    walk.packet.key.vip = bridge_address;  // as it stands in the packet
+    if (decision.step != SPLICE_BRIDGE_REOPEN) return SPLICE_drop_backend_tuple_in_use;
+    if (!splice_verify_tcp_checksum(walk.bytes.data(), &walk.packet)) return SPLICE_drop_bad_tcp_checksum;
+    bounce_packet(walk.bytes, walk.service.vip.address.raw(), walk.hop, walk.out);
+    return SPLICE_bounce_tuple_in_use;
 }
 
 Verdict Bridge::Impl::icmp_from_balancer(Walk& walk) {
@@ -602,19 +618,22 @@ Verdict Bridge::Impl::learn(Instant now, const splice_packet& syn_ack, MutableBy
 // Nobody listens: the balancer takes the flow's next choice.
 Verdict Bridge::Impl::bounce(Table::Entry& entry, Actions& out) {
     Flow& flow = entry.second.value;
-    flow.hold->for_each([&](MutableBytes held) {
-        splice_packet packet{};
-        if (splice_parse_ip(begin_of(held), end_of(held), &packet) != SPLICE_CONTINUE) return;
-        const std::uint16_t mark = splice_refusal_mark(&packet.key.vip);
-        if (splice_forward(begin_of(held), end_of(held), &packet, &flow.translation.vip,
-                           SPLICE_DSCP_BOUNCE) != SPLICE_CONTINUE)
-            return;
-        splice_write_refusal(begin_of(held), end_of(held), &packet, mark);
-        out.send_to_hop(flow.hop, held);
-    });
+    flow.hold->for_each([&](MutableBytes held) { bounce_packet(held, flow.translation.vip, flow.hop, out); });
     forget(entry);
     table.erase(entry);
     return SPLICE_bounce_refused;
+}
+
+// As it came from the balancer, back to the hop that brought it.
+void Bridge::Impl::bounce_packet(MutableBytes bytes, const splice_address& vip, const Hop& hop,
+                                 Actions& out) {
+    splice_packet packet{};
+    if (splice_parse_ip(begin_of(bytes), end_of(bytes), &packet) != SPLICE_CONTINUE) return;
+    const std::uint16_t mark = splice_refusal_mark(&packet.key.vip);
+    if (splice_forward(begin_of(bytes), end_of(bytes), &packet, &vip, SPLICE_DSCP_BOUNCE) != SPLICE_CONTINUE)
+        return;
+    splice_write_refusal(begin_of(bytes), end_of(bytes), &packet, mark);
+    out.send_to_hop(hop, bytes);
 }
 
 // An unacceptable ACK in answer to a SYN is an old connection's: RST with the number that it expects, and the

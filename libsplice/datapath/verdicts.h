@@ -71,6 +71,7 @@
 	X(consume, open_hold, "held while the handshake is replayed") \
 	X(consume, learn_backend_isn, "the backend's SYN-ACK: its numbers are learnt, what was held is delivered") \
 	X(consume, bounce_refused, "the backend is not listening: bounced to the balancer") \
+	X(consume, bounce_tuple_in_use, "another connection has this client's port to this backend: bounced to the balancer") \
 	X(consume, clear_old_backend, "the backend answered the replayed SYN from an old connection: it is reset, the SYN sent again") \
 	X(consume, acknowledge_backend, "the backend's SYN-ACK again: acknowledged in the client's place") \
 	X(consume, hold_unknown, "of no connection known here: waits briefly for a first payload that it may have overtaken") \
@@ -85,7 +86,7 @@
 	X(drop, drop_ask_overrun, "user space was to decide, but its ring is full or the packet too long") \
 	X(drop, drop_bad_cookie, "the acknowledged number is no cookie of ours and the segment wants no answer") \
 	X(drop, drop_marked_syn, "a marked SYN: plain layer 4 is not served yet") \
-	X(drop, drop_backend_tuple_in_use, "another service already splices this client's port to this backend") \
+	X(drop, drop_backend_tuple_in_use, "another connection has this client's port to this backend, and this segment begins none") \
 	X(drop, drop_hold_full, "more was sent during the replayed handshake than may be held") \
 	X(drop, drop_backend_early, "the backend spoke before its handshake was complete") \
 	X(drop, drop_super_packet, "a super-packet too large to come through the queue whole")

@@ -1,5 +1,8 @@
 // Adoption against the kernel's own sockets: real frames into a real link, real listeners behind it.
 #include <doctest/doctest.h>
+#include <sys/socket.h>
+
+#include <cerrno>
 
 #include "libsplice/core/splicer.hpp"
 #include "libsplice/datapath/forward.h"
@@ -234,7 +237,7 @@ TEST_CASE("a full accept queue loses the first payload, and the client's repetit
 TEST_CASE("a listener with a mark of its own is not adopted for: its sockets could not be told") {
     Rig rig(4);
     Listener listener(rig.rules.services[0].backend, {.mark = 7});
-    rig.host.inject(rig.marked(rig.client().segment(kGet)));
+    rig.host.inject(rig.marked(rig.client(0, 0x12345678).segment(kGet)));
     CHECK(rig.host.is_silent());
     CHECK_FALSE(listener.has_connection());
     CHECK(rig.host.count(SPLICE_drop_adopt_refused) == 1);
@@ -284,6 +287,17 @@ TEST_CASE("a client that speaks to the backend directly is left alone") {
         send_text(*socket, "x");
         CHECK(rig.next_with(SPLICE_PSH).source == topology(family).backend);
         CHECK(rig.host.count(SPLICE_toward_client_adopted) == 0);
+
+        // Nor does the same port's connection to the VIP end it: that one is another bridge's.
+        rig.host.inject(rig.marked(rig.client(0, 0x12345678).segment(kGet)));
+        const testing::Parsed bounced = rig.next_with(SPLICE_PSH);
+        CHECK(bounced.destination == topology(family).vip);
+        CHECK(bounced.dscp == SPLICE_DSCP_BOUNCE);
+        CHECK(rig.host.count(SPLICE_bounce_tuple_in_use) == 1);
+        CHECK(rig.host.count(SPLICE_clear_old_socket) == 0);
+        char nothing = 0;
+        CHECK(recv(socket->get(), &nothing, 1, MSG_DONTWAIT) == -1);
+        CHECK(errno == EAGAIN);  // neither data nor a RST
     }
 }
 

@@ -74,6 +74,15 @@ def _(world):
         sock.close()
 
 
+@case("one source port at two services of the same backends: each connection has a backend of its own, and both live")
+def _(world):
+    first = world.connect(world.balancer, 8080, source_port=9004)
+    second = world.connect(source_port=9004)
+    bridges = [ask(sock, "/two/services").bridge for sock in (first, second)]
+    true(bridges[0] != bridges[1], f"the bridges {bridges} differ")
+    equal([ask(sock, "/two/again").status for sock in (first, second, first)], [200] * 3, "statuses")
+
+
 @case("one source port is used 40 times, the client ending each with a RST")
 def _(world):
     for n in range(40):

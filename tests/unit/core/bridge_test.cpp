@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "libsplice/core/splicer.hpp"
+#include "libsplice/datapath/forward.h"
 #include "tests/support/lib/machines.hpp"
 
 using namespace splice;
@@ -608,9 +609,26 @@ TEST_CASE("two services on one backend do not take each other's client port") {
     Segment other = rig.client.segment(kGet);
     other.destination = topology(4).bridges[0];
     other.dscp = 2;
-    PacketBytes bytes = other.build();
-    CHECK(rig.bridge.handle_from_balancer(at(0), bytes, true, rig.hop, rig.out) ==
+    // What begins a connection goes back, for the next choice; what does not ends here.
+    other.seq += 0x1000;
+    PacketBytes later = other.build();
+    CHECK(rig.bridge.handle_from_balancer(at(0), later, true, rig.hop, rig.out) ==
           SPLICE_drop_backend_tuple_in_use);
+    other.seq -= 0x1000;
+    PacketBytes damaged = other.build();
+    damaged.back() ^= std::byte{1};
+    CHECK(rig.bridge.handle_from_balancer(at(0), damaged, true, rig.hop, rig.out) ==
+          SPLICE_drop_bad_tcp_checksum);
+    rig.out = {};
+    PacketBytes first = other.build();
+    CHECK(rig.bridge.handle_from_balancer(at(0), first, true, rig.hop, rig.out) ==
+          SPLICE_bounce_tuple_in_use);
+    REQUIRE(rig.out.bounced.size() == 1);
+    const Parsed bounced = parse(rig.out.bounced[0]);
+    CHECK(bounced.destination == topology(4).vip);
+    CHECK(bounced.dscp == SPLICE_DSCP_BOUNCE);
+    CHECK(bounced.payload == kGet);
+    CHECK(bounced.checksums_right);
 }
 
 TEST_CASE("tables and holds are bounded by name") {
