@@ -141,7 +141,9 @@ std::expected<HashOptions, std::string> judge(const po::variables_map& flags) {
     options.bridges = *std::move(bridges);
 
     const auto algorithm = parse_algorithm(flags["algorithm"].as<std::string>());
-    if (!algorithm) return std::unexpected("--algorithm: " + algorithm.error());
+    if (!algorithm)
+        return std::unexpected("--algorithm " + flags["algorithm"].as<std::string>() + ": " +
+                               algorithm.error());
     options.algorithm = *algorithm;
 
     auto rule = HashKeyRule::parse(flags["hash-key"].as<std::string>());

@@ -44,10 +44,7 @@ std::optional<std::string> find_defect(Algorithm algorithm, std::span<const Plac
 
 std::expected<Algorithm, std::string> parse_algorithm(std::string_view text) {
     const auto found = std::ranges::find(kAlgorithmNames, text);
-    if (found == kAlgorithmNames.end()) {
-        return std::unexpected('"' + std::string(text) +
-                               "\" is not an algorithm: rendezvous, maglev, ketama or jump");
-    }
+    if (found == kAlgorithmNames.end()) return std::unexpected("expected rendezvous, maglev, ketama or jump");
     return static_cast<Algorithm>(found - kAlgorithmNames.begin());
 }
 

@@ -15,6 +15,7 @@
 namespace splice {
 
 enum class Algorithm : std::uint8_t { rendezvous, maglev, ketama, jump };
+// The error says what was expected; whoever asked says where, and of what text.
 std::expected<Algorithm, std::string> parse_algorithm(std::string_view text);
 [[nodiscard]] std::string_view to_string(Algorithm algorithm) noexcept;
 
