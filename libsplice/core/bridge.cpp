@@ -105,7 +105,6 @@ struct Bridge::Impl {
                            Actions& out);
     Verdict learn(Instant now, const splice_packet& syn_ack, MutableBytes bytes, Table::Entry& entry,
                   Actions& out);
-    Verdict refuse_tuple_in_use(Walk& walk, const splice_address& bridge_address);
     Verdict bounce(Table::Entry& entry, Actions& out);
     static void bounce_packet(MutableBytes bytes, const splice_address& vip, const Hop& hop, Actions& out);
     Verdict reset_old_backend(const splice_packet& packet, Table::Entry& entry, Actions& out);
@@ -247,20 +246,28 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
     walk.key = backend_key(walk.packet, walk.service);
     walk.known = find(walk.key);
     const splice_bridge_flow* flow = walk.known.flow();
-    if (flow && flow->dscp != walk.service.dscp) return refuse_tuple_in_use(walk, bridge_address);
+    // A client may use one port for two services at once, and the backend of both cannot tell the connections
+    // apart. The other may be over, or not: nothing here says so. Another bridge's backend has the port free.
+    const bool others = flow && flow->dscp != walk.service.dscp;
     splice_bridge_known known = splice_bridge_known_flow(flow, &walk.packet);
     // The next connection may begin at the very number that the last one came to.
     if (known == SPLICE_KNOWN_NEXT && splice_bridge_is_alien(flow, &walk.packet)) known = SPLICE_KNOWN_OTHER;
+    if (others) known = SPLICE_KNOWN_OTHER;
     splice_negotiated negotiated{};
     const splice_bridge_decision decision = splice_bridge_decide(
         &walk.packet, known, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s), &negotiated);
     walk.packet.key.vip = bridge_address;  // as it stands in the packet
+    if (others && decision.step != SPLICE_BRIDGE_REOPEN) return SPLICE_drop_backend_tuple_in_use;
 
     // What is delivered keeps its checksum for the backend to judge. What opens, or is kept and compared with
     // what else comes, is judged here: a damaged number would make one connection two.
     const bool decides = decision.step != SPLICE_BRIDGE_DELIVER && decision.step != SPLICE_BRIDGE_DROP;
     if (decides && !splice_verify_tcp_checksum(bytes.data(), &walk.packet))
         return SPLICE_drop_bad_tcp_checksum;
+    if (others) {
+        bounce_packet(bytes, walk.service.vip.address.raw(), walk.hop, walk.out);
+        return SPLICE_bounce_tuple_in_use;
+    }
     switch (decision.step) {
         case SPLICE_BRIDGE_OPEN:
             return walk.known.displaced ? reopen(walk, negotiated) : open(walk, negotiated);
@@ -274,20 +281,6 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
             break;
     }
     return decision.verdict;
-}
-
-// A client may use one port for two services at once, and the backend of both cannot tell the connections
-// apart. The other may be over, or not: nothing here says so. Another bridge's backend has the port free.
-Verdict Bridge::Impl::refuse_tuple_in_use(Walk& walk, const splice_address& bridge_address) {
-    splice_negotiated negotiated{};
-    const splice_bridge_decision decision =
-        splice_bridge_decide(&walk.packet, SPLICE_KNOWN_OTHER, &rules->secret,
-                             static_cast<std::uint64_t>(walk.now.unix_s), &negotiated);
-    walk.packet.key.vip = bridge_address;  // as it stands in the packet
-    if (decision.step != SPLICE_BRIDGE_REOPEN) return SPLICE_drop_backend_tuple_in_use;
-    if (!splice_verify_tcp_checksum(walk.bytes.data(), &walk.packet)) return SPLICE_drop_bad_tcp_checksum;
-    bounce_packet(walk.bytes, walk.service.vip.address.raw(), walk.hop, walk.out);
-    return SPLICE_bounce_tuple_in_use;
 }
 
 Verdict Bridge::Impl::icmp_from_balancer(Walk& walk) {
