@@ -64,17 +64,12 @@ def everything_works(world, name):
     upload(world, 2_000_000, f"{name}.bin")
 
 
-def interface_bytes(world, host):
-    base = "/sys/class/net/eth1/statistics"
-    return sum(int(n) for n in world.lab.on(host, "cat", f"{base}/rx_bytes", f"{base}/tx_bytes").split())
-
-
 @case("100 MB come down whole, and not through the balancer")
 def _(world):
     size = os.path.getsize(world.fastpath_file())
-    before = interface_bytes(world, "balancer")
+    before = world.interface_count("balancer", "bytes")
     download(world, size)
-    crossed = interface_bytes(world, "balancer") - before
+    crossed = world.interface_count("balancer", "bytes") - before
     true(crossed < size / 10, f"{crossed} bytes crossed the balancer's interface during a download of {size}")
 
 

@@ -211,6 +211,11 @@ class World:
         lines = [line.split('"') for line in page.splitlines() if line.startswith("splicelb_balancer_packets_total{")]
         return collections.Counter({name: int(float(count.strip("} "))) for _, name, count in lines})
 
+    def interface_count(self, host, what):
+        """What the host's interface has counted both ways: its "packets", "bytes" or "dropped"."""
+        base = "/sys/class/net/eth1/statistics"
+        return sum(int(count) for count in self.lab.on(host, "cat", f"{base}/rx_{what}", f"{base}/tx_{what}").split())
+
     # What the backends saw
 
     def accepted(self, bridge):
