@@ -125,7 +125,8 @@ def _(world):
 
     def left():
         hosts = ("client", *BRIDGES)
-        lines = [line for host in hosts for line in world.lab.on(host, "ss", "-Htan", "exclude", "time-wait").splitlines()]
+        lines = [line for host in hosts
+                 for line in world.lab.on(host, "ss", f"-{world.family}Htan", "exclude", "time-wait").splitlines()]
         return [line for line in lines if any(f":{port} " in line + " " for port in ports)]
 
     eventually(lambda: not left(), lambda: f"sockets left: {left()[:3]}")
