@@ -8,13 +8,10 @@
 #include <optional>
 
 #include "libsplice/base/decimal.hpp"
+#include "libsplice/base/quoted.hpp"
 
 namespace splice {
 namespace {
-
-std::string quoted(std::string_view text) {
-    return '"' + std::string(text) + '"';
-}
 
 // inet_pton() wants a terminated string; nothing longer than its longest spelling is an address.
 std::optional<std::array<char, INET6_ADDRSTRLEN>> terminated(std::string_view text) {

@@ -7,6 +7,8 @@
 #include <set>
 #include <sstream>
 
+#include "libsplice/base/quoted.hpp"
+
 namespace splice {
 namespace {
 

@@ -16,7 +16,6 @@ namespace splice {
 namespace {
 
 constexpr std::size_t kMaxName = 64;
-constexpr std::size_t kMaxQuoted = 60;
 constexpr std::uint8_t kMaxDscp = 62;
 constexpr std::uint8_t kMaxWindowScale = 14;  // RFC 7323 section 2.3
 
@@ -202,17 +201,6 @@ std::string_view nearest(std::string_view word, const std::vector<std::string_vi
         best = candidate;
     }
     return best;
-}
-
-std::string on_one_line(std::string_view text) {
-    std::string line(text);
-    std::ranges::replace_if(
-        line, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-    return line;
-}
-
-std::string quoted(std::string_view text) {
-    return "'" + on_one_line(text.substr(0, kMaxQuoted)) + (text.size() > kMaxQuoted ? "...'" : "'");
 }
 
 }  // namespace splice

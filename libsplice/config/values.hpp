@@ -38,9 +38,4 @@ Parsed<Endpoint> parse_host_endpoint(std::string_view text);
 [[nodiscard]] std::string_view nearest(std::string_view word,
                                        const std::vector<std::string_view>& candidates);
 
-// Text for a message of one line: control characters as "?".
-[[nodiscard]] std::string on_one_line(std::string_view text);
-// The same in quotation marks, at most 60 characters of it.
-[[nodiscard]] std::string quoted(std::string_view text);
-
 }  // namespace splice

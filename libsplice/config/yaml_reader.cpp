@@ -6,6 +6,8 @@
 
 #include <sstream>
 
+#include "libsplice/base/quoted.hpp"
+
 namespace splice {
 namespace {
 

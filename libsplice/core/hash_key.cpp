@@ -5,6 +5,7 @@
 #include <charconv>
 #include <optional>
 
+#include "libsplice/base/quoted.hpp"
 #include "libsplice/core/http_key.hpp"
 #include "libsplice/core/tls_hello.hpp"
 
@@ -24,8 +25,7 @@ constexpr std::array kFallbackSentences{
 
 constexpr std::uint16_t kDepthMax = 255;
 constexpr std::uint16_t kLengthMax = 65535;
-constexpr std::size_t kNameMax = 255;   // bytes of a header's or parameter's name
-constexpr std::size_t kQuotedMax = 60;  // bytes of a wrong rule that an error repeats
+constexpr std::size_t kNameMax = 255;  // bytes of a header's or parameter's name
 
 struct KindWord {
     std::string_view word;
@@ -80,14 +80,6 @@ bool is_parameter_name(std::string_view name) noexcept {
 
 char to_lower(char c) noexcept {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-// For an error of one line, whatever was written.
-std::string quoted(std::string_view text) {
-    std::string line(text.substr(0, kQuotedMax));
-    std::ranges::replace_if(
-        line, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
-    return "\"" + line + (text.size() > kQuotedMax ? "...\"" : "\"");
 }
 
 // "hdr(x-tenant)" into the word and the name; no value when the parentheses are wrong.

@@ -5,6 +5,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "libsplice/base/quoted.hpp"
+
 namespace splice {
 namespace {
 
@@ -42,7 +44,7 @@ TEST_CASE("what is no address is refused in a sentence that quotes it") {
           "localhost", "[::1]", "0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000"}) {
         const auto refused = IpAddress::parse(text);
         REQUIRE_FALSE(refused.has_value());
-        CHECK(refused.error().contains('"' + std::string(text) + '"'));
+        CHECK(refused.error().contains(quoted(text)));
     }
     CHECK_FALSE(IpAddress::parse(std::string_view("1.1.1.1\0junk", 12)).has_value());
 }
@@ -75,7 +77,7 @@ TEST_CASE("an endpoint without a port, without its brackets or with a port out o
         CHECK_FALSE(Endpoint::parse(text).has_value());
     }
     CHECK(Endpoint::parse("192.0.2.1:99999").error() ==
-          "\"99999\" in \"192.0.2.1:99999\" is not a port from 1 to 65535");
+          "'99999' in '192.0.2.1:99999' is not a port from 1 to 65535");
 }
 
 TEST_CASE("a flow key finds its entry, and every field of it counts") {

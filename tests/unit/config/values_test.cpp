@@ -83,8 +83,3 @@ TEST_CASE("the nearest word is suggested only when it is near") {
     CHECK(nearest("x", keys).empty());
     CHECK(nearest("something", keys).empty());
 }
-
-TEST_CASE("quoted text is one short line") {
-    CHECK(quoted("a\nb") == "'a?b'");
-    CHECK(quoted(std::string(100, 'x')).size() < 70);
-}
