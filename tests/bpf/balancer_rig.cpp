@@ -1,7 +1,6 @@
 #include "tests/bpf/balancer_rig.hpp"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <linux/bpf.h>
 
 #include <algorithm>
@@ -112,28 +111,11 @@ Descriptor map_of(int program, std::string_view name) {
 
 // --- The kernel's side
 
-struct KernelBalancer::Ring {
-    ~Ring() { ring_buffer__free(buffer); }
-    static int take(void* self, void* data, std::size_t) {
-        splice_asked_packet head{};
-        std::memcpy(&head, data, sizeof(head));
-        const auto* bytes = static_cast<const std::byte*>(data) + sizeof(head);
-        static_cast<Ring*>(self)->packets.emplace_back(bytes, bytes + head.length);
-        return 0;
-    }
-    ring_buffer* buffer = nullptr;
-    std::vector<PacketBytes> packets;
-};
-
 KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerRules> rules)
-    : maps_(load(*rules)), flows_(maps_.flows()), splicer_(rules, flows_), ring_(std::make_unique<Ring>()) {
-    ring_->buffer = ring_buffer__new(maps_.asked(), Ring::take, ring_.get(), nullptr);
-    if (!ring_->buffer) throw std::runtime_error("map the ring");
+    : maps_(load(*rules)), flows_(maps_.flows()), splicer_(rules, flows_), asked_(maps_.asked()) {
     settings_ = settings_of(maps_.program());
     jiffies_ = jiffies_now(settings_in(settings_));
 }
-
-KernelBalancer::~KernelBalancer() = default;
 
 void KernelBalancer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
     fill(maps_, *rules);
@@ -179,24 +161,23 @@ Outcome KernelBalancer::handle(Instant now, Bytes packet, std::size_t vlan_tags)
     frame_.resize(options.data_size_out);
     action_ = options.retval;
 
-    ring_->packets.clear();
-    ring_buffer__consume(ring_->buffer);
+    std::vector<PacketBytes> asked = asked_.take();
     const auto verdict = counted(before);
     in_kernel_ = verdict.has_value();
     Outcome outcome;
     if (verdict) {
-        if (!ring_->packets.empty()) throw std::runtime_error("decided, and asked all the same");
+        if (!asked.empty()) throw std::runtime_error("decided, and asked all the same");
         outcome.verdict = *verdict;
         const std::size_t header = kEthernetHeader + 4 * vlan_tags;
         if (action_ == XDP_TX)
             outcome.sent.emplace_back(frame_.begin() + static_cast<long>(header), frame_.end());
         return outcome;
     }
-    for (PacketBytes& asked : ring_->packets) {
+    for (PacketBytes& each : asked) {
         SentPackets out;
-        outcome.verdict = splicer_.handle_packet(now, asked, true, out);
+        outcome.verdict = splicer_.handle_packet(now, each, true, out);
         outcome.sent = std::move(out.sent);
-        if (verdict_kind(outcome.verdict) == SPLICE_KIND_forward) outcome.sent.push_back(asked);
+        if (verdict_kind(outcome.verdict) == SPLICE_KIND_forward) outcome.sent.push_back(each);
     }
     return outcome;
 }

@@ -11,6 +11,7 @@
 
 #include "balancer/kernel_maps.hpp"
 #include "libsplice/engine/bpf_flow_store.hpp"
+#include "tests/bpf/asked_packets.hpp"
 #include "tests/support/lib/machines.hpp"
 
 namespace splice::testing {
@@ -31,7 +32,6 @@ struct Outcome {
 class KernelBalancer {
   public:
     explicit KernelBalancer(std::shared_ptr<const SplicerRules> rules);
-    ~KernelBalancer();
 
     Outcome handle(Instant now, Bytes packet, std::size_t vlan_tags = 0);
     // Pending flows whose wait is over.
@@ -48,13 +48,12 @@ class KernelBalancer {
     [[nodiscard]] const PacketBytes& frame() const noexcept { return frame_; }
 
   private:
-    struct Ring;
     [[nodiscard]] std::optional<Verdict> counted(const splice_balancer_counters& before) const;
 
     KernelMaps maps_;
     BpfFlowStore flows_;
     Splicer splicer_;
-    std::unique_ptr<Ring> ring_;
+    AskedPackets<splice_asked_packet> asked_;
     MappedBpfArray settings_;
     std::uint64_t jiffies_ = 0;  // at the beginning
     PacketBytes frame_;

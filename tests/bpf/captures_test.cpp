@@ -15,6 +15,7 @@
 
 #include "tests/bpf/balancer_rig.hpp"
 #include "tests/bpf/translator_rig.hpp"
+#include "tests/support/lib/captures.hpp"
 #include "tools/replay/run.hpp"
 
 namespace splice::replay {
@@ -51,14 +52,6 @@ class Arrivals final : public Observer {
         all.push_back({step.time, to, from.place == Place::backend, {packet.begin(), packet.end()}});
     }
 };
-
-std::vector<std::filesystem::path> captures() {
-    std::vector<std::filesystem::path> found;
-    for (const auto& file : std::filesystem::directory_iterator(SPLICELB_CAPTURES))
-        if (file.path().extension() == ".pcap") found.push_back(file.path());
-    std::ranges::sort(found);
-    return found;
-}
 
 struct Counts {
     std::size_t packets = 0, in_kernel = 0, sent = 0;
@@ -153,7 +146,7 @@ void report(const char* where, const Counts& all) {
 
 TEST_CASE("every recorded capture leads to the same packets of the balancer in kernel and portable machine") {
     Counts all;
-    for (const auto& capture : captures()) {
+    for (const auto& capture : recorded_captures()) {
         CAPTURE(capture.filename());
         Fleets fleets = survey_capture(capture);
         const auto arrivals = arrivals_of(capture, fleets);
@@ -179,7 +172,7 @@ TEST_CASE(
     "every recorded capture leads to the same packets of a translating bridge in kernel and portable "
     "machine") {
     Counts all;
-    for (const auto& capture : captures()) {
+    for (const auto& capture : recorded_captures()) {
         CAPTURE(capture.filename());
         Fleets fleets = survey_capture(capture);
         const auto arrivals = arrivals_of(capture, fleets);

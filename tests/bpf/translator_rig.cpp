@@ -1,7 +1,6 @@
 #include "tests/bpf/translator_rig.hpp"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <linux/pkt_cls.h>
 
 #include <cstring>
@@ -65,30 +64,12 @@ std::uint32_t run(int program, PacketBytes& packet) {
 
 // --- The kernel's side
 
-struct KernelTranslator::Ring {
-    ~Ring() { ring_buffer__free(buffer); }
-    static int take(void* self, void* data, std::size_t) {
-        splice_bridge_asked head{};
-        std::memcpy(&head, data, sizeof(head));
-        const auto* bytes = static_cast<const std::byte*>(data) + sizeof(head);
-        static_cast<Ring*>(self)->packets.emplace_back(bytes, bytes + head.length);
-        return 0;
-    }
-    ring_buffer* buffer = nullptr;
-    std::vector<PacketBytes> packets;
-};
-
 KernelTranslator::KernelTranslator(const std::shared_ptr<const BridgeRules>& rules)
     : programs_(load(*rules)),
       flows_(programs_.flows()),
       bridge_(rules, &flows_),
       settings_(map_of(programs_.ingress(), "settings")),
-      ring_(std::make_unique<Ring>()) {
-    ring_->buffer = ring_buffer__new(programs_.ring(), Ring::take, ring_.get(), nullptr);
-    if (!ring_->buffer) throw std::runtime_error("map the ring");
-}
-
-KernelTranslator::~KernelTranslator() = default;
+      asked_(programs_.ring()) {}
 
 void KernelTranslator::stop_clock(Instant now) {
     const std::uint32_t only = 0;
@@ -105,14 +86,13 @@ Outcome KernelTranslator::handle(Instant now, Bytes packet, bool from_backend) {
     const splice_bridge_counters before = programs_.counters();
     PacketBytes edited(packet.begin(), packet.end());
     const std::uint32_t action = run(from_backend ? programs_.egress() : programs_.ingress(), edited);
-    ring_->packets.clear();
-    ring_buffer__consume(ring_->buffer);
+    std::vector<PacketBytes> asked = asked_.take();
     const splice_bridge_counters after = programs_.counters();
-    in_kernel_ = ring_->packets.empty();
+    in_kernel_ = asked.empty();
     if (!in_kernel_) {
         if (action != TC_ACT_SHOT || after.asked != before.asked + 1)
             throw std::runtime_error("asked, and let through all the same");
-        return hand_over(bridge_, now, std::move(ring_->packets.at(0)), from_backend);
+        return hand_over(bridge_, now, std::move(asked.at(0)), from_backend);
     }
     Outcome outcome;
     for (std::size_t i = 0; i < kVerdictCount; ++i)

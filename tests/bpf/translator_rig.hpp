@@ -14,7 +14,6 @@ namespace splice::testing {
 class KernelTranslator {
   public:
     explicit KernelTranslator(const std::shared_ptr<const BridgeRules>& rules);
-    ~KernelTranslator();
 
     Outcome handle(Instant now, Bytes packet, bool from_backend);
     Outcome expire(Instant now);
@@ -23,13 +22,11 @@ class KernelTranslator {
     [[nodiscard]] bool decided_in_kernel() const noexcept { return in_kernel_; }
 
   private:
-    struct Ring;
-
     BridgePrograms programs_;
     KernelFlows flows_;
     Bridge bridge_;
     Descriptor settings_;
-    std::unique_ptr<Ring> ring_;
+    AskedPackets<splice_bridge_asked> asked_;
     bool in_kernel_ = false;
 };
 

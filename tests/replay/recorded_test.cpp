@@ -1,7 +1,6 @@
 // The captures that record.py made, through the whole replay.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -9,20 +8,13 @@
 #include <vector>
 
 #include "tests/replay/recorder.hpp"
+#include "tests/support/lib/captures.hpp"
 #include "tools/replay/arrival.hpp"
 #include "tools/replay/report.hpp"
 #include "tools/replay/run.hpp"
 
 namespace splice::replay {
 namespace {
-
-std::vector<std::filesystem::path> captures() {
-    std::vector<std::filesystem::path> found;
-    for (const auto& file : std::filesystem::directory_iterator(SPLICELB_CAPTURES))
-        if (file.path().extension() == ".pcap") found.push_back(file.path());
-    std::ranges::sort(found);
-    return found;
-}
 
 void replay(const std::string& path, std::vector<Observer*> observers) {
     Fleets fleets = survey_capture(path);
@@ -61,7 +53,7 @@ std::multiset<Said> said_by_clients(const std::string& path, std::uint16_t serve
 }  // namespace
 
 TEST_CASE("every recorded conversation is replayed as the expectation beside it says") {
-    const auto found = captures();
+    const auto found = testing::recorded_captures();
     REQUIRE(found.size() >= 20);
     for (const auto& capture : found) {
         CAPTURE(capture.filename());
@@ -76,7 +68,7 @@ TEST_CASE("every recorded conversation is replayed as the expectation beside it 
 
 TEST_CASE("no packet leaves with a checksum that libtins does not compute as well") {
     std::size_t checked = 0;
-    for (const auto& capture : captures()) {
+    for (const auto& capture : testing::recorded_captures()) {
         CAPTURE(capture.filename());
         Recorder recorder;
         replay(capture, {&recorder});
@@ -92,7 +84,7 @@ TEST_CASE("no packet leaves with a checksum that libtins does not compute as wel
 
 TEST_CASE("the backend hears the recorded client's own numbers, through the cookie and back") {
     std::size_t heard = 0;
-    for (const auto& capture : captures()) {
+    for (const auto& capture : testing::recorded_captures()) {
         CAPTURE(capture.filename());
         Recorder recorder;
         replay(capture, {&recorder});
@@ -108,7 +100,7 @@ TEST_CASE("the backend hears the recorded client's own numbers, through the cook
 }
 
 TEST_CASE("what left toward the client is the captured server's stream, moved by one distance") {
-    for (const auto& capture : captures()) {
+    for (const auto& capture : testing::recorded_captures()) {
         CAPTURE(capture.filename());
         Recorder recorder;
         replay(capture, {&recorder});
