@@ -222,7 +222,7 @@ static __always_inline struct splice_bridge_decision splice_decide_marked(struct
 
 	if (!now_settings) return decision;
 	/* Nearly every packet is the next of its connection, and no cookie is looked for. */
-	if (known == SPLICE_KNOWN_NOTHING || known == SPLICE_KNOWN_OTHER) unix_s = splice_unix_s(now_settings);
+	if (known != SPLICE_KNOWN_SAME && known != SPLICE_KNOWN_NEXT) unix_s = splice_unix_s(now_settings);
 	marked->packet.key.vip = marked->service->vip;
 	decision = splice_bridge_decide(&marked->packet, known, &now_settings->secrets[now_settings->secret & 1],
 					unix_s, negotiated);

@@ -69,14 +69,9 @@ int bridge_tr_in(struct __sk_buff *skb)
 		return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
 	splice_bridge_key_of_client(&key, &marked.packet, &marked.service->backend, marked.service->backend_port);
 	struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &key);
-	const int others = flow && (flow->dscp ^ splice_dscp(&marked.packet)) & 63;
 	const enum splice_bridge_known known =
-		others ? SPLICE_KNOWN_OTHER : splice_bridge_known_flow(flow, &marked.packet);
+		splice_bridge_known_flow(flow, &marked.packet, splice_dscp(&marked.packet));
 	const struct splice_bridge_decision decision = splice_decide_marked(&marked, known, &negotiated);
-	// What would begin a connection is bounced, by user space.
-	if (others && decision.step == SPLICE_BRIDGE_REOPEN)
-		return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
-	if (others) return splice_drop(SPLICE_drop_backend_tuple_in_use);
 	if (decision.step == SPLICE_BRIDGE_DROP) return splice_drop(decision.verdict);
 	if (decision.step == SPLICE_BRIDGE_DELIVER && flow && flow->state == SPLICE_BRIDGE_ESTABLISHED)
 		return splice_carry_toward_backend(skb, &marked.packet, flow);

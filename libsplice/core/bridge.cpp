@@ -16,7 +16,7 @@
 namespace splice {
 namespace {
 
-enum List : std::uint8_t { kOpen, kClosing, kReset, kOpening, kListCount };
+enum List : std::uint8_t { kOpen, kClosing, kOpening, kListCount };
 
 // A spliced connection, or one whose handshake is being replayed.
 struct Flow : splice_bridge_flow {
@@ -139,7 +139,7 @@ struct Bridge::Impl {
     [[nodiscard]] Verdict judge_unmarked(const splice_packet& packet) noexcept;
     [[nodiscard]] std::array<std::uint32_t, kListCount> limits() const noexcept {
         const auto opening_s = static_cast<std::uint32_t>(std::chrono::seconds(kOpeningTimeout).count());
-        return {rules->timeouts.open_s, rules->timeouts.closing_s, rules->timeouts.reset_s, opening_s};
+        return {rules->timeouts.open_s, rules->timeouts.closing_s, opening_s};
     }
     void publish() noexcept {
         counters.flows.store(table.size(), std::memory_order_relaxed);
@@ -246,28 +246,17 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
     walk.key = backend_key(walk.packet, walk.service);
     walk.known = find(walk.key);
     const splice_bridge_flow* flow = walk.known.flow();
-    // A client may use one port for two services at once, and the backend of both cannot tell the connections
-    // apart. The other may be over, or not: nothing here says so. Another bridge's backend has the port free.
-    const bool others = flow && flow->dscp != walk.service.dscp;
-    splice_bridge_known known = splice_bridge_known_flow(flow, &walk.packet);
-    // The next connection may begin at the very number that the last one came to.
-    if (known == SPLICE_KNOWN_NEXT && splice_bridge_is_alien(flow, &walk.packet)) known = SPLICE_KNOWN_OTHER;
-    if (others) known = SPLICE_KNOWN_OTHER;
+    const splice_bridge_known known = splice_bridge_known_flow(flow, &walk.packet, walk.service.dscp);
     splice_negotiated negotiated{};
     const splice_bridge_decision decision = splice_bridge_decide(
         &walk.packet, known, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s), &negotiated);
     walk.packet.key.vip = bridge_address;  // as it stands in the packet
-    if (others && decision.step != SPLICE_BRIDGE_REOPEN) return SPLICE_drop_backend_tuple_in_use;
 
     // What is delivered keeps its checksum for the backend to judge. What opens, or is kept and compared with
     // what else comes, is judged here: a damaged number would make one connection two.
     const bool decides = decision.step != SPLICE_BRIDGE_DELIVER && decision.step != SPLICE_BRIDGE_DROP;
     if (decides && !splice_verify_tcp_checksum(bytes.data(), &walk.packet))
         return SPLICE_drop_bad_tcp_checksum;
-    if (others) {
-        bounce_packet(bytes, walk.service.vip.address.raw(), walk.hop, walk.out);
-        return SPLICE_bounce_tuple_in_use;
-    }
     switch (decision.step) {
         case SPLICE_BRIDGE_OPEN:
             return walk.known.displaced ? reopen(walk, negotiated) : open(walk, negotiated);
@@ -275,6 +264,9 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
             return reopen(walk, negotiated);
         case SPLICE_BRIDGE_DELIVER:
             return flow->state == SPLICE_BRIDGE_OPENING ? hold(walk) : deliver(walk);
+        case SPLICE_BRIDGE_BOUNCE:
+            bounce_packet(bytes, walk.service.vip.address.raw(), walk.hop, walk.out);
+            return SPLICE_bounce_tuple_in_use;
         case SPLICE_BRIDGE_UNKNOWN:
             return hold_unknown(walk);
         case SPLICE_BRIDGE_DROP:
@@ -390,12 +382,9 @@ Verdict Bridge::Impl::hold(Walk& walk) {
 
 Verdict Bridge::Impl::deliver(Walk& walk) {
     const splice_packet packet = walk.packet;
-    const bool alien = splice_bridge_is_alien(walk.known.flow(), &packet);
-    if (alien && splice_verify_tcp_checksum(walk.bytes.data(), &packet)) return hold_unknown(walk);
     const Verdict verdict = translate_toward_backend(*walk.known.flow(), walk.packet, walk.bytes);
     if (verdict != SPLICE_CONTINUE) return verdict;
-    // Damaged numbers are the backend's to refuse, and none to remember.
-    if (Table::Entry* entry = walk.known.entry; entry && !alien) {
+    if (Table::Entry* entry = walk.known.entry) {
         splice_bridge_flow_touch_by_client(&entry->second.value, &packet, walk.now.seconds());
         touch(*entry, packet, walk.now.seconds());
     }
@@ -686,11 +675,10 @@ Verdict Bridge::Impl::translate_toward_client(const splice_bridge_flow& flow, sp
     return verdict;
 }
 
-// A FIN of either side shortens the idle time-out, which each later packet renews; a RST ends the flow soon.
 void Bridge::Impl::touch(Table::Entry& entry, const splice_packet& packet, std::uint32_t now_s) {
     Flow& flow = entry.second.value;
     splice_bridge_flow_touch(&flow, packet.tcp_flags, now_s);
-    flow.list = flow.flags & SPLICE_BRIDGE_RESET ? kReset : flow.flags & SPLICE_BRIDGE_FIN ? kClosing : kOpen;
+    flow.list = flow.flags & (SPLICE_BRIDGE_FIN | SPLICE_BRIDGE_RESET) ? kClosing : kOpen;
     table.touch(entry, flow.list, now_s);
 }
 

@@ -18,6 +18,7 @@ enum splice_bridge_step {
 	SPLICE_BRIDGE_DELIVER, /* to the flow or socket that exists */
 	SPLICE_BRIDGE_OPEN, /* a new connection; `negotiated` says its options */
 	SPLICE_BRIDGE_REOPEN, /* the same in the place of an old one, which is cleared first */
+	SPLICE_BRIDGE_BOUNCE, /* a new connection whose client's port another one has here: to its next choice */
 	SPLICE_BRIDGE_UNKNOWN, /* of no connection here: RST, once it is sure that it overtook no first payload */
 };
 
@@ -27,6 +28,8 @@ enum splice_bridge_known {
 	SPLICE_KNOWN_SAME, /* a connection that began with this segment's own seq and ack numbers */
 	SPLICE_KNOWN_NEXT, /* a connection of which exactly this seq is the next: no cookie need be looked for */
 	SPLICE_KNOWN_OTHER, /* a connection that began with other numbers: mostly this one's, later in its life */
+	SPLICE_KNOWN_ALIEN, /* a connection whose numbers are so far from these that it is hardly this one's */
+	SPLICE_KNOWN_IN_USE, /* another service's connection: a backend of both cannot tell them apart */
 };
 
 struct splice_bridge_decision {
@@ -34,12 +37,16 @@ struct splice_bridge_decision {
 	enum splice_verdict verdict; /* for SPLICE_BRIDGE_DROP */
 };
 
-/* What a translated flow (NULL: none) is to a segment of the client's. */
+/* What a translated flow (NULL: none) is to a segment of the client's that is marked with `dscp`. A flow of another
+ * service may be over, or not: nothing in it says so. The next connection may begin at the very number that the last one
+ * came to, so of an alien the seq alone says nothing. */
 SPLICE_INLINE enum splice_bridge_known splice_bridge_known_flow(const struct splice_bridge_flow *flow,
-								 const struct splice_packet *packet)
+								 const struct splice_packet *packet, __u8 dscp)
 {
 	if (!flow) return SPLICE_KNOWN_NOTHING;
+	if (flow->dscp != dscp) return SPLICE_KNOWN_IN_USE;
 	if (packet->seq - 1 == flow->client_isn && packet->ack - 1 == flow->cookie_isn) return SPLICE_KNOWN_SAME;
+	if (splice_bridge_is_alien(flow, packet)) return SPLICE_KNOWN_ALIEN;
 	return packet->seq == flow->client_next ? SPLICE_KNOWN_NEXT : SPLICE_KNOWN_OTHER;
 }
 
@@ -58,14 +65,26 @@ SPLICE_INLINE struct splice_bridge_decision splice_bridge_decide(const struct sp
 	valid = known != SPLICE_KNOWN_SAME && known != SPLICE_KNOWN_NEXT &&
 		(packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK &&
 		splice_cookie_check_segment(secret, packet, unix_s, negotiated);
-	if (known != SPLICE_KNOWN_NOTHING)
-		decision.step = valid ? SPLICE_BRIDGE_REOPEN : SPLICE_BRIDGE_DELIVER;
-	else if (valid)
-		decision.step = SPLICE_BRIDGE_OPEN;
-	else if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK)
-		decision.step = SPLICE_BRIDGE_UNKNOWN;
-	else
-		decision.verdict = SPLICE_drop_bad_cookie; /* a RST, or no ACK: RFC 9293 answers the one never, and we the other */
+	if (valid) {
+		decision.step = known == SPLICE_KNOWN_NOTHING ? SPLICE_BRIDGE_OPEN :
+				known == SPLICE_KNOWN_IN_USE  ? SPLICE_BRIDGE_BOUNCE :
+								SPLICE_BRIDGE_REOPEN;
+		return decision;
+	}
+	switch (known) {
+	case SPLICE_KNOWN_SAME:
+	case SPLICE_KNOWN_NEXT:
+	case SPLICE_KNOWN_OTHER: decision.step = SPLICE_BRIDGE_DELIVER; break;
+	case SPLICE_KNOWN_ALIEN: decision.step = SPLICE_BRIDGE_UNKNOWN; break;
+	case SPLICE_KNOWN_IN_USE: decision.verdict = SPLICE_drop_backend_tuple_in_use; break;
+	case SPLICE_KNOWN_NOTHING:
+		/* RFC 9293 answers a RST never, and we what has no ACK neither. */
+		if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK)
+			decision.step = SPLICE_BRIDGE_UNKNOWN;
+		else
+			decision.verdict = SPLICE_drop_bad_cookie;
+		break;
+	}
 	return decision;
 }
 

@@ -33,6 +33,7 @@ struct Rig {
         flow.client_isn = kClientIsn;
         flow.cookie_isn = kCookie;
         flow.client_next = kClientIsn + 1;
+        flow.client_ack = kCookie + 1;
         flow.state = SPLICE_BRIDGE_ESTABLISHED;
         flow.dscp = 1;
         const IpAddress client = *IpAddress::parse(topology(family).client);
@@ -188,6 +189,19 @@ TEST_CASE("a new connection on a flow's ports takes them from its first segment 
             CHECK(rig.host.asked() == ++asked);
         }
         CHECK(rig.now().state == SPLICE_BRIDGE_OPENING);
+    }
+}
+
+TEST_CASE("a segment of the next connection that comes first is not given to the last one's socket") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        Segment overtaker = rig.of_client();
+        overtaker.ack += 0x40000000;
+        PacketBytes frame = frame_of(overtaker.build());
+        CHECK(BridgeHost::run(rig.host.programs().ingress(), frame) == kStop);
+        CHECK(rig.host.asked() == 1);
+        CHECK(rig.now().client_ack == kCookie + 1);
     }
 }
 
