@@ -98,9 +98,7 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
     auto rules = std::make_shared<SplicerRules>();
     rules->secret = secret;
     rules->bridges = bridge_table(config, bridges);
-    rules->timeouts = {.open_s = whole_seconds(idle_timeout),
-                       .closing_s = whole_seconds(kClosingTimeout),
-                       .reset_s = whole_seconds(kResetTimeout)};
+    rules->timeouts = {.open_s = whole_seconds(idle_timeout), .closing_s = whole_seconds(kClosingTimeout)};
     rules->max_flows = config.common.max_flows;
     std::span<const std::uint16_t> rest = *numbers;
     for (const ServiceConfig& service : config.services) {

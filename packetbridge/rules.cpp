@@ -21,8 +21,7 @@ std::shared_ptr<const BridgeRules> build_rules(const PacketbridgeConfig& config,
                                    .window_scale = service.window_scale});
     }
     rules->timeouts = {.open_s = whole_seconds(config.common.idle_timeout),
-                       .closing_s = whole_seconds(kClosingTimeout),
-                       .reset_s = whole_seconds(kResetTimeout)};
+                       .closing_s = whole_seconds(kClosingTimeout)};
     rules->max_flows = config.common.max_flows;
     return rules;
 }

@@ -19,8 +19,7 @@ inline constexpr auto kFirstPayloadWait = 50ms;
 // Flow tables.
 inline constexpr std::size_t kMaxFlows = 1'000'000;
 inline constexpr auto kIdleTimeout = 15min;
-inline constexpr auto kClosingTimeout = 60s;  // after a FIN; each later packet renews it
-inline constexpr auto kResetTimeout = 5s;     // after a RST
+inline constexpr auto kClosingTimeout = 60s;  // after a FIN or RST; each later packet renews it
 inline constexpr auto kOpeningTimeout = 10s;  // a replayed handshake that the backend does not answer
 
 // A bridge's hold while it replays the handshake.

@@ -19,7 +19,7 @@ enum splice_bridge_flow_state {
 
 enum splice_bridge_flow_flags {
 	SPLICE_BRIDGE_FIN = 1, /* either side has sent FIN */
-	SPLICE_BRIDGE_RESET = 2, /* either side has sent RST */
+	SPLICE_BRIDGE_RESET = 2, /* the last packet was a RST: of either side, or forged */
 };
 
 struct splice_bridge_flow {
@@ -60,8 +60,8 @@ SPLICE_INLINE void splice_bridge_key_of_backend(struct splice_flow_key *key, con
 	key->zero = 0;
 }
 
-/* A FIN of either side shortens the idle time-out, which each later packet renews; a RST ends the flow soon unless it
- * speaks again: anyone can forge a RST, and a receiver that does not believe it goes on (RFC 5961 section 3). */
+/* A FIN of either side shortens the idle time-out, which each later packet renews; a RST does so only until the flow
+ * speaks again: anyone can forge one, and a receiver that does not believe it goes on (RFC 5961 section 3). */
 SPLICE_INLINE void splice_bridge_flow_touch(struct splice_bridge_flow *flow, __u8 tcp_flags, __u32 now_s)
 {
 	const __u8 flags = (__u8)((flow->flags & ~SPLICE_BRIDGE_RESET) | (tcp_flags & SPLICE_FIN ? SPLICE_BRIDGE_FIN : 0) |
@@ -105,9 +105,7 @@ SPLICE_INLINE void splice_bridge_flow_touch_by_client(struct splice_bridge_flow 
 SPLICE_INLINE __u32 splice_bridge_idle_limit_s(const struct splice_bridge_flow *flow,
 					       const struct splice_idle_timeouts *timeouts)
 {
-	if (flow->flags & SPLICE_BRIDGE_RESET) return timeouts->reset_s;
-	if (flow->flags & SPLICE_BRIDGE_FIN) return timeouts->closing_s;
-	return timeouts->open_s;
+	return flow->flags & (SPLICE_BRIDGE_FIN | SPLICE_BRIDGE_RESET) ? timeouts->closing_s : timeouts->open_s;
 }
 
 SPLICE_HEADER_END

@@ -65,7 +65,7 @@ enum splice_flow_flags {
 	SPLICE_FLOW_REOPENED = 1, /* a SYN came after the entry: a payload with a valid cookie is chosen anew */
 	SPLICE_FLOW_ANSWERED = 2, /* the client acknowledged a byte of the server: a refusal now is late */
 	SPLICE_FLOW_CLIENT_FIN = 4, /* the client has sent FIN */
-	SPLICE_FLOW_RESET = 8, /* the client has sent RST */
+	SPLICE_FLOW_RESET = 8, /* the last packet was a RST: the client's, or forged */
 };
 
 #define SPLICE_ROW_MASK 0xffffffU /* a placement table has at most 2^24 rows */
@@ -107,28 +107,25 @@ SPLICE_INLINE __u32 splice_placement_row_of(__u64 hash, __u32 rows)
 /* Seconds without a packet after which an entry goes, by what the client has said last. */
 struct splice_idle_timeouts {
 	__u32 open_s; /* idle_timeout: 15 minutes unless configured */
-	__u32 closing_s; /* after the client's FIN; a half-closed download renews it with each ACK */
-	__u32 reset_s; /* after the client's RST */
+	__u32 closing_s; /* after the client's FIN, when a half-closed download renews it with each ACK, or RST */
 };
 
 /* What a silent flow waits for. */
 enum splice_silence {
 	SPLICE_SILENCE_OPEN, /* the next request */
 	SPLICE_SILENCE_CLOSING, /* the end: of the client's last packets, or of a flow that never got a bridge */
-	SPLICE_SILENCE_RESET, /* nothing, if the RST was the client's */
 	SPLICE_SILENCES,
 };
 
 SPLICE_INLINE enum splice_silence splice_flow_silence(const struct splice_flow_entry *entry)
 {
-	if (entry->flags & SPLICE_FLOW_RESET) return SPLICE_SILENCE_RESET;
-	if ((entry->flags & SPLICE_FLOW_CLIENT_FIN) || entry->state != SPLICE_FLOW_OPEN) return SPLICE_SILENCE_CLOSING;
+	if ((entry->flags & (SPLICE_FLOW_CLIENT_FIN | SPLICE_FLOW_RESET)) || entry->state != SPLICE_FLOW_OPEN)
+		return SPLICE_SILENCE_CLOSING;
 	return SPLICE_SILENCE_OPEN;
 }
 
 SPLICE_INLINE __u32 splice_silence_limit_s(enum splice_silence silence, const struct splice_idle_timeouts *timeouts)
 {
-	if (silence == SPLICE_SILENCE_RESET) return timeouts->reset_s;
 	return silence == SPLICE_SILENCE_CLOSING ? timeouts->closing_s : timeouts->open_s;
 }
 
