@@ -33,13 +33,6 @@ std::uint32_t capacity_of(int map) noexcept {
     return bpf_obj_get_info_by_fd(map, &info, &length) == 0 ? info.max_entries : 0;
 }
 
-splice_service_key key_of(const IpAddress& vip, std::uint16_t port) noexcept {
-    splice_service_key key{};
-    key.vip = vip.raw();
-    key.port = splice_htons(port);
-    return key;
-}
-
 // What the kernel decides of a service's key, and what it leaves to user space.
 splice_key_rule kernel_rule(const SplicerService& service) noexcept {
     splice_key_rule rule{};
@@ -67,6 +60,11 @@ splice_service_entry entry_of(const SplicerService& service, std::uint32_t table
     entry.dscp = service.dscp;
     entry.chooses_by_source = service.key.kind == KeyKind::source ? 1 : 0;
     return entry;
+}
+
+// The program reads the number first: whoever sees the new one sees what it names.
+void turn(std::uint32_t& number, std::uint32_t to) noexcept {
+    std::atomic_ref(number).store(to, std::memory_order_release);
 }
 
 void add(splice_balancer_counters& sum, const splice_balancer_counters& one) noexcept {
@@ -149,15 +147,16 @@ void KernelMaps::write_wall_clock() {
 }
 
 SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
-    write_secret(rules.secret);
+    std::vector<ServiceTableRow> services;
     for (const SplicerService& service : rules.services) {
-        std::uint8_t& generation = generation_[service.dscp];
-        const std::uint32_t slot = 2U * (service.dscp - 1U) + (generation ^ 1U);
+        // Two slots a service: one in use, one to write the next table into.
+        const std::uint32_t slot = 2U * (service.dscp - 1U) + (generation_[service.dscp] ^ 1U);
         if (auto written = write_table(slot, service.placement->rows()); !written) return written;
-        if (auto written = write_service(service, slot); !written) return written;
-        generation ^= 1U;
+        services.push_back({service.vip, entry_of(service, slot)});
     }
-    remove_other_services(rules);
+    for (const SplicerService& service : rules.services) generation_[service.dscp] ^= 1U;
+    write_services(services);
+    write_secret(rules.secret);
     return {};
 }
 
@@ -182,40 +181,16 @@ SystemResult<void> KernelMaps::write_table(std::uint32_t slot, std::span<const s
     return system_error("put a placement table into its place", errno);
 }
 
-SystemResult<void> KernelMaps::write_service(const SplicerService& service, std::uint32_t table) {
-    const int services = object_.map("services");
-    const splice_service_entry entry = entry_of(service, table);
-    const splice_service_entry is_vip{};
-    const splice_service_key key = key_of(service.vip.address, service.vip.port);
-    const splice_service_key vip = key_of(service.vip.address, 0);
-    if (bpf_map_update_elem(services, &vip, &is_vip, BPF_ANY) != 0 ||
-        bpf_map_update_elem(services, &key, &entry, BPF_ANY) != 0)
-        return system_error("write service " + service.name + " into the kernel's table", errno);
-    return {};
-}
-
-void KernelMaps::remove_other_services(const SplicerRules& rules) {
-    const int services = object_.map("services");
-    const auto wanted = [&](const splice_service_key& key) {
-        return std::ranges::any_of(rules.services, [&](const SplicerService& service) {
-            return splice_address_equal(&service.vip.address.raw(), &key.vip) &&
-                   (key.port == 0 || splice_ntohs(key.port) == service.vip.port);
-        });
-    };
-    std::vector<splice_service_key> gone;
-    splice_service_key key{};
-    for (int error = bpf_map_get_next_key(services, nullptr, &key); error == 0;
-         error = bpf_map_get_next_key(services, &key, &key)) {
-        if (!wanted(key)) gone.push_back(key);
-    }
-    for (const splice_service_key& each : gone) (void)bpf_map_delete_elem(services, &each);
+void KernelMaps::write_services(std::span<const ServiceTableRow> services) {
+    const std::uint32_t other = kernel_->service_table ^ 1U;
+    write_service_table(services, kernel_->services[other]);
+    turn(kernel_->service_table, other);
 }
 
 void KernelMaps::write_secret(const splice_secret& secret) {
     const std::uint32_t other = kernel_->secret ^ 1U;
-    kernel_->secrets[other] = secret;
-    // The program reads the number first: whoever sees the new one sees the new secret.
-    std::atomic_ref(kernel_->secret).store(other, std::memory_order_release);
+    kernel_->secrets[other] = splice_secret_prepared(&secret);
+    turn(kernel_->secret, other);
 }
 
 void KernelMaps::write_bridges(std::span<const SplicerBridge> bridges,

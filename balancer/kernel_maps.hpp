@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "balancer/service_table.hpp"
 #include "libsplice/bpf/balancer_maps.h"
 #include "libsplice/core/splicer.hpp"
 #include "libsplice/engine/bpf_object.hpp"
@@ -35,8 +36,8 @@ class KernelMaps {
     static SystemResult<KernelMaps> load(std::size_t max_flows, InheritedMaps inherited);
 
     void write_uplink(const Uplink& uplink);
-    // Each service changes from old to new at once. Errors: the kernel has no memory for a table; then
-    // services that are not written yet go on as they were.
+    // All services change from old to new at once. Errors: the kernel has no memory for a table; then nothing
+    // has changed.
     SystemResult<void> write_rules(const SplicerRules& rules);
     // By bridge number. Without a next hop the last one known stays; where there never was one, user space
     // sends.
@@ -59,8 +60,7 @@ class KernelMaps {
     SystemResult<void> inherit(std::size_t max_flows, InheritedMaps inherited);
     SystemResult<void> start_clock();
     SystemResult<void> write_table(std::uint32_t slot, std::span<const splice_placement_row> rows);
-    SystemResult<void> write_service(const SplicerService& service, std::uint32_t table);
-    void remove_other_services(const SplicerRules& rules);
+    void write_services(std::span<const ServiceTableRow> services);
     void write_secret(const splice_secret& secret);
 
     BpfObject object_;

@@ -106,7 +106,7 @@ SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {
 SystemResult<void> BridgePrograms::write_settings(const splice_secret& secret) {
     const std::uint32_t zero = 0;
     const std::uint32_t other = settings_.secret ^ 1;
-    settings_.secrets[other] = secret;
+    settings_.secrets[other] = splice_secret_prepared(&secret);
     settings_.unix_minus_monotonic_ns = unix_minus_monotonic_ns();
     for (const std::uint32_t in_use : {settings_.secret, other}) {
         settings_.secret = in_use;

@@ -4,11 +4,12 @@
  * records of the ring buffer. Included by both, mirrored by nobody. Addresses and ports are in network order.
  *
  *   flows       splice_flow_key -> splice_flow_entry   the one truth about flows; user space reads and writes it too
- *   services    splice_service_key -> splice_service_entry   replaced whole, one entry at a time
  *   bridges     bridge index -> splice_bridge_entry    user space keeps the next hops fresh
  *   tables      slot -> array of splice_placement_row  two slots a service, filled in turn; the entry says which
  *   counters    one splice_balancer_counters a processor
  *   asked       ring of splice_asked_packet            what the kernel does not decide
+ *
+ * and in memory that both see, struct splice_balancer_settings: secrets, clocks, services.
  */
 #ifndef LIBSPLICE_BPF_BALANCER_MAPS_H
 #define LIBSPLICE_BPF_BALANCER_MAPS_H
@@ -41,6 +42,40 @@ struct splice_service_entry {
 	__u8 zero[2];
 };
 
+#define SPLICE_MAX_SERVICES 62 /* a DSCP each */
+#define SPLICE_SERVICE_ENTRIES 128 /* from 1: each service, and each VIP once more without its port */
+#define SPLICE_SERVICE_SLOTS_SHIFT 11
+#define SPLICE_SERVICE_SLOTS (1U << SPLICE_SERVICE_SLOTS_SHIFT)
+
+/* The services by VIP and port. Every new connection looks here, and no helper is called: user space has chosen
+ * multipliers by which no two keys share a slot (multiply-shift hashing, Dietzfelbinger and others, 1997). */
+struct splice_service_table {
+	__u64 multipliers[3];
+	__u8 slots[SPLICE_SERVICE_SLOTS]; /* the number of its key's entry; 0: none */
+	struct splice_service_key keys[SPLICE_SERVICE_ENTRIES];
+	struct splice_service_entry entries[SPLICE_SERVICE_ENTRIES];
+};
+
+SPLICE_INLINE __u32 splice_service_slot(const struct splice_service_table *table, const struct splice_address *vip,
+					__u16 port)
+{
+	return (__u32)((vip->halves[0] * table->multipliers[0] + vip->halves[1] * table->multipliers[1] +
+			port * table->multipliers[2]) >>
+		       (64 - SPLICE_SERVICE_SLOTS_SHIFT));
+}
+
+/* NULL: not there. */
+SPLICE_INLINE const struct splice_service_entry *splice_service_find(const struct splice_service_table *table,
+								     const struct splice_address *vip, __u16 port)
+{
+	const __u32 number = table->slots[splice_service_slot(table, vip, port) & (SPLICE_SERVICE_SLOTS - 1)] &
+			     (SPLICE_SERVICE_ENTRIES - 1);
+	const struct splice_service_key *key = &table->keys[number];
+
+	if (!number || key->port != port || !splice_address_equal(&key->vip, vip)) return 0;
+	return &table->entries[number];
+}
+
 /* splice_bridge_entry.out, besides an interface's index. */
 #define SPLICE_OUT_UNKNOWN 0 /* no next hop known: user space sends, and the kernel resolves */
 #define SPLICE_OUT_BACK 0xffffffffU /* where the packet came from, by XDP_TX */
@@ -53,7 +88,9 @@ struct splice_bridge_entry {
 
 struct splice_balancer_settings {
 	struct splice_secret secrets[2]; /* one in use, one to write the next into */
+	struct splice_service_table services[2]; /* the same */
 	__u32 secret; /* the one in use */
+	__u32 service_table; /* the one in use */
 	__u32 reply; /* how a SYN-ACK goes back: SPLICE_OUT_BACK or an interface */
 	__u64 mac; /* our interface's address in the low 48 bits, as it stands; other frames are not ours */
 	/* The clocks. Jiffies are one load, where the kernel's own clocks are a call and a division for each packet. They
@@ -94,7 +131,6 @@ struct splice_asked_packet {
 #define SPLICE_ASKED_LONG 9216 /* jumbo frames */
 #define SPLICE_ASKED_RING_BYTES (8U << 20)
 
-#define SPLICE_MAX_SERVICES 62 /* a DSCP each */
 #define SPLICE_MAX_BRIDGES 8192 /* numbers, of those that are gone too */
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_service_key) == 24, "service key without padding");

@@ -17,8 +17,6 @@
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
 
-
-
 /* A hash that never evicts: a flow's URL is gone, so a living entry that is lost cannot be made again. Allocated at
  * once, which costs less a flow and lets a flood of flows fail in one way only. */
 struct {
@@ -27,13 +25,6 @@ struct {
 	__type(key, struct splice_flow_key);
 	__type(value, struct splice_flow_entry);
 } flows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2 * SPLICE_MAX_SERVICES);
-	__type(key, struct splice_service_key);
-	__type(value, struct splice_service_entry);
-} services SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -114,17 +105,21 @@ static __always_inline const struct splice_secret *secret(void)
 	return &settings.secrets[*(volatile __u32 *)&settings.secret & 1];
 }
 
+static __always_inline const struct splice_service_table *services(void)
+{
+	return &settings.services[*(volatile __u32 *)&settings.service_table & 1];
+}
+
+/* Port 0 is no service's: what stands under it is an address alone. */
 static __always_inline const struct splice_service_entry *find_service(const struct splice_flow_key *key)
 {
-	const struct splice_service_key wanted = { key->vip, key->vip_port, { 0 } };
-	return bpf_map_lookup_elem(&services, &wanted);
+	return key->vip_port ? splice_service_find(services(), &key->vip, key->vip_port) : 0;
 }
 
 /* Whether a packet of which no port is known is addressed to one of our VIPs. */
 static __always_inline int to_vip(const struct splice_packet *packet)
 {
-	const struct splice_service_key wanted = { packet->key.vip, 0, { 0 } };
-	return bpf_map_lookup_elem(&services, &wanted) != 0;
+	return splice_service_find(services(), &packet->key.vip, 0) != 0;
 }
 
 /* --- What user space decides ------------------------------------------------------------------------------------ */

@@ -27,6 +27,16 @@ struct splice_secret {
 	__u32 zero;
 };
 
+/* A copy for a kernel program. */
+SPLICE_INLINE struct splice_secret splice_secret_prepared(const struct splice_secret *secret)
+{
+	struct splice_secret prepared = *secret;
+
+	splice_key_prepare(&prepared.keys[0]);
+	splice_key_prepare(&prepared.keys[1]);
+	return prepared;
+}
+
 /* Seconds of one epoch; the epoch's parity is in the cookie. */
 #define SPLICE_EPOCH_SECONDS 64
 

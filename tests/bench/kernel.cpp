@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "balancer/service_table.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/bpf/balancer_maps.h"
 #include "libsplice/datapath/balancer_rules.h"
@@ -53,7 +54,7 @@ class Bench {
         bpf_map__set_max_entries(balancer_->maps.flows, capacity_);
         bpf_map__set_max_entries(restore_->maps.frames, kFrames);
         splice_balancer_settings& settings = balancer_->bss->settings;
-        settings.secrets[0] = testing::kSecret;
+        settings.secrets[0] = splice_secret_prepared(&testing::kSecret);
         settings.reply = SPLICE_OUT_BACK;
         std::memcpy(&settings.mac, kLink.data(), 6);
         // Jiffies say nothing: time stands still.
@@ -157,18 +158,15 @@ class Bench {
                 "set the placement table");
         close(table);
 
-        splice_service_key key{};
         splice_service_entry entry{};
-        key.vip = IpAddress::parse(testing::topology(4).vip)->raw();
-        key.port = splice_htons(80);
         entry.terms.mss = 1460;
         entry.terms.window = 65535;
         entry.terms.window_scale = 7;
         entry.rule.kind = SPLICE_KEY_URI;
         entry.rows = kRows;
         entry.dscp = 1;
-        require(bpf_map_update_elem(bpf_map__fd(balancer_->maps.services), &key, &entry, BPF_ANY) == 0,
-                "set the service");
+        const ServiceTableRow row{{*IpAddress::parse(testing::topology(4).vip), 80}, entry};
+        write_service_table({&row, 1}, balancer_->bss->settings.services[0]);
     }
 
     void fill_bridges() {

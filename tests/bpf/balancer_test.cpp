@@ -299,10 +299,14 @@ TEST_CASE("what begins nothing is dropped by name") {
         Segment syn_fin = client.base;
         syn_fin.flags = SPLICE_SYN | SPLICE_FIN;
         CHECK(pair.in_kernel(syn_fin) == SPLICE_drop_bad_tcp_flags);
-        Segment other_port = client.segment(kGet);
-        other_port.destination_port = 22;
-        CHECK(pair.in_kernel(other_port) == SPLICE_pass_not_service);
-        CHECK(pair.kernel.action() == XDP_PASS);
+        for (const std::uint16_t port : {std::uint16_t{22}, std::uint16_t{0}}) {
+            Segment other_port = client.segment(kGet);
+            other_port.destination_port = port;
+            CHECK(pair.in_kernel(other_port) == SPLICE_pass_not_service);
+            CHECK(pair.kernel.action() == XDP_PASS);
+            other_port.flags = SPLICE_SYN;
+            CHECK(pair.in_kernel(other_port) == SPLICE_pass_not_service);
+        }
     });
 }
 
@@ -579,7 +583,7 @@ TEST_CASE("a second secret verifies, and the first issues") {
     Pair pair{SplicerRules(rules)};
     Client before = pair.connected(8000);
     rules.secret.keys[1] = rules.secret.keys[0];
-    rules.secret.keys[0] = {42, 43};
+    rules.secret.keys[0] = {42, 43, {}};
     rules.secret.count = 2;
     const auto rotated = std::make_shared<const SplicerRules>(rules);
     pair.kernel.replace_rules(rotated);

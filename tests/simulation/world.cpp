@@ -323,7 +323,7 @@ void World::draw_disturbances() {
         // The new key is known everywhere before the balancer issues by it; the old one goes when no cookie
         // of it can live any more.
         const Duration first = moment();
-        const splice_key fresh{random_.next(), random_.next()};
+        const splice_key fresh{random_.next(), random_.next(), {}};
         const splice_key old = testing::kSecret.keys[0];
         at(first, [this, fresh, old] {
             for (BridgeHost& host : bridges_) {

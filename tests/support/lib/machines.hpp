@@ -19,7 +19,7 @@ struct Topology {
 };
 [[nodiscard]] const Topology& topology(int family);
 
-inline constexpr splice_secret kSecret{{{0x0706050403020100, 0x0f0e0d0c0b0a0908}, {0, 0}}, 1, 0};
+inline constexpr splice_secret kSecret{{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 0};
 
 // Three bridges b1, b2, b3; one HTTP service with key `uri`, port 80, DSCP 1.
 [[nodiscard]] SplicerRules splicer_rules(int family = 4);

@@ -675,7 +675,7 @@ TEST_CASE("a key is rotated without losing a handshake") {
     Rig rig(rules);
     const Client old_key = rig.connected(1);
     rules.secret.keys[1] = rules.secret.keys[0];
-    rules.secret.keys[0] = {42, 43};
+    rules.secret.keys[0] = {42, 43, {}};
     rules.secret.count = 2;
     rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
     const Client new_key = rig.connected(2);
