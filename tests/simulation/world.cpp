@@ -944,8 +944,10 @@ Session* World::session_of(const Segment& segment) {
         if (segment.has(kSyn) && session->isn == segment.seq) return session;
         const std::uint32_t offset = segment.seq - session->isn - 1;
         const std::string& stream = session->client_stream;
-        if (!segment.has(kSyn) && offset <= stream.size() &&
-            stream.compare(offset, segment.payload.size(), segment.payload) == 0)
+        if (segment.has(kSyn) || offset > stream.size() + 1) continue;
+        // Behind the FIN stands nothing.
+        if (segment.payload == std::string_view(stream).substr(std::min<std::size_t>(offset, stream.size()),
+                                                               segment.payload.size()))
             return session;
     }
     return nullptr;
