@@ -232,10 +232,12 @@ http {{
 
 
 class Splice(Variant):
-    def __init__(self, rig, engine, mode):
+    def __init__(self, rig, engine, mode, xdp_mode="auto"):
         super().__init__(rig)
-        self.engine, self.mode = engine, mode
+        self.engine, self.mode, self.xdp_mode = engine, mode, xdp_mode
         self.name, self.title = f"{engine}-{mode}", f"SpliceLB {engine}, {mode}"
+        if xdp_mode != "auto":
+            self.name, self.title = f"{self.name}-{xdp_mode}", f"{self.title}, {xdp_mode} XDP"
 
     def start(self):
         self.rig.lab.environment.update(ENGINE=self.engine, MODE=self.mode)
@@ -267,5 +269,7 @@ class Splice(Variant):
                 text = file.read()
             text = re.sub(r"^engine: .*$", f"engine: {self.engine}", text, flags=re.MULTILINE)
             text = re.sub(r"^mode: .*$", f"mode: {self.mode}", text, flags=re.MULTILINE)
+            if name == "balancer":
+                text = re.sub(r"^xdp_mode: .*\n", "", text, flags=re.MULTILINE) + f"xdp_mode: {self.xdp_mode}\n"
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)

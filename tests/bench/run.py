@@ -23,6 +23,7 @@ from measures import background_load, slot, syn_flood
 from rig import SOURCE, Direct, Haproxy, Nginx, Refused, Rig, Splice
 
 ENGINES_AND_MODES = [("nfqueue", "translate"), ("ebpf", "translate"), ("ebpf", "adopt")]
+ON_DEMAND = [("ebpf", "adopt", "generic")]  # measured when --only names it
 
 
 @dataclasses.dataclass
@@ -91,7 +92,7 @@ def take_turns(rig, variants, effort, result):
                 variant.start()
                 try:
                     result["samples"].setdefault(variant.name, []).append(slot(variant, effort))
-                    if number == 0 and isinstance(variant, Splice):
+                    if number == 0 and isinstance(variant, Splice) and variant.xdp_mode == "auto":
                         result["syn_flood"][variant.name] = syn_flood(variant, effort.syn_seconds)
                 finally:
                     variant.stop()
@@ -112,6 +113,7 @@ def bench(arguments, effort):
         variants = [Direct(rig), Haproxy(rig), Nginx(rig)]
         variants += [Splice(rig, engine, mode) for engine, mode in ENGINES_AND_MODES]
         if arguments.only:
+            variants += [Splice(rig, *which) for which in ON_DEMAND]
             variants = [v for v in variants if v.name in arguments.only.split(",") or v.name == "direct"]
         result["variants"] = {variant.name: variant.title for variant in variants}
         take_turns(rig, variants, effort, result)
@@ -126,7 +128,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--only", help="direct, haproxy, nginx, nfqueue-translate, ebpf-translate, ebpf-adopt")
+    parser.add_argument("--only", help="direct, haproxy, nginx, nfqueue-translate, ebpf-translate, ebpf-adopt, and "
+                        "ebpf-adopt-generic (generic XDP)")
     parser.add_argument("--no-micro", action="store_true")
     parser.add_argument("--update-readme", action="store_true", help="figures into README.md and docs/bench.svg")
     parser.add_argument("--out", default=os.path.join(SOURCE, "build/bench"))
