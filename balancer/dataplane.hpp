@@ -10,29 +10,20 @@
 #include <string_view>
 #include <vector>
 
-#include "libsplice/base/verdict.hpp"
 #include "libsplice/config/common.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/splicer.hpp"
 #include "libsplice/engine/error.hpp"
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/xdp_link.hpp"
+#include "libsplice/ops/data_plane_statistics.hpp"
 
 namespace splice {
 
-// One reading of everything that is counted; each number by itself is consistent.
-struct BalancerStatistics {
-    std::array<std::uint64_t, kVerdictCount> verdicts{};
+struct BalancerStatistics : DataPlaneStatistics {
     std::array<std::uint64_t, kFallbackCount> fallbacks{};
-    std::uint64_t flows = 0;
     std::uint64_t flows_pending = 0;
-    std::uint64_t flows_expired = 0;
     std::uint64_t first_payload_bytes = 0;
-    std::uint64_t sent_packets = 0;
-    std::uint64_t sent_bytes = 0;
-    std::uint64_t send_failures = 0;
-    std::uint64_t send_too_big = 0;
-    std::uint64_t queue_overruns = 0;
 };
 
 // Carries packets from start() on; destruction detaches and gives the host back as it was.

@@ -82,10 +82,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
             // Bridges first: a service's new table may name new ones.
             write_bridges(*rules);
             written = path_->maps().write_rules(*rules);
-            if (!written) {
-                (void)path_->maps().write_rules(*rules_);
-                return;
-            }
+            if (!written) return;
             splicer_->replace_rules(rules);
             rules_ = rules;
             next_refresh_ = {};
@@ -95,21 +92,17 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
     BalancerStatistics statistics() const override {
         const SplicerCounters& machine = splicer_->counters();
-        const RawSenderCounters& sender = loop_->sender();
         const splice_balancer_counters kernel = path_->maps().counters();
         BalancerStatistics all;
-        for (std::size_t i = 0; i < kVerdictCount; i++)
-            all.verdicts[i] = machine.verdicts.of(static_cast<Verdict>(i)) + kernel.verdicts[i];
+        all.add(machine.verdicts);
+        all.add(kernel.verdicts);
+        all.read(loop_->sender());
         for (std::size_t i = 0; i < kFallbackCount; i++) all.fallbacks[i] = machine.fallbacks[i];
         all.fallbacks[static_cast<std::size_t>(Fallback::key_is_source)] += kernel.chosen_by_source;
         all.flows = machine.flows;
         all.flows_pending = machine.flows_pending;
         all.flows_expired = machine.flows_expired;
         all.first_payload_bytes = machine.held_bytes;
-        all.sent_packets = sender.packets;
-        all.sent_bytes = sender.bytes;
-        all.send_failures = sender.failures;
-        all.send_too_big = sender.too_big;
         all.queue_overruns = kernel.asked_overruns;
         return all;
     }

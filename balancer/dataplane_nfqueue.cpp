@@ -3,8 +3,7 @@
 #include <optional>
 #include <vector>
 
-#include "libsplice/engine/netfilter_rules.hpp"
-#include "libsplice/ops/packet_loop.hpp"
+#include "libsplice/ops/queued_machine.hpp"
 #include "libsplice/ops/trace.hpp"
 
 namespace splice {
@@ -42,44 +41,28 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         : rules_(std::move(rules)), splicer_(rules_) {}
 
     SystemResult<void> start() override {
-        // The queue first: another balancer that runs here keeps its rules.
-        auto loop = PacketLoop::open({{.number = kBalancerQueue}}, *this);
-        if (!loop) return std::unexpected(loop.error());
-        loop_ = std::move(*loop);
-        loop_->start();
-        auto installed = NetfilterRules::install(kChainOwner, matches_for(*rules_));
-        if (!installed) return std::unexpected(installed.error());
-        netfilter_ = std::move(*installed);
-        return {};
+        return queued_.start({{.number = kBalancerQueue}}, *this, kChainOwner, matches_for(*rules_));
     }
 
     SystemResult<void> replace_rules(std::shared_ptr<const SplicerRules> rules) override {
-        // The machine first: a new VIP's packets must find it ready, or the host would answer them.
-        loop_->run([&] { splicer_.replace_rules(rules); });
-        if (auto replaced = netfilter_->replace(matches_for(*rules)); !replaced) {
-            loop_->run([&] { splicer_.replace_rules(rules_); });
-            return replaced;
-        }
-        rules_ = std::move(rules);
-        return {};
+        auto replaced = queued_.replace(
+            matches_for(*rules), [&] { splicer_.replace_rules(rules); },
+            [&] { splicer_.replace_rules(rules_); });
+        if (replaced) rules_ = std::move(rules);
+        return replaced;
     }
 
     BalancerStatistics statistics() const override {
         const SplicerCounters& machine = splicer_.counters();
-        const RawSenderCounters& sender = loop_->sender();
         BalancerStatistics all;
-        for (std::size_t i = 0; i < kVerdictCount; i++)
-            all.verdicts[i] = machine.verdicts.of(static_cast<Verdict>(i));
+        all.add(machine.verdicts);
+        all.read(queued_.loop().sender());
         for (std::size_t i = 0; i < kFallbackCount; i++) all.fallbacks[i] = machine.fallbacks[i];
         all.flows = machine.flows;
         all.flows_pending = machine.flows_pending;
         all.flows_expired = machine.flows_expired;
         all.first_payload_bytes = machine.held_bytes;
-        all.sent_packets = sender.packets;
-        all.sent_bytes = sender.bytes;
-        all.send_failures = sender.failures;
-        all.send_too_big = sender.too_big;
-        all.queue_overruns = loop_->overruns();
+        all.queue_overruns = queued_.loop().overruns();
         return all;
     }
 
@@ -106,8 +89,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
 
     std::shared_ptr<const SplicerRules> rules_;
     Splicer splicer_;
-    std::optional<PacketLoop> loop_;
-    std::optional<NetfilterRules> netfilter_;  // gone before the loop: nothing is queued that nobody takes
+    QueuedMachine queued_;  // ends first
 };
 
 }  // namespace

@@ -2,7 +2,6 @@
 // beside the others (dataplane_nfqueue.*).
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <expected>
 #include <memory>
@@ -10,25 +9,16 @@
 #include <string>
 #include <string_view>
 
-#include "libsplice/base/verdict.hpp"
 #include "libsplice/core/bridge.hpp"
 #include "libsplice/engine/error.hpp"
+#include "libsplice/ops/data_plane_statistics.hpp"
 #include "packetbridge/config.hpp"
 
 namespace splice {
 
-// One reading of everything that is counted; each number by itself is consistent.
-struct BridgeStatistics {
-    std::array<std::uint64_t, kVerdictCount> verdicts{};
-    std::uint64_t flows = 0;
+struct BridgeStatistics : DataPlaneStatistics {
     std::uint64_t flows_opening = 0;
-    std::uint64_t flows_expired = 0;
     std::uint64_t held_bytes = 0;
-    std::uint64_t sent_packets = 0;
-    std::uint64_t sent_bytes = 0;
-    std::uint64_t send_failures = 0;
-    std::uint64_t send_too_big = 0;
-    std::uint64_t queue_overruns = 0;
 };
 
 // Carries packets from start() on; destruction detaches and gives the host back as it was.

@@ -87,18 +87,14 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     BridgeStatistics statistics() const override {
         const splice_bridge_counters kernel = programs_->counters();
         const BridgeCounters& machine = bridge_->counters();
-        const RawSenderCounters& sender = loop_->sender();
         BridgeStatistics all;
-        for (std::size_t i = 0; i < kVerdictCount; i++)
-            all.verdicts[i] = kernel.verdicts[i] + machine.verdicts.of(static_cast<Verdict>(i));
+        all.add(machine.verdicts);
+        all.add(kernel.verdicts);
+        all.read(loop_->sender());
         all.flows = flows_count_;
         all.flows_opening = machine.flows_opening;
         all.flows_expired = machine.flows_expired + expired_;
         all.held_bytes = machine.held_bytes;
-        all.sent_packets = sender.packets;
-        all.sent_bytes = sender.bytes;
-        all.send_failures = sender.failures;
-        all.send_too_big = sender.too_big;
         all.queue_overruns = kernel.verdicts[SPLICE_drop_ask_overrun];
         return all;
     }

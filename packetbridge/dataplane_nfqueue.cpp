@@ -4,8 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "libsplice/engine/netfilter_rules.hpp"
-#include "libsplice/ops/packet_loop.hpp"
+#include "libsplice/ops/queued_machine.hpp"
 #include "libsplice/ops/trace.hpp"
 
 namespace splice {
@@ -63,47 +62,31 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
         : rules_(std::move(rules)), bridge_(rules_) {}
 
     SystemResult<void> start() override {
-        // The queues first: another bridge that runs here keeps its rules. Whole super-packets: one edit
-        // serves 64 KiB.
-        auto loop = PacketLoop::open(
-            {{.number = kFromBalancerQueue, .gso = true}, {.number = kFromBackendQueue, .gso = true}}, *this);
-        if (!loop) return std::unexpected(loop.error());
-        loop_ = std::move(*loop);
-        loop_->start();
-        auto installed = NetfilterRules::install(kChainOwner, matches_for(*rules_));
-        if (!installed) return std::unexpected(installed.error());
-        netfilter_ = std::move(*installed);
-        return {};
+        // Whole super-packets: one edit serves 64 KiB.
+        return queued_.start(
+            {{.number = kFromBalancerQueue, .gso = true}, {.number = kFromBackendQueue, .gso = true}}, *this,
+            kChainOwner, matches_for(*rules_));
     }
 
     SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) override {
-        // The machine first: a new service's packets must find it ready.
-        loop_->run([&] { bridge_.replace_rules(rules); });
-        if (auto replaced = netfilter_->replace(matches_for(*rules)); !replaced) {
-            loop_->run([&] { bridge_.replace_rules(rules_); });
-            return replaced;
-        }
-        rules_ = std::move(rules);
-        return {};
+        auto replaced = queued_.replace(
+            matches_for(*rules), [&] { bridge_.replace_rules(rules); },
+            [&] { bridge_.replace_rules(rules_); });
+        if (replaced) rules_ = std::move(rules);
+        return replaced;
     }
 
     BridgeStatistics statistics() const override {
         const BridgeCounters& machine = bridge_.counters();
-        const RawSenderCounters& sender = loop_->sender();
         BridgeStatistics all;
-        for (std::size_t i = 0; i < kVerdictCount; i++) {
-            const auto verdict = static_cast<Verdict>(i);
-            all.verdicts[i] = machine.verdicts.of(verdict) + cut_short_.of(verdict);
-        }
+        all.add(machine.verdicts);
+        all.add(cut_short_);
+        all.read(queued_.loop().sender());
         all.flows = machine.flows;
         all.flows_opening = machine.flows_opening;
         all.flows_expired = machine.flows_expired;
         all.held_bytes = machine.held_bytes;
-        all.sent_packets = sender.packets;
-        all.sent_bytes = sender.bytes;
-        all.send_failures = sender.failures;
-        all.send_too_big = sender.too_big;
-        all.queue_overruns = loop_->overruns();
+        all.queue_overruns = queued_.loop().overruns();
         return all;
     }
 
@@ -142,8 +125,7 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
     std::shared_ptr<const BridgeRules> rules_;
     Bridge bridge_;
     VerdictCounters cut_short_;  // packets that the machine never saw
-    std::optional<PacketLoop> loop_;
-    std::optional<NetfilterRules> netfilter_;  // gone before the loop: nothing is queued that nobody takes
+    QueuedMachine queued_;       // ends first
 };
 
 }  // namespace

@@ -6,7 +6,6 @@
 #include <boost/program_options.hpp>
 #include <charconv>
 #include <optional>
-#include <sstream>
 
 #include "libsplice/base/limits.hpp"
 
@@ -31,16 +30,11 @@ constexpr std::string_view kExamples =
     "      --bridge b3=10.0.0.3 --hash-key 'uri depth 2' --without b2\n"
     "  splice-hash --algorithm ketama --bridge b1=10.0.0.1:443 --bridge b2=10.0.0.2:443 /index.html\n";
 
-struct Groups {
-    po::options_description placement{"Placement"};
-    po::options_description output{"Output"};
-    po::options_description general{"General"};
-};
-
-Groups make_groups() {
+FlagGroups make_groups() {
     using Texts = std::vector<std::string>;
-    Groups groups;
-    groups.placement.add_options()  //
+    FlagGroups groups;
+    groups.emplace_back("Placement")
+        .add_options()  //
         ("bridge", po::value<Texts>()->value_name("NAME=ADDRESS[,weight=N]")->composing(),
          "a bridge that may be chosen; repeat it for each. ketama hashes the ADDRESS, and takes it with a "
          "port "
@@ -51,24 +45,12 @@ Groups make_groups() {
          "uri, path, host+uri (each with `depth N`, `len N`), url_param(NAME), hdr(NAME), sni or source")  //
         ("rows", po::value<std::string>()->value_name("N")->default_value(std::to_string(kTableRows)),
          "rows of the placement table (ketama: the ring's points)");
-    groups.output.add_options()  //
+    groups.emplace_back("Output").add_options()  //
         ("without", po::value<Texts>()->value_name("NAME")->composing(),
          "show what moves when this bridge leaves; may be repeated")  //
         ("spread", po::bool_switch(),
          "print the share of each bridge instead of the keys; without any INPUT of a million sample URIs");
-    groups.general.add_options()           //
-        ("help,h", "print this and exit")  //
-        ("version", "print the version and exit");
     return groups;
-}
-
-std::string help_text(const Groups& groups) {
-    std::ostringstream text;
-    text << kUsage << '\n'
-         << groups.placement << '\n'
-         << groups.output << '\n'
-         << groups.general << kExamples;
-    return text.str();
 }
 
 template <class Number>
@@ -105,7 +87,7 @@ std::expected<PlacementMember, std::string> parse_bridge(std::string_view text) 
     return member;
 }
 
-std::expected<std::vector<PlacementMember>, std::string> parse_bridges(const po::variables_map& flags) {
+std::expected<std::vector<PlacementMember>, std::string> parse_bridges(const Flags& flags) {
     if (!flags.contains("bridge")) {
         return std::unexpected("--bridge is missing: name at least one, as in --bridge b1=192.168.33.20");
     }
@@ -123,7 +105,7 @@ std::expected<std::vector<PlacementMember>, std::string> parse_bridges(const po:
 }
 
 std::expected<std::vector<std::string>, std::string> parse_without(
-    const po::variables_map& flags, const std::vector<PlacementMember>& bridges) {
+    const Flags& flags, const std::vector<PlacementMember>& bridges) {
     if (!flags.contains("without")) return {};
     auto names = flags["without"].as<std::vector<std::string>>();
     for (const std::string& name : names) {
@@ -134,7 +116,7 @@ std::expected<std::vector<std::string>, std::string> parse_without(
     return names;
 }
 
-std::expected<HashOptions, std::string> judge(const po::variables_map& flags) {
+std::expected<HashOptions, std::string> judge(const Flags& flags) {
     HashOptions options;
     auto bridges = parse_bridges(flags);
     if (!bridges) return std::unexpected(std::move(bridges.error()));
@@ -162,34 +144,14 @@ std::expected<HashOptions, std::string> judge(const po::variables_map& flags) {
     if (!without) return std::unexpected(std::move(without.error()));
     options.without = *std::move(without);
     options.spread = flags["spread"].as<bool>();
-    if (flags.contains("input")) options.inputs = flags["input"].as<std::vector<std::string>>();
+    if (flags.contains(kInput)) options.inputs = flags[kInput].as<std::vector<std::string>>();
     return options;
 }
 
 }  // namespace
 
 std::expected<std::variant<HashOptions, Notice>, std::string> parse_hash_options(int argc, char** argv) {
-    const Groups groups = make_groups();
-    po::options_description all;
-    all.add(groups.placement).add(groups.output).add(groups.general);
-    all.add_options()("input", po::value<std::vector<std::string>>());
-    po::positional_options_description positional;
-    positional.add("input", -1);
-
-    po::variables_map flags;
-    try {
-        // An abbreviation would change its meaning with the next flag that is added.
-        const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-        po::store(po::command_line_parser(argc, argv).options(all).positional(positional).style(style).run(),
-                  flags);
-    } catch (const po::error& error) {
-        return std::unexpected(error.what());
-    }
-    if (flags.contains("help")) return Notice{help_text(groups)};
-    if (flags.contains("version")) return Notice{"splice-hash " SPLICELB_VERSION "\n"};
-    auto options = judge(flags);
-    if (!options) return std::unexpected(std::move(options.error()));
-    return *std::move(options);
+    return parse_options({"splice-hash", kUsage, kExamples}, make_groups(), argc, argv, judge);
 }
 
 }  // namespace splice::tools

@@ -9,6 +9,7 @@
 
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/placement/placement.hpp"
+#include "tools/flags.hpp"
 
 namespace splice::tools {
 
@@ -20,11 +21,6 @@ struct HashOptions {
     std::vector<std::string> without;  // names of bridges, each of them in `bridges`
     bool spread = false;
     std::vector<std::string> inputs;  // from the command line; none = from standard input
-};
-
-// To be printed on standard output, and that is all: --help, --version.
-struct Notice {
-    std::string text;
 };
 
 // The error is one line that names the flag.

@@ -130,7 +130,7 @@ int replay(const Options& options, Fleets& fleets) {
 int run(int argc, char** argv) {
     const auto parsed = parse_options(argc, argv);
     if (!parsed) return fail(kWrongFlag, parsed.error());
-    if (const Notice* notice = std::get_if<Notice>(&*parsed)) {
+    if (const tools::Notice* notice = std::get_if<tools::Notice>(&*parsed)) {
         fmt::print("{}", notice->text);
         return kSuccess;
     }

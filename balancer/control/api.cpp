@@ -40,10 +40,7 @@ std::vector<std::vector<double>> all_shares(const BalancerState& state) {
 }
 
 void write_counters(MetricsPage& page, const BalancerStatistics& now) {
-    for (std::size_t i = 0; i < kVerdictCount; i++) {
-        page.counter("splicelb_balancer_packets_total", "Packets by what became of them", now.verdicts[i],
-                     {{"verdict", std::string(verdict_name(static_cast<Verdict>(i)))}});
-    }
+    write_statistics(page, "balancer", now);
     for (std::size_t i = 0; i < kFallbackCount; i++) {
         page.counter("splicelb_balancer_fallbacks_total",
                      "First payloads without a key, placed by the client's address, by why", now.fallbacks[i],
@@ -52,17 +49,8 @@ void write_counters(MetricsPage& page, const BalancerStatistics& now) {
     page.gauge("splicelb_balancer_flows", "Flow entries", static_cast<double>(now.flows));
     page.gauge("splicelb_balancer_flows_pending", "Flow entries that wait for their first payload",
                static_cast<double>(now.flows_pending));
-    page.counter("splicelb_balancer_flows_expired_total", "Flow entries forgotten as idle",
-                 now.flows_expired);
     page.gauge("splicelb_balancer_first_payload_bytes", "Bytes of first payloads held",
                static_cast<double>(now.first_payload_bytes));
-    page.counter("splicelb_balancer_sent_packets_total", "Packets sent by the raw socket", now.sent_packets);
-    page.counter("splicelb_balancer_sent_bytes_total", "Bytes sent by the raw socket", now.sent_bytes);
-    page.counter("splicelb_balancer_send_failures_total", "Packets that the kernel refused to send",
-                 now.send_failures);
-    page.counter("splicelb_balancer_send_too_big_total", "Packets above the route's MTU", now.send_too_big);
-    page.counter("splicelb_balancer_queue_overruns_total", "Packets dropped because the queue was full",
-                 now.queue_overruns);
 }
 
 nlohmann::ordered_json bridges_json(const ServiceConfig& service, const std::vector<double>& shares) {
@@ -120,14 +108,7 @@ void BalancerApi::replace(BalancerState state) {
 }
 
 ApiRoutes BalancerApi::routes() {
-    ApiRoutes routes;
-    routes["/"] = [] { return ApiReply{.body = kIndex}; };
-    routes["/healthz"] = [] { return ApiReply{.body = "ok\n"}; };
-    routes["/metrics"] = [this] {
-        return ApiReply{.content_type = std::string(MetricsPage::kContentType), .body = metrics()};
-    };
-    routes["/status"] = [this] { return ApiReply{.content_type = "application/json", .body = status()}; };
-    return routes;
+    return operator_routes(kIndex, [this] { return metrics(); }, [this] { return status(); });
 }
 
 std::string BalancerApi::metrics() const {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "libsplice/ops/log.hpp"
+#include "libsplice/ops/metrics.hpp"
 
 namespace splice {
 namespace {
@@ -116,6 +117,20 @@ tcp::endpoint to_asio(const Endpoint& endpoint) {
 }
 
 }  // namespace
+
+ApiRoutes operator_routes(std::string index, std::function<std::string()> metrics,
+                          std::function<std::string()> status) {
+    ApiRoutes routes;
+    routes["/"] = [index = std::move(index)] { return ApiReply{.body = index}; };
+    routes["/healthz"] = [] { return ApiReply{.body = "ok\n"}; };
+    routes["/metrics"] = [metrics = std::move(metrics)] {
+        return ApiReply{.content_type = std::string(MetricsPage::kContentType), .body = metrics()};
+    };
+    routes["/status"] = [status = std::move(status)] {
+        return ApiReply{.content_type = "application/json", .body = status()};
+    };
+    return routes;
+}
 
 struct ApiServer::Impl {
     explicit Impl(ApiRoutes all_routes) : routes(std::move(all_routes)) {}

@@ -22,6 +22,10 @@ using ApiRoute = std::function<ApiReply()>;
 // By path, query left out: "/metrics".
 using ApiRoutes = std::map<std::string, ApiRoute, std::less<>>;
 
+// What both executables answer: / with `index`, /healthz, /metrics (Prometheus) and /status (JSON).
+ApiRoutes operator_routes(std::string index, std::function<std::string()> metrics,
+                          std::function<std::string()> status);
+
 // Serves as long as it lives. Bounded: connections, time and size of a request.
 class ApiServer {
   public:

@@ -16,23 +16,12 @@ constexpr const char* kIndex = "SpliceLB packetbridge " SPLICELB_VERSION
                                "GET /status   services and flows as JSON\n";
 
 void write_counters(MetricsPage& page, const BridgeStatistics& now) {
-    for (std::size_t i = 0; i < kVerdictCount; i++) {
-        page.counter("splicelb_bridge_packets_total", "Packets by what became of them", now.verdicts[i],
-                     {{"verdict", std::string(verdict_name(static_cast<Verdict>(i)))}});
-    }
+    write_statistics(page, "bridge", now);
     page.gauge("splicelb_bridge_flows", "Translated flows", static_cast<double>(now.flows));
     page.gauge("splicelb_bridge_flows_opening", "Flows whose handshake is being replayed",
                static_cast<double>(now.flows_opening));
-    page.counter("splicelb_bridge_flows_expired_total", "Flows forgotten as idle", now.flows_expired);
     page.gauge("splicelb_bridge_held_bytes", "Bytes held while handshakes are replayed",
                static_cast<double>(now.held_bytes));
-    page.counter("splicelb_bridge_sent_packets_total", "Packets sent by the raw socket", now.sent_packets);
-    page.counter("splicelb_bridge_sent_bytes_total", "Bytes sent by the raw socket", now.sent_bytes);
-    page.counter("splicelb_bridge_send_failures_total", "Packets that the kernel refused to send",
-                 now.send_failures);
-    page.counter("splicelb_bridge_send_too_big_total", "Packets above the route's MTU", now.send_too_big);
-    page.counter("splicelb_bridge_queue_overruns_total", "Packets dropped because a queue was full",
-                 now.queue_overruns);
 }
 
 nlohmann::ordered_json services_json(const PacketbridgeConfig& config) {
@@ -57,14 +46,7 @@ void PacketbridgeApi::replace(PacketbridgeState state) {
 }
 
 ApiRoutes PacketbridgeApi::routes() {
-    ApiRoutes routes;
-    routes["/"] = [] { return ApiReply{.body = kIndex}; };
-    routes["/healthz"] = [] { return ApiReply{.body = "ok\n"}; };
-    routes["/metrics"] = [this] {
-        return ApiReply{.content_type = std::string(MetricsPage::kContentType), .body = metrics()};
-    };
-    routes["/status"] = [this] { return ApiReply{.content_type = "application/json", .body = status()}; };
-    return routes;
+    return operator_routes(kIndex, [this] { return metrics(); }, [this] { return status(); });
 }
 
 std::string PacketbridgeApi::metrics() const {

@@ -1,7 +1,6 @@
 #include "tools/replay/options.hpp"
 
 #include <boost/program_options.hpp>
-#include <sstream>
 #include <vector>
 
 namespace splice::replay {
@@ -28,16 +27,11 @@ constexpr std::string_view kExamples =
     "\nExit code: 0; 1 when something could not be read or written, or --expect found a difference; 2 for a\n"
     "wrong flag or configuration.\n";
 
-struct Groups {
-    po::options_description services{"Services"};
-    po::options_description output{"Output"};
-    po::options_description general{"General"};
-};
-
-Groups make_groups() {
+tools::FlagGroups make_groups() {
     const auto file = [] { return po::value<std::string>()->value_name("FILE"); };
-    Groups groups;
-    groups.services.add_options()  //
+    tools::FlagGroups groups;
+    groups.emplace_back("Services")
+        .add_options()  //
         ("config", file(), "the balancer's configuration")(
             "bridge-config", file(),
             "the bridges' configuration: where each delivers. Without it, to its own address and the VIP's "
@@ -45,7 +39,7 @@ Groups make_groups() {
             "any-vip", po::bool_switch(),
             "every server of the capture is a service with three bridges; its first payload tells whether it "
             "chooses by uri, sni or source");
-    groups.output.add_options()  //
+    groups.emplace_back("Output").add_options()  //
         ("keys", po::bool_switch(),
          "print one line a connection instead: client_ip client_port server_ip server_port kind key bridge, "
          "between tabs")("ladder", po::bool_switch(),
@@ -55,23 +49,14 @@ Groups make_groups() {
             "expect", file(),
             "compare instead of printing: with what an earlier run printed, or, when FILE is a capture, with "
             "what it wrote; show both packets at the first difference");
-    groups.general.add_options()           //
-        ("help,h", "print this and exit")  //
-        ("version", "print the version and exit");
     return groups;
 }
 
-std::string help_text(const Groups& groups) {
-    std::ostringstream text;
-    text << kUsage << '\n' << groups.services << '\n' << groups.output << '\n' << groups.general << kExamples;
-    return text.str();
-}
-
-std::string text_of(const po::variables_map& flags, const std::string& name) {
+std::string text_of(const tools::Flags& flags, const std::string& name) {
     return flags.contains(name) ? flags[name].as<std::string>() : std::string();
 }
 
-std::expected<Options, std::string> judge(const po::variables_map& flags) {
+std::expected<Options, std::string> judge(const tools::Flags& flags) {
     for (const char* name : {"config", "bridge-config", "svg", "output", "expect"}) {
         if (flags.contains(name) && text_of(flags, name).empty())
             return std::unexpected(std::string("--") + name + ": expected a file's name");
@@ -93,8 +78,9 @@ std::expected<Options, std::string> judge(const po::variables_map& flags) {
     if (!options.bridge_config.empty() && options.config.empty())
         return std::unexpected("--bridge-config: only together with --config");
     if (options.keys && options.ladder) return std::unexpected("--keys: not together with --ladder");
-    if (!flags.contains("input")) return std::unexpected("CAPTURE is missing: name one pcap or pcapng file");
-    const auto& inputs = flags["input"].as<std::vector<std::string>>();
+    if (!flags.contains(tools::kInput))
+        return std::unexpected("CAPTURE is missing: name one pcap or pcapng file");
+    const auto& inputs = flags[tools::kInput].as<std::vector<std::string>>();
     if (inputs.size() > 1) return std::unexpected("one CAPTURE is read, not also " + inputs[1]);
     options.input = inputs.front();
     return options;
@@ -102,28 +88,8 @@ std::expected<Options, std::string> judge(const po::variables_map& flags) {
 
 }  // namespace
 
-std::expected<std::variant<Options, Notice>, std::string> parse_options(int argc, char** argv) {
-    const Groups groups = make_groups();
-    po::options_description all;
-    all.add(groups.services).add(groups.output).add(groups.general);
-    all.add_options()("input", po::value<std::vector<std::string>>());
-    po::positional_options_description positional;
-    positional.add("input", -1);
-
-    po::variables_map flags;
-    try {
-        // An abbreviation would change its meaning with the next flag that is added.
-        const int style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-        po::store(po::command_line_parser(argc, argv).options(all).positional(positional).style(style).run(),
-                  flags);
-    } catch (const po::error& error) {
-        return std::unexpected(error.what());
-    }
-    if (flags.contains("help")) return Notice{help_text(groups)};
-    if (flags.contains("version")) return Notice{"splice-replay " SPLICELB_VERSION "\n"};
-    auto options = judge(flags);
-    if (!options) return std::unexpected(std::move(options.error()));
-    return *std::move(options);
+std::expected<std::variant<Options, tools::Notice>, std::string> parse_options(int argc, char** argv) {
+    return tools::parse_options({"splice-replay", kUsage, kExamples}, make_groups(), argc, argv, judge);
 }
 
 }  // namespace splice::replay

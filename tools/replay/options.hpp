@@ -5,6 +5,8 @@
 #include <string>
 #include <variant>
 
+#include "tools/flags.hpp"
+
 namespace splice::replay {
 
 struct Options {
@@ -16,12 +18,8 @@ struct Options {
     std::string input;
 };
 
-// To be printed on standard output, and that is all: --help, --version.
-struct Notice {
-    std::string text;
-};
-
 // The error is one line that names the flag.
-[[nodiscard]] std::expected<std::variant<Options, Notice>, std::string> parse_options(int argc, char** argv);
+[[nodiscard]] std::expected<std::variant<Options, tools::Notice>, std::string> parse_options(int argc,
+                                                                                             char** argv);
 
 }  // namespace splice::replay

@@ -1,0 +1,38 @@
+#include "libsplice/ops/data_plane_statistics.hpp"
+
+#include <string>
+
+namespace splice {
+
+void DataPlaneStatistics::add(const VerdictCounters& counters) noexcept {
+    for (std::size_t i = 0; i < kVerdictCount; i++) verdicts[i] += counters.of(static_cast<Verdict>(i));
+}
+
+void DataPlaneStatistics::add(std::span<const __u64, kVerdictCount> counts) noexcept {
+    for (std::size_t i = 0; i < kVerdictCount; i++) verdicts[i] += counts[i];
+}
+
+void DataPlaneStatistics::read(const RawSenderCounters& sender) noexcept {
+    sent_packets = sender.packets;
+    sent_bytes = sender.bytes;
+    send_failures = sender.failures;
+    send_too_big = sender.too_big;
+}
+
+void write_statistics(MetricsPage& page, std::string_view program, const DataPlaneStatistics& now) {
+    const auto counter = [&](const char* what, const char* help, std::uint64_t value,
+                             const MetricLabels& labels = {}) {
+        page.counter("splicelb_" + std::string(program) + "_" + what + "_total", help, value, labels);
+    };
+    for (std::size_t i = 0; i < kVerdictCount; i++)
+        counter("packets", "Packets by what became of them", now.verdicts[i],
+                {{"verdict", std::string(verdict_name(static_cast<Verdict>(i)))}});
+    counter("flows_expired", "Flows forgotten as idle", now.flows_expired);
+    counter("sent_packets", "Packets sent by the raw socket", now.sent_packets);
+    counter("sent_bytes", "Bytes sent by the raw socket", now.sent_bytes);
+    counter("send_failures", "Packets that the kernel refused to send", now.send_failures);
+    counter("send_too_big", "Packets above the route's MTU", now.send_too_big);
+    counter("queue_overruns", "Packets dropped because a queue was full", now.queue_overruns);
+}
+
+}  // namespace splice

@@ -1,0 +1,36 @@
+// What the data planes of both executables count alike.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/datapath/defs.h"
+#include "libsplice/engine/raw_socket.hpp"
+#include "libsplice/ops/metrics.hpp"
+
+namespace splice {
+
+// One reading; each number by itself is consistent.
+struct DataPlaneStatistics {
+    std::array<std::uint64_t, kVerdictCount> verdicts{};
+    std::uint64_t flows = 0;
+    std::uint64_t flows_expired = 0;
+    std::uint64_t sent_packets = 0;
+    std::uint64_t sent_bytes = 0;
+    std::uint64_t send_failures = 0;
+    std::uint64_t send_too_big = 0;
+    std::uint64_t queue_overruns = 0;
+
+    void add(const VerdictCounters& counters) noexcept;
+    // A kernel program's, by verdict.
+    void add(std::span<const __u64, kVerdictCount> counts) noexcept;
+    void read(const RawSenderCounters& sender) noexcept;
+};
+
+// Under splicelb_PROGRAM_. What a flow is the program's own page says.
+void write_statistics(MetricsPage& page, std::string_view program, const DataPlaneStatistics& now);
+
+}  // namespace splice

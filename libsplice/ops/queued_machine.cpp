@@ -1,0 +1,29 @@
+#include "libsplice/ops/queued_machine.hpp"
+
+namespace splice {
+
+SystemResult<void> QueuedMachine::start(const std::vector<NfQueueOptions>& queues, PacketMachine& machine,
+                                        const std::string& owner,
+                                        const std::vector<NetfilterMatch>& matches) {
+    // The queues first: another process that runs here keeps its rules.
+    auto loop = PacketLoop::open(queues, machine);
+    if (!loop) return std::unexpected(loop.error());
+    loop_ = std::move(*loop);
+    loop_->start();
+    auto installed = NetfilterRules::install(owner, matches);
+    if (!installed) return std::unexpected(installed.error());
+    netfilter_ = std::move(*installed);
+    return {};
+}
+
+SystemResult<void> QueuedMachine::replace(const std::vector<NetfilterMatch>& matches,
+                                          const std::function<void()>& apply,
+                                          const std::function<void()>& undo) {
+    // The machine first: a new service's packets must find it ready, or the host would answer them.
+    loop_->run(apply);
+    auto replaced = netfilter_->replace(matches);
+    if (!replaced) loop_->run(undo);
+    return replaced;
+}
+
+}  // namespace splice

@@ -1,0 +1,34 @@
+// The nfqueue engine of both executables: a machine of core behind netfilter queues, and the rules that bring
+// it its packets. They begin, change and end together.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libsplice/engine/netfilter_rules.hpp"
+#include "libsplice/ops/packet_loop.hpp"
+
+namespace splice {
+
+class QueuedMachine {
+  public:
+    // `owner` of the rules; the machine must outlive this. Errors: another process has the queues, and its
+    // rules stay; or the rules are refused.
+    SystemResult<void> start(const std::vector<NfQueueOptions>& queues, PacketMachine& machine,
+                             const std::string& owner, const std::vector<NetfilterMatch>& matches);
+    // `apply` changes the machine and `undo` changes it back, both in the loop's thread. Errors: the rules
+    // are refused; then all is as before.
+    SystemResult<void> replace(const std::vector<NetfilterMatch>& matches, const std::function<void()>& apply,
+                               const std::function<void()>& undo);
+
+    // Once it is started.
+    [[nodiscard]] const PacketLoop& loop() const noexcept { return *loop_; }
+
+  private:
+    std::optional<PacketLoop> loop_;
+    std::optional<NetfilterRules> netfilter_;  // gone before the loop: nothing is queued that nobody takes
+};
+
+}  // namespace splice
