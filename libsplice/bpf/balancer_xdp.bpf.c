@@ -281,11 +281,6 @@ static __always_inline const struct splice_placement_row *find_row(const struct 
 	return table ? bpf_map_lookup_elem(table, &row) : 0;
 }
 
-static __always_inline __u16 choice_of(const struct splice_placement_row *row, __u8 number)
-{
-	return number == 0 ? row->choices[0] : number == 1 ? row->choices[1] : row->choices[2];
-}
-
 /* The bridge is chosen: remembers it and forwards. */
 static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet,
 				const struct splice_service_entry *service, __u64 hash, __u64 flags,
@@ -358,9 +353,8 @@ SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *pack
 {
 	const struct splice_service_entry *service = find_service(&packet->key);
 	const struct splice_placement_row *row;
-	__u16 next;
 
-	if (!service || !entry || entry->tries >= SPLICE_CHOICES) return ask(ctx, packet);
+	if (!service || !entry) return ask(ctx, packet);
 	if (service->rule.kind == SPLICE_KEY_USER_SPACE) return ask(ctx, packet);
 	if (splice_l4_length(packet) > SPLICE_CHECKED_SEGMENT_MAX) return ask(ctx, packet);
 	if (!splice_segment_checksum_right(ctx, packet)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
@@ -368,10 +362,7 @@ SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *pack
 	if (!row) return ask(ctx, packet);
 	/* The flow has moved on, and the packet follows it. */
 	if (refused_before(ctx, packet, entry, row)) return forward(ctx, packet, entry, SPLICE_forward_open);
-	next = choice_of(row, entry->tries);
-	if (next == SPLICE_NO_BRIDGE) return ask(ctx, packet);
-	entry->bridge = next;
-	entry->tries++;
+	if (splice_flow_take_next_choice(entry, row) == SPLICE_NO_BRIDGE) return ask(ctx, packet);
 	return forward(ctx, packet, entry, SPLICE_forward_next_choice);
 }
 

@@ -420,10 +420,7 @@ Verdict Splicer::Impl::next_choice(Walk& walk) {
         if (refuser && mark == splice_refusal_mark(&refuser->raw()))
             return forward(walk, SPLICE_forward_open);
     }
-    const std::uint16_t next = flow.tries < SPLICE_CHOICES ? row.choices[flow.tries] : SPLICE_NO_BRIDGE;
-    if (next == SPLICE_NO_BRIDGE) return refuse(walk);
-    flow.bridge = next;
-    ++flow.tries;
+    if (splice_flow_take_next_choice(&flow, &row) == SPLICE_NO_BRIDGE) return refuse(walk);
     return forward(walk, SPLICE_forward_next_choice);
 }
 

@@ -97,6 +97,31 @@ struct splice_placement_row {
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_placement_row) == 6, "a placement row is 6 bytes");
 
+/* `number` from 0; SPLICE_NO_BRIDGE where there is none. */
+SPLICE_INLINE __u16 splice_choice_of(const struct splice_placement_row *row, __u32 number)
+{
+	return number == 0 ? row->choices[0] :
+	       number == 1 ? row->choices[1] :
+	       number == 2 ? row->choices[2] :
+			     SPLICE_NO_BRIDGE;
+}
+
+/* The entry's bridge has refused: the flow goes to the next choice of its row, which is returned; SPLICE_NO_BRIDGE and
+ * no change when all have refused. A row that a reload has changed meanwhile is begun anew, less that bridge. */
+SPLICE_INLINE __u16 splice_flow_take_next_choice(struct splice_flow_entry *entry,
+						 const struct splice_placement_row *row)
+{
+	__u32 number = entry->tries;
+	__u16 next;
+
+	if (splice_choice_of(row, number - 1U) != entry->bridge) number = splice_choice_of(row, 0) == entry->bridge;
+	next = splice_choice_of(row, number);
+	if (next == SPLICE_NO_BRIDGE) return next;
+	entry->bridge = next;
+	entry->tries = (__u8)(number + 1);
+	return next;
+}
+
 /* The row of a hash in a table of `rows` rows (1 to 2^32-1): the hash's top bits where rows is a power of
  * two, and as even for any other number. */
 SPLICE_INLINE __u32 splice_placement_row_of(__u64 hash, __u32 rows)

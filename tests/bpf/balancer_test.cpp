@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 
 #include <cstdio>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -459,6 +460,35 @@ TEST_CASE("refusals take the row's choices in turn; then the client is answered,
         CHECK(pair.asked(client.segment("", 28, SPLICE_ACK)) == SPLICE_end_refused);
         CHECK(pair.asked(client.segment("", 28, SPLICE_ACK | SPLICE_FIN)) == SPLICE_answer_refused_rst);
     });
+}
+
+TEST_CASE("refused once more after a reload has changed the row, a flow takes the new row's choices") {
+    Pair pair;
+    // One whose first two choices are not the bridge that the reload leaves.
+    const std::string& left = topology(4).bridges[0];
+    std::optional<Client> client;
+    std::string get, refuser = left;
+    for (std::uint16_t port = 7100; refuser == left; ++port) {
+        client = pair.connected(port);
+        get = "GET /" + std::to_string(port) + " HTTP/1.1\r\n\r\n";
+        CHECK(pair.in_kernel(client->segment(get)) == SPLICE_forward_first_payload);
+        const auto bridge_now = [&] {
+            return parse(pair.handle(client->segment("rest", 28)).sent.at(0)).destination;
+        };
+        const std::string first = bridge_now();
+        if (first == left) continue;
+        CHECK(pair.in_kernel(bounced(client->segment(get), first)) == SPLICE_forward_next_choice);
+        refuser = bridge_now();
+    }
+    SplicerRules rules = splicer_rules();
+    rules.services[0].placement = placement_over(1);
+    const auto fewer = std::make_shared<const SplicerRules>(rules);
+    pair.kernel.replace_rules(fewer);
+    pair.portable.replace_rules(fewer);
+    const Outcome moved = pair.handle(bounced(client->segment(get), refuser));
+    CHECK(moved.verdict == SPLICE_forward_next_choice);
+    CHECK(parse(moved.sent.at(0)).destination == left);
+    CHECK(pair.asked(bounced(client->segment(get), left)) == SPLICE_answer_refused_503);
 }
 
 TEST_CASE("a refusal after the server has answered is late") {
