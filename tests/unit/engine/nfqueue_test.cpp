@@ -374,7 +374,8 @@ TEST_CASE("a packet that arrived tells the hop it came from: interface and link 
         bool seen = false;
         // The interfaces speak IPv6 on their own account as well.
         while (!seen) {
-            take(queue, 1, [&](QueuedPacket& packet) {
+            REQUIRE(lab::wait_readable(queue.descriptor()));
+            queue.receive([&](QueuedPacket& packet) {
                 if (std::to_integer<int>(packet.bytes[0]) >> 4 == 4) {
                     hop = packet.hop;
                     seen = true;
