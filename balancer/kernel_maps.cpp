@@ -67,6 +67,12 @@ void turn(std::uint32_t& number, std::uint32_t to) noexcept {
     std::atomic_ref(number).store(to, std::memory_order_release);
 }
 
+std::uint64_t coarse_clock_ns() noexcept {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * kSecond + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
 void add(splice_balancer_counters& sum, const splice_balancer_counters& one) noexcept {
     for (std::size_t i = 0; i < kVerdictCount; ++i) sum.verdicts[i] += one.verdicts[i];
     sum.asked += one.asked;
@@ -118,6 +124,9 @@ void KernelMaps::write_uplink(const Uplink& uplink) {
     std::memcpy(&kernel_->mac, uplink.address.data(), uplink.address.size());
 }
 
+// The coarse clock shows the moment of the last jiffy: read the same before and behind, it is the jiffy's
+// that the program has read. So the program's clock is never before this host's others, and behind by two
+// jiffies at most.
 SystemResult<void> KernelMaps::start_clock() {
     // Any packet will do.
     std::array<std::byte, 64> frame{};
@@ -126,15 +135,17 @@ SystemResult<void> KernelMaps::start_clock() {
     options.data_in = frame.data();
     options.data_size_in = frame.size();
     options.repeat = 1;
-    if (bpf_prog_test_run_opts(object_.program("start_clock"), &options) != 0)
-        return system_error("start the clock of the kernel program", errno);
-    const Duration now = read_clock().monotonic;
+    std::uint64_t jiffy_ns = 0;
+    do {
+        jiffy_ns = coarse_clock_ns();
+        if (bpf_prog_test_run_opts(object_.program("start_clock"), &options) != 0)
+            return system_error("start the clock of the kernel program", errno);
+    } while (coarse_clock_ns() != jiffy_ns);
     timespec tick{};
     clock_getres(CLOCK_MONOTONIC_COARSE, &tick);  // a jiffy
     const auto tick_ns = static_cast<std::uint64_t>(tick.tv_nsec);
-    const auto now_ns = static_cast<std::uint64_t>(now.count());
-    kernel_->monotonic_s = now_ns / kSecond;
-    kernel_->jiffies -= now_ns % kSecond / tick_ns;
+    kernel_->monotonic_s = jiffy_ns / kSecond;
+    kernel_->jiffies -= jiffy_ns % kSecond / tick_ns;
     kernel_->seconds_per_jiffy = (tick_ns << SPLICE_SECONDS_SHIFT) / kSecond;
     kernel_->ms_per_jiffy = (tick_ns << SPLICE_MS_SHIFT) / 1'000'000;
     return {};

@@ -20,6 +20,14 @@ constexpr std::string_view kResponse =
 constexpr std::uint8_t kTtl = 64;
 constexpr std::size_t kTimestampsLength = 12;  // NOP, NOP, kind 8 (RFC 7323 appendix A)
 
+// The SYN-ACK's clock may have been a kernel program's, a tick before this one, and what goes back in time
+// its receiver drops (PAWS, RFC 7323 section 5.3). Both are milliseconds of one clock, so farther apart they
+// are of nobody's.
+std::uint32_t continue_clock(std::uint32_t now, std::uint32_t echoed) noexcept {
+    constexpr std::uint32_t kSecond = 1000;
+    return echoed - now < kSecond ? echoed : now;
+}
+
 // Writes the IP header for `payload` bytes behind it, from the request's destination to its source.
 std::size_t write_ip_header(std::byte* at, const splice_packet& request, std::size_t payload) noexcept {
     if (request.family == 4) {
@@ -67,7 +75,7 @@ HttpRefusal::HttpRefusal(Instant now, const splice_packet& request, Bytes bytes)
     if (options) {
         std::byte* option = at + sizeof(tcp);
         splice_store_be32(option, 0x0101080a);
-        splice_store_be32(option + 4, now.tsval());
+        splice_store_be32(option + 4, continue_clock(now.tsval(), theirs.tsecr));
         splice_store_be32(option + 8, theirs.tsval);
     }
     std::memcpy(at + sizeof(tcp) + options, kResponse.data(), kResponse.size());

@@ -311,6 +311,23 @@ TEST_CASE("what begins nothing is dropped by name") {
     });
 }
 
+TEST_CASE("the program's clock is this host's: never before it, and close behind") {
+    for (int start = 0; start < 20; ++start) {
+        KernelBalancer balancer(std::make_shared<const SplicerRules>(splicer_rules()));
+        Segment syn = Client().base;
+        syn.flags = SPLICE_SYN;
+        syn.timestamps = Timestamps{1, 0};
+        const Instant before = read_clock();
+        const Outcome answer = balancer.handle(before, syn.build());
+        const Instant after = read_clock();
+        REQUIRE(answer.verdict == SPLICE_answer_syn_ack);
+        const std::uint32_t said = parse(answer.sent.at(0)).options.tsval;
+        CHECK(after.tsval() - said < 1U << 31);
+        // Two jiffies of the slowest kernel, HZ=100.
+        CHECK(said - (before.tsval() - 20) < 1U << 31);
+    }
+}
+
 TEST_CASE("a flood of orphans does not reach user space") {
     Pair pair;
     Client client = pair.connected();

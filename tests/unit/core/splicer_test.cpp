@@ -504,6 +504,25 @@ TEST_CASE("a refusal takes the next choice, every later segment follows, and the
     }
 }
 
+TEST_CASE(
+    "the 503's timestamp is never before the SYN-ACK's, which a kernel program's clock may have given") {
+    SplicerRules rules = splicer_rules();
+    rules.services[0].placement = placement_over(1);
+    for (const int ahead_ms : {-20, 0, 4}) {
+        CAPTURE(ahead_ms);
+        Rig rig{SplicerRules(rules)};
+        Client client = rig.connected();
+        const Instant now = at(0);
+        client.server_tsval = now.tsval() + static_cast<std::uint32_t>(ahead_ms);
+        rig.handle(client.segment(kGet));
+        Segment bounced = client.segment(kGet);
+        bounced.refused_by = parse(rig.packet).destination;
+        CHECK(rig.handle(bounced) == SPLICE_answer_refused_503);
+        const std::uint32_t said = parse(rig.out.sent.at(0)).options.tsval;
+        CHECK(said == now.tsval() + static_cast<std::uint32_t>(std::max(ahead_ms, 0)));
+    }
+}
+
 TEST_CASE("a refusal that names nobody is the current choice's") {
     for (const int family : {4, 6}) {
         Rig rig(family);
