@@ -22,8 +22,14 @@ namespace splice {
 
 struct BalancerStatistics : DataPlaneStatistics {
     std::array<std::uint64_t, kFallbackCount> fallbacks{};
+    std::array<std::uint64_t, kHeldLossCount> held_lost{};
     std::uint64_t flows_pending = 0;
     std::uint64_t first_payload_bytes = 0;
+    std::uint64_t bridges_unreachable = 0;  // whose next hop is not known
+
+    // What the machine of either engine counts.
+    void read(const SplicerCounters& machine) noexcept;
+    using DataPlaneStatistics::read;
 };
 
 // Carries packets from start() on; destruction detaches and gives the host back as it was.

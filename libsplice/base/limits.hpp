@@ -12,7 +12,8 @@ using namespace std::chrono_literals;
 // First payloads (DESIGN section 6).
 inline constexpr std::size_t kFirstPayloadMax = 16UZ * 1024;       // bytes of payload a flow, by default
 inline constexpr std::size_t kFirstPayloadMaxLimit = 64UZ * 1024;  // and at most, whatever is configured
-inline constexpr std::size_t kFirstPayloadPackets = 2048;  // packets held a flow (byte by byte is real)
+inline constexpr std::size_t kFirstPayloadPackets =
+    64;  // packets held a flow; then the client's address chooses
 inline constexpr std::size_t kFirstPayloadMemory = 64UZ * 1024 * 1024;  // bytes held for all flows together
 inline constexpr auto kFirstPayloadWait = 50ms;
 
@@ -36,6 +37,9 @@ inline constexpr auto kUnknownWait = 1500ms;
 inline constexpr auto kUnknownRepeatGap = 20ms;  // copies closer together are the network's
 inline constexpr int kUnknownRepeats = 2;        // after so many it is no overtaker
 inline constexpr std::size_t kRemembered = 256;  // segments that may come again after they have waited
+
+// ICMP errors for packets that are larger than the way to their bridge.
+inline constexpr std::uint32_t kTooBigAnswersPerSecond = 200;
 
 // Configuration.
 inline constexpr std::size_t kMaxServices = 62;  // a DSCP each: 1 to 62

@@ -6,6 +6,7 @@
 
 #include "libsplice/core/http_refusal.hpp"
 #include "libsplice/core/overtakers.hpp"
+#include "libsplice/core/packet_too_big.hpp"
 #include "libsplice/core/segment_hold.hpp"
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/forward.h"
@@ -27,6 +28,12 @@ std::string_view source_key(const splice_flow_key& key) noexcept {
 }
 
 }  // namespace
+
+std::string_view held_loss_name(HeldLoss loss) noexcept {
+    static constexpr std::array<std::string_view, kHeldLossCount> kNames{
+        "no_bridge", "expired", "begun_anew", "service_gone", "too_big", "unsendable"};
+    return kNames[static_cast<std::size_t>(loss)];
+}
 
 struct Splicer::Impl {
     // A flow that waits for the rest of its first payload.
@@ -69,6 +76,8 @@ struct Splicer::Impl {
     Verdict hold_first(Walk& walk);
     Verdict hold_more(Walk& walk);
     Verdict forward(Walk& walk, Verdict verdict);
+    [[nodiscard]] std::uint32_t narrower_way(std::uint16_t bridge, std::size_t size) const noexcept;
+    Verdict answer_too_big(Instant now, Bytes packet, std::uint32_t mtu, Actions& out);
     Verdict next_choice(Walk& walk);
     Verdict refuse(Walk& walk);
     Verdict end_refused(Walk& walk);
@@ -77,9 +86,14 @@ struct Splicer::Impl {
     std::optional<Chosen> try_choose(const SplicerService& service, std::string_view source, Bytes stream,
                                      bool ended, bool at_limit);
     Chosen choose_source(const SplicerService& service, std::string_view source, Fallback why);
-    void release(Instant now, const splice_flow_key& key, const Chosen& chosen, Actions& out);
-    bool send_to_bridge(MutableBytes bytes, const splice_flow_entry& entry, Actions& out);
+    bool release(Instant now, const splice_flow_key& key, const Chosen& chosen, std::size_t in_hand,
+                 Actions& out);
+    void send_held(Instant now, MutableBytes bytes, splice_flow_entry& entry, Actions& out);
+    void lose_pending(const splice_flow_key& key, HeldLoss why, std::size_t in_hand = 0) noexcept;
     void drop_pending(const splice_flow_key& key) noexcept;
+    void count_lost(HeldLoss why, std::size_t packets) noexcept {
+        counters.held_lost[static_cast<std::size_t>(why)].fetch_add(packets, std::memory_order_relaxed);
+    }
 
     [[nodiscard]] const SplicerService* find_service(const splice_flow_key& key) const noexcept;
     [[nodiscard]] const IpAddress* bridge_address(std::uint16_t bridge) const noexcept {
@@ -103,6 +117,9 @@ struct Splicer::Impl {
     Overtakers overtakers;
     std::size_t held_bytes = 0;  // of pending flows
     std::string scratch;
+    std::vector<std::uint32_t> route_mtus;  // by bridge number
+    Duration too_big_window{};              // when it began
+    std::uint32_t too_big_answers = 0;      // in that window
 };
 
 Splicer::Splicer(std::shared_ptr<const SplicerRules> rules)
@@ -128,10 +145,14 @@ void Splicer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
     impl_->flows.set_limits(impl_->rules->max_flows, impl_->rules->timeouts);
     impl_->flows.erase_if([this](const splice_flow_key& key) {
         const bool gone = !impl_->find_service(key);
-        if (gone) impl_->drop_pending(key);
+        if (gone) impl_->lose_pending(key, HeldLoss::service_gone);
         return gone;
     });
     impl_->publish();
+}
+
+void Splicer::set_route_mtus(std::vector<std::uint32_t> mtus) noexcept {
+    impl_->route_mtus = std::move(mtus);
 }
 
 void Splicer::expire(Instant now, Actions& out) noexcept {
@@ -146,10 +167,11 @@ void Splicer::expire(Instant now, Actions& out) noexcept {
         // it.
         const splice_flow_key key = deadlines.begin()->second;
         const SplicerService& service = *impl_->find_service(key);
-        impl_->release(now, key, impl_->choose_source(service, source_key(key), Fallback::wait_expired), out);
+        (void)impl_->release(now, key, impl_->choose_source(service, source_key(key), Fallback::wait_expired),
+                             0, out);
     }
-    const std::size_t expired =
-        impl_->flows.expire(now, [this](const splice_flow_key& key) { impl_->drop_pending(key); });
+    const std::size_t expired = impl_->flows.expire(
+        now, [this](const splice_flow_key& key) { impl_->lose_pending(key, HeldLoss::expired); });
     counters_.flows_expired.fetch_add(expired, std::memory_order_relaxed);
     impl_->publish();
 }
@@ -314,7 +336,7 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->dscp, chosen.choices.row, bridge,
                       walk.now.seconds());
     if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
-    drop_pending(walk.key);
+    lose_pending(walk.key, HeldLoss::begun_anew);
     overtakers.hurry(walk.now, walk.key);
     if (!chosen.fallback) return forward(walk, SPLICE_forward_first_payload);
     const bool bare_ack = walk.packet.payload_length == 0 && !(walk.packet.tcp_flags & SPLICE_FIN);
@@ -327,7 +349,7 @@ Verdict Splicer::Impl::hold_first(Walk& walk) {
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_PENDING, walk.service->dscp, 0, SPLICE_NO_BRIDGE,
                       walk.now.seconds());
     if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
-    drop_pending(walk.key);
+    lose_pending(walk.key, HeldLoss::begun_anew);
     const SegmentHoldLimits limits{walk.service->first_payload_max, kFirstPayloadPackets};
     const Duration deadline = walk.now.monotonic + walk.service->first_payload_wait;
     SegmentHold hold(Seq(walk.packet.seq), limits);
@@ -339,7 +361,8 @@ Verdict Splicer::Impl::hold_first(Walk& walk) {
 }
 
 Verdict Splicer::Impl::hold_more(Walk& walk) {
-    SegmentHold& hold = pending.at(walk.key).hold;  // there: or the entry were not pending to us
+    // It exists: handle() ignores a pending entry whose segments are not held here.
+    SegmentHold& hold = pending.at(walk.key).hold;
     // The client gave up and began anew from the same port before its first payload was complete.
     if ((walk.entry->flags & SPLICE_FLOW_REOPENED) && Seq(walk.packet.seq) != hold.first() &&
         splice_balancer_cookie_valid(&walk.packet, &rules->secret,
@@ -356,29 +379,32 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     const bool ended = hold.ended() || (walk.packet.tcp_flags & SPLICE_RST);
     const auto chosen = try_choose(*walk.service, source_key(walk.key), hold.stream(), ended, at_limit);
     if (!chosen) return SPLICE_hold_first_payload;
-    release(walk.now, walk.key, *chosen, walk.out);
-    return added == SegmentHold::Added::full ? SPLICE_drop_first_payload_window
-                                             : SPLICE_release_first_payload;
+    // This packet is counted by its verdict and not as one that was held and lost.
+    const bool held_this = added == SegmentHold::Added::stored;
+    if (!release(walk.now, walk.key, *chosen, held_this ? 1 : 0, walk.out)) return SPLICE_drop_no_bridge;
+    return held_this ? SPLICE_release_first_payload : SPLICE_drop_first_payload_window;
 }
 
-// The choice is made: what was held goes, in order. Without a bridge it goes nowhere and the client will
-// repeat it.
-void Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chosen& chosen, Actions& out) {
+// The choice is made: what was held goes, in order. False: there is no bridge, and what was held is lost;
+// `in_hand` of it is the packet that is being handled, whose verdict says so.
+bool Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chosen& chosen,
+                            std::size_t in_hand, Actions& out) {
     const std::uint16_t bridge = chosen.choices.bridges.choices[0];
     auto entry = flows.find(key);
-    if (entry && bridge != SPLICE_NO_BRIDGE) {
-        entry->bridge = bridge;
-        entry->row = chosen.choices.row & SPLICE_ROW_MASK;
-        entry->state = SPLICE_FLOW_OPEN;
-        entry->last_seen_s = now.seconds();
-        // Sent before the entry says so: the kernel would let the segments behind overtake them.
-        pending.at(key).hold.for_each([&](MutableBytes bytes) { send_to_bridge(bytes, *entry, out); });
-        (void)flows.put(key, *entry);  // not new
-    } else {
-        counters.verdicts.add(SPLICE_drop_no_bridge);
+    if (!entry || bridge == SPLICE_NO_BRIDGE) {
         flows.erase(key);
+        lose_pending(key, entry ? HeldLoss::no_bridge : HeldLoss::expired, in_hand);
+        return false;
     }
+    entry->bridge = bridge;
+    entry->row = chosen.choices.row & SPLICE_ROW_MASK;
+    entry->state = SPLICE_FLOW_OPEN;
+    entry->last_seen_s = now.seconds();
+    // They are sent before the entry is open: else the kernel would let later segments overtake them.
+    pending.at(key).hold.for_each([&](MutableBytes bytes) { send_held(now, bytes, *entry, out); });
+    (void)flows.put(key, *entry);  // not new
     drop_pending(key);
+    return true;
 }
 
 // --- Sending on
@@ -390,6 +416,8 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
         flows.erase(walk.key);
         return SPLICE_drop_orphan;
     }
+    if (const std::uint32_t mtu = narrower_way(walk.entry->bridge, walk.bytes.size()))
+        return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
     const Verdict edited = splice_forward(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
                                           &walk.packet, &bridge->raw(), walk.entry->dscp);
     if (edited != SPLICE_CONTINUE) return edited;
@@ -398,35 +426,72 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
     return verdict;
 }
 
-bool Splicer::Impl::send_to_bridge(MutableBytes bytes, const splice_flow_entry& entry, Actions& out) {
+// The MTU of the way to a bridge where a packet of `size` bytes is larger than that; 0: it fits, or the MTU
+// is not known.
+std::uint32_t Splicer::Impl::narrower_way(std::uint16_t bridge, std::size_t size) const noexcept {
+    const std::uint32_t mtu = bridge < route_mtus.size() ? route_mtus[bridge] : 0;
+    return size > mtu ? mtu : 0;
+}
+
+// The client learns it, as from any router that cannot send the packet on. We do not fragment, so an IPv4
+// packet without DF is answered alike.
+Verdict Splicer::Impl::answer_too_big(Instant now, Bytes packet, std::uint32_t mtu, Actions& out) {
+    if (now.monotonic >= too_big_window + 1s) {
+        too_big_window = now.monotonic;
+        too_big_answers = 0;
+    }
+    if (too_big_answers >= kTooBigAnswersPerSecond) return SPLICE_drop_too_big;
+    const PacketTooBig answer(packet, mtu);
+    if (answer.packet().empty()) return SPLICE_drop_too_big;
+    ++too_big_answers;
+    out.send(answer.packet());
+    return SPLICE_answer_too_big;
+}
+
+// A held segment leaves its FIN or RST in the entry as every forwarded one does.
+void Splicer::Impl::send_held(Instant now, MutableBytes bytes, splice_flow_entry& entry, Actions& out) {
     const IpAddress* bridge = bridge_address(entry.bridge);
     splice_packet packet{};
     std::byte* data = bytes.data();
-    if (!bridge || splice_parse_ip(data, data + bytes.size(), &packet) != SPLICE_CONTINUE) return false;
-    if (splice_forward(data, data + bytes.size(), &packet, &bridge->raw(), entry.dscp) != SPLICE_CONTINUE)
-        return false;
+    if (const std::uint32_t mtu = narrower_way(entry.bridge, bytes.size())) {
+        (void)answer_too_big(now, bytes, mtu, out);
+        return count_lost(HeldLoss::too_big, 1);
+    }
+    if (!bridge || splice_parse_ip(data, data + bytes.size(), &packet) != SPLICE_CONTINUE ||
+        splice_forward(data, data + bytes.size(), &packet, &bridge->raw(), entry.dscp) != SPLICE_CONTINUE)
+        return count_lost(HeldLoss::unsendable, 1);
+    splice_flow_touch(&entry, &packet, now.seconds());
     out.send(bytes);
-    return true;
 }
 
 Verdict Splicer::Impl::next_choice(Walk& walk) {
     splice_flow_entry& flow = *walk.entry;
     const splice_placement_row row = walk.service->placement->row(flow.row);
+    splice_refusers refusers{};
+    for (std::uint32_t number = 0; number <= SPLICE_CHOICES; ++number) {
+        const std::uint16_t index = number < SPLICE_CHOICES ? row.choices[number] : flow.bridge;
+        if (const IpAddress* bridge = bridge_address(index))
+            splice_refusers_add(&refusers, number, &bridge->raw());
+    }
     const std::byte* data = walk.bytes.data();
     const std::uint16_t mark = splice_read_refusal(data, data + walk.bytes.size(), &walk.packet);
-    for (std::size_t earlier = 0; earlier + 1 < flow.tries; ++earlier) {
-        const IpAddress* refuser = bridge_address(row.choices[earlier]);
-        // The refusal of an earlier choice, come again: the flow has moved on, and the packet follows it.
-        if (refuser && mark == splice_refusal_mark(&refuser->raw()))
+    switch (splice_flow_take_refusal(&flow, &row, &refusers, mark)) {
+        case SPLICE_REFUSAL_AGAIN:
             return forward(walk, SPLICE_forward_open);
+        case SPLICE_REFUSAL_STRAY:
+            return SPLICE_drop_refused_stray;
+        case SPLICE_REFUSAL_LAST:
+            return refuse(walk);
+        case SPLICE_REFUSAL_NEXT:
+            break;
     }
-    if (splice_flow_take_next_choice(&flow, &row) == SPLICE_NO_BRIDGE) return refuse(walk);
     return forward(walk, SPLICE_forward_next_choice);
 }
 
 // Every choice has refused. The entry stays for a while, to end what the client still sends.
 Verdict Splicer::Impl::refuse(Walk& walk) {
     walk.entry->state = SPLICE_FLOW_REFUSED;
+    walk.entry->row = 0;
     walk.entry->last_seen_s = walk.now.seconds();
     (void)flows.put(walk.key, *walk.entry);  // not new
     if (walk.service->protocol == Protocol::http && walk.packet.payload_length) {
@@ -450,6 +515,13 @@ Verdict Splicer::Impl::end_refused(Walk& walk) {
 
 // --- Keeping
 // ----------------------------------------------------------------------------------------------------
+
+void Splicer::Impl::lose_pending(const splice_flow_key& key, HeldLoss why, std::size_t in_hand) noexcept {
+    const auto found = pending.find(key);
+    if (found == pending.end()) return;
+    count_lost(why, found->second.hold.packets() - in_hand);
+    drop_pending(key);
+}
 
 void Splicer::Impl::drop_pending(const splice_flow_key& key) noexcept {
     const auto found = pending.find(key);

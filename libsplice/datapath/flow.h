@@ -68,12 +68,15 @@ enum splice_flow_flags {
 	SPLICE_FLOW_RESET = 8, /* the last packet was a RST: the client's, or forged */
 };
 
+/* A flow that is not open: so many of its packets go to user space. */
+#define SPLICE_ASKS_A_FLOW 128
+
 #define SPLICE_ROW_MASK 0xffffffU /* a placement table has at most 2^24 rows */
 
 /* The balancer's entry: one bridge index and what expiry and a refusal need. */
 struct splice_flow_entry {
 	__u32 last_seen_s; /* seconds of the monotonic clock */
-	__u32 row : 24; /* of the placement table: where the next choices stand */
+	__u32 row : 24; /* of the placement table: where the next choices stand. Not open: packets that user space was asked */
 	__u32 cookie_high : 8; /* bits 31..24 of the connection's cookie: with first_ack, whether a cookie is its own */
 	__u16 bridge; /* index into the bridge table */
 	__u8 dscp; /* the service's mark when the flow began; a flow keeps its mark, for routers may hash it */

@@ -114,6 +114,12 @@ struct splice_packet {
 	__u8 zero;
 };
 
+/* Bytes from the IP header to where that says the packet ends. */
+SPLICE_INLINE __u32 splice_ip_length(const struct splice_packet *packet)
+{
+	return packet->payload_offset + packet->payload_length - packet->l3_offset;
+}
+
 /* Judges an Ethernet frame: sets packet->l3_offset, behind up to two VLAN tags. SPLICE_CONTINUE,
  * SPLICE_drop_truncated, SPLICE_pass_not_ip, or SPLICE_drop_bad_ip_header when ethertype and IP version differ. */
 SPLICE_INLINE enum splice_verdict splice_parse_ethernet(const void *data, const void *end,

@@ -53,6 +53,7 @@
 	X(drop, drop_orphan_icmp, "an ICMP error about a service, but of no flow known here") \
 	X(drop, drop_refused_unknown, "refused by a bridge, but of no flow known here") \
 	X(drop, drop_refused_late, "refused by a bridge after the flow was answered") \
+	X(drop, drop_refused_stray, "refused in the name of a bridge that is none of its flow's choices") \
 	X(consume, answer_refused_503, "refused by every choice: answered with HTTP 503") \
 	X(consume, answer_refused_rst, "refused by every choice: answered with RST") \
 	X(consume, end_refused, "of a flow that every choice refused: acknowledges our answer") \
@@ -61,6 +62,9 @@
 	X(drop, drop_first_payload_window, "beyond what a first payload may hold") \
 	X(drop, drop_duplicate_payload, "held already") \
 	X(drop, drop_no_bridge, "the service has no bridge that takes connections") \
+	X(drop, drop_no_next_hop, "its bridge's next hop is not known, and the kernel is asked for it already") \
+	X(consume, answer_too_big, "larger than the way to its bridge: the client is told by an ICMP error") \
+	X(drop, drop_too_big, "larger than the way to its bridge, and clients are told so often enough") \
 	/* The bridge. */ \
 	X(forward, deliver, "to the backend, translated") \
 	X(forward, deliver_icmp, "an ICMP error, translated for the backend") \

@@ -1,13 +1,18 @@
 // The balancer's kernel program against the portable machine: the same packets, the same verdicts, the same
 // bytes. Ends with 77 (skipped) where programs may not be loaded.
 #define DOCTEST_CONFIG_IMPLEMENT
+#include <bpf/bpf.h>
 #include <doctest/doctest.h>
 #include <linux/bpf.h>
 
+#include <barrier>
 #include <cstdio>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "libsplice/engine/clock.hpp"
 #include "tests/bpf/balancer_rig.hpp"
@@ -337,7 +342,7 @@ TEST_CASE("a flood of orphans does not reach user space") {
         dropped += pair.kernel.handle(read_clock(), orphan).verdict == SPLICE_drop_orphan;
     const auto asked = pair.kernel.maps().counters().asked;
     CHECK(dropped + asked == 2000);
-    CHECK(asked >= SPLICE_ORPHANS_A_WINDOW);
+    CHECK(asked >= SPLICE_ASKS_A_WINDOW);
     CHECK(dropped > 0);
 }
 
@@ -508,6 +513,120 @@ TEST_CASE("refused once more after a reload has changed the row, a flow takes th
     CHECK(pair.asked(bounced(client->segment(get), left)) == SPLICE_answer_refused_503);
 }
 
+TEST_CASE(
+    "a bridge that a reload has moved to an earlier place of the row is not asked again when it refuses") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.opened();
+        const auto bridge_now = [&] {
+            return parse(pair.handle(client.segment("rest", 28)).sent.at(0)).destination;
+        };
+        const std::string first = bridge_now();
+        CHECK(pair.in_kernel(bounced(client.segment(kGet), first)) == SPLICE_forward_next_choice);
+        const std::string second = bridge_now();
+        std::vector<std::uint16_t> left;
+        for (std::uint16_t i = 0; i < 3; ++i)
+            if (topology(family).bridges[i] != first) left.push_back(i);
+        SplicerRules rules = splicer_rules(family);
+        rules.services[0].placement = placement_of(left);
+        const auto drained = std::make_shared<const SplicerRules>(rules);
+        pair.kernel.replace_rules(drained);
+        pair.portable.replace_rules(drained);
+        CHECK(pair.in_kernel(bounced(client.segment(kGet), first)) == SPLICE_drop_refused_stray);
+        CHECK(pair.in_kernel(bounced(client.segment(kGet), second)) == SPLICE_forward_next_choice);
+        const std::string third = bridge_now();
+        CHECK(third != first);
+        CHECK(third != second);
+        pair.kernel.stop_clock(read_clock());
+        CHECK(pair.kernel.handle(read_clock(), bounced(client.segment(kGet), third).build()).verdict ==
+              SPLICE_answer_refused_503);
+    });
+}
+
+TEST_CASE("a first payload that two processors handle at once is not refused") {
+    // One run a processor, of the same frame at the same time, for many flows: whichever comes second finds
+    // the entry.
+    Pair pair;
+    constexpr std::uint16_t kFlows = 3000;
+    std::vector<PacketBytes> frames;
+    for (std::uint16_t i = 0; i < kFlows; ++i) {
+        const Client client = pair.connected(static_cast<std::uint16_t>(10000 + i));
+        // Half of them are user space's to choose: their entries are pending.
+        frames.push_back(frame_around(client.segment(i % 2 ? kGet : kGet.substr(0, 9)).build()));
+    }
+    std::barrier together(2);
+    const auto run_all = [&] {
+        for (const PacketBytes& frame : frames) {
+            PacketBytes out(frame.size() + 256);
+            bpf_test_run_opts options{};
+            options.sz = sizeof(options);
+            options.data_in = frame.data();
+            options.data_size_in = static_cast<std::uint32_t>(frame.size());
+            options.data_out = out.data();
+            options.data_size_out = static_cast<std::uint32_t>(out.size());
+            options.repeat = 1;
+            together.arrive_and_wait();
+            (void)bpf_prog_test_run_opts(pair.kernel.maps().program(), &options);
+        }
+    };
+    std::thread other(run_all);
+    run_all();
+    other.join();
+    const splice_balancer_counters counters = pair.kernel.maps().counters();
+    CHECK(counters.verdicts[SPLICE_drop_flow_table_full] == 0);
+    // Each was decided or asked; a copy of an open flow's first payload is forwarded like any other packet.
+    CHECK(counters.verdicts[SPLICE_forward_first_payload] + counters.verdicts[SPLICE_forward_open] == kFlows);
+    CHECK(counters.asked + counters.verdicts[SPLICE_drop_ask_overrun] == kFlows);
+}
+
+TEST_CASE("what is larger than the way to its bridge is user space's, which answers it; floods are dropped") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.opened();
+        pair.kernel.narrow(*pair.shared, 1400);
+        pair.portable.splicer().set_route_mtus({1400, 1400, 1400});
+        CHECK(pair.in_kernel(client.segment(std::string(1300, 'x'), 28)) == SPLICE_forward_open);
+        const PacketBytes large = client.segment(std::string(1380, 'x'), 28).build();
+        CHECK(pair.handle(large).verdict == SPLICE_answer_too_big);
+        std::uint64_t dropped = 0;
+        for (int i = 0; i < 2000; ++i) {
+            dropped += pair.kernel.handle(read_clock(), large).verdict == SPLICE_drop_too_big;
+            if (pair.kernel.decided_in_kernel()) decided_in_kernel.insert(SPLICE_drop_too_big);
+        }
+        CHECK(dropped > 0);
+        CHECK(decided_in_kernel.contains(SPLICE_drop_too_big));
+    });
+}
+
+TEST_CASE("a flow that is not open has a bounded share of user space") {
+    Pair pair;
+    Client client = pair.connected();
+    CHECK(pair.asked(client.segment("GET /")) == SPLICE_hold_first_payload);
+    std::map<Verdict, std::uint64_t> verdicts;
+    for (int i = 0; i < 1000; ++i) {
+        const Outcome outcome = pair.kernel.handle(read_clock(), client.segment("x", 100).build());
+        ++verdicts[outcome.verdict];
+        if (pair.kernel.decided_in_kernel()) decided_in_kernel.insert(outcome.verdict);
+    }
+    CHECK(verdicts[SPLICE_drop_first_payload_window] == 1000 - SPLICE_ASKS_A_FLOW);
+
+    // Of a flow that every choice has refused.
+    Client refused = pair.opened(40001);
+    for (int refusal = 0; refusal < 3; ++refusal) {
+        const std::string bridge = parse(pair.handle(refused.segment("rest", 28)).sent.at(0)).destination;
+        (void)pair.kernel.handle(read_clock(), bounced(refused.segment(kGet), bridge).build());
+        (void)pair.portable.handle(read_clock(), bounced(refused.segment(kGet), bridge).build());
+    }
+    verdicts.clear();
+    for (int i = 0; i < 1000; ++i) {
+        const Outcome outcome = pair.kernel.handle(read_clock(), refused.segment("more", 28).build());
+        ++verdicts[outcome.verdict];
+        if (pair.kernel.decided_in_kernel()) decided_in_kernel.insert(outcome.verdict);
+    }
+    CHECK(verdicts[SPLICE_answer_refused_rst] == SPLICE_ASKS_A_FLOW);
+    CHECK(verdicts[SPLICE_drop_ask_overrun] == 1000 - SPLICE_ASKS_A_FLOW);
+}
+
 TEST_CASE("a refusal after the server has answered is late") {
     Pair pair;
     Client client = pair.opened();
@@ -593,6 +712,14 @@ TEST_CASE("a bridge whose next hop is not known yet gets its packets from user s
     for (auto& bridge : moved) bridge.address = *IpAddress::parse("10.9.9.9");
     pair.kernel.maps().write_bridges(moved, std::vector<std::optional<NextHop>>(moved.size()));
     CHECK(pair.asked(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+    // One flow's packets do not fill the ring meanwhile.
+    std::uint64_t dropped = 0;
+    for (int i = 0; i < 2000; ++i) {
+        dropped += pair.kernel.handle(read_clock(), client.segment("", 28, SPLICE_ACK).build()).verdict ==
+                   SPLICE_drop_no_next_hop;
+        if (pair.kernel.decided_in_kernel()) decided_in_kernel.insert(SPLICE_drop_no_next_hop);
+    }
+    CHECK(dropped > 0);
     pair.kernel.maps().write_bridges(
         pair.shared->bridges,
         std::vector<std::optional<NextHop>>(moved.size(), NextHop{1, kOwnMac, kBridgeMac}));
@@ -686,8 +813,13 @@ TEST_CASE("every verdict that the kernel can give was given by it") {
                                       SPLICE_drop_orphan_icmp,
                                       SPLICE_drop_refused_unknown,
                                       SPLICE_drop_refused_late,
+                                      SPLICE_drop_refused_stray,
                                       SPLICE_drop_flow_table_full,
-                                      SPLICE_drop_no_bridge};
+                                      SPLICE_drop_no_bridge,
+                                      SPLICE_drop_no_next_hop,
+                                      SPLICE_drop_too_big,
+                                      SPLICE_drop_first_payload_window,
+                                      SPLICE_drop_ask_overrun};
     for (const Verdict verdict : wanted) {
         CAPTURE(verdict_name(verdict));
         CHECK(decided_in_kernel.contains(verdict));

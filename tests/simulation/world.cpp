@@ -135,7 +135,9 @@ class World {
 
     // Hosts.
     void to_client(const PacketBytes& packet);
-    void to_balancer(PacketBytes packet);
+    void to_balancer(PacketBytes packet, std::optional<std::size_t> refuser = {});
+    void bounce(std::size_t refuser, PacketBytes packet);
+    void replace_placement(std::shared_ptr<const Placement> placement);
     void to_bridge(std::size_t index, PacketBytes packet);
     void to_backend(std::size_t index, const PacketBytes& packet);
     void from_backend(std::size_t index, const Segment& segment);
@@ -165,6 +167,7 @@ class World {
     void check_forwarded(std::string_view where, bool was_valid, Bytes packet);
     void check_sent(std::string_view where, Bytes packet, const std::set<std::uint64_t>& bad_seen);
     void check_payload(std::string_view where, const Segment& segment);
+    void check_moved_on(std::size_t refuser, Bytes packet);
     void check_bridge(std::size_t bridge, Bytes packet);
     [[nodiscard]] std::optional<std::string> excuse(const Session& session) const;
     void check_end();
@@ -197,6 +200,8 @@ class World {
     Faults up_, down_, inside_, local_;
     bool unfinished_checksums_ = false;
     bool server_first_ = false;
+    bool drain_on_refusal_ = false;       // once
+    std::optional<std::size_t> drained_;  // bridge
     Protocol protocol_ = Protocol::http;
 
     HostClock balancer_clock_;
@@ -314,11 +319,10 @@ void World::draw_disturbances() {
     if (random_.chance(0.3))
         at(moment(), [this, members = random_.between(1, kBridges)] {
             if (verbose_) fmt::print("{:.6f} reload: {} bridges\n", seconds(), members);
-            splicer_rules_ = std::make_shared<SplicerRules>(*splicer_rules_);
-            splicer_rules_->services[0].placement = testing::placement_over(members);
-            splicer_->replace_rules(splicer_rules_);
-            for (Session& session : sessions_) session.reloaded = session.reloaded || !session.done;
+            replace_placement(testing::placement_over(members));
         });
+    else
+        drain_on_refusal_ = random_.chance(0.5);
     if (random_.chance(0.3)) {
         // The new key is known everywhere before the balancer issues by it; the old one goes when no cookie
         // of it can live any more.
@@ -472,7 +476,7 @@ void World::log(std::string_view where, Bytes packet, std::string_view verdict) 
 // --- The machines
 // -----------------------------------------------------------------------------------------------
 
-void World::to_balancer(PacketBytes packet) {
+void World::to_balancer(PacketBytes packet, std::optional<std::size_t> refuser) {
     const bool valid = decode(packet).has_value();
     if (!valid) balancer_bad_seen_.insert(fingerprint(packet));
     const std::string before = verbose_ ? print_packet(packet) : std::string();
@@ -482,6 +486,7 @@ void World::to_balancer(PacketBytes packet) {
     if (verdict >= SPLICE_VERDICT_COUNT) return fail("the balancer has no verdict");
     if (verdict_kind(verdict) == SPLICE_KIND_forward) {
         check_forwarded("balancer", valid, packet);
+        if (refuser) check_moved_on(*refuser, packet);
         from_balancer(std::move(packet));
     }
     for (PacketBytes& sent : out.sent) {
@@ -489,6 +494,32 @@ void World::to_balancer(PacketBytes packet) {
         from_balancer(std::move(sent));
     }
     wake_balancer();
+}
+
+// The bridge that refused is drained, perhaps, at the same moment. What it refused goes elsewhere or is
+// answered, and does not come back to it at once: such a packet would go to and fro until its TTL ends, which
+// a patient client would hide.
+void World::bounce(std::size_t refuser, PacketBytes packet) {
+    const auto segment = decode(packet);
+    const auto before = splicer_->counters().verdicts.of(SPLICE_forward_next_choice);
+    to_balancer(std::move(packet), refuser);
+    if (!segment || !drain_on_refusal_ ||
+        splicer_->counters().verdicts.of(SPLICE_forward_next_choice) == before)
+        return;
+    drain_on_refusal_ = false;
+    std::vector<std::uint16_t> left;
+    for (std::uint16_t i = 0; i < kBridges; ++i)
+        if (i != refuser) left.push_back(i);
+    if (verbose_) fmt::print("{:.6f} reload: bridge {} is drained\n", seconds(), refuser + 1);
+    drained_ = refuser;
+    replace_placement(testing::placement_of(left));
+}
+
+void World::replace_placement(std::shared_ptr<const Placement> placement) {
+    splicer_rules_ = std::make_shared<SplicerRules>(*splicer_rules_);
+    splicer_rules_->services[0].placement = std::move(placement);
+    splicer_->replace_rules(splicer_rules_);
+    for (Session& session : sessions_) session.reloaded = session.reloaded || !session.done;
 }
 
 void World::wake_balancer() {
@@ -551,7 +582,7 @@ void World::backend_hook(std::size_t index, PacketBytes packet, bool finished) {
         check_sent("bridge", bounced, host.bad_seen);
         if (const auto segment = decode(bounced))
             if (Session* session = session_of(*segment)) session->refused_by.insert(index);
-        travel(inside_, std::move(bounced), [this](PacketBytes p) { to_balancer(std::move(p)); });
+        travel(inside_, std::move(bounced), [this, index](PacketBytes p) { bounce(index, std::move(p)); });
     }
     wake_bridge(index);
 }
@@ -789,7 +820,7 @@ std::optional<std::string> World::excuse(const Session& session) const {
     if (session.disturbed) return "a machine was restarted";
     const bool all_refuse = std::ranges::all_of(bridges_, [&](const BridgeHost& host) {
         const auto index = static_cast<std::size_t>(&host - bridges_.data());
-        if (session.reloaded && index > 0) return true;
+        if (session.reloaded && (drained_ ? index == *drained_ : index > 0)) return true;
         return std::ranges::any_of(host.refuses, [&](const auto& window) {
             return window.first <= now_ && window.second >= session.started;
         });
@@ -978,6 +1009,16 @@ void World::check_payload(std::string_view where, const Segment& segment) {
     if (segment.payload.empty() || segment.source != client_address(segment.source_port)) return;
     if (!session_of(segment))
         fail(fmt::format("{}: payload that no client sent: {}", where, print_packet(encode(segment))));
+}
+
+// A first payload does not go back to the bridge that has just refused it. What comes after it may: it
+// follows the flow, which moves with its first payload.
+void World::check_moved_on(std::size_t refuser, Bytes packet) {
+    const auto segment = decode(packet);
+    if (!segment || segment->payload.empty() || destination_of(packet) != bridges_[refuser].address) return;
+    const Session* session = session_of(*segment);
+    if (session && segment->seq == session->isn + 1)
+        fail(fmt::format("bridge {} gets back what it refused", refuser + 1));
 }
 
 // The first payload goes where its key says, and all that follows goes there too.

@@ -46,6 +46,10 @@ struct Rig {
         return splicer.counters().fallbacks[static_cast<std::size_t>(why)].load();
     }
 
+    [[nodiscard]] std::uint64_t lost(HeldLoss why) const {
+        return splicer.counters().held_lost[static_cast<std::size_t>(why)].load();
+    }
+
     Splicer splicer;
     int family;
     SentPackets out;
@@ -381,8 +385,109 @@ TEST_CASE("a service without a bridge drops first payloads by name") {
     const Client held = rig.connected(2);
     CHECK(rig.handle(held.segment("GET /")) == SPLICE_hold_first_payload);
     rig.expire(1.0);
-    CHECK(rig.count(SPLICE_drop_no_bridge) == 2);
+    // A timer handles no packet, so it counts no verdict: what was held is counted as lost.
+    CHECK(rig.count(SPLICE_drop_no_bridge) == 1);
+    CHECK(rig.lost(HeldLoss::no_bridge) == 1);
     CHECK(rig.splicer.flows() == 0);
+    const Client completed = rig.connected(3);
+    CHECK(rig.handle(completed.segment(kGet.substr(0, 10))) == SPLICE_hold_first_payload);
+    CHECK(rig.handle(completed.segment(kGet.substr(10), 10)) == SPLICE_drop_no_bridge);
+    CHECK(rig.count(SPLICE_drop_no_bridge) == 2);
+    CHECK(rig.count(SPLICE_release_first_payload) == 0);
+    CHECK(rig.lost(HeldLoss::no_bridge) == 2);
+}
+
+TEST_CASE("held packets that are never sent are counted, by why") {
+    Rig rig;
+    Client reused = rig.connected();
+    CHECK(rig.handle(reused.segment("GET /old")) == SPLICE_hold_first_payload);
+    CHECK(rig.handle(reused.segment("er", 8)) == SPLICE_hold_first_payload);
+    reused.base.seq = 4711;
+    reused.connect(rig.splicer, at(0));
+    CHECK(rig.handle(reused.segment(kGet)) == SPLICE_forward_first_payload);
+    CHECK(rig.lost(HeldLoss::begun_anew) == 2);
+
+    const Client gone = rig.connected(2);
+    CHECK(rig.handle(gone.segment("GET /")) == SPLICE_hold_first_payload);
+    SplicerRules none = splicer_rules();
+    none.services.clear();
+    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(none));
+    CHECK(rig.lost(HeldLoss::service_gone) == 1);
+    CHECK(rig.splicer.counters().held_bytes == 0);
+
+    Rig other;
+    Segment last_hop = other.connected().segment("GET /");
+    last_hop.ttl = 1;
+    CHECK(other.handle(last_hop) == SPLICE_hold_first_payload);
+    other.expire(1.0);
+    CHECK(other.out.sent.empty());
+    CHECK(other.lost(HeldLoss::unsendable) == 1);
+}
+
+TEST_CASE("a FIN or RST in a held first payload shortens the flow's time-out as any other does") {
+    for (const std::uint8_t flag : {SPLICE_FIN, SPLICE_RST}) {
+        Rig rig;
+        const Client client = rig.connected();
+        CHECK(rig.handle(client.segment(kGet.substr(0, 10))) == SPLICE_hold_first_payload);
+        CHECK(rig.handle(client.segment(kGet.substr(10), 10, SPLICE_ACK | flag)) ==
+              SPLICE_release_first_payload);
+        CHECK(rig.out.sent.size() == 2);
+        rig.expire(59);
+        CHECK(rig.splicer.flows() == 1);
+        rig.expire(61);
+        CHECK(rig.splicer.flows() == 0);
+    }
+}
+
+TEST_CASE("a first payload in more than 64 segments is placed by the client's address, and nothing is lost") {
+    Rig rig;
+    const Client client = rig.connected();
+    const std::string target = "GET /" + std::string(100, 'a');
+    for (std::uint32_t i = 0; i < 63; ++i)
+        REQUIRE(rig.handle(client.segment(target.substr(i, 1), i)) == SPLICE_hold_first_payload);
+    CHECK(rig.handle(client.segment(target.substr(63, 1), 63)) == SPLICE_release_first_payload);
+    CHECK(rig.out.sent.size() == 64);
+    CHECK(rig.fallbacks(Fallback::too_long) == 1);
+    CHECK(rig.handle(client.segment(target.substr(64, 1), 64)) == SPLICE_forward_open);
+}
+
+TEST_CASE("what is larger than the way to its bridge is answered with an ICMP error that quotes it") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        const Client client = rig.connected();
+        CHECK(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
+        rig.splicer.set_route_mtus({1400, 1400, 1400});
+        const PacketBytes large = client.segment(std::string(1380, 'x'), 28).build();
+        CHECK(rig.handle(large) == SPLICE_answer_too_big);
+        REQUIRE(rig.out.sent.size() == 1);
+        const PacketBytes& answer = rig.out.sent[0];
+        splice_packet parsed{}, quoted{};
+        REQUIRE(splice_parse_ip(answer.data(), answer.data() + answer.size(), &parsed) == SPLICE_CONTINUE);
+        CHECK(IpAddress(parsed.key.vip).to_string() == topology(family).client);
+        CHECK(IpAddress(parsed.key.client).to_string() == topology(family).vip);
+        CHECK(parsed.icmp_type == (family == 4 ? 3 : 2));
+        CHECK(parsed.icmp_code == (family == 4 ? 4 : 0));
+        const std::size_t icmp = family == 4 ? 20 : 40;
+        CHECK(splice_ntohs(splice_load16(answer.data() + icmp + 6)) == 1400);
+        // The checksum is right, and the quoted packet is the one that the client sent.
+        REQUIRE(splice_parse_icmp_error(answer.data(), answer.data() + answer.size(), &parsed, &quoted) ==
+                SPLICE_CONTINUE);
+        CHECK(answer.size() == (family == 4 ? 576 : 1280));
+        CHECK(std::equal(answer.begin() + static_cast<long>(icmp) + 8, answer.end(), large.begin()));
+
+        // What fits goes on, a held one is counted, and a flood is not answered one by one.
+        CHECK(rig.handle(client.segment(std::string(1300, 'x'), 28)) == SPLICE_forward_open);
+        const Client held = rig.connected(2);
+        CHECK(rig.handle(held.segment("GET /" + std::string(1390, 'x'))) == SPLICE_hold_first_payload);
+        rig.expire(0.1);
+        CHECK(rig.lost(HeldLoss::too_big) == 1);
+        CHECK(rig.out.sent.size() == 1);
+        for (int i = 0; i < 1000; ++i) rig.handle(large, 0.2);
+        CHECK(rig.count(SPLICE_answer_too_big) == kTooBigAnswersPerSecond - 1);
+        CHECK(rig.count(SPLICE_drop_too_big) == 1001 - (kTooBigAnswersPerSecond - 1));
+        CHECK(rig.handle(large, 1.1) == SPLICE_answer_too_big);
+    }
 }
 
 TEST_CASE("where the client's address chooses, the handshake's last ACK opens the flow") {
@@ -523,15 +628,60 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("a refusal that names nobody is the current choice's") {
+TEST_CASE("a refusal that names none of the flow's choices changes nothing") {
     for (const int family : {4, 6}) {
         Rig rig(family);
         const Client client = rig.connected();
         rig.handle(client.segment(kGet));
+        const std::string bridge = parse(rig.packet).destination;
+        Segment unnamed = client.segment(kGet);
+        unnamed.dscp = 63;
+        CHECK(rig.handle(unnamed) == SPLICE_drop_refused_stray);
+        CHECK(rig.handle(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+        CHECK(parse(rig.packet).destination == bridge);
+        // A copy of a refusal that comes after its bridge has left the row: the next choice may have
+        // accepted.
+        Segment refused = client.segment(kGet);
+        refused.refused_by = bridge;
+        CHECK(rig.handle(refused) == SPLICE_forward_next_choice);
+        const std::string next = parse(rig.packet).destination;
+        std::vector<std::uint16_t> left;
+        for (std::uint16_t i = 0; i < 3; ++i)
+            if (topology(family).bridges[i] != bridge) left.push_back(i);
+        SplicerRules rules = splicer_rules(family);
+        rules.services[0].placement = placement_of(left);
+        rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+        CHECK(rig.handle(refused) == SPLICE_drop_refused_stray);
+        CHECK(rig.handle(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+        CHECK(parse(rig.packet).destination == next);
+    }
+}
+
+TEST_CASE(
+    "a bridge that a reload has moved to an earlier place of the row is not asked again when it refuses") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        // (A, X, B): A refuses, X is next; then A leaves, so the row becomes (X, B).
+        const Client client = rig.connected();
+        rig.handle(client.segment(kGet));
+        const std::string first = parse(rig.packet).destination;
         Segment bounced = client.segment(kGet);
-        bounced.dscp = 63;
+        bounced.refused_by = first;
         CHECK(rig.handle(bounced) == SPLICE_forward_next_choice);
+        const std::string second = parse(rig.packet).destination;
+        std::vector<std::uint16_t> left;
+        for (std::uint16_t i = 0; i < 3; ++i)
+            if (topology(family).bridges[i] != first) left.push_back(i);
+        SplicerRules rules = splicer_rules(family);
+        rules.services[0].placement = placement_of(left);
+        rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+
+        bounced.refused_by = second;
         CHECK(rig.handle(bounced) == SPLICE_forward_next_choice);
+        const std::string third = parse(rig.packet).destination;
+        CHECK(third != first);
+        CHECK(third != second);
+        bounced.refused_by = third;
         CHECK(rig.handle(bounced) == SPLICE_answer_refused_503);
     }
 }
