@@ -47,7 +47,10 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         auto routes = BridgeRoutes::open();
         if (!routes) return std::unexpected(routes.error());
         routes_ = std::move(*routes);
-        return queued_.start({{.number = kBalancerQueue}}, *this, kChainOwner, matches_for(*rules_));
+        std::vector<std::unique_ptr<PacketSource>> more;
+        more.push_back(routes_->notices());
+        return queued_.start({{.number = kBalancerQueue}}, *this, kChainOwner, matches_for(*rules_),
+                             std::move(more));
     }
 
     SystemResult<void> replace_rules(std::shared_ptr<const SplicerRules> rules) override {
