@@ -98,7 +98,9 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
     auto rules = std::make_shared<SplicerRules>();
     rules->secret = secret;
     rules->bridges = bridge_table(config, bridges);
-    rules->timeouts = {.open_s = whole_seconds(idle_timeout), .closing_s = whole_seconds(kClosingTimeout)};
+    rules->timeouts = {.open_s = whole_seconds(idle_timeout), .closing_s = whole_seconds(kClosingTimeout),
+                       .half_closed_s = whole_seconds(std::max<Duration>(
+                           kClosingTimeout, std::min<Duration>(kHalfClosedTimeout, idle_timeout)))};
     rules->max_flows = config.common.max_flows;
     std::span<const std::uint16_t> rest = *numbers;
     for (const ServiceConfig& service : config.services) {

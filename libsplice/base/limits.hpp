@@ -20,7 +20,8 @@ inline constexpr auto kFirstPayloadWait = 50ms;
 // Flow tables.
 inline constexpr std::size_t kMaxFlows = 1'000'000;
 inline constexpr auto kIdleTimeout = 15min;
-inline constexpr auto kClosingTimeout = 60s;  // after a FIN or RST; each later packet renews it
+inline constexpr auto kClosingTimeout = 60s;      // after a RST, or when both sides have ended
+inline constexpr auto kHalfClosedTimeout = 300s;  // after the client's FIN, unless the table is more than half full
 inline constexpr auto kOpeningTimeout = 10s;  // a replayed handshake that the backend does not answer
 
 // A bridge's hold while it replays the handshake.
@@ -40,6 +41,9 @@ inline constexpr std::size_t kRemembered = 256;  // segments that may come again
 
 // ICMP errors for packets that are larger than the way to their bridge.
 inline constexpr std::uint32_t kTooBigAnswersPerSecond = 200;
+// To clients that connected ahead of time and have sent nothing yet: while their cookie lives, and after it.
+inline constexpr std::uint32_t kKeepAliveAnswersPerSecond = 30'000;
+inline constexpr std::uint32_t kLateAnswersPerSecond = 1'000;
 
 // Configuration.
 inline constexpr std::size_t kMaxServices = 62;  // a DSCP each: 1 to 62

@@ -168,22 +168,29 @@ SPLICE_SUBPROGRAM int ask(struct xdp_md *ctx, const struct splice_packet *packet
 	return ask_in_class(ctx, packet, last, SPLICE_ASKED_SHORT);
 }
 
-/* The same for packets that can come in floods: when the window's budget is used up they end with `verdict`. */
-SPLICE_SUBPROGRAM int ask_within_budget(struct xdp_md *ctx, const struct splice_packet *packet, enum splice_ask_kind kind,
-					enum splice_verdict verdict)
+/* 1: this window of this processor has less than `limit` of that kind so far. */
+static __always_inline int take_from_budget(__u32 kind, __u64 limit)
 {
 	struct splice_balancer_counters *mine = my_counters();
 	const __u64 window = bpf_ktime_get_coarse_ns() >> SPLICE_ASK_WINDOW_SHIFT;
 	struct splice_ask_budget *budget;
 
-	if (!mine || (__u32)kind >= SPLICE_ASK_BUDGETS) return count(verdict, XDP_DROP);
+	if (!mine || kind >= SPLICE_ASK_BUDGETS) return 0;
 	budget = &mine->budgets[kind];
 	if (budget->window != window) {
 		budget->window = window;
 		budget->asked = 0;
 	}
-	if (budget->asked >= SPLICE_ASKS_A_WINDOW) return count(verdict, XDP_DROP);
+	if (budget->asked >= limit) return 0;
 	budget->asked++;
+	return 1;
+}
+
+/* The same for packets that can come in floods: when the window's budget is used up they end with `verdict`. */
+SPLICE_SUBPROGRAM int ask_within_budget(struct xdp_md *ctx, const struct splice_packet *packet, enum splice_ask_kind kind,
+					enum splice_verdict verdict)
+{
+	if (!take_from_budget(kind, SPLICE_ASKS_A_WINDOW)) return count(verdict, XDP_DROP);
 	return ask(ctx, packet);
 }
 
@@ -267,7 +274,24 @@ static __always_inline void turn_around(__u8 *frame)
 	splice_store16(frame + 10, to_end);
 }
 
-/* The SYN becomes its own answer, which is never longer. */
+/* The packet becomes its own answer, which is never longer, and goes back where it came from. */
+static __always_inline int answer_with(struct xdp_md *ctx, const struct splice_packet *packet,
+				       const struct splice_segment *answer, enum splice_verdict verdict)
+{
+	__u8 *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+
+	if (data + sizeof(struct splice_ethernet_header) > (__u8 *)end) return count(SPLICE_drop_truncated, XDP_DROP);
+	turn_around(data);
+	if (!write_segment(splice_at(data, packet->l3_offset), end, answer)) return count(SPLICE_drop_truncated, XDP_DROP);
+	const long frame = (long)((__u8 *)end - data);
+	const long spare = frame - packet->l3_offset - answer->length;
+	if (spare > 0 && bpf_xdp_adjust_tail(ctx, (int)-spare)) return count(SPLICE_drop_truncated, XDP_DROP);
+	const __u32 reply = settings.reply;
+	return count(verdict, reply == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(reply, 0));
+}
+
+
 SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet *syn,
 			  const struct splice_service_entry *service, struct splice_flow_entry *entry)
 {
@@ -287,17 +311,29 @@ SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet 
 	terms.tsval = now_ms();
 	splice_write_syn_ack(&answer, syn, &offered, cookie, &terms);
 
-	if (data + sizeof(struct splice_ethernet_header) > (__u8 *)end) return count(SPLICE_drop_truncated, XDP_DROP);
-	turn_around(data);
-	if (!write_segment(splice_at(data, syn->l3_offset), end, &answer)) return count(SPLICE_drop_truncated, XDP_DROP);
-	const long frame = (long)((__u8 *)end - data);
-	const long spare = frame - syn->l3_offset - answer.length;
-	if (spare > 0 && bpf_xdp_adjust_tail(ctx, (int)-spare)) return count(SPLICE_drop_truncated, XDP_DROP);
-	const __u32 reply = settings.reply;
-	const int action = reply == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(reply, 0);
-	if (!entry) return count(SPLICE_answer_syn_ack, action);
+	if (!entry) return answer_with(ctx, syn, &answer, SPLICE_answer_syn_ack);
 	splice_flow_reopen(entry, cookie);
-	return count(SPLICE_answer_syn_ack_reopened, action);
+	return answer_with(ctx, syn, &answer, SPLICE_answer_syn_ack_reopened);
+}
+
+/* A client that connected ahead of time asks whether its connection lives: its numbers say so, and nothing is stored. */
+SPLICE_SUBPROGRAM int answer_keep_alive(struct xdp_md *ctx, const struct splice_packet *probe,
+					const struct splice_service_entry *service)
+{
+	struct splice_negotiated negotiated;
+	struct splice_tcp_options options;
+	struct splice_segment answer;
+
+	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
+	if (!splice_segment_checksum_right(ctx, probe)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
+	if (!splice_balancer_probe_valid(probe, secret(), unix_s(), &negotiated)) return count(SPLICE_drop_orphan, XDP_DROP);
+	if (!take_from_budget(SPLICE_KEEP_ALIVE, SPLICE_KEEP_ALIVES_A_WINDOW))
+		return count(SPLICE_drop_keep_alive, XDP_DROP);
+	splice_parse_tcp_options((void *)(long)ctx->data, (void *)(long)ctx->data_end, probe, &options);
+	if (options.malformed) return count(SPLICE_drop_bad_tcp_options, XDP_DROP);
+	splice_write_keep_alive(&answer, probe, splice_scaled_window(&service->terms, &negotiated),
+				options.timestamps_offset != 0, now_ms(), options.tsval);
+	return answer_with(ctx, probe, &answer, SPLICE_answer_keep_alive);
 }
 
 static __always_inline const struct splice_placement_row *find_row(const struct splice_service_entry *service,
@@ -440,11 +476,14 @@ SPLICE_SUBPROGRAM int end_early(const struct splice_packet *packet, enum splice_
 	return ours ? count(verdict, XDP_DROP) : count(SPLICE_pass_not_service, XDP_PASS);
 }
 
-/* A segment of no flow is dropped, unless its first may be right behind it. */
+/* A segment of no flow is dropped, unless its first may be right behind it, or its client waited for too long. */
 SPLICE_SUBPROGRAM int end_orphan(struct xdp_md *ctx, const struct splice_packet *packet)
 {
-	if (!splice_balancer_may_overtake(packet)) return count(SPLICE_drop_orphan, XDP_DROP);
-	return ask_within_budget(ctx, packet, SPLICE_ASK_ORPHAN, SPLICE_drop_orphan);
+	if (splice_balancer_may_overtake(packet))
+		return ask_within_budget(ctx, packet, SPLICE_ASK_ORPHAN, SPLICE_drop_orphan);
+	if (splice_balancer_may_be_late(packet))
+		return ask_within_budget(ctx, packet, SPLICE_ASK_LATE, SPLICE_drop_orphan);
+	return count(SPLICE_drop_orphan, XDP_DROP);
 }
 
 /* One more segment of a flow that user space decides: of a first payload that is not whole, or of a flow that every
@@ -485,6 +524,8 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 	case SPLICE_STEP_CHOOSE:
 	case SPLICE_STEP_CHOOSE_SOURCE:
 		return choose(ctx, packet, service, decision.step, flags);
+	case SPLICE_STEP_KEEP_ALIVE:
+		return answer_keep_alive(ctx, packet, service);
 	case SPLICE_STEP_FORWARD:
 		return follow(ctx, packet, entry);
 	case SPLICE_STEP_NEXT_CHOICE:

@@ -35,6 +35,23 @@ std::string_view held_loss_name(HeldLoss loss) noexcept {
     return kNames[static_cast<std::size_t>(loss)];
 }
 
+// What we answer to strangers, a second at a time.
+class Budget {
+  public:
+    // False: this second has had its `most`.
+    bool take(Instant now, std::uint32_t most) noexcept {
+        if (now.monotonic >= began_ + 1s) {
+            began_ = now.monotonic;
+            taken_ = 0;
+        }
+        return taken_ < most && ++taken_;
+    }
+
+  private:
+    Duration began_{};
+    std::uint32_t taken_ = 0;
+};
+
 struct Splicer::Impl {
     // A flow that waits for the rest of its first payload.
     struct Pending {
@@ -70,6 +87,16 @@ struct Splicer::Impl {
     Verdict hold_orphan(const Walk& walk);
     Verdict handle_icmp(Walk& walk);
     Verdict take_step(Walk& walk);
+    [[nodiscard]] static splice_syn_ack_terms terms_of(const Walk& walk) noexcept {
+        return {.mss = walk.service->mss,
+                .window = kSynAckWindow,
+                .window_scale = walk.service->window_scale,
+                .zero = {},
+                .tsval = walk.now.tsval()};
+    }
+    [[nodiscard]] bool is_late(const Walk& walk) const noexcept;
+    Verdict answer_late(Walk& walk);
+    Verdict answer_keep_alive(Walk& walk);
     Verdict answer_syn(Walk& walk);
     Verdict begin(Walk& walk, bool by_source);
     Verdict open(Walk& walk, const Chosen& chosen);
@@ -118,8 +145,7 @@ struct Splicer::Impl {
     std::size_t held_bytes = 0;  // of pending flows
     std::string scratch;
     std::vector<std::uint32_t> route_mtus;  // by bridge number
-    Duration too_big_window{};              // when it began
-    std::uint32_t too_big_answers = 0;      // in that window
+    Budget too_big_answers, keep_alive_answers, late_answers;
 };
 
 Splicer::Splicer(std::shared_ptr<const SplicerRules> rules)
@@ -207,7 +233,43 @@ Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_fin
     if (walk.entry && walk.entry->state == SPLICE_FLOW_PENDING && !pending.contains(walk.key))
         walk.entry.reset();
     const Verdict verdict = take_step(walk);
-    return verdict == SPLICE_drop_orphan && orphan == Orphan::waits ? hold_orphan(walk) : verdict;
+    if (verdict != SPLICE_drop_orphan) return verdict;
+    if (is_late(walk)) return answer_late(walk);
+    return orphan == Orphan::waits ? hold_orphan(walk) : verdict;
+}
+
+// Its client connected ahead of time and has waited for longer than a cookie lives.
+bool Splicer::Impl::is_late(const Walk& walk) const noexcept {
+    return splice_balancer_cookie_expired(&walk.packet, &rules->secret,
+                                          static_cast<std::uint64_t>(walk.now.unix_s)) &&
+           splice_verify_tcp_checksum(walk.bytes.data(), &walk.packet);
+}
+
+// The client connects anew at once, where without a word it would ask into silence.
+Verdict Splicer::Impl::answer_late(Walk& walk) {
+    if (!late_answers.take(walk.now, kLateAnswersPerSecond)) return SPLICE_drop_orphan;
+    splice_segment reset;
+    splice_write_rst(&reset, &walk.packet);
+    walk.out.send(std::as_bytes(std::span(reset.bytes, reset.length)));
+    return SPLICE_answer_expired_rst;
+}
+
+Verdict Splicer::Impl::answer_keep_alive(Walk& walk) {
+    splice_negotiated negotiated{};
+    if (!splice_balancer_probe_valid(&walk.packet, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s),
+                                     &negotiated))
+        return SPLICE_drop_orphan;
+    if (!keep_alive_answers.take(walk.now, kKeepAliveAnswersPerSecond)) return SPLICE_drop_keep_alive;
+    splice_tcp_options options{};
+    const std::byte* data = walk.bytes.data();
+    splice_parse_tcp_options(data, data + walk.bytes.size(), &walk.packet, &options);
+    if (options.malformed) return SPLICE_drop_bad_tcp_options;
+    const splice_syn_ack_terms terms = terms_of(walk);
+    splice_segment answer;
+    splice_write_keep_alive(&answer, &walk.packet, splice_scaled_window(&terms, &negotiated),
+                            options.timestamps_offset != 0, terms.tsval, options.tsval);
+    walk.out.send(std::as_bytes(std::span(answer.bytes, answer.length)));
+    return SPLICE_answer_keep_alive;
 }
 
 // A later segment of a first flight carries no cookie that could be checked; its first may be right behind
@@ -241,6 +303,8 @@ Verdict Splicer::Impl::take_step(Walk& walk) {
             return begin(walk, true);
         case SPLICE_STEP_HOLD:
             return hold_more(walk);
+        case SPLICE_STEP_KEEP_ALIVE:
+            return answer_keep_alive(walk);
         case SPLICE_STEP_FORWARD:
             return forward(walk, SPLICE_forward_open);
         case SPLICE_STEP_NEXT_CHOICE:
@@ -260,11 +324,7 @@ Verdict Splicer::Impl::answer_syn(Walk& walk) {
     if (offered.malformed) return SPLICE_drop_bad_tcp_options;
     const std::uint32_t cookie = splice_cookie_make(&rules->secret, &walk.packet, &offered,
                                                     static_cast<std::uint64_t>(walk.now.unix_s));
-    const splice_syn_ack_terms terms{.mss = walk.service->mss,
-                                     .window = kSynAckWindow,
-                                     .window_scale = walk.service->window_scale,
-                                     .zero = {},
-                                     .tsval = walk.now.tsval()};
+    const splice_syn_ack_terms terms = terms_of(walk);
     splice_segment answer;
     splice_write_syn_ack(&answer, &walk.packet, &offered, cookie, &terms);
     walk.out.send(std::as_bytes(std::span(answer.bytes, answer.length)));
@@ -436,14 +496,8 @@ std::uint32_t Splicer::Impl::narrower_way(std::uint16_t bridge, std::size_t size
 // The client learns it, as from any router that cannot send the packet on. We do not fragment, so an IPv4
 // packet without DF is answered alike.
 Verdict Splicer::Impl::answer_too_big(Instant now, Bytes packet, std::uint32_t mtu, Actions& out) {
-    if (now.monotonic >= too_big_window + 1s) {
-        too_big_window = now.monotonic;
-        too_big_answers = 0;
-    }
-    if (too_big_answers >= kTooBigAnswersPerSecond) return SPLICE_drop_too_big;
+    if (!too_big_answers.take(now, kTooBigAnswersPerSecond)) return SPLICE_drop_too_big;
     const PacketTooBig answer(packet, mtu);
-    if (answer.packet().empty()) return SPLICE_drop_too_big;
-    ++too_big_answers;
     out.send(answer.packet());
     return SPLICE_answer_too_big;
 }

@@ -211,6 +211,30 @@ SPLICE_INLINE void splice_write_ack(struct splice_segment *out, const struct spl
 	splice_write_segment(out, &draft, &options);
 }
 
+/* The ACK that answers a keep-alive probe of a client that has not asked yet, from its numbers alone: seq = its ack, ack =
+ * its seq + 1. `window` as it stands in the header. Never longer than the probe. */
+SPLICE_INLINE void splice_write_keep_alive(struct splice_segment *out, const struct splice_packet *probe, __u16 window,
+					   int tsval_present, __u32 tsval, __u32 tsecr)
+{
+	const struct splice_option_words options =
+		splice_syn_options(0, 0, SPLICE_NO_WINDOW_SCALE, tsval_present, tsval, tsecr);
+	const struct splice_segment_draft draft = {
+		&probe->key.vip, &probe->key.client, probe->family, probe->key.vip_port, probe->key.client_port,
+		probe->ack,	 probe->seq + 1,     window,	    SPLICE_ACK,
+	};
+
+	splice_write_segment(out, &draft, &options);
+}
+
+/* The window that `terms` promised in a SYN-ACK, as a later segment's header says it. */
+SPLICE_INLINE __u16 splice_scaled_window(const struct splice_syn_ack_terms *terms,
+					 const struct splice_negotiated *negotiated)
+{
+	const __u32 scale = negotiated->window_scale == SPLICE_NO_WINDOW_SCALE ? 0 : terms->window_scale & 15;
+
+	return (__u16)((terms->window + (1U << scale) - 1) >> scale);
+}
+
 /* The RST that answers `packet` as a closed port would (RFC 9293 section 3.10.7.1), from the packet's destination
  * to its source: seq = its ack when it has one, else seq 0 and ACK of all it sent. Nothing answers a RST, nor what is
  * not TCP: then length is 0. */

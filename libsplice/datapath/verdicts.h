@@ -48,6 +48,9 @@
 	X(consume, hold_first_payload, "held until the key of its first payload is complete") \
 	X(consume, release_first_payload, "completed a held first payload; sent on together with it") \
 	X(consume, hold_orphan, "of no flow known here: waits briefly for a first payload that it may have overtaken") \
+	X(consume, answer_keep_alive, "a probe of a connection that has sent nothing yet: answered from its cookie") \
+	X(consume, answer_expired_rst, "of a client that has waited longer than its cookie lives: answered with RST") \
+	X(drop, drop_keep_alive, "a probe of a connection that has sent nothing yet, beyond the budget for answers") \
 	X(drop, drop_handshake_ack, "the handshake's last ACK: nothing to remember") \
 	X(drop, drop_orphan, "of no flow known here and no beginning of one") \
 	X(drop, drop_orphan_icmp, "an ICMP error about a service, but of no flow known here") \

@@ -291,7 +291,7 @@ TEST_CASE("what begins nothing is dropped by name") {
         Pair pair(family);
         Client client = pair.connected();
         CHECK(pair.in_kernel(client.segment("", 0, SPLICE_ACK)) == SPLICE_drop_handshake_ack);
-        CHECK(pair.in_kernel(client.segment("", 1, SPLICE_ACK)) == SPLICE_drop_orphan);
+        CHECK(pair.asked(client.segment("", 1, SPLICE_ACK)) == SPLICE_drop_orphan);
         CHECK(pair.asked(client.segment(kGet, 1)) == SPLICE_hold_orphan);
         Segment forged = client.segment(kGet);
         forged.ack ^= 0x100;
@@ -627,6 +627,34 @@ TEST_CASE("a flow that is not open has a bounded share of user space") {
     CHECK(verdicts[SPLICE_drop_ask_overrun] == 1000 - SPLICE_ASKS_A_FLOW);
 }
 
+TEST_CASE("probes of connections that have sent nothing yet are answered in the kernel") {
+    both_families([](int family) {
+        Pair pair(family);
+        for (const bool timestamps : {true, false}) {
+            Client client(family, timestamps ? 5000 : 5001);
+            if (!timestamps) client.base.timestamps.reset();
+            Segment syn = client.base;
+            syn.flags = SPLICE_SYN;
+            syn.window_scale = 3;
+            client.cookie = parse(pair.handle(syn).sent.at(0)).packet.seq;
+            for (const std::size_t bytes : {0U, 1U}) {
+                Segment probe = client.segment(std::string(bytes, '\0'), 0, SPLICE_ACK);
+                probe.seq = client.base.seq;
+                CHECK(pair.in_kernel(probe) == SPLICE_answer_keep_alive);
+                CHECK(pair.in_kernel(damaged(probe.build())) == SPLICE_drop_bad_tcp_checksum);
+            }
+        }
+        // A flood of one client's is not answered without end.
+        Client client = pair.connected(5002);
+        Segment probe = client.segment("", 0, SPLICE_ACK);
+        probe.seq = client.base.seq;
+        std::map<Verdict, std::uint64_t> verdicts;
+        for (int i = 0; i < 10'000; ++i) ++verdicts[pair.kernel.handle(read_clock(), probe.build()).verdict];
+        decided_in_kernel.insert(SPLICE_drop_keep_alive);
+        CHECK(verdicts[SPLICE_answer_keep_alive] + verdicts[SPLICE_drop_keep_alive] == 10'000);
+    });
+}
+
 TEST_CASE("a refusal after the server has answered is late") {
     Pair pair;
     Client client = pair.opened();
@@ -771,7 +799,7 @@ TEST_CASE("idle flows are swept out of the kernel's map, each by its own time-ou
     Client client = pair.opened(9000);
     Client closing = pair.opened(9001);
     CHECK(pair.in_kernel(closing.segment("", 28, SPLICE_ACK | SPLICE_FIN)) == SPLICE_forward_open);
-    (void)pair.kernel.expire(read_clock().after(std::chrono::seconds(61)));
+    (void)pair.kernel.expire(read_clock().after(std::chrono::seconds(301)));
     CHECK(pair.kernel.handle(read_clock(), client.segment("", 28, SPLICE_ACK).build()).verdict ==
           SPLICE_forward_open);
     CHECK(pair.kernel.handle(read_clock(), closing.segment("", 29, SPLICE_ACK).build()).verdict ==
@@ -808,6 +836,8 @@ TEST_CASE("every verdict that the kernel can give was given by it") {
                                       SPLICE_forward_open,
                                       SPLICE_forward_icmp,
                                       SPLICE_forward_next_choice,
+                                      SPLICE_answer_keep_alive,
+                                      SPLICE_drop_keep_alive,
                                       SPLICE_drop_handshake_ack,
                                       SPLICE_drop_orphan,
                                       SPLICE_drop_orphan_icmp,

@@ -2,9 +2,10 @@
 
 import itertools
 import random
+import socket
 import time
 
-from harness import case, equal, true
+from harness import case, equal, eventually, true
 from http_client import ask, parse, read_response, request
 from raw_tcp import ACK, FIN, PSH, Connection
 
@@ -162,6 +163,19 @@ def _(world):
     lost = world.drop_first("router", "FORWARD", f"-s {world.vip} -p tcp --sport 80 --tcp-flags SYN,ACK SYN,ACK")
     check(world, ask(world.connect(), PATH))
     equal(lost.hits(), 1, "SYN-ACKs lost")
+
+
+@case("a client that connects ahead of time and probes its connection is kept, and asks later")
+def _(world):
+    sock = world.connect()
+    before = world.verdicts()["answer_keep_alive"]
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Without answers the client's kernel would end the connection at its third probe.
+    eventually(lambda: world.verdicts()["answer_keep_alive"] - before >= 4, "four answered probes", 30)
+    check(world, ask(sock, PATH))
 
 
 @case("a first payload lost before the balancer is repaired by the client")

@@ -265,7 +265,7 @@ void World::draw_machines() {
     };
     balancer_clock_ = clock();
     splicer_rules_ = std::make_shared<SplicerRules>(testing::splicer_rules(family_));
-    splicer_rules_->timeouts = {900, 60};
+    splicer_rules_->timeouts = {900, 60, 300};
     SplicerService& service = splicer_rules_->services[0];
     const auto kind = random_.between(0, 9);
     if (kind >= 6 && kind < 8) {
@@ -290,7 +290,7 @@ void World::draw_machines() {
         host.backend = {
             *IpAddress::parse(fmt::format("{}{}", family_ == 4 ? "10.0.1." : "2001:db8:3::", i + 1)), 8080};
         host.rules = std::make_shared<BridgeRules>(testing::bridge_rules(family_));
-        host.rules->timeouts = {900, 60};
+        host.rules->timeouts = {900, 60, 300};
         host.rules->addresses = {host.address};
         host.rules->services[0].backend = host.backend;
         host.machine = std::make_unique<Bridge>(host.rules);

@@ -37,7 +37,7 @@ SplicerRules splicer_rules(int family) {
     const Topology& hosts = topology(family);
     SplicerRules rules;
     rules.secret = kSecret;
-    rules.timeouts = {900, 60};
+    rules.timeouts = {900, 60, 300};
     for (std::size_t i = 0; i < hosts.bridges.size(); ++i)
         rules.bridges.push_back({"b" + std::to_string(i + 1), *IpAddress::parse(hosts.bridges[i])});
     SplicerService service;
@@ -52,7 +52,7 @@ BridgeRules bridge_rules(int family) {
     const Topology& hosts = topology(family);
     BridgeRules rules;
     rules.secret = kSecret;
-    rules.timeouts = {900, 60};
+    rules.timeouts = {900, 60, 300};
     rules.addresses = {*IpAddress::parse(hosts.bridges[0])};
     rules.services.push_back(
         {1, {*IpAddress::parse(hosts.vip), 80}, {*IpAddress::parse(hosts.backend), 8080}, kWindowScale});

@@ -189,7 +189,7 @@ TEST_CASE("a cookie lives at least 32 seconds and at most 96") {
     Segment early = client.segment(kGet);
     CHECK(rig.handle(early, 63.9 + 32) == SPLICE_forward_first_payload);
     const Client late = rig.connected(40001, 0.0);
-    CHECK(rig.handle(late.segment(kGet), 97) == SPLICE_hold_orphan);
+    CHECK(rig.handle(late.segment(kGet), 97) == SPLICE_answer_expired_rst);
 }
 
 TEST_CASE("a first payload in two segments is held and released in order") {
@@ -425,17 +425,119 @@ TEST_CASE("held packets that are never sent are counted, by why") {
 }
 
 TEST_CASE("a FIN or RST in a held first payload shortens the flow's time-out as any other does") {
-    for (const std::uint8_t flag : {SPLICE_FIN, SPLICE_RST}) {
+    for (const int flag : {SPLICE_FIN, SPLICE_RST}) {
         Rig rig;
         const Client client = rig.connected();
         CHECK(rig.handle(client.segment(kGet.substr(0, 10))) == SPLICE_hold_first_payload);
-        CHECK(rig.handle(client.segment(kGet.substr(10), 10, SPLICE_ACK | flag)) ==
+        CHECK(rig.handle(client.segment(kGet.substr(10), 10, static_cast<std::uint8_t>(SPLICE_ACK | flag))) ==
               SPLICE_release_first_payload);
         CHECK(rig.out.sent.size() == 2);
-        rig.expire(59);
+        const double limit = flag == SPLICE_FIN ? 300 : 60;
+        rig.expire(limit - 1);
         CHECK(rig.splicer.flows() == 1);
-        rig.expire(61);
+        rig.expire(limit + 1);
         CHECK(rig.splicer.flows() == 0);
+    }
+}
+
+TEST_CASE("a client that has sent FIN may wait five minutes, and goes on acknowledging like any other") {
+    Rig rig;
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
+    CHECK(rig.handle(client.segment("", 28, SPLICE_ACK | SPLICE_FIN), 1) == SPLICE_forward_open);
+    Segment ack = client.segment("", 29, SPLICE_ACK);
+    rig.expire(299);
+    for (int i = 1; i <= 3; ++i) {
+        ack.ack += 1460;
+        CHECK(rig.handle(ack, 299 + i) == SPLICE_forward_open);
+    }
+    // It acknowledges an answer, so it is kept as long as an open flow.
+    rig.expire(302 + 899);
+    CHECK(rig.splicer.flows() == 1);
+    rig.expire(302 + 901);
+    CHECK(rig.splicer.flows() == 0);
+}
+
+TEST_CASE("in a table that is more than half full a client that has sent FIN is forgotten after a minute of silence") {
+    SplicerRules rules = splicer_rules();
+    rules.max_flows = 4;
+    Rig rig(std::move(rules));
+    const Client closing = rig.connected(1);
+    rig.handle(closing.segment(kGet, 0, SPLICE_ACK | SPLICE_FIN));
+    rig.handle(rig.connected(2).segment(kGet), 30);
+    rig.expire(61);
+    CHECK(rig.splicer.flows() == 2);
+    rig.handle(rig.connected(3, 61).segment(kGet), 61);
+    rig.expire(61);
+    CHECK(rig.splicer.flows() == 2);
+}
+
+TEST_CASE("a probe of a connection that has sent nothing yet is answered from its cookie, and stores nothing") {
+    for (const int family : {4, 6}) {
+        for (const bool timestamps : {true, false}) {
+            for (const std::size_t bytes : {0U, 1U}) {
+                CAPTURE(timestamps);
+                Rig rig(family);
+                Client client(family);
+                if (!timestamps) client.base.timestamps.reset();
+                REQUIRE(client.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack);
+                Segment probe = client.segment(std::string(bytes, '\0'), 0, SPLICE_ACK);
+                probe.seq = client.base.seq;
+                CHECK(rig.handle(probe, 30) == SPLICE_answer_keep_alive);
+                CHECK(rig.splicer.flows() == 0);
+                REQUIRE(rig.out.sent.size() == 1);
+                CHECK(rig.out.sent[0].size() + bytes == probe.build().size());
+                const Parsed answer = parse(rig.out.sent[0]);
+                CHECK(answer.checksums_right);
+                CHECK(answer.packet.tcp_flags == SPLICE_ACK);
+                CHECK(answer.packet.seq == client.cookie + 1);
+                CHECK(answer.packet.ack == client.base.seq + 1);
+                // As large as the SYN-ACK's, which is never scaled.
+                const int window = answer.packet.window << 7;
+                CHECK(window == 65536);
+                if (timestamps) CHECK(answer.options.tsecr == 777'010);
+                if (timestamps) CHECK(answer.options.tsval == at(30).tsval());
+                // It can still ask.
+                CHECK(rig.handle(client.segment(kGet), 31) == SPLICE_forward_first_payload);
+                // From then on a probe is the server's to answer.
+                CHECK(rig.handle(probe, 32) == SPLICE_forward_open);
+            }
+        }
+    }
+}
+
+TEST_CASE("answers to probes have a budget") {
+    Rig rig;
+    const Client client = rig.connected();
+    Segment probe = client.segment("", 0, SPLICE_ACK);
+    probe.seq = client.base.seq;
+    for (std::uint32_t i = 0; i < kKeepAliveAnswersPerSecond; ++i)
+        REQUIRE(rig.handle(probe) == SPLICE_answer_keep_alive);
+    CHECK(rig.handle(probe) == SPLICE_drop_keep_alive);
+    CHECK(rig.handle(probe, 1) == SPLICE_answer_keep_alive);
+}
+
+TEST_CASE("a client that asks after its cookie's life is told by a RST, and a stranger by nothing") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        const Client client = rig.connected();
+        Segment probe = client.segment("", 0, SPLICE_ACK);
+        probe.seq = client.base.seq;
+        for (const Segment& late : {client.segment(kGet), probe, client.segment("", 0, SPLICE_ACK | SPLICE_FIN)}) {
+            for (const double when : {97.0, 300.0, 900.0}) {
+                CAPTURE(when);
+                CHECK(rig.handle(late, when) == SPLICE_answer_expired_rst);
+                const Parsed answer = parse(rig.out.sent.at(0));
+                CHECK(answer.packet.tcp_flags == SPLICE_RST);
+                CHECK(answer.packet.seq == client.cookie + 1);
+            }
+        }
+        CHECK(rig.splicer.flows() == 0);
+        // An acknowledgement of a living connection that this balancer has never seen.
+        Segment stranger = client.segment("", 28, SPLICE_ACK);
+        stranger.ack += 5000;
+        CHECK(rig.handle(stranger, 300) == SPLICE_drop_orphan);
+        CHECK(rig.handle(client.segment(kGet), 3600) == SPLICE_hold_orphan);
     }
 }
 
@@ -779,9 +881,9 @@ TEST_CASE("FIN and RST shorten the idle time-out, and ACKs of a half-closed down
         rig.expire(second);
     }
     CHECK(rig.splicer.flows() == 2);
-    rig.expire(560);
-    CHECK(rig.splicer.flows() == 1);
     rig.expire(900);
+    CHECK(rig.splicer.flows() == 1);
+    rig.expire(500 + 900);
     CHECK(rig.splicer.flows() == 0);
     CHECK_FALSE(rig.splicer.next_deadline().has_value());
     CHECK(rig.handle(open.segment("late", 28), 901) == SPLICE_hold_orphan);
