@@ -261,5 +261,42 @@ SPLICE_INLINE void splice_write_rst(struct splice_segment *out, const struct spl
 	splice_write_segment(out, &draft, &none);
 }
 
+#if !SPLICE_BPF
+/* The options of a segment that is no SYN: timestamps or nothing. */
+SPLICE_INLINE struct splice_option_words splice_timestamps_option(int present, __u32 tsval, __u32 tsecr)
+{
+	return splice_syn_options(0, 0, SPLICE_NO_WINDOW_SCALE, present, tsval, tsecr);
+}
+
+/* A segment with `length` bytes of payload, from its IP header on, into `out`, which has room for SPLICE_SEGMENT_MAX +
+ * length bytes (together at most 65535). Both checksums are finished. The number of bytes written. */
+SPLICE_INLINE __u32 splice_write_segment_with_payload(void *out, const struct splice_segment_draft *draft,
+						      const struct splice_option_words *options, const void *payload,
+						      __u32 length)
+{
+	__u8 *bytes = (__u8 *)out;
+	struct splice_segment head;
+	struct splice_packet written;
+	__u32 all;
+
+	splice_write_segment(&head, draft, options);
+	all = head.length + length;
+	__builtin_memcpy(bytes, head.bytes, head.length);
+	__builtin_memcpy(bytes + head.length, payload, length);
+	if (draft->family == 4) {
+		const __u16 was = splice_load16(bytes + 2);
+		const __u16 is = splice_htons((__u16)all);
+		splice_store16(bytes + 2, is);
+		splice_store16(bytes + 10,
+			       splice_checksum_update(splice_load16(bytes + 10), splice_sum_replace16(0, was, is)));
+	} else {
+		splice_store16(bytes + 4, splice_htons((__u16)(all - sizeof(struct splice_ipv6_header))));
+	}
+	written.l3_offset = 0;
+	if (splice_parse_ip(bytes, bytes + all, &written) == SPLICE_CONTINUE) splice_finish_tcp_checksum(bytes, &written);
+	return all;
+}
+#endif
+
 SPLICE_HEADER_END
 #endif /* LIBSPLICE_DATAPATH_SEGMENT_H */
