@@ -104,7 +104,8 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
         auto pins = PinFolder::open(settings_.pin_folder);
         if (!pins) return std::unexpected(pins.error());
         if (pins->mounted()) log_info("mounted a bpffs at " + *pins->mounted());
-        auto programs = BridgePrograms::load(settings_.mode, rules_->max_flows, std::move(*pins));
+        auto programs =
+            BridgePrograms::load(settings_.mode, rules_->max_flows, std::move(*pins), settings_.marks);
         if (!programs) return std::unexpected(programs.error());
         programs_ = std::move(*programs);
         return programs_->write(*rules_);

@@ -98,6 +98,8 @@ void Packetbridge::reload(std::string_view why) {
 std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& config) {
     auto key = fixed_key_that_differs(config_.common, config.common);
     if (!key && config.mode != config_.mode) key = "mode";
+    if (!key && (config.marks.value != config_.marks.value || config.marks.mask != config_.marks.mask))
+        key = "mark";
     if (key) return std::unexpected(*key + " cannot change while the bridge runs; restart it");
     if (auto here = check_addresses(config); !here) return here;
     const auto secret = read_secret_file(config.common.secret_file);

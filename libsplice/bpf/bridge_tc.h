@@ -147,7 +147,7 @@ static __noinline int splice_ask(struct __sk_buff *skb, __u32 l3_offset, __u32 d
 	struct splice_bridge_counters *mine = bpf_map_lookup_elem(&counters, &zero_key);
 	int copied = 0;
 
-	if (!mine) return TC_ACT_SHOT;
+	if (!mine) return TC_ACT_SHOT; /* never: the map has its one entry */
 	if (skb->len <= l3_offset + SPLICE_BRIDGE_ASKED_SHORT)
 		copied = splice_copy_record(skb, l3_offset, door, SPLICE_BRIDGE_ASKED_SHORT);
 	else if (skb->len <= l3_offset + SPLICE_BRIDGE_ASKED_LONG)
@@ -204,10 +204,11 @@ static __always_inline enum splice_verdict splice_read_marked(struct __sk_buff *
 	return packet->key.vip_port == marked->service->vip_port ? SPLICE_CONTINUE : SPLICE_pass_not_service;
 }
 
+/* What is not ours goes on to whatever else hangs here: TC_ACT_OK would end the chain. */
 static __always_inline int splice_conclude_unread(enum splice_verdict verdict)
 {
-	if (verdict == SPLICE_pass_unmarked) return TC_ACT_OK;
-	return splice_conclude(verdict, verdict <= SPLICE_pass_not_spliced ? TC_ACT_OK : TC_ACT_SHOT);
+	if (verdict == SPLICE_pass_unmarked) return TC_ACT_UNSPEC;
+	return splice_conclude(verdict, splice_verdict_passes(verdict) ? TC_ACT_UNSPEC : TC_ACT_SHOT);
 }
 
 /* The rule of DESIGN section 7 for a marked segment. The cookie is about the VIP, to which the client sent it. */

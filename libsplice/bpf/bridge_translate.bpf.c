@@ -51,7 +51,7 @@ static __always_inline int splice_carry_toward_client(struct __sk_buff *skb, con
 	const enum splice_verdict verdict =
 		splice_translate_toward_client(data, end, packet, &options, &flow->translation, &deltas);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
-	splice_bridge_flow_touch(flow, packet->tcp_flags, splice_now_s());
+	splice_bridge_flow_touch_by_backend(flow, packet, splice_now_s());
 	splice_settle_checksum(skb, packet, &deltas, splice_translate_ip_edit(packet, SPLICE_SOURCE).traffic_class);
 	return splice_conclude(SPLICE_toward_client, TC_ACT_OK);
 }
@@ -88,10 +88,10 @@ static __noinline int splice_backend_icmp(struct __sk_buff *skb, const struct sp
 	void *end = (void *)(long)skb->data_end;
 	struct splice_packet quoted;
 
-	if (splice_parse_icmp_error(data, end, packet, &quoted) != SPLICE_CONTINUE) return TC_ACT_OK;
+	if (splice_parse_icmp_error(data, end, packet, &quoted) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
 	quoted.key.zero = 0;
 	const struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &quoted.key);
-	if (!flow || flow->state != SPLICE_BRIDGE_ESTABLISHED) return TC_ACT_OK;
+	if (!flow || flow->state != SPLICE_BRIDGE_ESTABLISHED) return TC_ACT_UNSPEC;
 	return splice_ask(skb, packet->l3_offset, SPLICE_FROM_BACKEND);
 }
 
@@ -104,17 +104,17 @@ int bridge_tr_out(struct __sk_buff *skb)
 	splice_make_linear(skb);
 	void *data = (void *)(long)skb->data;
 	void *end = (void *)(long)skb->data_end;
-	if (splice_parse_ethernet(data, end, &packet) != SPLICE_CONTINUE) return TC_ACT_OK;
-	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_OK;
+	if (splice_parse_ethernet(data, end, &packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
+	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
 	if (SPLICE_UNLIKELY(packet.protocol != SPLICE_PROTOCOL_TCP)) return splice_backend_icmp(skb, &packet);
 
 	const __u32 port = splice_ntohs(packet.key.client_port);
 	const __u32 word = port / 64;
 	const __u64 *bits = bpf_map_lookup_elem(&ports, &word);
-	if (!bits || !(*bits >> (port & 63) & 1)) return TC_ACT_OK;
+	if (!bits || !(*bits >> (port & 63) & 1)) return TC_ACT_UNSPEC;
 	splice_bridge_key_of_backend(&key, &packet);
 	struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow) return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_OK);
+	if (!flow) return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_UNSPEC);
 	if (flow->state == SPLICE_BRIDGE_ESTABLISHED &&
 	    (packet.tcp_flags & (SPLICE_SYN | SPLICE_ACK)) != (SPLICE_SYN | SPLICE_ACK))
 		return splice_carry_toward_client(skb, &packet, flow);

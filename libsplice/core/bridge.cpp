@@ -119,7 +119,7 @@ struct Bridge::Impl {
                                      MutableBytes bytes);
     Verdict translate_toward_client(const splice_bridge_flow& flow, splice_packet& packet,
                                     MutableBytes bytes);
-    void touch(Table::Entry& entry, const splice_packet& packet, std::uint32_t now_s);
+    void list_anew(Table::Entry& entry, std::uint32_t now_s);
     void drop_hold(Flow& flow) noexcept;
     void forget(Table::Entry& entry) noexcept {
         drop_hold(entry.second.value);
@@ -386,7 +386,7 @@ Verdict Bridge::Impl::deliver(Walk& walk) {
     if (verdict != SPLICE_CONTINUE) return verdict;
     if (Table::Entry* entry = walk.known.entry) {
         splice_bridge_flow_touch_by_client(&entry->second.value, &packet, walk.now.seconds());
-        touch(*entry, packet, walk.now.seconds());
+        list_anew(*entry, walk.now.seconds());
     }
     return SPLICE_deliver;
 }
@@ -526,7 +526,10 @@ Verdict Bridge::Impl::from_backend(Instant now, MutableBytes bytes, bool checksu
     }
     const Verdict verdict = translate_toward_client(*flow, packet, bytes);
     if (verdict != SPLICE_CONTINUE) return verdict;
-    if (known.entry) touch(*known.entry, packet, now.seconds());
+    if (known.entry) {
+        splice_bridge_flow_touch_by_backend(&known.entry->second.value, &packet, now.seconds());
+        list_anew(*known.entry, now.seconds());
+    }
     return SPLICE_toward_client;
 }
 
@@ -589,7 +592,7 @@ Verdict Bridge::Impl::learn(Instant now, const splice_packet& syn_ack, MutableBy
         splice_packet packet{};
         if (splice_parse_ip(begin_of(held), end_of(held), &packet) != SPLICE_CONTINUE) return;
         if (translate_toward_backend(flow, packet, held) != SPLICE_CONTINUE) return;
-        touch(entry, packet, now.seconds());
+        list_anew(entry, now.seconds());
         out.send(held);
     });
     drop_hold(flow);
@@ -675,10 +678,10 @@ Verdict Bridge::Impl::translate_toward_client(const splice_bridge_flow& flow, sp
     return verdict;
 }
 
-void Bridge::Impl::touch(Table::Entry& entry, const splice_packet& packet, std::uint32_t now_s) {
+// Its time-out begins anew, and is that of what its packets have said.
+void Bridge::Impl::list_anew(Table::Entry& entry, std::uint32_t now_s) {
     Flow& flow = entry.second.value;
-    splice_bridge_flow_touch(&flow, packet.tcp_flags, now_s);
-    flow.list = flow.flags & (SPLICE_BRIDGE_FIN | SPLICE_BRIDGE_RESET) ? kClosing : kOpen;
+    flow.list = splice_bridge_is_closing(&flow) ? kClosing : kOpen;
     table.touch(entry, flow.list, now_s);
 }
 

@@ -18,7 +18,8 @@ enum splice_bridge_flow_state {
 };
 
 enum splice_bridge_flow_flags {
-	SPLICE_BRIDGE_FIN = 1, /* either side has sent FIN */
+	SPLICE_BRIDGE_CLIENT_FIN = 1, /* the client has sent FIN */
+	SPLICE_BRIDGE_BACKEND_FIN = 4, /* the backend has */
 	SPLICE_BRIDGE_RESET = 2, /* the last packet was a RST: of either side, or forged */
 };
 
@@ -60,11 +61,12 @@ SPLICE_INLINE void splice_bridge_key_of_backend(struct splice_flow_key *key, con
 	key->zero = 0;
 }
 
-/* A FIN of either side shortens the idle time-out, which each later packet renews; a RST does so only until the flow
- * speaks again: anyone can forge one, and a receiver that does not believe it goes on (RFC 5961 section 3). */
-SPLICE_INLINE void splice_bridge_flow_touch(struct splice_bridge_flow *flow, __u8 tcp_flags, __u32 now_s)
+/* `fin`: the flag of the side that sends. Each packet renews the idle time-out; what shortens it, see
+ * splice_bridge_is_closing(). */
+SPLICE_INLINE void splice_bridge_flow_touch(struct splice_bridge_flow *flow, __u8 tcp_flags,
+					    enum splice_bridge_flow_flags fin, __u32 now_s)
 {
-	const __u8 flags = (__u8)((flow->flags & ~SPLICE_BRIDGE_RESET) | (tcp_flags & SPLICE_FIN ? SPLICE_BRIDGE_FIN : 0) |
+	const __u8 flags = (__u8)((flow->flags & ~SPLICE_BRIDGE_RESET) | (tcp_flags & SPLICE_FIN ? fin : 0) |
 				  (tcp_flags & SPLICE_RST ? SPLICE_BRIDGE_RESET : 0));
 
 	if (flow->last_seen_s != now_s) flow->last_seen_s = now_s;
@@ -99,13 +101,29 @@ SPLICE_INLINE void splice_bridge_flow_touch_by_client(struct splice_bridge_flow 
 		if (flow->client_next != next) flow->client_next = next;
 		if (flow->client_ack != packet->ack) flow->client_ack = packet->ack;
 	}
-	splice_bridge_flow_touch(flow, packet->tcp_flags, now_s);
+	splice_bridge_flow_touch(flow, packet->tcp_flags, SPLICE_BRIDGE_CLIENT_FIN, now_s);
+}
+
+/* What a segment of the backend's leaves in the flow. */
+SPLICE_INLINE void splice_bridge_flow_touch_by_backend(struct splice_bridge_flow *flow,
+						       const struct splice_packet *packet, __u32 now_s)
+{
+	splice_bridge_flow_touch(flow, packet->tcp_flags, SPLICE_BRIDGE_BACKEND_FIN, now_s);
+}
+
+/* A connection is closed when both sides have sent FIN: until then one may go on for long. A RST closes it only until
+ * the flow speaks again: anyone can forge one, and a receiver that does not believe it goes on (RFC 5961 section 3). */
+SPLICE_INLINE int splice_bridge_is_closing(const struct splice_bridge_flow *flow)
+{
+	const __u8 both = SPLICE_BRIDGE_CLIENT_FIN | SPLICE_BRIDGE_BACKEND_FIN;
+
+	return (flow->flags & SPLICE_BRIDGE_RESET) || (flow->flags & both) == both;
 }
 
 SPLICE_INLINE __u32 splice_bridge_idle_limit_s(const struct splice_bridge_flow *flow,
 					       const struct splice_idle_timeouts *timeouts)
 {
-	return flow->flags & (SPLICE_BRIDGE_FIN | SPLICE_BRIDGE_RESET) ? timeouts->closing_s : timeouts->open_s;
+	return splice_bridge_is_closing(flow) ? timeouts->closing_s : timeouts->open_s;
 }
 
 SPLICE_HEADER_END

@@ -109,4 +109,23 @@ enum splice_verdict {
 
 enum splice_verdict_kind { SPLICE_KIND_pass, SPLICE_KIND_forward, SPLICE_KIND_consume, SPLICE_KIND_drop };
 
+/* Folded to a constant or a few comparisons by the compiler: the kernel programs ask only of verdicts that they give. */
+static inline enum splice_verdict_kind splice_verdict_kind_of(enum splice_verdict verdict)
+{
+	switch (verdict) {
+#define X(kind, name, text) \
+	case SPLICE_##name: \
+		return SPLICE_KIND_##kind;
+		SPLICE_VERDICTS(X)
+#undef X
+	default:
+		return SPLICE_KIND_drop;
+	}
+}
+
+static inline int splice_verdict_passes(enum splice_verdict verdict)
+{
+	return splice_verdict_kind_of(verdict) == SPLICE_KIND_pass;
+}
+
 #endif /* LIBSPLICE_DATAPATH_VERDICTS_H */

@@ -158,7 +158,7 @@ void measure_adoption(int family, Restorer& restorer) {
     const int in = host.programs().ingress(), out = host.programs().egress();
     one("deliver", in, 0, marked(client.segment("", 1, SPLICE_ACK), family));
     expect(host.programs(), SPLICE_deliver_adopted);
-    one("toward_client", out, SPLICE_MARK_ADOPTED | 1, of_backend(client, family));
+    one("toward_client", out, SPLICE_MARK_VALUE | 1, of_backend(client, family));
     expect(host.programs(), SPLICE_toward_client_adopted);
     // The kernel refuses to adopt outside of a real ingress: everything but its own part.
     one("open", in, 0, marked(stranger.segment("x"), family));

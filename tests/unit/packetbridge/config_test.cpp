@@ -148,3 +148,23 @@ TEST_CASE("what is asked for by name and does not work is an error") {
     CHECK(choose_bridge_engine(EngineChoice::nfqueue, Mode::translate, {})->reason == "as configured");
     CHECK(choose_bridge_engine(EngineChoice::ebpf, Mode::translate, {})->reason == "as configured");
 }
+
+TEST_CASE("the bits of packet marks: a mask with room for a DSCP, a value within it") {
+    const auto marks = [](const std::string& mark) {
+        return parse_packetbridge_config(
+                   "secret_file: /s\ninterface: eth1\naddress: 192.0.2.1\n" + mark +
+                       "services:\n  - { dscp: 1, vip: 192.0.2.10, port: 80, backend: \"192.0.2.1:80\" }\n",
+                   "x.yaml")
+            .marks;
+    };
+    CHECK(marks("").value == 0x3080);
+    CHECK(marks("mark: { value: 0x0a000000, mask: 0x0fffe000 }\n").shift == 13);
+    CHECK(marks("mark: { value: 256, mask: 511 }\n").value == 256);
+    for (const char* wrong :
+         {"{ value: 0x80, mask: 0x7f }", "{ value: 0x80, mask: 0xfd }", "{ value: 0, mask: 0x3fff }",
+          "{ value: 0x40, mask: 0x3fff }", "{ value: 0x4000, mask: 0x3fff }", "{ value: x, mask: 0x3fff }",
+          "{ value: 0x80 }"}) {
+        CAPTURE(wrong);
+        CHECK_THROWS_AS(marks("mark: " + std::string(wrong) + "\n"), ConfigError);
+    }
+}
