@@ -162,4 +162,16 @@ TEST_CASE("nDPI: a request whose lines arrive split gets its URI with the first 
     CHECK(key_from(replayed, "39236") == std::vector<std::string>{"uri", "/"});
 }
 
+TEST_CASE("judged: a second segment that was captured first changes nothing of what is reported") {
+    const auto forward = corpus("judged/http-two-segments-fwd.pcap");
+    const auto reverse = corpus("judged/http-two-segments-rev.pcap");
+    if (!forward || !reverse) return;
+    Replayed in_order, overtaken;
+    replay(*forward, in_order);
+    replay(*reverse, overtaken);
+    REQUIRE(in_order.keys.size() == 8);
+    CHECK(in_order.keys[0][5] == "/object/0");
+    CHECK(overtaken.keys == in_order.keys);
+}
+
 }  // namespace splice::replay

@@ -198,6 +198,32 @@ TEST_CASE("segments of a first payload in any order give the key of the whole") 
     }
 }
 
+TEST_CASE("a first payload whose later segment came first is chosen by its key, and the report says so") {
+    const std::string head = kRequest.substr(0, 6), rest = kRequest.substr(6);
+    Tape in_order, overtaken;
+    in_order.add(syn()).add(syn_ack()).add(client()).add(client(head)).add(client(rest, 6));
+    overtaken.add(syn()).add(syn_ack()).add(client()).add(client(rest, 6)).add(client(head));
+    CHECK(key_lines(overtaken) == key_lines(in_order));
+    Recorder told;
+    overtaken.play({&told});
+    REQUIRE(told.choices.size() == 1);
+    CHECK(told.choices[0].key == "/a");
+    CHECK(!told.choices[0].fallback);
+    CHECK(contains(told.notes, "balancer takes up what had overtaken the first segment"));
+    CHECK(!contains(told.notes, "balancer first_payload_wait is over"));
+}
+
+TEST_CASE("what overtook a whole first payload follows it, and nothing is said to have expired") {
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(client()).add(client("more", 28)).add(client(kRequest));
+    Recorder told;
+    tape.play({&told});
+    REQUIRE(told.choices.size() == 1);
+    CHECK(told.choices[0].key == "/a");
+    CHECK(!contains(told.notes, "balancer first_payload_wait is over"));
+    CHECK(testing::parse(told.sent_to("backend").back().bytes).payload == "more");
+}
+
 TEST_CASE("a packet whose payload was cut is followed with zeros in its place, and says so") {
     Tape tape;
     tape.add(syn()).add(syn_ack()).add(client()).add(client(kRequest));

@@ -75,7 +75,6 @@ void LineReport::judged(const Step&, Station where, Verdict verdict) {
 }
 
 void LineReport::chose(const Step&, const Choice& choice) {
-    if (verdicts_.empty()) verdicts_ = "balancer first_payload_wait is over";
     verdicts_ += ' ';
     verdicts_ += describe(choice);
 }
