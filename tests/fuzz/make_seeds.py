@@ -88,6 +88,7 @@ def packet_list():
     body = b"\x02\x00\x00\x00" + struct.pack("!I", 1300) + deep
     yield "icmp6-quotes-beyond-the-kernel", ip(6, 58, body, extensions=far[:-256] + extension(58, 256), first_next=60)
     yield "ipv6-fragment", ip(6, 6, tcp(), extensions=b"\x06\x00\x00\x01\x00\x00\x00\x01", first_next=44)
+    yield "ipv6-atomic-fragment", ip(6, 6, tcp(), extensions=b"\x06\x00\x00\x00\x00\x00\x00\x01", first_next=44)
     yield "ipv6-routing", ip(6, 6, tcp(), extensions=extension(6, 8), first_next=43)
     yield "ipv6-five-extensions", ip(6, 6, tcp(), extensions=extension(60, 8) * 4 + extension(6, 8), first_next=60)
 
