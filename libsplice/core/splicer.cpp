@@ -370,7 +370,7 @@ std::optional<Splicer::Impl::Chosen> Splicer::Impl::try_choose(const SplicerServ
                                                                std::string_view source, Bytes stream,
                                                                bool ended, bool at_limit) {
     const KeyAnswer answer = first_payload_key(service.protocol, service.key, stream, scratch);
-    if (const auto* key = std::get_if<Key>(&answer)) 
+    if (const auto* key = std::get_if<Key>(&answer))
         return Chosen{service.placement->choose(key->bytes), {}, key->bytes};
     if (const auto* none = std::get_if<NoKey>(&answer)) return choose_source(service, source, none->why);
     if (ended) return choose_source(service, source, Fallback::ended);

@@ -441,8 +441,8 @@ TEST_CASE("a whole IPv6 packet behind a fragment header goes every packet's way,
     const Parsed syn_ack = parse(answer.sent.at(0));
     CHECK(syn_ack.packet.l4_offset == 40);
     client.cookie = syn_ack.packet.seq;
-    for (const auto& [payload, offset, verdict] :
-         {std::tuple{kGet, 0U, SPLICE_forward_first_payload}, {std::string("more"), 40U, SPLICE_forward_open}}) {
+    for (const auto& [payload, offset, verdict] : {std::tuple{kGet, 0U, SPLICE_forward_first_payload},
+                                                   {std::string("more"), 40U, SPLICE_forward_open}}) {
         const Segment segment = client.segment(payload, offset);
         const Outcome outcome = pair.handle(segment);
         CHECK(outcome.verdict == verdict);

@@ -163,8 +163,8 @@ void Machines::run(const Timer& timer) {
     schedule_.ask(*timer.fleet, timer.machine, clock_.now().monotonic);
 }
 
-// The balancer's timer ends a wait, or takes up what had overtaken a first payload that has come by now. A step for
-// each conversation: what one of them released stands together.
+// The balancer's timer ends a wait, or takes up what had overtaken a first payload that has come by now. A
+// step for each conversation: what one of them released stands together.
 void Machines::run_balancer() {
     Fleet& fleet = *fleet_;
     outbox_.speak_for_balancer();
@@ -194,7 +194,8 @@ void Machines::run_balancer() {
     }
 }
 
-void Machines::tell_time_out(Conversation* mine, const std::vector<ToldChoice>& choices, std::deque<Sent>& own) {
+void Machines::tell_time_out(Conversation* mine, const std::vector<ToldChoice>& choices,
+                             std::deque<Sent>& own) {
     const bool expired = std::ranges::any_of(
         choices, [](const ToldChoice& told) { return told.fallback == Fallback::wait_expired; });
     if (mine)
@@ -207,8 +208,8 @@ void Machines::tell_time_out(Conversation* mine, const std::vector<ToldChoice>& 
     }
 }
 
-// For what a timer sent: an answer to the client names the service; what goes to a bridge has the client's end and the
-// service's mark.
+// For what a timer sent: an answer to the client names the service; what goes to a bridge has the client's
+// end and the service's mark.
 Conversation* Machines::conversation_of(const Fleet& fleet, const Sent& sent) {
     splice_packet packet{};
     if (!parse(sent.bytes, packet)) return nullptr;

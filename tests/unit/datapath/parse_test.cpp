@@ -220,7 +220,8 @@ TEST_CASE("fragments of TCP are dropped, all others are the host's own business"
     }
 }
 
-TEST_CASE("a fragment header of a packet that is whole (RFC 8200 section 4.5) is stepped over, wherever it is") {
+TEST_CASE(
+    "a fragment header of a packet that is whole (RFC 8200 section 4.5) is stepped over, wherever it is") {
     // The reserved byte and bits are the sender's to fill, and the receiver's to ignore.
     for (const std::uint32_t reserved : {0x0000U, 0x0006U}) {
         Octets fragment = extension(SPLICE_PROTOCOL_TCP);
