@@ -319,6 +319,100 @@ TEST_CASE("a SYN-ACK that answers another SYN is the backend's answer all the sa
     CHECK(testing::parse(told.sent_to("client").back().bytes).payload == "answer");
 }
 
+TEST_CASE(
+    "of two SYN-ACKs with different numbers the one that the client acknowledges counts, whichever came "
+    "last") {
+    constexpr std::uint32_t kOther = 0x77777777;
+    Segment other = syn_ack();
+    other.seq = kOther;
+    other.window_scale = 3;
+    std::vector<Segment> both = {other, syn_ack()};
+    for (int turn = 0; turn < 2; ++turn) {
+        CAPTURE(turn);
+        Tape tape;
+        tape.add(syn())
+            .add(both[0])
+            .add(both[1])
+            .add(client())
+            .add(client(kRequest))
+            .add(other)
+            .add(server("answer"));
+        Recorder told;
+        tape.play({&told});
+        REQUIRE(told.choices.size() == 1);
+        CHECK(told.choices[0].key == "/a");
+        CHECK(testing::parse(told.sent_to("backend").back().bytes).packet.ack == kServerIsn + 1);
+        CHECK(testing::parse(told.sent_to("client").back().bytes).payload == "answer");
+        std::swap(both[0], both[1]);
+    }
+    // A server that has spoken before the client's first ACK that was captured.
+    Tape late;
+    Segment request = client(kRequest);
+    request.ack = kServerIsn + 1 + 6;
+    late.add(syn()).add(both[0]).add(both[1]).add(request);
+    Recorder told;
+    late.play({&told});
+    const std::uint32_t cookie = testing::parse(told.sent_to("client").front().bytes).packet.seq;
+    CHECK(testing::parse(told.arrived.back().bytes).packet.ack == cookie + 7);
+}
+
+TEST_CASE("any order and any cut of a first payload tells what a server speaks") {
+    const std::string hello("\x16\x03\x01\x00\x05hello", 10);
+    struct Stream {
+        std::string bytes;
+        const char* kind;
+    };
+    for (const auto& [bytes, kind] : {Stream{"\r\n\r\n" + kRequest, "uri"}, Stream{kRequest, "uri"},
+                                      Stream{"PURGE /a HTTP/1.1\r\nHost: x\r\n\r\n", "uri"}}) {
+        CAPTURE(bytes);
+        for (std::size_t cut = 1; cut < bytes.size(); ++cut) {
+            CAPTURE(cut);
+            Tape tape;
+            tape.add(syn()).add(syn_ack()).add(client());
+            tape.add(client(bytes.substr(0, cut)))
+                .add(client(bytes.substr(cut), static_cast<std::uint32_t>(cut)));
+            CHECK(key_lines(tape)[0].contains(std::string("\t") + kind + "\t/a\t"));
+        }
+        // Five later segments first; the last of them comes so late that the key still chooses.
+        Tape later;
+        later.add(syn()).add(syn_ack()).add(client());
+        for (std::uint32_t at = 5; at > 0; --at) {
+            const std::size_t end = at == 5 ? std::string::npos : 4;
+            later.add(client(bytes.substr(std::size_t{4} * at, end), 4 * at));
+        }
+        later.add(client(bytes.substr(0, 4)));
+        CHECK(key_lines(later)[0].contains(std::string("\t") + kind + "\t/a\t"));
+    }
+    Tape tls;
+    tls.add(syn())
+        .add(syn_ack())
+        .add(client())
+        .add(client(hello.substr(1), 1))
+        .add(client(hello.substr(0, 1)));
+    Recorder told;
+    tls.play({&told});
+    REQUIRE(told.choices.size() == 1);
+    CHECK(told.choices[0].fallback != Fallback::key_is_source);
+    // Data on the SYN begins the stream.
+    Segment fast_open = syn();
+    fast_open.payload = kRequest;
+    Tape opened;
+    opened.add(fast_open).add(syn_ack()).add(client()).add(client(kRequest));
+    CHECK(key_lines(opened)[0].contains("\turi\t/a\t"));
+}
+
+TEST_CASE("a stream that is neither TLS nor HTTP is served by its source") {
+    for (const char* bytes : {"EHLO client\r\n", "SSH-2.0-x\r\n", "\x16\x02", "\r\n"}) {
+        CAPTURE(bytes);
+        Tape tape;
+        tape.add(syn()).add(syn_ack()).add(client()).add(client(bytes));
+        Recorder told;
+        tape.play({&told});
+        REQUIRE(told.choices.size() == 1);
+        CHECK(told.choices[0].fallback == Fallback::key_is_source);
+    }
+}
+
 TEST_CASE("time that goes back stands still") {
     Tape tape;
     tape.add(syn()).add(syn_ack()).add(client());
