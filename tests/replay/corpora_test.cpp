@@ -183,6 +183,14 @@ TEST_CASE("judged: a file whose interfaces differ in their snapshot length is re
     CHECK(key_from(replayed, "40000") == std::vector<std::string>{"uri", "/a"});
 }
 
+TEST_CASE("judged: a checksum that was left at 0 is repaired") {
+    const auto path = corpus("judged/zero-tcp-checksum.pcap");
+    if (!path) return;
+    Replayed replayed;
+    replay(*path, replayed);
+    CHECK(key_from(replayed, "40000") == std::vector<std::string>{"uri", "/a"});
+}
+
 TEST_CASE("judged: IPv6 packets that are whole behind a fragment header give what those without it give") {
     const auto plain = corpus("judged/ipv6-plain.pcap");
     const auto fragments = corpus("judged/ipv6-atomic-fragments.pcap");

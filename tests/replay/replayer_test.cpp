@@ -31,6 +31,7 @@ struct Tape {
     };
     std::vector<Recorded> packets;
     Duration now = 1'700'000'000s;
+    Checksums checksums = Checksums::judged;
 
     Tape& add(const Segment& segment) { return add(segment.build()); }
     Tape& add(PacketBytes bytes, std::size_t captured = SIZE_MAX) {
@@ -50,10 +51,10 @@ struct Tape {
     }
     void play(std::vector<Observer*> observers) const {
         Survey survey;
-        Mender mender;
+        Mender mender(checksums);
         for (std::size_t i = 0; i < packets.size(); ++i) survey.take(mender.mend(packet(i)));
         Fleets fleets = survey.services();
-        Replayer replayer(fleets, std::move(observers));
+        Replayer replayer(fleets, std::move(observers), checksums);
         for (std::size_t i = 0; i < packets.size(); ++i) replayer.take(packet(i));
         replayer.finish();
     }
@@ -272,6 +273,56 @@ TEST_CASE("a checksum that a card was to finish is finished, one that broke on t
     CHECK(told.verdicts.back() == "balancer drop_bad_tcp_checksum");
 }
 
+TEST_CASE("a checksum of 0 was left to the card, whatever the family") {
+    for (const bool six : {false, true}) {
+        CAPTURE(six);
+        Tape tape;
+        for (Segment segment : {syn(), syn_ack(), client(), client(kRequest)}) {
+            if (six) {
+                const bool to_server = segment.destination_port == 80;
+                segment.source = to_server ? "2001:db8::1" : "2001:db8::80";
+                segment.destination = to_server ? "2001:db8::80" : "2001:db8::1";
+            }
+            PacketBytes bytes = segment.build();
+            splice_store16(bytes.data() + (six ? 40 : 20) + 16, 0);
+            tape.add(bytes);
+        }
+        CHECK(key_lines(tape)[0].contains("\turi\t/a\t"));
+    }
+}
+
+TEST_CASE("wrong checksums are ignored when that is asked for, and counted") {
+    PacketBytes request = client(kRequest).build();
+    request[10] ^= std::byte{1};     // of the IP header
+    request.back() ^= std::byte{1};  // covered by TCP's
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(client()).add(request);
+    const PacketBytes answer = server(std::string(1200, 'x')).build();
+    PacketBytes too_big = testing::icmp_too_big("203.0.113.1", "198.51.100.10", answer, 40, 1300);
+    too_big[20 + 2] ^= std::byte{1};
+    tape.add(answer).add(too_big);
+    Recorder judged;
+    ChecksumReport told_of_judged;
+    tape.play({&judged, &told_of_judged});
+    CHECK(contains(judged.verdicts, "balancer drop_bad_ip_checksum"));
+    CHECK(told_of_judged.remark().starts_with("packets dropped for a wrong checksum: 1 "));
+
+    tape.checksums = Checksums::ignored;
+    Recorder ignored;
+    ChecksumReport told_of_ignored;
+    Lines lines;
+    LineReport report(lines);
+    tape.play({&ignored, &told_of_ignored, &report});
+    REQUIRE(ignored.choices.size() == 1);
+    CHECK(ignored.choices[0].key == "/a");
+    CHECK(ignored.verdicts.back().ends_with("deliver_icmp"));
+    CHECK(told_of_ignored.remark() == "packets with a wrong checksum, which was ignored: 2");
+    CHECK(std::ranges::count_if(lines.all, [](const std::string& line) {
+              return line.contains("| wrong checksum ignored; ");
+          }) == 2);
+    for (const Travelled& packet : ignored.sent) CHECK(testing::parse(packet.bytes).checksums_right);
+}
+
 TEST_CASE("SACK edges are mapped to the cookie and come back to the backend as captured") {
     Tape tape;
     Segment gap = client({}, 28);
@@ -399,6 +450,29 @@ TEST_CASE("any order and any cut of a first payload tells what a server speaks")
     Tape opened;
     opened.add(fast_open).add(syn_ack()).add(client()).add(client(kRequest));
     CHECK(key_lines(opened)[0].contains("\turi\t/a\t"));
+}
+
+TEST_CASE("data on the SYN that the captured server took is missing here: nothing is chosen") {
+    Segment fast_open = syn();
+    fast_open.payload = kRequest;
+    Segment taken = syn_ack();
+    taken.ack += static_cast<std::uint32_t>(kRequest.size());
+    Tape tape;
+    tape.add(fast_open).add(taken).add(client({}, 28)).add(client("more", 28)).add(server("answer"));
+    Recorder told;
+    tape.play({&told});
+    CHECK(told.choices.empty());
+    CHECK(contains(told.verdicts, "balancer hold_orphan"));
+}
+
+TEST_CASE("a greeting waits for the client's first ACK, which opens a service by source") {
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(server("220 ready\r\n")).add(client()).add(client("EHLO x\r\n"));
+    Recorder told;
+    tape.play({&told});
+    CHECK(contains(told.notes, "waits until the backend has its connection"));
+    CHECK(contains(told.verdicts, "balancer forward_first_ack"));
+    CHECK(testing::parse(told.sent_to("client").back().bytes).payload == "220 ready\r\n");
 }
 
 TEST_CASE("a stream that is neither TLS nor HTTP is served by its source") {

@@ -8,8 +8,8 @@
 namespace splice::replay {
 
 struct Replayer::Impl {
-    Impl(Fleets& fleets, std::vector<Observer*> observers)
-        : narrator(std::move(observers)), conversations(fleets) {}
+    Impl(Fleets& fleets, std::vector<Observer*> observers, Checksums checksums)
+        : mender(checksums), narrator(std::move(observers)), conversations(fleets) {}
 
     void advance_to(Duration monotonic);
     void take_segment(Arrival& arrival);
@@ -29,15 +29,16 @@ struct Replayer::Impl {
     Machines machines{clock, conversations, narrator};
 };
 
-Replayer::Replayer(Fleets& fleets, std::vector<Observer*> observers)
-    : impl_(std::make_unique<Impl>(fleets, std::move(observers))) {}
+Replayer::Replayer(Fleets& fleets, std::vector<Observer*> observers, Checksums checksums)
+    : impl_(std::make_unique<Impl>(fleets, std::move(observers), checksums)) {}
 Replayer::~Replayer() = default;
 
 void Replayer::take(const CapturedPacket& captured) {
     Impl& impl = *impl_;
     impl.advance_to(impl.clock.monotonic_of(captured.time));
-    impl.narrator.begin(captured.number, impl.clock.captured(), captured.ip.size(), captured.ip_length);
     Arrival arrival = impl.mender.mend(captured);
+    impl.narrator.begin(captured.number, impl.clock.captured(), captured.ip.size(), captured.ip_length,
+                        arrival.checksum_ignored);
     if (captured.ip.empty())
         impl.narrator.judge(kBalancer, SPLICE_pass_not_ip);
     else if (arrival.verdict != SPLICE_CONTINUE)
