@@ -20,6 +20,7 @@ build: deps ## the executables, under build/
 
 test: build ## unit tests, fuzzers for seconds, and the end-to-end suite; the last line counts them
 	@scripts/deps.sh --fuzz || true # what is missing is a skip with its reason
+	@scripts/deps.sh --browser || true # likewise
 	@tests/run_all.py
 
 unit: build ## unit tests alone

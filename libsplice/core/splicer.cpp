@@ -73,6 +73,11 @@ struct Splicer::Impl {
     struct Chosen {
         Choices choices;
         std::optional<Fallback> fallback;
+        std::string_view key;  // what was hashed, for as long as the stream or the source's bytes live
+
+        void tell(const splice_flow_key& flow, Actions& out) const noexcept {
+            out.chose({flow, key, fallback, choices.bridges.choices[0]});
+        }
     };
 
     Impl(std::shared_ptr<const SplicerRules> initial, FlowStore* shared, SplicerCounters& c)
@@ -358,14 +363,15 @@ Verdict Splicer::Impl::handle_icmp(Walk& walk) {
 Splicer::Impl::Chosen Splicer::Impl::choose_source(const SplicerService& service, std::string_view source,
                                                    Fallback why) {
     counters.fallbacks[static_cast<std::size_t>(why)].fetch_add(1, std::memory_order_relaxed);
-    return {service.placement->choose(source), why};
+    return {service.placement->choose(source), why, source};
 }
 
 std::optional<Splicer::Impl::Chosen> Splicer::Impl::try_choose(const SplicerService& service,
                                                                std::string_view source, Bytes stream,
                                                                bool ended, bool at_limit) {
     const KeyAnswer answer = first_payload_key(service.protocol, service.key, stream, scratch);
-    if (const auto* key = std::get_if<Key>(&answer)) return Chosen{service.placement->choose(key->bytes), {}};
+    if (const auto* key = std::get_if<Key>(&answer))
+        return Chosen{service.placement->choose(key->bytes), {}, key->bytes};
     if (const auto* none = std::get_if<NoKey>(&answer)) return choose_source(service, source, none->why);
     if (ended) return choose_source(service, source, Fallback::ended);
     if (at_limit) return choose_source(service, source, Fallback::too_long);
@@ -391,6 +397,7 @@ Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
 // The first payload is whole in this one packet: it is edited in place and goes.
 Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     const std::uint16_t bridge = chosen.choices.bridges.choices[0];
+    chosen.tell(walk.key, walk.out);
     if (bridge == SPLICE_NO_BRIDGE) return SPLICE_drop_no_bridge;
     splice_flow_entry& entry = walk.entry.emplace();
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->dscp, chosen.choices.row, bridge,
@@ -450,6 +457,7 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
 bool Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chosen& chosen,
                             std::size_t in_hand, Actions& out) {
     const std::uint16_t bridge = chosen.choices.bridges.choices[0];
+    chosen.tell(key, out);
     auto entry = flows.find(key);
     if (!entry || bridge == SPLICE_NO_BRIDGE) {
         flows.erase(key);

@@ -32,7 +32,7 @@
 	X(drop, drop_bad_tcp_options, "TCP options that overrun their own length") \
 	X(drop, drop_bad_tcp_flags, "a combination of TCP flags that no connection sends") \
 	X(drop, drop_bad_icmp, "an ICMP error too short to tell its flow, or with a wrong checksum") \
-	X(drop, drop_fragment, "an IP fragment") \
+	X(drop, drop_fragment, "an IP fragment of a larger packet") \
 	X(drop, drop_source_routed, "an IPv4 source route or an IPv6 routing header") \
 	X(drop, drop_extension_headers, "more IPv6 extension headers than the limit") \
 	X(drop, drop_ttl_expired, "TTL or hop limit used up") \

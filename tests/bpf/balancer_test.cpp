@@ -420,12 +420,38 @@ TEST_CASE("fragments, source routes and extension headers to a VIP are dropped b
     CHECK(six.in_kernel(routed) == SPLICE_drop_source_routed);
     routed[6] = std::byte{44};
     routed[40] = std::byte{6};
+    routed[42] = std::byte{0};
+    routed[43] = std::byte{1};  // more fragments
     CHECK(six.in_kernel(routed) == SPLICE_drop_fragment);
     PacketBytes deep = six.opened(40001).segment(std::string(64, '\0'), 28).build();
     deep[6] = std::byte{60};
     for (std::size_t i = 0; i < 40; ++i)
         deep[40 + i] = std::byte{static_cast<std::uint8_t>(i % 8 == 0 ? 60 : 0)};
     CHECK(six.in_kernel(deep) == SPLICE_drop_extension_headers);
+}
+
+TEST_CASE("a whole IPv6 packet behind a fragment header goes every packet's way, and keeps the header") {
+    Pair pair(6);
+    Client client(6, 40000);
+    client.base.atomic_fragment = true;
+    Segment syn = client.base;
+    syn.flags = SPLICE_SYN;
+    const Outcome answer = pair.handle(syn);
+    REQUIRE(answer.verdict == SPLICE_answer_syn_ack);
+    const Parsed syn_ack = parse(answer.sent.at(0));
+    CHECK(syn_ack.packet.l4_offset == 40);
+    client.cookie = syn_ack.packet.seq;
+    for (const auto& [payload, offset, verdict] : {std::tuple{kGet, 0U, SPLICE_forward_first_payload},
+                                                   {std::string("more"), 40U, SPLICE_forward_open}}) {
+        const Segment segment = client.segment(payload, offset);
+        const Outcome outcome = pair.handle(segment);
+        CHECK(outcome.verdict == verdict);
+        CHECK(pair.kernel.decided_in_kernel());
+        const Parsed forwarded = parse(outcome.sent.at(0));
+        CHECK(forwarded.packet.l4_offset == 48);
+        CHECK(forwarded.checksums_right);
+        CHECK(outcome.sent.at(0).size() == segment.build().size());
+    }
 }
 
 TEST_CASE(

@@ -124,6 +124,31 @@ TEST_CASE("later segments reach the adopted socket, whatever their order") {
     }
 }
 
+TEST_CASE("a whole IPv6 packet behind a fragment header opens a connection, and its like reach the socket") {
+    // Connection tracking takes fragments before the socket does, and hands them on as one packet of its own.
+    for (const bool tracked : {false, true}) {
+        CAPTURE(tracked);
+        Rig rig(6);
+        if (tracked) {
+            const auto iptables = find_program("ip6tables", "iptables");
+            REQUIRE(iptables.has_value());
+            const auto done = run_program(
+                *iptables, {"-w", "-A", "INPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT"}, "");
+            REQUIRE((done && done->exit_code == 0));
+        }
+        Listener listener(rig.rules.services[0].backend);
+        Client client = rig.client();
+        client.base.atomic_fragment = true;
+        const Descriptor socket = rig.open(listener, client);
+        rig.host.inject(rig.marked(client.segment("more", static_cast<std::uint32_t>(kGet.size()))));
+        CHECK(receive_text(socket) == "more");
+        send_text(socket, "x");
+        CHECK(rig.next_with(SPLICE_PSH).payload == "x");
+        CHECK(rig.host.count(SPLICE_open_adopt) == 1);
+        CHECK(rig.host.count(SPLICE_deliver_adopted) >= 1);
+    }
+}
+
 TEST_CASE("a client without timestamps, SACK and scaling is adopted as it is") {
     Rig rig(4);
     Listener listener(rig.rules.services[0].backend);

@@ -125,6 +125,10 @@ TEST_CASE("toward the backend the kernel makes the same bytes as user space") {
         Rig rig(family);
         for (const Segment& segment : variants(rig.of_client())) rig.check_same(segment, false);
         CHECK(rig.host.count(SPLICE_deliver) == 5);
+        if (family == 4) continue;
+        Segment fragment = rig.of_client();
+        fragment.atomic_fragment = true;
+        rig.check_same(fragment, false);
     }
 }
 

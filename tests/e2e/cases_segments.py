@@ -8,6 +8,7 @@ import time
 from harness import case, equal, eventually, true
 from http_client import ask, parse, read_response, request
 from raw_tcp import ACK, FIN, PSH, Connection
+from world import BRIDGES
 
 PATH = "/cut/here?x=1"
 
@@ -93,6 +94,35 @@ def _(world):
                 check(world, response, LONG_PATH)
             except AssertionError as failure:
                 raise AssertionError(f"segments in the order of {order}: {failure}") from failure
+
+
+def only_ipv6(world):
+    return None if world.family == 6 else "IPv4 has no fragment header of its own"
+
+
+@case("a client whose every packet has a fragment header, and is whole, is served as any", requires=only_ipv6)
+def _(world):
+    whole = request(LONG_PATH)
+    # On a host with connection tracking, too, which takes fragments before anybody else.
+    for tracked in (False, True):
+        if tracked:
+            for bridge in BRIDGES:
+                world.rule(bridge, "INPUT", "-m conntrack --ctstate NEW", "ACCEPT")
+        for cuts in ([0, len(whole)], [0, 40, len(whole)]):
+            connection = Connection(world, timestamps=True, sack=True, window_scale=7, atomic_fragments=True)
+            connection.handshake()
+
+            def send_all():
+                for start, end in zip(cuts, cuts[1:]):
+                    connection.send(ACK | PSH, start, whole[start:end])
+
+            send_all()
+            connection.read_until(answered, len(whole), resend=send_all)
+            check(world, answered(connection)[0], LONG_PATH)
+            again = request(PATH)
+            connection.send(ACK | PSH, len(whole), again)
+            connection.read_until(lambda c: parse(answered(c)[1]), len(whole) + len(again))
+            connection.close(len(whole) + len(again))
 
 
 @case("overlapping and repeated segments of a request give one request")

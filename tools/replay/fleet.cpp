@@ -126,17 +126,6 @@ Endpoint Fleet::backend(std::uint16_t bridge, const Endpoint& vip) const noexcep
     return found == services.end() ? vip : found->backend;
 }
 
-std::optional<Fallback> Fleet::new_fallback() noexcept {
-    std::optional<Fallback> found;
-    const auto& counted = balancer.counters().fallbacks;
-    for (std::size_t i = 0; i < counted.size(); ++i) {
-        const std::uint64_t count = counted[i].load(std::memory_order_relaxed);
-        if (count != fallbacks_seen_[i]) found = static_cast<Fallback>(i);
-        fallbacks_seen_[i] = count;
-    }
-    return found;
-}
-
 Fleets Fleets::configured(const std::shared_ptr<const SplicerRules>& balancer,
                           const std::shared_ptr<const BridgeRules>& delivery) {
     Fleets fleets;
