@@ -191,8 +191,15 @@ bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept {
 }
 
 void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
+    swap_rules(std::move(rules));
+    end_unserved_flows();
+}
+
+void Bridge::swap_rules(std::shared_ptr<const BridgeRules> rules) {
     impl_->rules = std::move(rules);
-    // A flow goes on as long as a service of the same mark, VIP and backend does.
+}
+
+void Bridge::end_unserved_flows() {
     impl_->table.erase_if([&](Table::Entry& entry) {
         const bool goes_on = serves(*impl_->rules, entry.second.value);
         if (!goes_on) impl_->forget(entry);

@@ -56,7 +56,12 @@ class Bridge {
     Bridge(const Bridge&) = delete;
     Bridge& operator=(const Bridge&) = delete;
 
+    // A flow goes on as long as a service of the same mark, VIP and backend does.
     void replace_rules(std::shared_ptr<const BridgeRules> rules);
+    // The same in two halves, for a caller who may have to go back: new rules by which packets are handled,
+    // while each flow stays; and the end of those flows that no service has any more.
+    void swap_rules(std::shared_ptr<const BridgeRules> rules);
+    void end_unserved_flows();
 
     // A packet that arrived for our address. Kind `forward`: edited in place, to be delivered to its new
     // destination. `hop` is where it came from. An unfinished TCP checksum is finished here first.

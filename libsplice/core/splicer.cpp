@@ -121,6 +121,7 @@ struct Splicer::Impl {
     void count_lost(HeldLoss why, std::size_t packets) noexcept {
         counters.held_lost[static_cast<std::size_t>(why)].fetch_add(packets, std::memory_order_relaxed);
     }
+    void postpone(const splice_flow_key& key, Duration deadline);
 
     [[nodiscard]] const SplicerService* find_service(const splice_flow_key& key) const noexcept;
     [[nodiscard]] const IpAddress* bridge_address(std::uint16_t bridge) const noexcept {
@@ -167,8 +168,16 @@ Verdict Splicer::handle_packet(Instant now, MutableBytes packet, bool checksum_f
 }
 
 void Splicer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
+    swap_rules(std::move(rules));
+    end_unserved_flows();
+}
+
+void Splicer::swap_rules(std::shared_ptr<const SplicerRules> rules) {
     impl_->rules = std::move(rules);
     impl_->flows.set_limits(impl_->rules->max_flows, impl_->rules->timeouts);
+}
+
+void Splicer::end_unserved_flows() {
     impl_->flows.erase_if([this](const splice_flow_key& key) {
         const bool gone = !impl_->find_service(key);
         if (gone) impl_->lose_pending(key, HeldLoss::service_gone);
@@ -189,12 +198,15 @@ void Splicer::expire(Instant now, Actions& out) noexcept {
     }
     auto& deadlines = impl_->deadlines;
     while (!deadlines.empty() && deadlines.begin()->first <= now.monotonic) {
-        // A copy: the deadline goes with its pending flow. Its service is there, or it would have gone with
-        // it.
+        // A copy: the deadline goes with its pending flow.
         const splice_flow_key key = deadlines.begin()->second;
-        const SplicerService& service = *impl_->find_service(key);
-        (void)impl_->release(now, key, impl_->choose_source(service, source_key(key), Fallback::wait_expired),
-                             0, out);
+        const SplicerService* const service = impl_->find_service(key);
+        if (!service) {  // between swap_rules() and end_unserved_flows(), which may never be called
+            impl_->postpone(key, now.monotonic + kFirstPayloadWait);
+            continue;
+        }
+        (void)impl_->release(now, key,
+                             impl_->choose_source(*service, source_key(key), Fallback::wait_expired), 0, out);
     }
     const std::size_t expired = impl_->flows.expire(
         now, [this](const splice_flow_key& key) { impl_->lose_pending(key, HeldLoss::expired); });
@@ -583,6 +595,12 @@ void Splicer::Impl::drop_pending(const splice_flow_key& key) noexcept {
     held_bytes -= found->second.hold.memory();
     deadlines.erase(found->second.deadline);
     pending.erase(found);
+}
+
+void Splicer::Impl::postpone(const splice_flow_key& key, Duration deadline) {
+    Pending& held = pending.at(key);
+    deadlines.erase(held.deadline);
+    held.deadline = deadlines.emplace(deadline, key);
 }
 
 const SplicerService* Splicer::Impl::find_service(const splice_flow_key& key) const noexcept {

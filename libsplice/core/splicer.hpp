@@ -88,6 +88,10 @@ class Splicer {
 
     // Flows go on; those of a service that is gone, or of a bridge index that is gone, end as orphans.
     void replace_rules(std::shared_ptr<const SplicerRules> rules);
+    // The same in two halves, for a caller who may have to go back: new rules by which packets are handled,
+    // while each flow stays; and the end of those flows that no service has any more.
+    void swap_rules(std::shared_ptr<const SplicerRules> rules);
+    void end_unserved_flows();
 
     // What fits into the route to each bridge, in bytes from the IP header on, by bridge number; 0 or
     // missing: not known. What is larger is answered with an ICMP error.

@@ -24,6 +24,8 @@ class QueuedMachine {
     // are refused; then all is as before.
     SystemResult<void> replace(const std::vector<NetfilterMatch>& matches, const std::function<void()>& apply,
                                const std::function<void()>& undo);
+    // In the loop's thread.
+    void run(const std::function<void()>& task) { loop_->run(task); }
 
     // Once it is started.
     [[nodiscard]] const PacketLoop& loop() const noexcept { return *loop_; }

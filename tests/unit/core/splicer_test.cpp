@@ -955,3 +955,34 @@ TEST_CASE("a key is rotated without losing a handshake") {
     rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
     CHECK(rig.handle(new_key.segment(kGet)) == SPLICE_forward_first_payload);
 }
+
+TEST_CASE("a change that is taken back loses no flow: not an open one, nor one that waits beyond its time") {
+    SplicerRules rules = splicer_rules();
+    Rig rig(rules);
+    const auto before = std::make_shared<const SplicerRules>(rules);
+    const Client open = rig.connected(1);
+    REQUIRE(rig.handle(open.segment(kGet)) == SPLICE_forward_first_payload);
+    const Client split = rig.connected(2);
+    REQUIRE(rig.handle(split.segment("GET /ha")) == SPLICE_hold_first_payload);
+    rules.services.clear();
+    rig.splicer.swap_rules(std::make_shared<const SplicerRules>(rules));
+    CHECK(rig.handle(open.segment("more", 28)) == SPLICE_pass_not_service);
+    rig.expire(1);  // its wait is over, and its service not there
+    CHECK(rig.splicer.flows() == 2);
+    rig.splicer.swap_rules(before);
+    CHECK(rig.handle(open.segment("more", 28)) == SPLICE_forward_open);
+    rig.expire(2);
+    CHECK(rig.handle(split.segment("lf HTTP/1.1\r\n\r\n", 7)) == SPLICE_forward_open);
+}
+
+TEST_CASE("a change that is final ends the flows of services that are gone") {
+    SplicerRules rules = splicer_rules();
+    Rig rig(rules);
+    const Client client = rig.connected(1);
+    REQUIRE(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
+    rules.services.clear();
+    rig.splicer.swap_rules(std::make_shared<const SplicerRules>(rules));
+    CHECK(rig.splicer.flows() == 1);
+    rig.splicer.end_unserved_flows();
+    CHECK(rig.splicer.flows() == 0);
+}
