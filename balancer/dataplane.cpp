@@ -8,7 +8,7 @@ namespace splice {
 void BalancerStatistics::read(const SplicerCounters& machine) noexcept {
     add(machine.verdicts);
     for (std::size_t i = 0; i < kFallbackCount; i++) fallbacks[i] = machine.fallbacks[i];
-    for (std::size_t i = 0; i < kHeldLossCount; i++) held_lost[i] = machine.held_lost[i];
+    read(machine.held_lost);
     flows = machine.flows;
     flows_pending = machine.flows_pending;
     flows_expired = machine.flows_expired;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "balancer/bridge_routes.hpp"
@@ -42,8 +43,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         if (auto written = path_->maps().write_rules(*rules_); !written) return written;
         flows_.emplace(path_->maps().flows());
         splicer_.emplace(rules_, *flows_);
-        // What an earlier process served and this one does not.
-        splicer_->replace_rules(rules_);
+        splicer_->swap_rules(rules_);
         if (auto opened = open_loop(); !opened) return opened;
         if (auto attached = path_->attach(); !attached) return attached;
         // How packets go back is known only now.
@@ -59,11 +59,29 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
             refresh_routes(read_clock(), *rules);
             written = path_->maps().write_rules(*rules);
             if (!written) return;
-            splicer_->replace_rules(rules);
-            rules_ = rules;
+            splicer_->swap_rules(rules);
+            before_ = std::exchange(rules_, rules);
         });
         return written;
     }
+
+    SystemResult<void> restore_rules() override {
+        loop_->run([&] {
+            path_->maps().restore_rules();
+            splicer_->swap_rules(before_);
+            rules_ = std::exchange(before_, nullptr);
+            refresh_routes(read_clock(), *rules_);
+        });
+        return {};
+    }
+
+    void settle() override {
+        loop_->run([&] { splicer_->end_unserved_flows(); });
+        before_.reset();
+        path_->settle();
+    }
+
+    bool goes_on() const override { return path_ && path_->goes_on(); }
 
     BalancerStatistics statistics() const override {
         const splice_balancer_counters kernel = path_->maps().counters();
@@ -118,6 +136,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     }
 
     std::shared_ptr<const SplicerRules> rules_;
+    std::shared_ptr<const SplicerRules> before_;  // while a reload may go back to them
     EngineSettings settings_;
     std::unique_ptr<BridgeRoutes> routes_;
     std::optional<KernelPath> path_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "balancer/bridge_routes.hpp"
@@ -54,7 +55,17 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     }
 
     SystemResult<void> replace_rules(std::shared_ptr<const SplicerRules> rules) override {
-        return queued_.replace(matches_for(*rules), [&] { take(rules); }, [&, was = rules_] { take(was); });
+        const auto was = rules_;
+        auto replaced = queued_.replace(matches_for(*rules), [&] { take(rules); }, [&] { take(was); });
+        if (replaced) before_ = was;
+        return replaced;
+    }
+
+    SystemResult<void> restore_rules() override { return replace_rules(before_); }
+
+    void settle() override {
+        queued_.run([this] { splicer_.end_unserved_flows(); });
+        before_.reset();
     }
 
     BalancerStatistics statistics() const override {
@@ -68,7 +79,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
 
   private:
     void take(const std::shared_ptr<const SplicerRules>& rules) {
-        splicer_.replace_rules(rules);
+        splicer_.swap_rules(rules);
         rules_ = rules;
         routes_->ask_soon();
     }
@@ -100,7 +111,8 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         return std::min(splicer_.next_deadline().value_or(refresh), refresh);
     }
 
-    std::shared_ptr<const SplicerRules> rules_;  // the loop's thread, once it runs
+    std::shared_ptr<const SplicerRules> rules_;   // the loop's thread, once it runs
+    std::shared_ptr<const SplicerRules> before_;  // while a reload may go back to them
     Splicer splicer_;
     std::unique_ptr<BridgeRoutes> routes_;
     QueuedMachine queued_;  // ends first

@@ -164,10 +164,21 @@ SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
         if (auto written = write_table(slot, service.placement->rows()); !written) return written;
         services.push_back({service.vip, entry_of(service, slot)});
     }
-    for (const SplicerService& service : rules.services) generation_[service.dscp] ^= 1U;
+    turned_.clear();
+    for (const SplicerService& service : rules.services) {
+        generation_[service.dscp] ^= 1U;
+        turned_.push_back(service.dscp);
+    }
     write_services(services);
     write_secret(rules.secret);
     return {};
+}
+
+void KernelMaps::restore_rules() noexcept {
+    turn(kernel_->service_table, kernel_->service_table ^ 1U);
+    turn(kernel_->secret, kernel_->secret ^ 1U);
+    for (const std::uint8_t dscp : turned_) generation_[dscp] ^= 1U;
+    turned_.clear();
 }
 
 SystemResult<void> KernelMaps::write_table(std::uint32_t slot, std::span<const splice_placement_row> rows) {

@@ -83,6 +83,10 @@ SystemResult<BridgePrograms> BridgePrograms::load(Mode mode, std::size_t max_flo
     return BridgePrograms(std::move(*object), mode, std::move(pins));
 }
 
+bool BridgePrograms::are_flows_pinned(const PinFolder& pins) {
+    return pins.get(pin_name("flows").c_str()).has_value();
+}
+
 SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {
     std::array<splice_bridge_service_entry, SPLICE_BRIDGE_SERVICES> entries{};
     std::array<std::uint64_t, 65536 / 64> ports{};

@@ -22,6 +22,9 @@ class BridgePrograms {
     static SystemResult<BridgePrograms> load(Mode mode, std::size_t max_flows, std::optional<PinFolder> pins,
                                              const splice_mark_field& marks = kDefaultMarks);
 
+    // Whether load() would find flows of an earlier process there.
+    static bool are_flows_pinned(const PinFolder& pins);
+
     // Services by mark and family, backend ports, secret and clock. Packets in between see the old or the
     // new. Errors: more addresses of a family than the kernel's entry has room for.
     SystemResult<void> write(const BridgeRules& rules);

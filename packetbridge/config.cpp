@@ -86,6 +86,14 @@ std::string_view to_string(Mode mode) noexcept {
     return kModes[static_cast<std::size_t>(mode)];
 }
 
+std::optional<std::string> fixed_key_that_differs(const PacketbridgeConfig& running,
+                                                  const PacketbridgeConfig& wanted) {
+    if (const auto key = fixed_key_that_differs(running.common, wanted.common)) return key;
+    if (running.mode != wanted.mode) return "mode";
+    if (running.marks.value != wanted.marks.value || running.marks.mask != wanted.marks.mask) return "mark";
+    return std::nullopt;
+}
+
 Parsed<BridgeServiceConfig> parse_bridge_service(std::string_view text) {
     const auto form = std::unexpected(
         "expected DSCP=VIP:PORT,backend=ADDRESS:PORT such as 1=192.0.2.10:80,backend=192.0.2.30:80");

@@ -42,6 +42,10 @@ inline const char* const kPacketbridgeApi = "127.0.0.1:10002";
 // DSCP=VIP:PORT,backend=ADDRESS:PORT
 Parsed<BridgeServiceConfig> parse_bridge_service(std::string_view text);
 
+// What a reload may not change: the first such key that differs, or nothing.
+std::optional<std::string> fixed_key_that_differs(const PacketbridgeConfig& running,
+                                                  const PacketbridgeConfig& wanted);
+
 // Checks that need more than one value; the errors are sentences.
 Parsed<void> check_address(const std::vector<IpAddress>& earlier, const IpAddress& address);
 // Whether a service can be reached and answered: one family throughout, and an address of that family here.

@@ -43,10 +43,6 @@ void write_counters(MetricsPage& page, const BalancerStatistics& now) {
     write_statistics(page, "balancer", now);
     page.gauge("splicelb_balancer_bridges_unreachable", "Bridges whose next hop is not known",
                static_cast<double>(now.bridges_unreachable));
-    for (std::size_t i = 0; i < kHeldLossCount; i++) {
-        page.counter("splicelb_balancer_held_lost_total", "Held packets that were never sent on, by why",
-                     now.held_lost[i], {{"reason", std::string(held_loss_name(static_cast<HeldLoss>(i)))}});
-    }
     for (std::size_t i = 0; i < kFallbackCount; i++) {
         page.counter("splicelb_balancer_fallbacks_total",
                      "First payloads without a key, placed by the client's address, by why", now.fallbacks[i],

@@ -20,8 +20,9 @@ inline constexpr auto kFirstPayloadWait = 50ms;
 // Flow tables.
 inline constexpr std::size_t kMaxFlows = 1'000'000;
 inline constexpr auto kIdleTimeout = 15min;
-inline constexpr auto kClosingTimeout = 60s;      // after a RST, or when both sides have ended
-inline constexpr auto kHalfClosedTimeout = 300s;  // after the client's FIN, unless the table is more than half full
+inline constexpr auto kClosingTimeout = 60s;  // after a RST, or when both sides have ended
+inline constexpr auto kHalfClosedTimeout =
+    300s;  // after the client's FIN, unless the table is more than half full
 inline constexpr auto kOpeningTimeout = 10s;  // a replayed handshake that the backend does not answer
 
 // A bridge's hold while it replays the handshake.
@@ -31,7 +32,8 @@ inline constexpr std::size_t kHoldMemory = 64UZ * 1024 * 1024;
 
 // Segments that may have overtaken their connection's first payload.
 inline constexpr auto kOvertakerWait = 50ms;
-inline constexpr std::size_t kOvertakers = 1024;  // packets of all connections together
+inline constexpr std::size_t kOvertakers = 1024;       // packets of all connections together
+inline constexpr std::size_t kOvertakersPerFlow = 64;  // of one
 // At a bridge their first payload may be lost, which the client repeats after a second at most (RFC 6298
 // section 2.1); or they have outlived their connection.
 inline constexpr auto kUnknownWait = 1500ms;

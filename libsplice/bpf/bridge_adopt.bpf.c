@@ -285,7 +285,7 @@ int bridge_ad_in(struct __sk_buff *skb)
 
 	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(verdict);
 	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
-		return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
+		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 	struct bpf_sock *socket = splice_find_socket(skb, &marked);
 	const struct splice_bridge_decision decision = splice_decide_marked(
 		&marked, splice_known_socket(socket, &marked.packet, &rst_seq), &negotiated);
@@ -293,7 +293,7 @@ int bridge_ad_in(struct __sk_buff *skb)
 	case SPLICE_BRIDGE_DELIVER: action = splice_deliver(skb, &marked); break;
 	case SPLICE_BRIDGE_OPEN: action = splice_open(skb, &marked, &negotiated, socket); break;
 	case SPLICE_BRIDGE_REOPEN: action = splice_take_place(skb, &marked, socket, rst_seq); break;
-	case SPLICE_BRIDGE_UNKNOWN: action = splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER); break;
+	case SPLICE_BRIDGE_UNKNOWN: action = splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER); break;
 	default: action = splice_drop(decision.verdict); break;
 	}
 	if (socket) bpf_sk_release(socket);

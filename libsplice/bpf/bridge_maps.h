@@ -23,7 +23,7 @@ SPLICE_HEADER_BEGIN
 
 /* A change of anything in this file, or of the flow, is a new layout: pinned maps of another one are not taken
  * over. */
-#define SPLICE_BRIDGE_LAYOUT 1
+#define SPLICE_BRIDGE_LAYOUT 2
 
 /* Addresses of one family at which a bridge takes marked packets. */
 #define SPLICE_BRIDGE_ADDRESSES 4

@@ -66,7 +66,7 @@ int bridge_tr_in(struct __sk_buff *skb)
 
 	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(verdict);
 	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
-		return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
+		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 	splice_bridge_key_of_client(&key, &marked.packet, &marked.service->backend, marked.service->backend_port);
 	struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &key);
 	const enum splice_bridge_known known =
@@ -78,7 +78,7 @@ int bridge_tr_in(struct __sk_buff *skb)
 	// From here on the ports are the new connection's: what comes right behind its first segment waits for user
 	// space too. The old connection's socket would answer it with a RST, in the new one's numbers.
 	if (decision.step == SPLICE_BRIDGE_REOPEN && flow) flow->state = SPLICE_BRIDGE_OPENING;
-	return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
+	return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 }
 
 // An ICMP error about a segment of a flow of ours, which went from the client to the backend.
@@ -92,7 +92,7 @@ static __noinline int splice_backend_icmp(struct __sk_buff *skb, const struct sp
 	quoted.key.zero = 0;
 	const struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &quoted.key);
 	if (!flow || flow->state != SPLICE_BRIDGE_ESTABLISHED) return TC_ACT_UNSPEC;
-	return splice_ask(skb, packet->l3_offset, SPLICE_FROM_BACKEND);
+	return splice_ask(skb, packet, SPLICE_FROM_BACKEND);
 }
 
 SEC("tc")
@@ -118,5 +118,5 @@ int bridge_tr_out(struct __sk_buff *skb)
 	if (flow->state == SPLICE_BRIDGE_ESTABLISHED &&
 	    (packet.tcp_flags & (SPLICE_SYN | SPLICE_ACK)) != (SPLICE_SYN | SPLICE_ACK))
 		return splice_carry_toward_client(skb, &packet, flow);
-	return splice_ask(skb, packet.l3_offset, SPLICE_FROM_BACKEND);
+	return splice_ask(skb, &packet, SPLICE_FROM_BACKEND);
 }

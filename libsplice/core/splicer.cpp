@@ -29,12 +29,6 @@ std::string_view source_key(const splice_flow_key& key) noexcept {
 
 }  // namespace
 
-std::string_view held_loss_name(HeldLoss loss) noexcept {
-    static constexpr std::array<std::string_view, kHeldLossCount> kNames{
-        "no_bridge", "expired", "begun_anew", "service_gone", "too_big", "unsendable"};
-    return kNames[static_cast<std::size_t>(loss)];
-}
-
 // What we answer to strangers, a second at a time.
 class Budget {
   public:
@@ -123,9 +117,8 @@ struct Splicer::Impl {
     void send_held(Instant now, MutableBytes bytes, splice_flow_entry& entry, Actions& out);
     void lose_pending(const splice_flow_key& key, HeldLoss why, std::size_t in_hand = 0) noexcept;
     void drop_pending(const splice_flow_key& key) noexcept;
-    void count_lost(HeldLoss why, std::size_t packets) noexcept {
-        counters.held_lost[static_cast<std::size_t>(why)].fetch_add(packets, std::memory_order_relaxed);
-    }
+    void count_lost(HeldLoss why, std::size_t packets) noexcept { counters.held_lost.add(why, packets); }
+    void postpone(const splice_flow_key& key, Duration deadline);
 
     [[nodiscard]] const SplicerService* find_service(const splice_flow_key& key) const noexcept;
     [[nodiscard]] const IpAddress* bridge_address(std::uint16_t bridge) const noexcept {
@@ -172,8 +165,16 @@ Verdict Splicer::handle_packet(Instant now, MutableBytes packet, bool checksum_f
 }
 
 void Splicer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
+    swap_rules(std::move(rules));
+    end_unserved_flows();
+}
+
+void Splicer::swap_rules(std::shared_ptr<const SplicerRules> rules) {
     impl_->rules = std::move(rules);
     impl_->flows.set_limits(impl_->rules->max_flows, impl_->rules->timeouts);
+}
+
+void Splicer::end_unserved_flows() {
     impl_->flows.erase_if([this](const splice_flow_key& key) {
         const bool gone = !impl_->find_service(key);
         if (gone) impl_->lose_pending(key, HeldLoss::service_gone);
@@ -194,12 +195,15 @@ void Splicer::expire(Instant now, Actions& out) noexcept {
     }
     auto& deadlines = impl_->deadlines;
     while (!deadlines.empty() && deadlines.begin()->first <= now.monotonic) {
-        // A copy: the deadline goes with its pending flow. Its service is there, or it would have gone with
-        // it.
+        // A copy: the deadline goes with its pending flow.
         const splice_flow_key key = deadlines.begin()->second;
-        const SplicerService& service = *impl_->find_service(key);
-        (void)impl_->release(now, key, impl_->choose_source(service, source_key(key), Fallback::wait_expired),
-                             0, out);
+        const SplicerService* const service = impl_->find_service(key);
+        if (!service) {  // between swap_rules() and end_unserved_flows(), which may never be called
+            impl_->postpone(key, now.monotonic + kFirstPayloadWait);
+            continue;
+        }
+        (void)impl_->release(now, key,
+                             impl_->choose_source(*service, source_key(key), Fallback::wait_expired), 0, out);
     }
     const std::size_t expired = impl_->flows.expire(
         now, [this](const splice_flow_key& key) { impl_->lose_pending(key, HeldLoss::expired); });
@@ -226,6 +230,8 @@ Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_fin
     if (const Verdict verdict = splice_parse_ip(data, data + bytes.size(), &walk.packet);
         verdict != SPLICE_CONTINUE)
         return verdict;
+    // A link's padding is no part of the packet: a raw socket would send it as if it were.
+    walk.bytes = bytes = bytes.first(splice_ip_length(&walk.packet));
     if (walk.packet.protocol != SPLICE_PROTOCOL_TCP) return handle_icmp(walk);
 
     walk.key = walk.packet.key;
@@ -261,8 +267,8 @@ Verdict Splicer::Impl::answer_late(Walk& walk) {
 
 Verdict Splicer::Impl::answer_keep_alive(Walk& walk) {
     splice_negotiated negotiated{};
-    if (!splice_balancer_probe_valid(&walk.packet, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s),
-                                     &negotiated))
+    if (!splice_balancer_probe_valid(&walk.packet, &rules->secret,
+                                     static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
         return SPLICE_drop_orphan;
     if (!keep_alive_answers.take(walk.now, kKeepAliveAnswersPerSecond)) return SPLICE_drop_keep_alive;
     splice_tcp_options options{};
@@ -591,6 +597,12 @@ void Splicer::Impl::drop_pending(const splice_flow_key& key) noexcept {
     held_bytes -= found->second.hold.memory();
     deadlines.erase(found->second.deadline);
     pending.erase(found);
+}
+
+void Splicer::Impl::postpone(const splice_flow_key& key, Duration deadline) {
+    Pending& held = pending.at(key);
+    deadlines.erase(held.deadline);
+    held.deadline = deadlines.emplace(deadline, key);
 }
 
 const SplicerService* Splicer::Impl::find_service(const splice_flow_key& key) const noexcept {

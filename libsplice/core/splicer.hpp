@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "libsplice/base/address.hpp"
@@ -18,6 +17,7 @@
 #include "libsplice/core/actions.hpp"
 #include "libsplice/core/flow_store.hpp"
 #include "libsplice/core/hash_key.hpp"
+#include "libsplice/core/held_loss.hpp"
 #include "libsplice/core/placement/placement.hpp"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
@@ -54,22 +54,10 @@ struct SplicerRules {
     std::size_t first_payload_memory = kFirstPayloadMemory;
 };
 
-// Why packets that were held (and counted as that) were never sent on. The client repeats them.
-enum class HeldLoss : std::uint8_t {
-    no_bridge,     // the service has no bridge that takes connections
-    expired,       // the flow's entry has gone
-    begun_anew,    // the client began another connection on the same ports
-    service_gone,  // by a reload
-    too_big,       // larger than the way to the bridge
-    unsendable,    // its TTL was used up
-};
-inline constexpr std::size_t kHeldLossCount = 6;
-[[nodiscard]] std::string_view held_loss_name(HeldLoss loss) noexcept;
-
 // Read by any thread while the machine runs.
 struct SplicerCounters {
     VerdictCounters verdicts;
-    std::array<std::atomic<std::uint64_t>, kHeldLossCount> held_lost{};  // packets
+    HeldLossCounters held_lost;
     std::array<std::atomic<std::uint64_t>, kFallbackCount> fallbacks{};
     std::atomic<std::uint64_t> flows{};          // entries now
     std::atomic<std::uint64_t> flows_pending{};  // of them, waiting for their first payload
@@ -88,6 +76,10 @@ class Splicer {
 
     // Flows go on; those of a service that is gone, or of a bridge index that is gone, end as orphans.
     void replace_rules(std::shared_ptr<const SplicerRules> rules);
+    // The same in two halves, for a caller who may have to go back: new rules by which packets are handled,
+    // while each flow stays; and the end of those flows that no service has any more.
+    void swap_rules(std::shared_ptr<const SplicerRules> rules);
+    void end_unserved_flows();
 
     // What fits into the route to each bridge, in bytes from the IP header on, by bridge number; 0 or
     // missing: not known. What is larger is answered with an ICMP error.

@@ -186,7 +186,7 @@ void fill_flows(int map, const BridgeRules& rules) {
     flow.translation.ts_shift = 54321;
     flow.translation.backend_window_scale = 10;
     flow.translation.advertised_window_scale = 7;
-    flow.client_next = 1000;
+    splice_bridge_flow_begin(&flow, 999, 0);
     flow.state = SPLICE_BRIDGE_ESTABLISHED;
     flow.dscp = 1;
     std::vector<splice_flow_key> keys(kManyFlows);

@@ -806,6 +806,24 @@ TEST_CASE("a reload changes table, key and services at once; flows of a service 
     CHECK(pair.in_kernel(stays.segment("", 28, SPLICE_ACK)) == SPLICE_pass_not_service);
 }
 
+TEST_CASE(
+    "a reload that is taken back leaves services, tables and secret as they were, and so does the next") {
+    Pair pair;
+    Client stays = pair.opened(7100);
+    const Client before = pair.connected(7101);
+    SplicerRules rules = splicer_rules();
+    rules.services[0].vip.port = 8080;
+    rules.services[0].placement = placement_over(1);
+    rules.secret.keys[0] = {42, 43, {}};
+    for (int times = 0; times < 3; times++) {
+        REQUIRE(pair.kernel.maps().write_rules(rules).has_value());
+        pair.kernel.maps().restore_rules();
+        CHECK(pair.in_kernel(stays.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+    }
+    CHECK(pair.in_kernel(before.segment(kGet)) == SPLICE_forward_first_payload);
+    CHECK(pair.in_kernel(pair.connected(7102).segment(kGet)) == SPLICE_forward_first_payload);
+}
+
 TEST_CASE("a second secret verifies, and the first issues") {
     SplicerRules rules = splicer_rules();
     Pair pair{SplicerRules(rules)};

@@ -31,10 +31,7 @@ struct Rig {
         flow.translation.ts_shift = 0x89abcdef;
         flow.translation.advertised_window_scale = 7;
         flow.translation.backend_window_scale = 10;
-        flow.client_isn = kClientIsn;
-        flow.cookie_isn = kCookie;
-        flow.client_next = kClientIsn + 1;
-        flow.client_ack = kCookie + 1;
+        splice_bridge_flow_begin(&flow, kClientIsn, kCookie);
         flow.state = SPLICE_BRIDGE_ESTABLISHED;
         flow.dscp = 1;
         const IpAddress client = *IpAddress::parse(topology(family).client);

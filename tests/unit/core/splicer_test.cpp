@@ -46,9 +46,7 @@ struct Rig {
         return splicer.counters().fallbacks[static_cast<std::size_t>(why)].load();
     }
 
-    [[nodiscard]] std::uint64_t lost(HeldLoss why) const {
-        return splicer.counters().held_lost[static_cast<std::size_t>(why)].load();
-    }
+    [[nodiscard]] std::uint64_t lost(HeldLoss why) const { return splicer.counters().held_lost.of(why); }
 
     Splicer splicer;
     int family;
@@ -269,7 +267,11 @@ TEST_CASE("what waits for a first payload is bounded, and a bare ACK or RST does
     CHECK(rig.handle(client.segment("data", 5000, SPLICE_ACK | SPLICE_RST)) == SPLICE_drop_orphan);
     std::uint32_t held = 0;
     while (rig.handle(client.segment("data", 5000 + held)) == SPLICE_hold_orphan) ++held;
-    CHECK(held == kOvertakers);
+    CHECK(held == kOvertakersPerFlow);
+    for (std::uint16_t port = 1; held < kOvertakers; ++port)
+        for (std::uint32_t i = 0; i < kOvertakersPerFlow; ++i, ++held)
+            REQUIRE(rig.handle(Client(4, port).segment("data", 5000 + i)) == SPLICE_hold_orphan);
+    CHECK(rig.handle(Client(4, 9999).segment("data", 5000)) == SPLICE_drop_orphan);
 }
 
 TEST_CASE("a request cut at every byte goes where the whole one goes") {
@@ -458,7 +460,9 @@ TEST_CASE("a client that has sent FIN may wait five minutes, and goes on acknowl
     CHECK(rig.splicer.flows() == 0);
 }
 
-TEST_CASE("in a table that is more than half full a client that has sent FIN is forgotten after a minute of silence") {
+TEST_CASE(
+    "in a table that is more than half full a client that has sent FIN is forgotten after a minute of "
+    "silence") {
     SplicerRules rules = splicer_rules();
     rules.max_flows = 4;
     Rig rig(std::move(rules));
@@ -472,7 +476,8 @@ TEST_CASE("in a table that is more than half full a client that has sent FIN is 
     CHECK(rig.splicer.flows() == 2);
 }
 
-TEST_CASE("a probe of a connection that has sent nothing yet is answered from its cookie, and stores nothing") {
+TEST_CASE(
+    "a probe of a connection that has sent nothing yet is answered from its cookie, and stores nothing") {
     for (const int family : {4, 6}) {
         for (const bool timestamps : {true, false}) {
             for (const std::size_t bytes : {0U, 1U}) {
@@ -523,7 +528,8 @@ TEST_CASE("a client that asks after its cookie's life is told by a RST, and a st
         const Client client = rig.connected();
         Segment probe = client.segment("", 0, SPLICE_ACK);
         probe.seq = client.base.seq;
-        for (const Segment& late : {client.segment(kGet), probe, client.segment("", 0, SPLICE_ACK | SPLICE_FIN)}) {
+        for (const Segment& late :
+             {client.segment(kGet), probe, client.segment("", 0, SPLICE_ACK | SPLICE_FIN)}) {
             for (const double when : {97.0, 300.0, 900.0}) {
                 CAPTURE(when);
                 CHECK(rig.handle(late, when) == SPLICE_answer_expired_rst);
@@ -954,4 +960,35 @@ TEST_CASE("a key is rotated without losing a handshake") {
     rules.secret.count = 1;
     rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
     CHECK(rig.handle(new_key.segment(kGet)) == SPLICE_forward_first_payload);
+}
+
+TEST_CASE("a change that is taken back loses no flow: not an open one, nor one that waits beyond its time") {
+    SplicerRules rules = splicer_rules();
+    Rig rig(rules);
+    const auto before = std::make_shared<const SplicerRules>(rules);
+    const Client open = rig.connected(1);
+    REQUIRE(rig.handle(open.segment(kGet)) == SPLICE_forward_first_payload);
+    const Client split = rig.connected(2);
+    REQUIRE(rig.handle(split.segment("GET /ha")) == SPLICE_hold_first_payload);
+    rules.services.clear();
+    rig.splicer.swap_rules(std::make_shared<const SplicerRules>(rules));
+    CHECK(rig.handle(open.segment("more", 28)) == SPLICE_pass_not_service);
+    rig.expire(1);  // its wait is over, and its service not there
+    CHECK(rig.splicer.flows() == 2);
+    rig.splicer.swap_rules(before);
+    CHECK(rig.handle(open.segment("more", 28)) == SPLICE_forward_open);
+    rig.expire(2);
+    CHECK(rig.handle(split.segment("lf HTTP/1.1\r\n\r\n", 7)) == SPLICE_forward_open);
+}
+
+TEST_CASE("a change that is final ends the flows of services that are gone") {
+    SplicerRules rules = splicer_rules();
+    Rig rig(rules);
+    const Client client = rig.connected(1);
+    REQUIRE(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
+    rules.services.clear();
+    rig.splicer.swap_rules(std::make_shared<const SplicerRules>(rules));
+    CHECK(rig.splicer.flows() == 1);
+    rig.splicer.end_unserved_flows();
+    CHECK(rig.splicer.flows() == 0);
 }

@@ -168,3 +168,22 @@ TEST_CASE("the bits of packet marks: a mask with room for a DSCP, a value within
         CHECK_THROWS_AS(marks("mark: " + std::string(wrong) + "\n"), ConfigError);
     }
 }
+
+TEST_CASE("each key that a reload cannot change is named when it differs, and the others are not") {
+    const PacketbridgeConfig running = parse(kExample);
+    const auto differs = [&](const std::string& text) {
+        return fixed_key_that_differs(running, parse(text)).value_or("nothing");
+    };
+    CHECK(differs(kExample) == "nothing");
+    CHECK(differs(with("/etc/splicelb/secret", "/etc/other")) == "secret_file");
+    CHECK(differs(with("interface: eth1", "interface: eth2")) == "interface");
+    CHECK(differs(with("engine: auto", "engine: ebpf")) == "engine");
+    CHECK(differs(with("mode: auto", "mode: translate")) == "mode");
+    CHECK(differs(with("10002", "10009")) == "api.listen");
+    CHECK(differs(kExample + "bpffs: /run/bpf\n") == "bpffs");
+    CHECK(differs(kExample + "mark: { value: 0x100, mask: 0x1ff }\n") == "mark");
+    CHECK(differs(kExample + "keep: true\n") == "keep");
+    CHECK(differs(kExample + "max_flows: 7\n") == "max_flows");
+    CHECK(differs(kExample + "idle_timeout: 1h\nwindow_scale: 3\nlog: { level: debug }\n") == "nothing");
+    CHECK(differs(with("192.168.33.20", "192.168.33.21")) == "nothing");
+}
