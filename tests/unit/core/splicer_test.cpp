@@ -248,6 +248,47 @@ TEST_CASE("a first payload in three segments goes where the whole one goes, in e
     }
 }
 
+TEST_CASE("a choice is told once, with the bytes that were hashed and why they are not the key") {
+    class Told final : public Actions {
+      public:
+        void send(Bytes packet) noexcept override { to.push_back(parse(packet).destination); }
+        void send_to_hop(const Hop&, Bytes) noexcept override {}
+        void chose(const FlowChoice& choice) noexcept override {
+            ++count, key = choice.key, fallback = choice.fallback, bridge = choice.bridge;
+        }
+        int count = 0;
+        std::string key;
+        std::optional<Fallback> fallback;
+        std::uint16_t bridge = SPLICE_NO_BRIDGE;
+        std::vector<std::string> to;
+    };
+    Rig rig;
+    Told told;
+    const auto handle = [&](const Segment& segment) {
+        PacketBytes packet = segment.build();
+        return rig.splicer.handle_packet(at(0), packet, true, told);
+    };
+    const Client held = rig.connected(40001);
+    // The second segment comes first and is taken up by a timer, which is no time-out.
+    REQUIRE(handle(held.segment(kGet.substr(5), 5)) == SPLICE_hold_orphan);
+    REQUIRE(handle(held.segment(kGet.substr(0, 5))) == SPLICE_hold_first_payload);
+    CHECK(told.count == 0);
+    rig.splicer.expire(at(0.001), told);
+    CHECK(told.count == 1);
+    CHECK(told.key == "/a");
+    CHECK(!told.fallback);
+    REQUIRE(told.to.size() == 2);
+    CHECK(told.to[0] == topology(4).bridges[told.bridge]);
+
+    const Client late = rig.connected(40002);
+    REQUIRE(handle(late.segment("GET /a")) == SPLICE_hold_first_payload);
+    rig.splicer.expire(at(1), told);
+    CHECK(told.count == 2);
+    CHECK(told.fallback == Fallback::wait_expired);
+    CHECK(told.key.size() == sizeof(splice_address));
+    CHECK(told.to.back() == topology(4).bridges[told.bridge]);
+}
+
 TEST_CASE("a segment that overtook nothing is dropped when its time is up") {
     Rig rig;
     const Client client = rig.connected();
@@ -458,7 +499,9 @@ TEST_CASE("a client that has sent FIN may wait five minutes, and goes on acknowl
     CHECK(rig.splicer.flows() == 0);
 }
 
-TEST_CASE("in a table that is more than half full a client that has sent FIN is forgotten after a minute of silence") {
+TEST_CASE(
+    "in a table that is more than half full a client that has sent FIN is forgotten after a minute of "
+    "silence") {
     SplicerRules rules = splicer_rules();
     rules.max_flows = 4;
     Rig rig(std::move(rules));
@@ -472,7 +515,8 @@ TEST_CASE("in a table that is more than half full a client that has sent FIN is 
     CHECK(rig.splicer.flows() == 2);
 }
 
-TEST_CASE("a probe of a connection that has sent nothing yet is answered from its cookie, and stores nothing") {
+TEST_CASE(
+    "a probe of a connection that has sent nothing yet is answered from its cookie, and stores nothing") {
     for (const int family : {4, 6}) {
         for (const bool timestamps : {true, false}) {
             for (const std::size_t bytes : {0U, 1U}) {
@@ -523,7 +567,8 @@ TEST_CASE("a client that asks after its cookie's life is told by a RST, and a st
         const Client client = rig.connected();
         Segment probe = client.segment("", 0, SPLICE_ACK);
         probe.seq = client.base.seq;
-        for (const Segment& late : {client.segment(kGet), probe, client.segment("", 0, SPLICE_ACK | SPLICE_FIN)}) {
+        for (const Segment& late :
+             {client.segment(kGet), probe, client.segment("", 0, SPLICE_ACK | SPLICE_FIN)}) {
             for (const double when : {97.0, 300.0, 900.0}) {
                 CAPTURE(when);
                 CHECK(rig.handle(late, when) == SPLICE_answer_expired_rst);
