@@ -9,7 +9,8 @@ namespace {
 
 constexpr splice_idle_timeouts kTimeouts{
     static_cast<std::uint32_t>(std::chrono::seconds(kIdleTimeout).count()),
-    static_cast<std::uint32_t>(std::chrono::seconds(kClosingTimeout).count())};
+    static_cast<std::uint32_t>(std::chrono::seconds(kClosingTimeout).count()),
+    static_cast<std::uint32_t>(std::chrono::seconds(kHalfClosedTimeout).count())};
 
 // Addresses of RFC 2544 and RFC 5180, which no capture of a real network has.
 constexpr std::uint32_t kFirstBridgeIpv4 = 0xc6120001;   // 198.18.0.1
