@@ -2,8 +2,8 @@
 //
 // Aborts when a packet reaches out of its frame, says it is IP and is none, or has a number out of turn; when
 // the reader finds more packets than there are bytes for; when a plain pcap file's packets are others than
-// the reference reads from the same bytes, or a pcapng file's others than libpcap reads, as far as that reads it; when what it read, written by PcapWriter, does not read back the
-// same.
+// the reference reads from the same bytes, or a pcapng file's others than libpcap reads, as far as that goes;
+// when what it read, written by PcapWriter, does not read back the same.
 //
 // Input: the file.
 #include "libsplice/engine/pcap_file.hpp"
@@ -171,7 +171,8 @@ Reading libpcap_read(const Octets& bytes) {
         Read packet;
         // Nothing where the seconds do not fit, or went over the end of what libpcap counts in.
         if (header->ts.tv_sec > 0 && header->ts.tv_sec < 0xffffffff)
-            packet.time = std::chrono::seconds(header->ts.tv_sec) + std::chrono::nanoseconds(header->ts.tv_usec);
+            packet.time =
+                std::chrono::seconds(header->ts.tv_sec) + std::chrono::nanoseconds(header->ts.tv_usec);
         if (const auto at = ip_in(static_cast<std::uint32_t>(pcap_datalink(pcap)), frame)) {
             packet.ip.assign(frame.begin() + static_cast<std::ptrdiff_t>(*at), frame.end());
             packet.ip_length = static_cast<std::uint32_t>(std::max(header->len, header->caplen) - *at);

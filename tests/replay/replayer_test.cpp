@@ -495,12 +495,13 @@ TEST_CASE("time that goes back stands still") {
     CHECK(key_lines(tape)[0].contains("\turi\t/a\t"));
 }
 
-TEST_CASE("a cookie that is older than its life opens nothing") {
+TEST_CASE("a cookie that is older than its life opens nothing, and its client is told") {
     Tape tape;
     tape.add(syn()).add(syn_ack()).add(client()).wait(200s).add(client(kRequest));
     Recorder told;
     tape.play({&told});
-    CHECK(told.verdicts.back() == "balancer hold_orphan");
+    CHECK(told.verdicts.back() == "balancer answer_expired_rst");
+    CHECK((testing::parse(told.sent_to("client").back().bytes).packet.tcp_flags & SPLICE_RST) != 0);
 }
 
 TEST_CASE("UDP, fragments and garbage pass by with their verdicts") {

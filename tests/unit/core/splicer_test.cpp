@@ -246,6 +246,47 @@ TEST_CASE("a first payload in three segments goes where the whole one goes, in e
     }
 }
 
+TEST_CASE("a choice is told once, with the bytes that were hashed and why they are not the key") {
+    class Told final : public Actions {
+      public:
+        void send(Bytes packet) noexcept override { to.push_back(parse(packet).destination); }
+        void send_to_hop(const Hop&, Bytes) noexcept override {}
+        void chose(const FlowChoice& choice) noexcept override {
+            ++count, key = choice.key, fallback = choice.fallback, bridge = choice.bridge;
+        }
+        int count = 0;
+        std::string key;
+        std::optional<Fallback> fallback;
+        std::uint16_t bridge = SPLICE_NO_BRIDGE;
+        std::vector<std::string> to;
+    };
+    Rig rig;
+    Told told;
+    const auto handle = [&](const Segment& segment) {
+        PacketBytes packet = segment.build();
+        return rig.splicer.handle_packet(at(0), packet, true, told);
+    };
+    const Client held = rig.connected(40001);
+    // The second segment comes first and is taken up by a timer, which is no time-out.
+    REQUIRE(handle(held.segment(kGet.substr(5), 5)) == SPLICE_hold_orphan);
+    REQUIRE(handle(held.segment(kGet.substr(0, 5))) == SPLICE_hold_first_payload);
+    CHECK(told.count == 0);
+    rig.splicer.expire(at(0.001), told);
+    CHECK(told.count == 1);
+    CHECK(told.key == "/a");
+    CHECK(!told.fallback);
+    REQUIRE(told.to.size() == 2);
+    CHECK(told.to[0] == topology(4).bridges[told.bridge]);
+
+    const Client late = rig.connected(40002);
+    REQUIRE(handle(late.segment("GET /a")) == SPLICE_hold_first_payload);
+    rig.splicer.expire(at(1), told);
+    CHECK(told.count == 2);
+    CHECK(told.fallback == Fallback::wait_expired);
+    CHECK(told.key.size() == sizeof(splice_address));
+    CHECK(told.to.back() == topology(4).bridges[told.bridge]);
+}
+
 TEST_CASE("a segment that overtook nothing is dropped when its time is up") {
     Rig rig;
     const Client client = rig.connected();
