@@ -11,7 +11,7 @@ packages=(
     # building
     g++ cmake ninja-build make pkg-config clang-19 bpftool libbpf-dev
     libboost-dev libboost-program-options-dev libfmt-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev
-    prometheus-cpp-dev libnetfilter-queue-dev libmnl-dev libpcap-dev libxxhash-dev
+    prometheus-cpp-dev libnetfilter-queue-dev libmnl-dev libpcap-dev libxxhash-dev zlib1g-dev
     # running
     iproute2 iptables kmod
     # testing and the lab

@@ -45,8 +45,10 @@ class Cache {
 
     virtual Outcome access(const Access& access) = 0;
 
-    // Brings the object's place of the table near, for an access that comes soon.
-    void prefetch(std::uint64_t object) const noexcept { contents_.prefetch(hash_of(object)); }
+    // For an access that comes soon: brings near where the object is found, and when that is near what is
+    // found.
+    virtual void prefetch_place(std::uint64_t object) const noexcept = 0;
+    virtual void prefetch_node(std::uint64_t object) const noexcept = 0;
 
     [[nodiscard]] bool holds(std::uint64_t object) const noexcept {
         return contents_.find(object, hash_of(object)) != kNoNode;

@@ -1,4 +1,4 @@
-// Which objects a cache holds: nodes in chunks, an open-addressing table that finds them, and lists through
+// Which objects a cache holds: nodes in an array, an open-addressing table that finds them, and lists through
 // them.
 //
 // Own code and not a library's: std::unordered_map with std::list costs about 120 bytes and three dependent
@@ -9,8 +9,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <vector>
+
+#include "tools/hash/cache/big_array.hpp"
 
 namespace splice::cache {
 
@@ -37,24 +37,20 @@ struct Node {
 };
 static_assert(sizeof(Node) == 32);
 
-// Nodes keep their index for life. Memory grows by a chunk at a time and is kept for later nodes.
+// Nodes keep their index for life, but not their address. Memory of nodes that were given back is kept for
+// later ones.
 class NodeStore {
   public:
-    [[nodiscard]] Node& operator[](NodeIndex index) noexcept {
-        return chunks_[index / kChunk][index % kChunk];
-    }
-    [[nodiscard]] const Node& operator[](NodeIndex index) const noexcept {
-        return chunks_[index / kChunk][index % kChunk];
-    }
+    [[nodiscard]] Node& operator[](NodeIndex index) noexcept { return nodes_[index]; }
+    [[nodiscard]] const Node& operator[](NodeIndex index) const noexcept { return nodes_[index]; }
     [[nodiscard]] NodeIndex take();
     void give_back(NodeIndex index) noexcept;
-    [[nodiscard]] std::size_t memory_bytes() const noexcept {
-        return chunks_.size() * (kChunk * sizeof(Node) + sizeof(chunks_[0]));
-    }
+    void prefetch(NodeIndex index) const noexcept { __builtin_prefetch(&nodes_[index], 1); }
+    // Of the nodes that were ever taken: the rest of the array was never touched.
+    [[nodiscard]] std::size_t memory_bytes() const noexcept { return unused_ * sizeof(Node); }
 
   private:
-    static constexpr NodeIndex kChunk = 1024;
-    std::vector<std::unique_ptr<Node[]>> chunks_;
+    BigArray<Node> nodes_{64};
     NodeIndex unused_ = 0;  // nodes below were taken at least once
     NodeIndex free_ = kNoNode;
 };
@@ -75,6 +71,10 @@ class ObjectTable {
         return kNoNode;
     }
     void insert(std::uint64_t hash, NodeIndex node);
+    // A node that may be the object's: no other has these 32 bits of its hash, mostly.
+    [[nodiscard]] NodeIndex likely(std::uint64_t hash) const noexcept {
+        return find(hash, [](NodeIndex) { return true; });
+    }
     // The node must be there.
     void erase(std::uint64_t hash, NodeIndex node) noexcept;
     void prefetch(std::uint64_t hash) const noexcept {
@@ -85,12 +85,12 @@ class ObjectTable {
 
   private:
     struct Slot {
-        std::uint32_t tag = 0;
-        NodeIndex node = kNoNode;
+        std::uint32_t tag;
+        NodeIndex node;
     };
     void grow();
 
-    std::vector<Slot> slots_;
+    BigArray<Slot> slots_;
     std::size_t mask_;
     std::size_t size_ = 0;
 };
@@ -106,7 +106,19 @@ class Contents {
                                 std::uint32_t stale_at_s);
     // The node must have left its list.
     void erase(NodeIndex node) noexcept;
-    void prefetch(std::uint64_t hash) const noexcept { table_.prefetch(hash); }
+    // Loads from memory cost more than all that is computed here, so they begin early. First the table's
+    // place of an object, some requests later its node, if there is one.
+    void prefetch_place(std::uint64_t hash) const noexcept { table_.prefetch(hash); }
+    void prefetch_node(std::uint64_t hash) const noexcept {
+        const NodeIndex node = table_.likely(hash);
+        if (node != kNoNode) nodes_.prefetch(node);
+    }
+    // `victim` leaves next: its place of the table, and the node that leaves after it.
+    void prefetch_victim(NodeIndex victim) const noexcept {
+        if (victim == kNoNode) return;
+        table_.prefetch(hash_of(nodes_[victim].object));
+        if (nodes_[victim].newer != kNoNode) nodes_.prefetch(nodes_[victim].newer);
+    }
 
     [[nodiscard]] Node& operator[](NodeIndex node) noexcept { return nodes_[node]; }
     [[nodiscard]] const Node& operator[](NodeIndex node) const noexcept { return nodes_[node]; }

@@ -82,8 +82,7 @@ struct FleetCounts {
     std::uint64_t elsewhere = 0;  // every choice was down: the next bridge that is up took it
     std::uint64_t unserved = 0;   // no bridge is up; in no tally
     std::uint64_t warmups = 0;
-    std::uint64_t over_bound =
-        0;  // the bridge that took it is not the one of the same request without a bound
+    std::uint64_t over_bound = 0;  // the bridge that was chosen first had too much load
     std::uint64_t spread = 0;
 };
 
@@ -118,6 +117,7 @@ class Fleet {
   private:
     void advance(Duration now);
     void close_interval();
+    [[nodiscard]] std::uint8_t pick(const Choices& able, const Request& request);
     [[nodiscard]] bool takes(std::uint16_t bridge, std::uint64_t row, Duration now) const noexcept;
 
     FleetRules rules_;
