@@ -5,10 +5,6 @@
 namespace splice::cache {
 namespace {
 
-// How many requests early a table and a node are touched: enough for a load from memory each.
-constexpr std::size_t kPlaceAhead = 16;
-constexpr std::size_t kNodeAhead = 8;
-
 std::uint32_t second_of(const Request& request) noexcept {
     return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(request.time).count());
 }

@@ -26,6 +26,10 @@ struct CacheRules {
 
 class CountedCache {
   public:
+    // How many requests early a table and a node are brought near: enough for a load from memory each.
+    static constexpr std::size_t kPlaceAhead = 16;
+    static constexpr std::size_t kNodeAhead = 8;
+
     explicit CountedCache(const CacheRules& rules);
 
     void request(const Request& request);

@@ -137,6 +137,36 @@ void Fleet::serve(std::uint16_t bridge, const Request& request) {
     for (auto& bridges : caches_) bridges[bridge].request(request);
 }
 
+// All are chosen for first, then each cache serves them all while its tables are near. Caches that change in
+// between serve before that.
+void Fleet::run(std::span<const Request> requests) {
+    std::size_t begin = 0;
+    chosen_.clear();
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        if (due(requests[i].time)) {
+            serve_batch(requests.subspan(begin, i - begin));
+            begin = i;
+        }
+        chosen_.push_back(open(requests[i]));
+    }
+    serve_batch(requests.subspan(begin));
+}
+
+void Fleet::serve_batch(std::span<const Request> requests) {
+    for (auto& bridges : caches_) {
+        for (std::size_t i = 0; i < requests.size(); ++i) {
+            const std::size_t place = i + CountedCache::kPlaceAhead;
+            const std::size_t node = i + CountedCache::kNodeAhead;
+            if (place < requests.size() && chosen_[place])
+                bridges[*chosen_[place]].cache().prefetch_place(requests[place].object);
+            if (node < requests.size() && chosen_[node])
+                bridges[*chosen_[node]].cache().prefetch_node(requests[node].object);
+            if (chosen_[i]) bridges[*chosen_[i]].request(requests[i]);
+        }
+    }
+    chosen_.clear();
+}
+
 bool Fleet::takes(std::uint16_t bridge, std::uint64_t row, Duration now) const noexcept {
     if (!serving_.up(bridge)) return false;
     if (returned_[bridge] == kNeverLeft || rules_.slow_start <= Duration::zero()) return true;
@@ -144,6 +174,12 @@ bool Fleet::takes(std::uint16_t bridge, std::uint64_t row, Duration now) const n
     const double share = since / static_cast<double>(rules_.slow_start.count());
     // Each row has its own moment, another at each bridge.
     return static_cast<double>(hash_of(row ^ hash_of(bridge)) >> 11) * 0x1p-53 < share;
+}
+
+bool Fleet::due(Duration now) const noexcept {
+    return (next_event_ < rules_.events.size() && rules_.events[next_event_].time <= now) ||
+           (rules_.interval > Duration::zero() && in_interval_ &&
+            now - now % rules_.interval != interval_start_);
 }
 
 void Fleet::advance(Duration now) {

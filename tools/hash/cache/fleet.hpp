@@ -97,6 +97,8 @@ class Fleet {
 
     // Chooses the bridge and asks its caches.
     void request(const Request& request);
+    // The same, request by request, faster: cheapest in batches of about a thousand.
+    void run(std::span<const Request> requests);
     // Ends the last interval. Call once after the last request.
     void finish();
 
@@ -115,7 +117,10 @@ class Fleet {
     [[nodiscard]] std::size_t memory_bytes() const noexcept;
 
   private:
+    // Whether something happens to caches or the series before a request of that time.
+    [[nodiscard]] bool due(Duration now) const noexcept;
     void advance(Duration now);
+    void serve_batch(std::span<const Request> requests);
     void close_interval();
     [[nodiscard]] std::uint8_t pick(const Choices& able, const Request& request);
     [[nodiscard]] bool takes(std::uint16_t bridge, std::uint64_t row, Duration now) const noexcept;
@@ -128,6 +133,7 @@ class Fleet {
     LoadWindow load_;
     Random random_;
     std::size_t next_event_ = 0;
+    std::vector<std::optional<std::uint16_t>> chosen_;  // run()'s, kept from call to call
     FleetCounts counts_;
     std::vector<Interval> series_;
     std::vector<Tally> interval_began_;
