@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <span>
 
+#include "libsplice/datapath/flow.h"
 #include "tools/hash/ask.hpp"
 #include "tools/hash/heavy_keys.hpp"
 #include "tools/hash/key_sample.hpp"
@@ -72,23 +75,26 @@ class Balance {
         const RecordKey key = reader_.key_of(record, request_);
         if (key.fallback) keyless_.add(key);
         if (!key.placed) return;
-        const std::uint16_t bridge = placement_.choose(key.bytes).bridges.choices[0];
-        const std::uint64_t bytes = record.bytes.value_or(0);
-        tally_.add(bridge, bytes);
-        request_error_.add(bridge, 1);
-        byte_error_.add(bridge, bytes);
-        request_error_.next();
-        byte_error_.next();
-        const std::uint64_t hash = hash_key_bytes(key.bytes);
-        if (const KeySample::Entry* known = keys_.count(hash, bytes, bridge))
-            heavy_.count_known(hash, key.bytes, known->requests, known->bytes);
-        else
-            heavy_.count(hash, key.bytes, bytes);
+        Waiting& waiting = waiting_[waits_++];
+        waiting.key.assign(key.bytes);
+        waiting.hash = hash_key_bytes(key.bytes);
+        waiting.bytes = record.bytes.value_or(0);
         // A shorter key stands for several objects, and then those are counted, too.
-        if (!key_is_object_ || !record.host.empty()) {
+        waiting.object = key_is_object_ && record.host.empty() ? waiting.hash : object_of(record);
+        if (!objects_differ_ && waiting.object != waiting.hash) {
+            objects_ = keys_;
             objects_differ_ = true;
-            objects_.count(object_of(record), bytes, bridge);
         }
+        if (objects_differ_) objects_.prefetch(waiting.object);
+        keys_.prefetch(waiting.hash);
+        __builtin_prefetch(&placement_.rows()[row_of(waiting.hash)]);
+        if (waits_ == waiting_.size()) count_waiting();
+    }
+
+    // Before report().
+    void count_waiting() {
+        for (const Waiting& waiting : std::span(waiting_).first(waits_)) count(waiting);
+        waits_ = 0;
     }
 
     [[nodiscard]] Json report(const LogReader& log) const {
@@ -118,6 +124,36 @@ class Balance {
     }
 
   private:
+    // A request whose counters have been called for, so that they are near when its turn comes.
+    struct Waiting {
+        std::string key;
+        std::uint64_t hash = 0;
+        std::uint64_t object = 0;
+        std::uint64_t bytes = 0;
+    };
+
+    [[nodiscard]] std::uint32_t row_of(std::uint64_t hash) const noexcept {
+        return splice_placement_row_of(hash, static_cast<std::uint32_t>(placement_.rows().size()));
+    }
+
+    void count(const Waiting& waiting) {
+        // Placement::choose() would hash the key once more; a ring is not found by this hash.
+        const splice_placement_row row = fleet_.algorithm == Algorithm::ketama
+                                             ? placement_.choose(waiting.key).bridges
+                                             : placement_.rows()[row_of(waiting.hash)];
+        const std::uint16_t bridge = row.choices[0];
+        tally_.add(bridge, waiting.bytes);
+        request_error_.add(bridge, 1);
+        byte_error_.add(bridge, waiting.bytes);
+        request_error_.next();
+        byte_error_.next();
+        if (const KeySample::Entry* known = keys_.count(waiting.hash, waiting.bytes, bridge))
+            heavy_.count_known(waiting.hash, waiting.key, known->requests, known->bytes);
+        else
+            heavy_.count(waiting.hash, waiting.key, waiting.bytes);
+        if (objects_differ_) objects_.count(waiting.object, waiting.bytes, bridge);
+    }
+
     void add_bridges(Json& report, const Concentration& concentration, const KeySample& objects) const {
         const Load all = tally_.all();
         std::vector<std::uint64_t> distinct(fleet_.bridges.size());
@@ -202,6 +238,8 @@ class Balance {
     RequestText request_;
     bool key_is_object_;
     bool objects_differ_ = false;
+    std::array<Waiting, 32> waiting_;
+    std::size_t waits_ = 0;
     Tally tally_;
     KeylessCounts keyless_;
     KeySample keys_;
@@ -221,6 +259,7 @@ Answered ask_balance(const Options& options, LogReader& log, const Write& write)
         if (!*more) break;
         balance.take(record);
     }
+    balance.count_waiting();
     write(write_report(balance.report(log), options.format));
     return {};
 }
