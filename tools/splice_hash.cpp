@@ -35,6 +35,8 @@ Answered ask(const Options& options, const Write& write, Progress* progress) {
             return ask_disrupt(options, *log, write);
         case Question::compare:
             return ask_compare(options, *log, write);
+        case Question::cache:
+            return ask_cache(options, *log, write);
         default:
             return ask_map(options, *log, write);
     }

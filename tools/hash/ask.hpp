@@ -21,6 +21,7 @@ using Answered = std::expected<void, std::string>;
 [[nodiscard]] Answered ask_balance(const Options& options, LogReader& log, const Write& write);
 [[nodiscard]] Answered ask_disrupt(const Options& options, LogReader& log, const Write& write);
 [[nodiscard]] Answered ask_compare(const Options& options, LogReader& log, const Write& write);
+[[nodiscard]] Answered ask_cache(const Options& options, LogReader& log, const Write& write);
 [[nodiscard]] Answered generate(const GenerateOptions& options, const Write& write);
 
 }  // namespace splice::hash

@@ -36,6 +36,8 @@ constexpr std::array kSubcommands = {
     Subcommand{"disrupt", Question::disrupt,
                "what moves when bridges leave, join or change weight, beside the least possible"},
     Subcommand{"compare", Question::compare, "algorithms, keys and table sizes side by side in one pass"},
+    Subcommand{"cache", Question::cache,
+               "simulated hit ratios of the bridges' caches, also through a bridge's loss and return"},
     Subcommand{"generate", Question::generate, "seeded traffic: Zipf popularity, sizes, drift"},
 };
 
@@ -104,6 +106,40 @@ void add_output_flags(FlagGroups& groups) {
         ("quiet", po::bool_switch(), "no progress on the terminal");  //
 }
 
+void add_cache_flags(FlagGroups& groups) {
+    groups.emplace_back("Caches").add_options()  //
+        ("sizes", po::value<std::string>()->value_name("SIZE[,...]"),
+         "what one bridge's cache holds, as in 128MiB,2GiB")  //
+        ("policies", po::value<std::string>()->value_name("NAME[,...]")->default_value("lru"),
+         "lru, fifo, clock, sieve, s3-fifo, w-tinylfu")  //
+        ("ttl", po::value<std::string>()->value_name("TIME"),
+         "how long an answer is fresh where the log does not tell (default: for ever)")  //
+        ("che", po::bool_switch(), "Che's approximation beside LRU; takes memory for each object of the log");
+    groups.emplace_back("Routing").add_options()  //
+        (
+            "routing", po::value<std::string>()->value_name("NAME[,...]")->default_value("hash"),
+            "hash, random, round-robin, keep-alive (the first request of a connection chooses for the "
+            "others)")  //
+        ("keep-alive", po::value<std::string>()->value_name("TIME")->default_value("65s"),
+         "after so long without a request a connection has ended")  //
+        ("bounded-load", po::value<std::string>()->value_name("FACTOR"),
+         "a bridge above FACTOR times the mean load passes keys to their next choice")  //
+        ("warmup", po::value<std::string>()->value_name("SHARE"),
+         "that share of openings goes to the second choice, as in 0.02")  //
+        ("spread", po::value<std::string>()->value_name("N"),
+         "hot keys are spread over their first N choices")  //
+        ("hot-keys", po::value<std::string>()->value_name("N")->default_value("64"), "how many keys are hot");
+    groups.emplace_back("Failures")
+        .add_options()  //
+        ("lose", po::value<Texts>()->value_name("NAME@TIME[-TIME]")->composing(),
+         "the bridge fails, and returns, so long after the log's start: b2@1h-2h")  //
+        ("return-warm", po::bool_switch(), "it returns with what its cache held")   //
+        ("slow-start", po::value<std::string>()->value_name("TIME")->default_value("0s"),
+         "over so long its rows come back to it")  //
+        ("interval", po::value<std::string>()->value_name("TIME"),
+         "of the hit ratio over time (default: 60s with --lose, else none)");
+}
+
 FlagGroups groups_of(Question question) {
     FlagGroups groups;
     if (question == Question::generate) {
@@ -141,6 +177,8 @@ FlagGroups groups_of(Question question) {
              "this bridge joins; may be repeated")  //
             ("weight", po::value<Texts>()->value_name("NAME=N")->composing(),
              "this bridge has another weight; 0: it takes nothing");
+    } else if (question == Question::cache) {
+        add_cache_flags(groups);
     } else if (question == Question::compare) {
         groups.emplace_back("Variants")
             .add_options()  //
@@ -155,6 +193,27 @@ FlagGroups groups_of(Question question) {
     }
     add_output_flags(groups);
     return groups;
+}
+
+constexpr std::array kRoutings = {Routing::hash, Routing::random, Routing::round_robin, Routing::keep_alive};
+
+// Caches are larger than what parse_size() knows.
+std::optional<std::uint64_t> cache_size(std::string_view text) {
+    struct Unit {
+        std::string_view name;
+        int shift;
+    };
+    constexpr std::array kUnits = {Unit{"TiB", 40}, Unit{"GiB", 30}, Unit{"MiB", 20}, Unit{"KiB", 10}};
+    int shift = 0;
+    for (const Unit& unit : kUnits) {
+        if (!text.ends_with(unit.name)) continue;
+        text.remove_suffix(unit.name.size());
+        shift = unit.shift;
+        break;
+    }
+    const auto number = whole_number(text);
+    if (!number || *number == 0 || *number > (~0ULL >> shift)) return {};
+    return *number << shift;
 }
 
 OptionsError wrong(std::string text) {
@@ -378,6 +437,121 @@ Judged<CompareOptions> judge_compare(const Flags& flags, const FleetSpec& fleet)
     return options;
 }
 
+Judged<std::vector<std::uint64_t>> judge_sizes(const Flags& flags) {
+    const std::string* text = find(flags, "sizes");
+    if (text == nullptr)
+        return std::unexpected(wrong("--sizes is missing: one cache's size, as in --sizes 1GiB"));
+    std::vector<std::uint64_t> sizes;
+    for (std::string_view rest = *text; !rest.empty();) {
+        const std::string_view one = take_until(rest, ',');
+        const auto size = cache_size(one);
+        if (!size) return refuse("--sizes", one, "expected a size such as 128MiB, 2GiB or 1TiB");
+        sizes.push_back(*size);
+    }
+    return sizes;
+}
+
+Judged<Duration> duration(const Flags& flags, const char* name) {
+    const auto& text = flags[name].as<std::string>();
+    const auto time = parse_duration(text);
+    if (!time) return refuse(fmt::format("--{}", name), text, time.error());
+    return *time;
+}
+
+// "b2@1h-2h"
+Judged<void> judge_loss(const std::string& text, const FleetSpec& fleet, bool warm, CacheOptions& options) {
+    std::string_view rest = text;
+    const auto bridge = fleet.find(take_until(rest, '@'));
+    if (!bridge) return refuse("--lose", text, bridge.error());
+    const auto from = parse_duration(take_until(rest, '-'));
+    if (!from) return refuse("--lose", text, "expected NAME@TIME[-TIME] such as b2@1h-2h");
+    using Kind = cache::FleetEvent::Kind;
+    const auto index = static_cast<std::uint16_t>(*bridge);
+    options.events.push_back({*from, Kind::lost, index});
+    if (rest.empty()) return {};
+    const auto until = parse_duration(rest);
+    if (!until || *until <= *from)
+        return refuse("--lose", text, "expected a return that is later, as in b2@1h-2h");
+    options.events.push_back({*until, warm ? Kind::returned_warm : Kind::returned_cold, index});
+    return {};
+}
+
+Judged<void> judge_lists(const Flags& flags, CacheOptions& options) {
+    for (std::string_view rest = flags["policies"].as<std::string>(); !rest.empty();) {
+        const std::string_view one = take_until(rest, ',');
+        const auto policy = cache::policy_named(one);
+        if (!policy)
+            return refuse("--policies", one, "expected lru, fifo, clock, sieve, s3-fifo or w-tinylfu");
+        options.policies.push_back(*policy);
+    }
+    for (std::string_view rest = flags["routing"].as<std::string>(); !rest.empty();) {
+        const std::string_view one = take_until(rest, ',');
+        const auto found =
+            std::ranges::find(kRoutings, one, [](Routing routing) { return to_string(routing); });
+        if (found == kRoutings.end())
+            return refuse("--routing", one, "expected hash, random, round-robin or keep-alive");
+        options.routings.push_back(*found);
+    }
+    if (options.policies.empty()) return refuse("--policies", "", "expected at least one");
+    if (options.routings.empty()) return refuse("--routing", "", "expected at least one");
+    return {};
+}
+
+Judged<CacheOptions> judge_cache(const Flags& flags, const FleetSpec& fleet) {
+    CacheOptions options;
+    auto sizes = judge_sizes(flags);
+    if (!sizes) return std::unexpected(sizes.error());
+    options.sizes = *std::move(sizes);
+    if (auto lists = judge_lists(flags, options); !lists) return std::unexpected(lists.error());
+    if (options.sizes.size() * options.policies.size() > kMaxCaches)
+        return std::unexpected(wrong(fmt::format("cache: more than {} sizes times policies", kMaxCaches)));
+    for (const std::string& text : all_of(flags, "lose")) {
+        if (auto loss = judge_loss(text, fleet, flags["return-warm"].as<bool>(), options); !loss)
+            return std::unexpected(loss.error());
+    }
+    std::ranges::stable_sort(options.events, {}, &cache::FleetEvent::time);
+    const auto slow_start = duration(flags, "slow-start");
+    if (!slow_start) return std::unexpected(slow_start.error());
+    options.slow_start = *slow_start;
+    const auto keep_alive = duration(flags, "keep-alive");
+    if (!keep_alive) return std::unexpected(keep_alive.error());
+    options.keep_alive = *keep_alive;
+    if (find(flags, "interval") != nullptr) {
+        const auto interval = duration(flags, "interval");
+        if (!interval) return std::unexpected(interval.error());
+        if (*interval == Duration{}) return refuse("--interval", "0", "expected more than nothing");
+        options.interval = *interval;
+    } else if (!options.events.empty()) {
+        options.interval = std::chrono::seconds(60);
+    }
+    if (find(flags, "ttl") != nullptr) {
+        const auto ttl = duration(flags, "ttl");
+        if (!ttl) return std::unexpected(ttl.error());
+        options.ttl_s = static_cast<std::uint32_t>(std::min<std::int64_t>(
+            std::chrono::duration_cast<std::chrono::seconds>(*ttl).count(), 0xfffffffe));
+    }
+    if (find(flags, "bounded-load") != nullptr) {
+        const auto factor = fraction(flags, "bounded-load", 1, 100);
+        if (!factor) return std::unexpected(factor.error());
+        options.bounded_load = *factor;
+    }
+    if (find(flags, "warmup") != nullptr) {
+        const auto share = fraction(flags, "warmup", 0, 1);
+        if (!share) return std::unexpected(share.error());
+        options.warmup = *share;
+    }
+    if (find(flags, "spread") != nullptr) {
+        const auto spread = whole(flags, "spread", 2, SPLICE_CHOICES);
+        if (!spread) return std::unexpected(spread.error());
+        options.spread = static_cast<std::uint32_t>(*spread);
+    }
+    const auto hot = whole(flags, "hot-keys", 1, kMaxTop);
+    if (!hot) return std::unexpected(hot.error());
+    options.hot_keys = *hot;
+    options.che = flags["che"].as<bool>();
+    return options;
+}
+
 Judged<GenerateOptions> judge_generate(const Flags& flags) {
     GenerateOptions options;
     const auto requests = whole(flags, "requests", 1, 1'000'000'000'000);
@@ -441,6 +615,10 @@ Judged<Options> judge(Question question, const Flags& flags) {
         auto disrupt = judge_disrupt(flags, options.fleet);
         if (!disrupt) return std::unexpected(disrupt.error());
         options.disrupt = *std::move(disrupt);
+    } else if (question == Question::cache) {
+        auto cache = judge_cache(flags, options.fleet);
+        if (!cache) return std::unexpected(cache.error());
+        options.cache = *std::move(cache);
     } else if (question == Question::compare) {
         auto compare = judge_compare(flags, options.fleet);
         if (!compare) return std::unexpected(compare.error());
@@ -464,6 +642,12 @@ std::optional<OptionsError> replaced(int argc, char** argv) {
 
 }  // namespace
 
+std::string_view to_string(Routing routing) noexcept {
+    static constexpr std::array<std::string_view, kRoutings.size()> kNames = {"hash", "random", "round-robin",
+                                                                              "keep-alive"};
+    return kNames[static_cast<std::size_t>(routing)];
+}
+
 std::expected<std::variant<Options, Notice>, OptionsError> parse_options(int argc, char** argv) {
     const std::string_view word = argc > 1 ? argv[1] : "";
     const auto* named = std::ranges::find(kSubcommands, word, &Subcommand::name);
@@ -475,9 +659,9 @@ std::expected<std::variant<Options, Notice>, OptionsError> parse_options(int arg
         // A word that is neither a subcommand nor a file is a misspelt subcommand or, as it once was, a URL.
         if (!word.starts_with('-')) {
             if (const auto size = size_of_log(std::string(word)); !size)
-                return std::unexpected(wrong(
-                    fmt::format("{}; subcommands are map, explain, balance, disrupt, compare and generate",
-                                size.error())));
+                return std::unexpected(wrong(fmt::format(
+                    "{}; subcommands are map, explain, balance, disrupt, compare, cache and generate",
+                    size.error())));
         }
     }
     const Question question = has_name ? named->question : Question::map;

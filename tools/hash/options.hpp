@@ -11,6 +11,7 @@
 
 #include "libsplice/base/time.hpp"
 #include "tools/flags.hpp"
+#include "tools/hash/cache/fleet.hpp"
 #include "tools/hash/fleet_spec.hpp"
 #include "tools/hash/log_reader.hpp"
 #include "tools/hash/report.hpp"
@@ -37,6 +38,36 @@ struct CompareOptions {
     std::vector<std::size_t> without;  // whose loss is tried; empty: each bridge's in turn
 };
 
+// How requests find a bridge in a simulation.
+enum class Routing : std::uint8_t {
+    hash,         // each request goes to its key's first choice
+    random,       // to any bridge
+    round_robin,  // to each in turn
+    keep_alive,   // the first request of a connection chooses, as at the balancer; the others follow it
+};
+[[nodiscard]] std::string_view to_string(Routing routing) noexcept;
+
+struct CacheOptions {
+    std::vector<std::uint64_t> sizes;  // bytes of one bridge's cache
+    std::vector<cache::Policy> policies;
+    std::vector<Routing> routings;
+    std::vector<cache::FleetEvent> events;  // in the order of time, which is since the log's start
+    std::optional<Duration> interval;       // of the time series
+    Duration slow_start{};
+    double bounded_load = 0;  // 0: none
+    double warmup = 0;
+    std::uint32_t spread = 0;  // hot keys over so many first choices; 0: not
+    std::size_t hot_keys = 64;
+    Duration keep_alive = std::chrono::seconds(65);  // an idle connection ends
+    std::optional<std::uint32_t> ttl_s;              // where the log does not tell
+    bool che = false;
+
+    // Whether the fleet of `hash` is simulated once more, with what disturbs or changes it.
+    [[nodiscard]] bool has_changes() const noexcept {
+        return !events.empty() || bounded_load > 0 || warmup > 0 || spread > 0;
+    }
+};
+
 struct GenerateOptions {
     enum class As : std::uint8_t { trace, plain, combined };
     std::uint64_t requests = 1'000'000;
@@ -60,6 +91,7 @@ struct Options {
     BalanceOptions balance;
     DisruptOptions disrupt;
     CompareOptions compare;
+    CacheOptions cache;
     GenerateOptions generate;
 };
 
