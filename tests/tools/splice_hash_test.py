@@ -333,8 +333,8 @@ class Formats(unittest.TestCase):
         self.judge("\n".join(lines).replace(" ", "\t").replace("#Fields:\t", "#Fields: ") + "\r\n")
 
     def test_trace(self):
-        self.judge("seconds,object,bytes\n" + "".join(f"{i}.5,{request[2]},{request[4]}\n"
-                                                       for i, request in enumerate(REQUESTS)))
+        self.judge("seconds,object,bytes\n" +
+                   "".join(f"{i}.5,{request[2]},{request[4]}\n" for i, request in enumerate(REQUESTS)))
 
     def test_packed_files_several_files_and_standard_input(self):
         lines = [common(request).encode() for request in REQUESTS]
