@@ -75,8 +75,10 @@ TEST_CASE("Space-Saving finds every key above its threshold, and is wrong by no 
 TEST_CASE("counts that are known from elsewhere are kept without an error") {
     HeavyKeys heavy(4);
     std::map<std::uint64_t, std::uint64_t> exact;
-    for (const std::uint64_t key : traffic(1000, 1.2, 20'000))
-        heavy.count_known(placement::mix64(key), std::to_string(key), ++exact[key], exact[key] * 3);
+    for (const std::uint64_t key : traffic(1000, 1.2, 20'000)) {
+        const std::uint64_t requests = ++exact[key];
+        heavy.count_known(placement::mix64(key), std::to_string(key), requests, requests * 3);
+    }
     const auto top = heavy.top(4);
     REQUIRE(top.size() == 4);
     for (std::size_t i = 0; i < top.size(); ++i) {
