@@ -13,7 +13,7 @@
 
 namespace splice::cache {
 
-// How often each object was asked. Its memory grows with the objects that were seen: 48 bytes each at most.
+// How often each object was asked. Its memory grows with the objects that were seen: 70 bytes each at most.
 class Popularity {
   public:
     struct Object {

@@ -1,7 +1,7 @@
 // Which objects a cache holds: nodes in an array, an open-addressing table that finds them, and lists through
 // them.
 //
-// Own code and not a library's: std::unordered_map with std::list costs about 120 bytes and three dependent
+// Own code and not a library's: std::unordered_map with std::list costs about 90 bytes and three dependent
 // loads an object. Here an object costs a node of 32 bytes and between 11 and 21 bytes of table, and a
 // request for an object that is absent mostly touches one cache line. Nodes are 32-bit indices, so links are
 // half a pointer's size.

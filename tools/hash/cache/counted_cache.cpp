@@ -1,6 +1,7 @@
 #include "tools/hash/cache/counted_cache.hpp"
 
 #include <algorithm>
+#include <cassert>
 
 namespace splice::cache {
 namespace {
@@ -12,7 +13,9 @@ std::uint32_t second_of(const Request& request) noexcept {
 }  // namespace
 
 CountedCache::CountedCache(const CacheRules& rules)
-    : rules_(rules), cache_(make_cache(rules.policy, rules.capacity)) {}
+    : rules_(rules), cache_(make_cache(rules.policy, rules.capacity)) {
+    assert(rules.ranges != Ranges::slices || rules.slice_bytes > 0);
+}
 
 void CountedCache::clear() {
     cache_ = make_cache(rules_.policy, rules_.capacity);

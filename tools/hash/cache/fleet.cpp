@@ -1,6 +1,7 @@
 #include "tools/hash/cache/fleet.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <utility>
 
@@ -58,9 +59,14 @@ Fleet::Fleet(FleetRules rules, Chooser chooser)
       chooser_(std::move(chooser)),
       serving_(rules_.bridges),
       returned_(rules_.bridges, kNeverLeft),
+      counts_load_(rules_.bounded_load > 0 || rules_.spread != nullptr),
       load_(rules_.bridges, rules_.load_window),
       random_(rules_.seed),
       interval_began_(rules_.caches.size()) {
+    assert(rules_.load_window > Duration::zero());
+    assert(std::ranges::is_sorted(rules_.events, {}, &FleetEvent::time));
+    assert(
+        std::ranges::all_of(rules_.events, [&](const auto& event) { return event.bridge < rules_.bridges; }));
     for (const CacheRules& each : rules_.caches) {
         auto& bridges = caches_.emplace_back();
         bridges.reserve(rules_.bridges);
@@ -91,12 +97,12 @@ std::optional<std::uint16_t> Fleet::open(const Request& request) {
         }
         ++counts_.elsewhere;
         const std::uint16_t bridge = up[hash_of(named.row) % up.size()];
-        load_.open(bridge);
+        if (counts_load_) load_.open(bridge);
         return bridge;
     }
     const std::uint8_t taken = pick(able, request);
     ++counts_.by_rank[rank[taken]];
-    load_.open(able.bridges[taken]);
+    if (counts_load_) load_.open(able.bridges[taken]);
     return able.bridges[taken];
 }
 
@@ -192,7 +198,7 @@ void Fleet::advance(Duration now) {
         if (event.kind == FleetEvent::Kind::returned_warm) continue;
         for (auto& bridges : caches_) bridges[event.bridge].clear();
     }
-    load_.advance(now);
+    if (counts_load_) load_.advance(now);
     if (rules_.interval <= Duration::zero()) return;
     const Duration start = now - now % rules_.interval;
     if (in_interval_ && start == interval_start_) return;

@@ -69,7 +69,7 @@ struct FleetRules {
     double warmup = 0;               // share of openings that goes to the key's second choice
     double bounded_load = 0;         // above that times the mean a bridge passes requests on; 0: no bound
     Duration load_window =
-        std::chrono::seconds(10);  // what counts as load: openings, decaying over this time
+        std::chrono::seconds(10);  // above 0; what counts as load: openings, decaying over this time
     // Over how many of its first choices a request's key is spread, by power of two choices on the load: 2 or
     // more for a hot key. Nothing: no key is spread.
     std::function<unsigned(const Request&)> spread;
@@ -130,6 +130,7 @@ class Fleet {
     Serving serving_;
     std::vector<std::vector<CountedCache>> caches_;  // [cache][bridge]
     std::vector<Duration> returned_;  // when each bridge came back; before all time: never left
+    const bool counts_load_;          // somebody asks for it: an exponential a request
     LoadWindow load_;
     Random random_;
     std::size_t next_event_ = 0;
