@@ -14,25 +14,33 @@ help: ## this list
 deps: ## install what building and testing need (Debian 12; root or sudo)
 	@scripts/deps.sh
 
-build: deps ## the executables, under build/
-	@test -f build/cmake/build.ninja || cmake --preset $(PRESET)
-	@cmake --build build/cmake --parallel $(JOBS)
+# $(call build_target,TARGETS...): see CMakeLists.txt for what each of them is.
+build_target = (test -f build/cmake/build.ninja || cmake --preset $(PRESET)) && \
+	cmake --build build/cmake --parallel $(JOBS) --target $(1)
 
-test: build ## unit tests, fuzzers for seconds, and the end-to-end suite; the last line counts them
+build: deps ## the executables, under build/
+	@$(call build_target,executables)
+
+test: deps ## unit tests, fuzzers for seconds, and the end-to-end suite; the last line counts them
+	@$(call build_target,test_programs)
 	@scripts/deps.sh --fuzz || true # what is missing is a skip with its reason
+	@scripts/deps.sh --browser || true # likewise
 	@tests/run_all.py
 
-unit: build ## unit tests alone
+unit: deps ## unit tests alone
+	@$(call build_target,test_programs)
 	@tests/run_all.py --unit
 
-e2e: build ## the end-to-end suite alone (E2E_ARGS="--only WORD --family 6" chooses)
+e2e: deps ## the end-to-end suite alone (E2E_ARGS="--only WORD --family 6" chooses)
+	@$(call build_target,e2e_programs)
 	@tests/run_all.py --e2e $(E2E_ARGS)
 
 fuzz: ## each fuzzer for a minute (FUZZ_SECONDS=10; FUZZ_ONLY=yaml: one of them)
 	@scripts/deps.sh --fuzz
 	@tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),60) $(if $(FUZZ_ONLY),--only $(FUZZ_ONLY))
 
-vm-test: build ## the Vagrant lab's boxes and netem on Debian's kernel, in virtual machines (VM_ARGS=boxes: a part)
+vm-test: deps ## the Vagrant lab's boxes and netem on Debian's kernel, in virtual machines (VM_ARGS=boxes: a part)
+	@$(call build_target,e2e_programs)
 	@tests/vm/run.sh $(VM_ARGS)
 
 check: ## format, include rule, both compilers, clang-tidy, sanitizers, shellcheck
@@ -44,10 +52,12 @@ bench: ## beside direct access and two proxies, in minutes (QUICK=1: fewer; UPDA
 	@cmake --build build/cmake --parallel $(JOBS) --target balancer packetbridge splice-replay bench_programs
 	@tests/bench/run.py $(if $(QUICK),--quick) $(if $(UPDATE_README),--update-readme) $(BENCH_ARGS)
 
-lab: build ## the whole way of a request, shown on this machine in network namespaces
+lab: deps ## the whole way of a request, shown on this machine in network namespaces
+	@$(call build_target,balancer packetbridge)
 	@$(LAB) demo
 
-lab-up: build ## keep one lab up, to play with
+lab-up: deps ## keep one lab up, to play with
+	@$(call build_target,balancer packetbridge)
 	@$(LAB) up
 
 lab-shell: ## a shell in the lab: HOST=client (or router, balancer, b1, b2, b3)

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cerrno>
+
 #include "balancer/kernel_path.hpp"
 #include "libsplice/config/secret_file.hpp"
 #include "libsplice/config/start.hpp"
@@ -34,15 +36,18 @@ std::string describe(const BalancerConfig& config) {
     return fmt::format("{}", fmt::join(services, ", "));
 }
 
-void warn_about_health(const BalancerConfig& config) {
-    for (const ServiceConfig& service : config.services) {
-        if (!service.health) continue;
-        log_warning(
-            fmt::format("service {}: health checks are configured, but this version does not run them; a "
-                        "bridge whose backend "
-                        "refuses a connection is still passed over, by its bounce",
-                        service.name));
-    }
+void log_warnings_about(const BalancerConfig& config) {
+    for (const std::string& warning : warnings_about(config)) log_warning(warning);
+}
+
+std::expected<void, std::string> in_words(const SystemResult<void>& result) {
+    if (!result) return std::unexpected(result.error().text);
+    return {};
+}
+
+// Another balancer or program has the interface: another engine would serve beside it, by other rules.
+bool is_taken(const SystemError& error) noexcept {
+    return error.code == EBUSY || error.code == EEXIST;
 }
 
 }  // namespace
@@ -52,6 +57,28 @@ std::expected<BalancerConfig, ConfigFailure> configuration_of(const BalancerOpti
     auto config = load_balancer_config(*options.config_file);
     if (config && options.log_level) config->common.log.level = *options.log_level;
     return config;
+}
+
+std::expected<splice_secret, std::string> read_secret(const BalancerConfig& config) {
+    auto secret = read_secret_file(config.common.secret_file);
+    if (!secret) return secret;
+    if (auto fits = check_lab_key(*secret, config.common.secret_file, vips_of(config)); !fits)
+        return std::unexpected(fits.error());
+    return secret;
+}
+
+std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& config) {
+    const auto refused = [](ConfigFailure::Kind kind, const std::string& text) {
+        return std::unexpected(ConfigFailure{kind, text});
+    };
+    const auto secret = read_secret(config);
+    if (!secret) return refused(ConfigFailure::Kind::unreadable, secret.error());
+    const auto interface = find_interface(config.common.interface);
+    if (!interface) return refused(ConfigFailure::Kind::unreadable, interface.error().text);
+    BridgeIndex index;
+    if (auto rules = build_rules(config, *secret, {.mtu = interface->mtu, .now = {}}, index); !rules)
+        return refused(ConfigFailure::Kind::wrong, rules.error());
+    return {};
 }
 
 std::expected<std::unique_ptr<Balancer>, std::string> Balancer::start(const BalancerOptions& options,
@@ -66,15 +93,19 @@ Balancer::Balancer(const BalancerOptions& options, const BalancerConfig& config)
 
 Balancer::~Balancer() {
     // The kernel goes on answering for them.
-    if (config_.common.keep && engine_.name == "ebpf") vips_.keep();
+    if (goes_on()) vips_.keep();
 }
 
 std::expected<void, std::string> Balancer::open() {
     auto interface = check_host(config_.common.interface);
     if (!interface) return std::unexpected(interface.error().text);
     interface_ = std::move(*interface);
-    index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, interface_.name),
-                         read_clock().monotonic + config_.common.idle_timeout);
+    auto lock = InterfaceLock::take("balancer", interface_);
+    if (!lock) return std::unexpected(lock.error().text);
+    lock_ = std::move(*lock);
+    if (auto alone = check_no_other_path(interface_, config_.common.bpffs, config_.common.engine); !alone)
+        return std::unexpected(alone.error().text);
+    index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, interface_.name), read_clock().monotonic);
     auto rules = prepare(config_, index_);
     if (!rules) return std::unexpected(rules.error());
     rules_ = std::move(*rules);
@@ -86,8 +117,12 @@ std::expected<void, std::string> Balancer::open() {
         if (!server) return std::unexpected(server.error().text);
         api_server_ = std::move(*server);
     }
+    dataplane_->settle();
     warn_about_clock();
-    warn_about_health(config_);
+    warn_about_api(config_.common.api);
+    log_warnings_about(config_);
+    if (config_.common.keep && !goes_on())
+        log_warning("keep: the " + std::string(engine_.name) + " engine does not go on without this process");
     const auto added = vips_.added();
     log_info(fmt::format("balancer {} ready: serves {} on {}, engine {} ({}){}, api {}", SPLICELB_VERSION,
                          describe(config_), interface_.name, engine_.name, engine_.reason,
@@ -112,6 +147,7 @@ std::expected<void, std::string> Balancer::start_engine() {
                 engine_.reason += "; " + details;
             return {};
         }
+        if (is_taken(started.error())) return std::unexpected(started.error().text);
         refused += fmt::format("{}{} does not work here: {}", refused.empty() ? "" : "; ", engine.name,
                                started.error().text);
         dataplane_.reset();
@@ -124,35 +160,47 @@ void Balancer::reload(std::string_view why) {
     if (!config)
         return log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, config.error().text));
     if (auto applied = apply(*config); !applied)
-        return log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, applied.error()));
-    warn_about_health(config_);
+        return log_error(fmt::format("reload ({}) refused, {}: {}", why,
+                                     applied.error().undone ? "nothing changed" : "partly changed",
+                                     applied.error().text));
+    log_warnings_about(config_);
     log_info(fmt::format("reloaded ({}): serves {}", why, describe(config_)));
 }
 
-std::expected<void, std::string> Balancer::apply(const BalancerConfig& config) {
-    if (const auto key = fixed_key_that_differs(config_.common, config.common))
-        return std::unexpected(*key + " cannot change while the balancer runs; restart it");
+// First what can fail, each step with its way back; then what takes away.
+std::expected<void, StepsFailure> Balancer::apply(const BalancerConfig& config) {
+    if (const auto key = fixed_key_that_differs(config_, config))
+        return std::unexpected(StepsFailure{*key + " cannot change while the balancer runs; restart it"});
     BridgeIndex index = index_;
     auto rules = prepare(config, index);
-    if (!rules) return std::unexpected(rules.error());
-    if (auto replaced = dataplane_->replace_rules(*rules); !replaced)
-        return std::unexpected(replaced.error().text);
-    if (auto added = vips_.add_missing(vips_of(config)); !added) {
-        if (auto back = dataplane_->replace_rules(rules_); !back) log_error(back.error().text);
-        return std::unexpected(added.error().text);
+    if (!rules) return std::unexpected(StepsFailure{rules.error()});
+    // From here on flows may bear the new numbers, also when the change is undone.
+    index_ = std::move(index);
+    if (auto changed = change_host(config, *rules); !changed) {
+        (void)number_bridges(config_, read_clock().monotonic, index_);  // it has numbers for all of these
+        return changed;
     }
+    dataplane_->settle();
     vips_.remove_others(vips_of(config));
     config_ = config;
-    index_ = std::move(index);
     rules_ = std::move(*rules);
     change_log(config_.common.log);
     api_->replace(state());
     return {};
 }
 
+// Packets first: a new address's packets must find their service, or the host would answer them.
+std::expected<void, StepsFailure> Balancer::change_host(const BalancerConfig& config,
+                                                        const std::shared_ptr<const SplicerRules>& rules) {
+    return apply_steps({{.apply = [&] { return in_words(dataplane_->replace_rules(rules)); },
+                         .undo = [&] { return in_words(dataplane_->restore_rules()); }},
+                        {.apply = [&] { return in_words(vips_.add_missing(vips_of(config))); },
+                         .undo = [] { return std::expected<void, std::string>(); }}});
+}
+
 std::expected<std::shared_ptr<const SplicerRules>, std::string> Balancer::prepare(
     const BalancerConfig& config, BridgeIndex& index) const {
-    const auto secret = read_secret_file(config.common.secret_file);
+    const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
     return build_rules(config, *secret, {.mtu = interface_.mtu, .now = read_clock().monotonic}, index);
 }

@@ -14,22 +14,33 @@
 #include "balancer/dataplane.hpp"
 #include "balancer/options.hpp"
 #include "balancer/rules.hpp"
+#include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/ops/api_server.hpp"
+#include "libsplice/ops/steps.hpp"
 
 namespace splice {
 
 // The configuration that the options lead to: the file's, or the flags' own.
 std::expected<BalancerConfig, ConfigFailure> configuration_of(const BalancerOptions& options);
 
+// The secret that the configuration names. The error is a sentence.
+std::expected<splice_secret, std::string> read_secret(const BalancerConfig& config);
+// What --check looks at beyond the configuration itself: the secret, the interface, whether rules can be
+// built.
+std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& config);
+
 class Balancer {
   public:
-    // Errors are one line; what was begun is undone.
+    // Errors are one line; what was begun is undone, and what an earlier process kept goes on.
     static std::expected<std::unique_ptr<Balancer>, std::string> start(const BalancerOptions& options,
                                                                        const BalancerConfig& config);
     // In this order: the API, the VIPs, the packets.
     ~Balancer();
     Balancer(const Balancer&) = delete;
     Balancer& operator=(const Balancer&) = delete;
+
+    // Whether packets are handled after destruction, too (--keep).
+    [[nodiscard]] bool goes_on() const { return dataplane_ && dataplane_->goes_on(); }
 
     // Reads configuration and secret anew. An error leaves everything as it is; either way one line in the
     // log.
@@ -39,7 +50,9 @@ class Balancer {
     Balancer(const BalancerOptions& options, const BalancerConfig& config);
     std::expected<void, std::string> open();
     std::expected<void, std::string> start_engine();
-    std::expected<void, std::string> apply(const BalancerConfig& config);
+    std::expected<void, StepsFailure> apply(const BalancerConfig& config);
+    std::expected<void, StepsFailure> change_host(const BalancerConfig& config,
+                                                  const std::shared_ptr<const SplicerRules>& rules);
     std::expected<std::shared_ptr<const SplicerRules>, std::string> prepare(const BalancerConfig& config,
                                                                             BridgeIndex& index) const;
     [[nodiscard]] BalancerState state() const;
@@ -48,6 +61,7 @@ class Balancer {
     BalancerConfig config_;
     EngineDecision engine_;
     InterfaceInfo interface_;
+    std::optional<InterfaceLock> lock_;
     BridgeIndex index_;
     std::shared_ptr<const SplicerRules> rules_;
     std::unique_ptr<DataPlane> dataplane_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "libsplice/config/load.hpp"
 #include "libsplice/config/yaml_reader.hpp"
@@ -236,6 +237,51 @@ Parsed<void> check_weights(const ServiceConfig& service) {
     return {};
 }
 
+Parsed<void> check_bridge_count(const BalancerConfig& config) {
+    std::vector<splice_address> addresses;
+    for (const ServiceConfig& service : config.services) {
+        for (const BridgeConfig& bridge : service.bridges) addresses.push_back(bridge.address.raw());
+    }
+    const auto less = [](const splice_address& one, const splice_address& other) {
+        return std::memcmp(&one, &other, sizeof(one)) < 0;
+    };
+    const auto same = [](const splice_address& one, const splice_address& other) {
+        return splice_address_equal(&one, &other);
+    };
+    std::ranges::sort(addresses, less);
+    const auto count =
+        static_cast<std::size_t>(std::ranges::unique(addresses, same).begin() - addresses.begin());
+    if (count <= kMaxBridges) return {};
+    return std::unexpected(fmt::format(
+        "the services name {} different bridge addresses: expected at most {} of all services together",
+        count, kMaxBridges));
+}
+
+std::vector<std::string> warnings_about(const BalancerConfig& config) {
+    std::vector<std::string> warnings;
+    for (const ServiceConfig& service : config.services) {
+        if (std::ranges::all_of(service.bridges,
+                                [](const BridgeConfig& bridge) { return bridge.weight == 0; }))
+            warnings.push_back(fmt::format(
+                "service {}: all its bridges have weight 0, so it takes no new connections; give one "
+                "a weight from 1 to {}",
+                service.name, kMaxWeight));
+        if (service.health)
+            warnings.push_back(fmt::format(
+                "service {}: health is configured, but this version runs no health checks; a bridge "
+                "whose backend refuses a connection is still passed over, by its bounce",
+                service.name));
+    }
+    return warnings;
+}
+
+std::optional<std::string> fixed_key_that_differs(const BalancerConfig& running,
+                                                  const BalancerConfig& wanted) {
+    if (const auto key = fixed_key_that_differs(running.common, wanted.common)) return key;
+    if (running.xdp_mode != wanted.xdp_mode) return "xdp_mode";
+    return std::nullopt;
+}
+
 Parsed<XdpMode> parse_xdp_mode(std::string_view text) {
     for (const XdpMode mode : {XdpMode::automatic, XdpMode::native, XdpMode::generic}) {
         if (text == to_string(mode)) return mode;
@@ -252,7 +298,8 @@ BalancerConfig parse_balancer_config(const std::string& text, const std::string&
     ServiceDefaults defaults;
     read_settings(top, defaults);
     ServiceKeys keys;
-    for (const YamlValue& entry : top.require("services").items(kMaxServices)) {
+    const YamlValue services = top.require("services");
+    for (const YamlValue& entry : services.items(kMaxServices)) {
         ServiceConfig service = read_service(entry, defaults);
         if (auto fits = keys.add(service.dscp, service.vip); !fits) entry.fail(fits.error());
         const auto same_name = [&](const ServiceConfig& other) { return other.name == service.name; };
@@ -260,6 +307,7 @@ BalancerConfig parse_balancer_config(const std::string& text, const std::string&
             entry.fail(fmt::format("service {} is there twice: expected a name of its own", service.name));
         config.services.push_back(std::move(service));
     }
+    if (auto fits = check_bridge_count(config); !fits) services.fail(fits.error());
     return config;
 }
 

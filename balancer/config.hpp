@@ -69,12 +69,20 @@ Parsed<BridgeConfig> parse_bridge(std::string_view text);
 // What a service speaks when nobody says: tls for sni, tcp for source, http for the rest.
 [[nodiscard]] Protocol natural_protocol(KeyKind key) noexcept;
 
+// What is allowed and will most likely not be wanted, as sentences.
+std::vector<std::string> warnings_about(const BalancerConfig& config);
+// What a reload may not change: the first such key that differs, or nothing.
+std::optional<std::string> fixed_key_that_differs(const BalancerConfig& running,
+                                                  const BalancerConfig& wanted);
+
 // Checks that need more than one value; the errors are sentences.
 Parsed<void> check_protocol(Protocol protocol, const HashKeyRule& key);
 // Whether the service, whose earlier bridges it has already, can take this one.
 Parsed<void> check_bridge(const ServiceConfig& service, const BridgeConfig& bridge);
 // Whether its bridges can be placed by its algorithm (jump knows no weights).
 Parsed<void> check_weights(const ServiceConfig& service);
+// Whether the bridges of all services together are not more than flow entries can tell apart.
+Parsed<void> check_bridge_count(const BalancerConfig& config);
 
 std::expected<BalancerConfig, ConfigFailure> load_balancer_config(const std::string& path);
 // Throws ConfigError; `file` names the text in complaints.

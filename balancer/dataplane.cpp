@@ -5,6 +5,16 @@
 
 namespace splice {
 
+void BalancerStatistics::read(const SplicerCounters& machine) noexcept {
+    add(machine.verdicts);
+    for (std::size_t i = 0; i < kFallbackCount; i++) fallbacks[i] = machine.fallbacks[i];
+    read(machine.held_lost);
+    flows = machine.flows;
+    flows_pending = machine.flows_pending;
+    flows_expired = machine.flows_expired;
+    first_payload_bytes = machine.held_bytes;
+}
+
 std::vector<EngineDecision> engines_for(EngineChoice choice) {
     switch (choice) {
         case EngineChoice::ebpf:

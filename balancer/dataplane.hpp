@@ -24,6 +24,11 @@ struct BalancerStatistics : DataPlaneStatistics {
     std::array<std::uint64_t, kFallbackCount> fallbacks{};
     std::uint64_t flows_pending = 0;
     std::uint64_t first_payload_bytes = 0;
+    std::uint64_t bridges_unreachable = 0;  // whose next hop is not known
+
+    // What the machine of either engine counts.
+    void read(const SplicerCounters& machine) noexcept;
+    using DataPlaneStatistics::read;
 };
 
 // Carries packets from start() on; destruction detaches and gives the host back as it was.
@@ -31,8 +36,17 @@ class DataPlane {
   public:
     virtual ~DataPlane() = default;
     virtual SystemResult<void> start() = 0;
-    // Takes the new rules as a whole, or leaves the old ones as they are and says why.
+    // Takes the new rules as a whole, or leaves the old ones as they are and says why. Every flow stays,
+    // those of services that are gone too.
     virtual SystemResult<void> replace_rules(std::shared_ptr<const SplicerRules> rules) = 0;
+    // Back to the rules before the last replace_rules(), which succeeded. Errors: the system refuses what it
+    // had accepted before.
+    virtual SystemResult<void> restore_rules() = 0;
+    // Start or change are final: the flows that no service has any more end. A start that took over an
+    // earlier process's data path and is given up before leaves it running.
+    virtual void settle() = 0;
+    // Whether packets are handled after destruction, too.
+    [[nodiscard]] virtual bool goes_on() const { return false; }
     // Any thread.
     [[nodiscard]] virtual BalancerStatistics statistics() const = 0;
     // What start() chose, for the log; may be empty.

@@ -4,42 +4,19 @@
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <utility>
 #include <vector>
 
+#include "balancer/bridge_routes.hpp"
 #include "balancer/kernel_path.hpp"
 #include "libsplice/engine/bpf_flow_store.hpp"
 #include "libsplice/engine/bpf_ring.hpp"
 #include "libsplice/engine/clock.hpp"
-#include "libsplice/engine/next_hop.hpp"
 #include "libsplice/ops/packet_loop.hpp"
 #include "libsplice/ops/trace.hpp"
 
 namespace splice {
 namespace {
-
-using namespace std::chrono_literals;
-
-// Next hops are looked up again: this long after a notice, which seldom comes alone; while one is not known;
-// always.
-constexpr Duration kAfterNotice = 20ms;
-constexpr Duration kWhileUnknown = 200ms;
-constexpr Duration kNextHopPeriod = 5s;
-
-// The kernel's notices about routes and neighbours, in the packet thread's loop.
-class ChangeNotices final : public PacketSource {
-  public:
-    ChangeNotices(NextHops& hops, std::function<void()> changed)
-        : hops_(hops), changed_(std::move(changed)) {}
-    [[nodiscard]] int descriptor() const noexcept override { return hops_.descriptor(); }
-    void receive(const Handler&, RawSender&) override {
-        if (hops_.drain()) changed_();
-    }
-    [[nodiscard]] std::uint64_t overruns() const noexcept override { return 0; }
-
-  private:
-    NextHops& hops_;
-    std::function<void()> changed_;
-};
 
 Bytes read_record(Bytes record, QueuedPacket&) {
     splice_asked_packet head{};
@@ -53,9 +30,9 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         : rules_(std::move(rules)), settings_(settings) {}
 
     SystemResult<void> start() override {
-        auto hops = NextHops::open();
-        if (!hops) return std::unexpected(hops.error());
-        hops_ = std::move(*hops);
+        auto routes = BridgeRoutes::open();
+        if (!routes) return std::unexpected(routes.error());
+        routes_ = std::move(*routes);
         auto path = KernelPath::load({.interface = settings_.interface,
                                       .bpffs = settings_.bpffs,
                                       .xdp_mode = settings_.xdp_mode,
@@ -66,12 +43,11 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         if (auto written = path_->maps().write_rules(*rules_); !written) return written;
         flows_.emplace(path_->maps().flows());
         splicer_.emplace(rules_, *flows_);
-        // What an earlier process served and this one does not.
-        splicer_->replace_rules(rules_);
+        splicer_->swap_rules(rules_);
         if (auto opened = open_loop(); !opened) return opened;
         if (auto attached = path_->attach(); !attached) return attached;
         // How packets go back is known only now.
-        refresh_next_hops(read_clock());
+        refresh_routes(read_clock(), *rules_);
         loop_->start();
         return {};
     }
@@ -80,30 +56,42 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         SystemResult<void> written;
         loop_->run([&] {
             // Bridges first: a service's new table may name new ones.
-            write_bridges(*rules);
+            refresh_routes(read_clock(), *rules);
             written = path_->maps().write_rules(*rules);
             if (!written) return;
-            splicer_->replace_rules(rules);
-            rules_ = rules;
-            next_refresh_ = {};
+            splicer_->swap_rules(rules);
+            before_ = std::exchange(rules_, rules);
         });
         return written;
     }
 
+    SystemResult<void> restore_rules() override {
+        loop_->run([&] {
+            path_->maps().restore_rules();
+            splicer_->swap_rules(before_);
+            rules_ = std::exchange(before_, nullptr);
+            refresh_routes(read_clock(), *rules_);
+        });
+        return {};
+    }
+
+    void settle() override {
+        loop_->run([&] { splicer_->end_unserved_flows(); });
+        before_.reset();
+        path_->settle();
+    }
+
+    bool goes_on() const override { return path_ && path_->goes_on(); }
+
     BalancerStatistics statistics() const override {
-        const SplicerCounters& machine = splicer_->counters();
         const splice_balancer_counters kernel = path_->maps().counters();
         BalancerStatistics all;
-        all.add(machine.verdicts);
+        all.read(splicer_->counters());
         all.add(kernel.verdicts);
         all.read(loop_->sender());
-        for (std::size_t i = 0; i < kFallbackCount; i++) all.fallbacks[i] = machine.fallbacks[i];
         all.fallbacks[static_cast<std::size_t>(Fallback::key_is_source)] += kernel.chosen_by_source;
-        all.flows = machine.flows;
-        all.flows_pending = machine.flows_pending;
-        all.flows_expired = machine.flows_expired;
-        all.first_payload_bytes = machine.held_bytes;
-        all.queue_overruns = kernel.asked_overruns;
+        all.bridges_unreachable = routes_->unreachable();
+        all.queue_overruns = kernel.verdicts[SPLICE_drop_ask_overrun];
         return all;
     }
 
@@ -115,9 +103,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         if (!ring) return std::unexpected(ring.error());
         std::vector<std::unique_ptr<PacketSource>> sources;
         sources.push_back(std::move(*ring));
-        sources.push_back(std::make_unique<ChangeNotices>(*hops_, [this] {
-            next_refresh_ = std::min(next_refresh_, read_clock().monotonic + kAfterNotice);
-        }));
+        sources.push_back(routes_->notices());
         auto loop = PacketLoop::open(std::move(sources), *this);
         if (!loop) return std::unexpected(loop.error());
         loop_ = std::move(*loop);
@@ -135,34 +121,28 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     void expire(Instant now, Actions& out) override {
         splicer_->expire(now, out);
         path_->maps().write_wall_clock();
-        if (now.monotonic >= next_refresh_) refresh_next_hops(now);
+        if (now.monotonic >= routes_->next_refresh()) refresh_routes(now, *rules_);
     }
 
     [[nodiscard]] std::optional<Duration> next_deadline() const override {
-        return std::min(splicer_->next_deadline().value_or(next_refresh_), next_refresh_);
+        const Duration refresh = routes_->next_refresh();
+        return std::min(splicer_->next_deadline().value_or(refresh), refresh);
     }
 
-    bool write_bridges(const SplicerRules& rules) {
-        std::vector<IpAddress> addresses;
-        addresses.reserve(rules.bridges.size());
-        for (const SplicerBridge& bridge : rules.bridges) addresses.push_back(bridge.address);
-        const auto hops = hops_->resolve(addresses);
-        path_->maps().write_bridges(rules.bridges, hops);
-        return std::ranges::all_of(hops, [](const auto& hop) { return hop.has_value(); });
-    }
-
-    void refresh_next_hops(Instant now) {
-        next_refresh_ = now.monotonic + (write_bridges(*rules_) ? kNextHopPeriod : kWhileUnknown);
+    void refresh_routes(Instant now, const SplicerRules& rules) {
+        routes_->refresh(now, rules.bridges);
+        path_->maps().write_bridges(rules.bridges, routes_->hops());
+        splicer_->set_route_mtus(routes_->mtus());
     }
 
     std::shared_ptr<const SplicerRules> rules_;
+    std::shared_ptr<const SplicerRules> before_;  // while a reload may go back to them
     EngineSettings settings_;
-    std::optional<NextHops> hops_;
+    std::unique_ptr<BridgeRoutes> routes_;
     std::optional<KernelPath> path_;
     std::optional<BpfFlowStore> flows_;
     std::optional<Splicer> splicer_;
     std::optional<PacketLoop> loop_;
-    Duration next_refresh_{};
 };
 
 }  // namespace

@@ -1,8 +1,12 @@
 #include "balancer/dataplane_nfqueue.hpp"
 
+#include <algorithm>
+#include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
+#include "balancer/bridge_routes.hpp"
 #include "libsplice/ops/queued_machine.hpp"
 #include "libsplice/ops/trace.hpp"
 
@@ -41,32 +45,44 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         : rules_(std::move(rules)), splicer_(rules_) {}
 
     SystemResult<void> start() override {
-        return queued_.start({{.number = kBalancerQueue}}, *this, kChainOwner, matches_for(*rules_));
+        auto routes = BridgeRoutes::open();
+        if (!routes) return std::unexpected(routes.error());
+        routes_ = std::move(*routes);
+        std::vector<std::unique_ptr<PacketSource>> more;
+        more.push_back(routes_->notices());
+        return queued_.start({{.number = kBalancerQueue}}, *this, kChainOwner, matches_for(*rules_),
+                             std::move(more));
     }
 
     SystemResult<void> replace_rules(std::shared_ptr<const SplicerRules> rules) override {
-        auto replaced = queued_.replace(
-            matches_for(*rules), [&] { splicer_.replace_rules(rules); },
-            [&] { splicer_.replace_rules(rules_); });
-        if (replaced) rules_ = std::move(rules);
+        const auto was = rules_;
+        auto replaced = queued_.replace(matches_for(*rules), [&] { take(rules); }, [&] { take(was); });
+        if (replaced) before_ = was;
         return replaced;
     }
 
+    SystemResult<void> restore_rules() override { return replace_rules(before_); }
+
+    void settle() override {
+        queued_.run([this] { splicer_.end_unserved_flows(); });
+        before_.reset();
+    }
+
     BalancerStatistics statistics() const override {
-        const SplicerCounters& machine = splicer_.counters();
         BalancerStatistics all;
-        all.add(machine.verdicts);
+        all.read(splicer_.counters());
         all.read(queued_.loop().sender());
-        for (std::size_t i = 0; i < kFallbackCount; i++) all.fallbacks[i] = machine.fallbacks[i];
-        all.flows = machine.flows;
-        all.flows_pending = machine.flows_pending;
-        all.flows_expired = machine.flows_expired;
-        all.first_payload_bytes = machine.held_bytes;
+        all.bridges_unreachable = routes_->unreachable();
         all.queue_overruns = queued_.loop().overruns();
         return all;
     }
 
   private:
+    void take(const std::shared_ptr<const SplicerRules>& rules) {
+        splicer_.swap_rules(rules);
+        rules_ = rules;
+        routes_->ask_soon();
+    }
     Disposition handle(std::size_t /*queue*/, Instant now, QueuedPacket& packet, Actions& out) override {
         const PacketTrace trace(packet.bytes);
         const Verdict verdict = splicer_.handle_packet(now, packet.bytes, packet.checksum_finished, out);
@@ -84,11 +100,21 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         }
         return Disposition::drop;
     }
-    void expire(Instant now, Actions& out) override { splicer_.expire(now, out); }
-    [[nodiscard]] std::optional<Duration> next_deadline() const override { return splicer_.next_deadline(); }
+    void expire(Instant now, Actions& out) override {
+        splicer_.expire(now, out);
+        if (now.monotonic < routes_->next_refresh()) return;
+        routes_->refresh(now, rules_->bridges);
+        splicer_.set_route_mtus(routes_->mtus());
+    }
+    [[nodiscard]] std::optional<Duration> next_deadline() const override {
+        const Duration refresh = routes_->next_refresh();
+        return std::min(splicer_.next_deadline().value_or(refresh), refresh);
+    }
 
-    std::shared_ptr<const SplicerRules> rules_;
+    std::shared_ptr<const SplicerRules> rules_;   // the loop's thread, once it runs
+    std::shared_ptr<const SplicerRules> before_;  // while a reload may go back to them
     Splicer splicer_;
+    std::unique_ptr<BridgeRoutes> routes_;
     QueuedMachine queued_;  // ends first
 };
 

@@ -76,7 +76,6 @@ std::uint64_t coarse_clock_ns() noexcept {
 void add(splice_balancer_counters& sum, const splice_balancer_counters& one) noexcept {
     for (std::size_t i = 0; i < kVerdictCount; ++i) sum.verdicts[i] += one.verdicts[i];
     sum.asked += one.asked;
-    sum.asked_overruns += one.asked_overruns;
     sum.chosen_by_source += one.chosen_by_source;
 }
 
@@ -165,10 +164,21 @@ SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
         if (auto written = write_table(slot, service.placement->rows()); !written) return written;
         services.push_back({service.vip, entry_of(service, slot)});
     }
-    for (const SplicerService& service : rules.services) generation_[service.dscp] ^= 1U;
+    turned_.clear();
+    for (const SplicerService& service : rules.services) {
+        generation_[service.dscp] ^= 1U;
+        turned_.push_back(service.dscp);
+    }
     write_services(services);
     write_secret(rules.secret);
     return {};
+}
+
+void KernelMaps::restore_rules() noexcept {
+    turn(kernel_->service_table, kernel_->service_table ^ 1U);
+    turn(kernel_->secret, kernel_->secret ^ 1U);
+    for (const std::uint8_t dscp : turned_) generation_[dscp] ^= 1U;
+    turned_.clear();
 }
 
 SystemResult<void> KernelMaps::write_table(std::uint32_t slot, std::span<const splice_placement_row> rows) {
@@ -212,17 +222,19 @@ void KernelMaps::write_bridges(std::span<const SplicerBridge> bridges,
         (void)bpf_map_lookup_elem(map, &i, &was);
         splice_bridge_entry entry{};
         entry.address = bridges[i].address.raw();
-        if (i < hops.size() && hops[i]) {
+        if (i < hops.size() && hops[i] && hops[i]->ethernet) {
             const NextHop& hop = *hops[i];
             std::memcpy(entry.link, hop.neighbour.data(), hop.neighbour.size());
             std::memcpy(reinterpret_cast<std::byte*>(entry.link) + hop.neighbour.size(), hop.source.data(),
                         hop.source.size());
             const bool back = uplink_.transmits && hop.interface == uplink_.interface;
             entry.out = back ? SPLICE_OUT_BACK : hop.interface;
+            entry.room = hop.mtu ? hop.mtu : SPLICE_ROOM_UNKNOWN;
         } else if (splice_address_equal(&was.address, &entry.address)) {
             // Better a neighbour that does not answer than a flood of packets into user space.
             std::memcpy(entry.link, was.link, sizeof(entry.link));
             entry.out = was.out;
+            entry.room = was.room;
         }
         if (std::memcmp(&was, &entry, sizeof(entry)) != 0)
             (void)bpf_map_update_elem(map, &i, &entry, BPF_ANY);

@@ -39,6 +39,8 @@ class KernelMaps {
     // All services change from old to new at once. Errors: the kernel has no memory for a table; then nothing
     // has changed.
     SystemResult<void> write_rules(const SplicerRules& rules);
+    // Back to the rules before the last write_rules(): their tables stand in the other slots still.
+    void restore_rules() noexcept;
     // By bridge number. Without a next hop the last one known stays; where there never was one, user space
     // sends.
     void write_bridges(std::span<const SplicerBridge> bridges, std::span<const std::optional<NextHop>> hops);
@@ -68,6 +70,7 @@ class KernelMaps {
     MappedBpfArray memory_;                       // the program's settings
     splice_balancer_settings* kernel_ = nullptr;  // in that memory
     Uplink uplink_;
+    std::vector<std::uint8_t> turned_;  // the DSCPs whose slots the last write_rules() has turned
     std::vector<std::uint8_t> generation_ = std::vector<std::uint8_t>(SPLICE_MAX_SERVICES + 1);  // by DSCP
 };
 

@@ -2,59 +2,39 @@
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include <cerrno>
-#include <cstddef>
-#include <cstring>
+
+#include "libsplice/engine/attached_program.hpp"
+#include "libsplice/ops/log.hpp"
 
 namespace splice {
 namespace {
+
+constexpr const char* kBalancerProgram = "balancer_xdp";
 
 // A folder for each layout of the maps: what another version of them pinned is not taken for ours.
 std::string folder_of(const std::string& bpffs, const std::string& interface) {
     return fmt::format("{}/balancer-{}-{}", bpffs, interface, SPLICE_BALANCER_LAYOUT);
 }
 
-// One balancer an interface: a name that lives in the network namespace and goes with its process.
-SystemResult<Descriptor> lock_interface(const InterfaceInfo& interface) {
-    Descriptor lock(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (!lock) return system_error("open a local socket", errno);
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;
-    // An abstract name: it begins with a zero byte.
-    const std::string text = fmt::format("splicelb-balancer-{}", interface.index);
-    std::memcpy(name.sun_path + 1, text.data(), text.size());
-    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
-    if (bind(lock.get(), reinterpret_cast<const sockaddr*>(&name), length) == 0) return lock;
-    return system_error("take interface " + interface.name, errno,
-                        errno == EADDRINUSE ? "another balancer runs on it" : "");
-}
-
 }  // namespace
 
 SystemResult<KernelPath> KernelPath::load(const KernelPathSettings& settings) {
-    auto lock = lock_interface(settings.interface);
-    if (!lock) return std::unexpected(lock.error());
     auto folder = PinFolder::open(folder_of(settings.bpffs, settings.interface.name));
     if (!folder) return std::unexpected(folder.error());
     auto maps = KernelMaps::load(settings.max_flows,
                                  {.flows = folder->get("flows"), .bridges = folder->get("bridges")});
     if (!maps) return std::unexpected(maps.error());
-    return KernelPath(settings, std::move(*lock), std::move(*folder), std::move(*maps));
+    return KernelPath(settings, std::move(*folder), std::move(*maps));
 }
 
-KernelPath::KernelPath(KernelPathSettings settings, Descriptor lock, PinFolder folder,
-                       KernelMaps maps) noexcept
-    : settings_(std::move(settings)),
-      lock_(std::move(lock)),
-      folder_(std::move(folder)),
-      maps_(std::move(maps)) {}
+KernelPath::KernelPath(KernelPathSettings settings, PinFolder folder, KernelMaps maps) noexcept
+    : settings_(std::move(settings)), folder_(std::move(folder)), maps_(std::move(maps)) {}
 
 KernelPath::~KernelPath() {
     if (!link_) return;  // moved from, or never attached: an earlier process's path, if any, goes on
-    if (settings_.keep) {
+    if (goes_on()) {
         if (no_merging_) no_merging_->keep();
         return;
     }
@@ -108,6 +88,7 @@ SystemResult<void> KernelPath::attach_link(XdpMode mode) {
         if (auto chosen = choose_reply(earlier->mode()); !chosen) return chosen;
         if (auto replaced = earlier->replace_program(maps_.program()); !replaced) return replaced;
         link_ = std::move(earlier);
+        took_over_ = true;
         description_ += ", flows taken over";
         return {};
     }
@@ -127,10 +108,27 @@ SystemResult<void> KernelPath::pin() {
     if (!folder_.get("link")) {
         if (auto done = link_->pin(folder_.pin("link")); !done) return done;
     }
-    if (folder_.mounted())
-        description_ += fmt::format(
-            ", pinned on a bpffs of our own at {}: seen in this mount namespace alone", *folder_.mounted());
+    if (folder_.mounted()) description_ += ", a bpffs mounted at " + *folder_.mounted();
+    if (const auto why = folder_.short_lived()) log_warning(*why);
     return {};
+}
+
+SystemResult<void> check_no_other_path(const InterfaceInfo& interface, const std::string& bpffs,
+                                       EngineChoice engine) {
+    const auto there = attached_xdp_program(interface);
+    if (!there || there->name != kBalancerProgram) return {};
+    const std::string folder = folder_of(bpffs, interface.name);
+    const bool takes_over = there->link_id != 0 && pinned_link_id(folder + "/link") == there->link_id;
+    if (takes_over && engine != EngineChoice::nfqueue) return {};
+    return system_error(
+        fmt::format(
+            "start on {}: the XDP program {} (id {}, link {}) of an earlier balancer serves it and is {}",
+            interface.name, there->name, there->id, there->link_id,
+            takes_over ? "kept" : "not pinned in " + folder),
+        EBUSY,
+        fmt::format("start with {} to take it over, or end it with: bpftool link detach id {}",
+                    takes_over ? "--engine ebpf" : "--engine ebpf and the --bpffs that it was started with",
+                    there->link_id));
 }
 
 std::vector<IpAddress> remembered_bridges(const std::string& bpffs, const std::string& interface) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "balancer/kernel_maps.hpp"
+#include "libsplice/config/common.hpp"
 #include "libsplice/engine/bpffs.hpp"
 #include "libsplice/engine/xdp_link.hpp"
 
@@ -22,12 +23,12 @@ struct KernelPathSettings {
 
 class KernelPath {
   public:
-    // The maps are there, with the flows of an earlier process if there was one; nothing runs yet. Errors:
-    // another balancer runs on the interface; no bpffs; the kernel refuses the program.
+    // The maps are there, with the flows of an earlier process if there was one; nothing runs yet. The caller
+    // holds the interface's lock. Errors: no bpffs; the kernel refuses the program.
     static SystemResult<KernelPath> load(const KernelPathSettings& settings);
     KernelPath(KernelPath&&) noexcept = default;
     KernelPath& operator=(KernelPath&&) = delete;
-    // Detaches and unpins, unless it is to be kept or was never attached.
+    // Detaches and unpins, unless it goes on or was never attached.
     ~KernelPath();
 
     [[nodiscard]] KernelMaps& maps() noexcept { return maps_; }
@@ -35,24 +36,35 @@ class KernelPath {
 
     // From here on packets are handled: in the place of an earlier process's program, or by attaching.
     SystemResult<void> attach();
+    // The start has succeeded. Before that, an earlier process's path that was taken over goes on at
+    // destruction, whatever `keep` says.
+    void settle() noexcept { settled_ = true; }
+    [[nodiscard]] bool goes_on() const noexcept { return link_ && (settled_ ? settings_.keep : took_over_); }
     // What attach() chose and why, for the log.
     [[nodiscard]] const std::string& description() const noexcept { return description_; }
 
   private:
-    KernelPath(KernelPathSettings settings, Descriptor lock, PinFolder folder, KernelMaps maps) noexcept;
+    KernelPath(KernelPathSettings settings, PinFolder folder, KernelMaps maps) noexcept;
     SystemResult<XdpMode> choose_mode();
     SystemResult<void> choose_reply(XdpMode mode);
     SystemResult<void> attach_link(XdpMode mode);
     SystemResult<void> pin();
 
     KernelPathSettings settings_;
-    Descriptor lock_;
     PinFolder folder_;
     KernelMaps maps_;
     std::optional<NoPacketMerging> no_merging_;
     std::optional<XdpLink> link_;
+    bool took_over_ = false;
+    bool settled_ = false;
     std::string description_;
 };
+
+// Refuses a start beside a program of ours that runs on the interface and that this start would not take
+// over: it would go on serving by its own rules. `engine` is what the start would take first; the error
+// (EBUSY) says what runs there and how one is rid of it.
+SystemResult<void> check_no_other_path(const InterfaceInfo& interface, const std::string& bpffs,
+                                       EngineChoice engine);
 
 // The numbers of bridges that the flows of an earlier process bear; empty when there was none.
 std::vector<IpAddress> remembered_bridges(const std::string& bpffs, const std::string& interface);

@@ -44,13 +44,6 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     return service;
 }
 
-Duration longest_idle_timeout(const BalancerConfig& config) {
-    Duration longest{};
-    for (const ServiceConfig& service : config.services)
-        longest = std::max(longest, service.settings.idle_timeout);
-    return longest;
-}
-
 std::vector<SplicerBridge> bridge_table(const BalancerConfig& config, const BridgeIndex& index) {
     std::vector<SplicerBridge> table;
     for (const IpAddress& address : index.addresses()) {
@@ -70,6 +63,22 @@ std::uint32_t whole_seconds(Duration duration) noexcept {
 
 }  // namespace
 
+Duration longest_idle_timeout(const BalancerConfig& config) noexcept {
+    Duration longest{};
+    for (const ServiceConfig& service : config.services)
+        longest = std::max(longest, service.settings.idle_timeout);
+    return longest;
+}
+
+std::expected<std::vector<std::uint16_t>, std::string> number_bridges(const BalancerConfig& config,
+                                                                      Duration now, BridgeIndex& bridges) {
+    std::vector<IpAddress> addresses;
+    for (const ServiceConfig& service : config.services) {
+        for (const BridgeConfig& bridge : service.bridges) addresses.push_back(bridge.address);
+    }
+    return bridges.assign(addresses, now, longest_idle_timeout(config));
+}
+
 std::uint16_t mss_of_mtu(std::uint32_t mtu, int family) noexcept {
     const std::uint32_t headers = family == 4 ? kIpv4Headers : kIpv6Headers;
     return static_cast<std::uint16_t>(
@@ -80,18 +89,17 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
                                                                             const splice_secret& secret,
                                                                             const HostFacts& host,
                                                                             BridgeIndex& bridges) {
-    std::vector<IpAddress> addresses;
-    for (const ServiceConfig& service : config.services) {
-        for (const BridgeConfig& bridge : service.bridges) addresses.push_back(bridge.address);
-    }
     const Duration idle_timeout = longest_idle_timeout(config);
-    const auto numbers = bridges.assign(addresses, host.now, idle_timeout);
+    const auto numbers = number_bridges(config, host.now, bridges);
     if (!numbers) return std::unexpected(numbers.error());
 
     auto rules = std::make_shared<SplicerRules>();
     rules->secret = secret;
     rules->bridges = bridge_table(config, bridges);
-    rules->timeouts = {.open_s = whole_seconds(idle_timeout), .closing_s = whole_seconds(kClosingTimeout)};
+    rules->timeouts = {.open_s = whole_seconds(idle_timeout),
+                       .closing_s = whole_seconds(kClosingTimeout),
+                       .half_closed_s = whole_seconds(std::max<Duration>(
+                           kClosingTimeout, std::min<Duration>(kHalfClosedTimeout, idle_timeout)))};
     rules->max_flows = config.common.max_flows;
     std::span<const std::uint16_t> rest = *numbers;
     for (const ServiceConfig& service : config.services) {

@@ -24,6 +24,12 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
                                                                             const HostFacts& host,
                                                                             BridgeIndex& bridges);
 
+// The numbers of the configuration's bridges, service by service; `bridges` is brought up to date.
+std::expected<std::vector<std::uint16_t>, std::string> number_bridges(const BalancerConfig& config,
+                                                                      Duration now, BridgeIndex& bridges);
+// How long a flow entry may live without a packet: one table holds those of all services.
+[[nodiscard]] Duration longest_idle_timeout(const BalancerConfig& config) noexcept;
+
 // The MSS that a service advertises when the configuration does not say: the MTU less IP and TCP headers.
 [[nodiscard]] std::uint16_t mss_of_mtu(std::uint32_t mtu, int family) noexcept;
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <span>
 
 #include "bridge_adopt.skel.h"
 #include "bridge_translate.skel.h"
@@ -61,9 +62,11 @@ SystemResult<splice_bridge_service_entry> entry_of(const BridgeRules& rules, con
 }  // namespace
 
 SystemResult<BridgePrograms> BridgePrograms::load(Mode mode, std::size_t max_flows,
-                                                  std::optional<PinFolder> pins) {
+                                                  std::optional<PinFolder> pins,
+                                                  const splice_mark_field& marks) {
     auto object = open_object(mode);
     if (!object) return std::unexpected(object.error());
+    if (mode == Mode::adopt) object->set_constants(".rodata.marks", std::as_bytes(std::span(&marks, 1)));
     if (mode == Mode::translate) object->set_capacity("flows", static_cast<std::uint32_t>(max_flows));
     std::vector<const char*> to_pin;
     for (const char* map : pinned_maps(mode)) {
@@ -78,6 +81,10 @@ SystemResult<BridgePrograms> BridgePrograms::load(Mode mode, std::size_t max_flo
             return std::unexpected(pinned.error());
     }
     return BridgePrograms(std::move(*object), mode, std::move(pins));
+}
+
+bool BridgePrograms::are_flows_pinned(const PinFolder& pins) {
+    return pins.get(pin_name("flows").c_str()).has_value();
 }
 
 SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {

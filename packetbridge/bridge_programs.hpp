@@ -18,7 +18,12 @@ namespace splice {
 class BridgePrograms {
   public:
     // `pins`: where flows and counters of an earlier process may stand, which are taken over when they fit.
-    static SystemResult<BridgePrograms> load(Mode mode, std::size_t max_flows, std::optional<PinFolder> pins);
+    // `marks`: of adopted connections, for as long as the programs live.
+    static SystemResult<BridgePrograms> load(Mode mode, std::size_t max_flows, std::optional<PinFolder> pins,
+                                             const splice_mark_field& marks = kDefaultMarks);
+
+    // Whether load() would find flows of an earlier process there.
+    static bool are_flows_pinned(const PinFolder& pins);
 
     // Services by mark and family, backend ports, secret and clock. Packets in between see the old or the
     // new. Errors: more addresses of a family than the kernel's entry has room for.

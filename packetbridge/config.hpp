@@ -7,6 +7,7 @@
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/limits.hpp"
+#include "libsplice/bpf/bridge_maps.h"
 #include "libsplice/config/common.hpp"
 #include "libsplice/config/error.hpp"
 
@@ -15,6 +16,11 @@ namespace splice {
 enum class Mode : std::uint8_t { automatic, adopt, translate };
 Parsed<Mode> parse_mode(std::string_view text);
 [[nodiscard]] std::string_view to_string(Mode mode) noexcept;
+
+// The bits of packet marks that the adopting program takes; see splice_mark_field.
+inline constexpr splice_mark_field kDefaultMarks{SPLICE_MARK_VALUE, SPLICE_MARK_MASK, 0};
+// The field of a value and a mask. The error is a sentence that says what is expected.
+Parsed<splice_mark_field> mark_field(std::uint32_t value, std::uint32_t mask);
 
 struct BridgeServiceConfig {
     std::uint8_t dscp = 1;
@@ -27,6 +33,7 @@ struct PacketbridgeConfig {
     CommonConfig common;
     std::vector<IpAddress> addresses;  // of this host: where the balancer sends marked packets
     Mode mode = Mode::automatic;
+    splice_mark_field marks = kDefaultMarks;
     std::vector<BridgeServiceConfig> services;
 };
 
@@ -34,6 +41,10 @@ inline const char* const kPacketbridgeApi = "127.0.0.1:10002";
 
 // DSCP=VIP:PORT,backend=ADDRESS:PORT
 Parsed<BridgeServiceConfig> parse_bridge_service(std::string_view text);
+
+// What a reload may not change: the first such key that differs, or nothing.
+std::optional<std::string> fixed_key_that_differs(const PacketbridgeConfig& running,
+                                                  const PacketbridgeConfig& wanted);
 
 // Checks that need more than one value; the errors are sentences.
 Parsed<void> check_address(const std::vector<IpAddress>& earlier, const IpAddress& address);

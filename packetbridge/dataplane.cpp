@@ -65,6 +65,7 @@ std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecisio
         .interface = config.common.interface,
         .pin_folder = fmt::format("{}/packetbridge-{}", config.common.bpffs, config.common.interface),
         .keep = config.common.keep,
+        .marks = config.marks,
     };
     return make_ebpf_bridge(settings, std::move(rules));
 }

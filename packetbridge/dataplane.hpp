@@ -26,8 +26,14 @@ class BridgeDataPlane {
   public:
     virtual ~BridgeDataPlane() = default;
     virtual SystemResult<void> start() = 0;
-    // Takes the new rules as a whole, or leaves the old ones as they are and says why.
+    // Takes the new rules as a whole, or leaves the old ones as they are and says why; flows of services that
+    // are gone end when nothing can fail any more.
     virtual SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) = 0;
+    // The start has succeeded. One that took over an earlier process's programs and is given up before leaves
+    // them where they are.
+    virtual void settle() {}
+    // Whether packets are handled after destruction, too.
+    [[nodiscard]] virtual bool goes_on() const { return false; }
     // Any thread.
     [[nodiscard]] virtual BridgeStatistics statistics() const = 0;
 };

@@ -9,6 +9,7 @@
 
 #include "libsplice/datapath/parse.h"
 #include "libsplice/datapath/verify.h"
+#include "libsplice/engine/attached_program.hpp"
 #include "libsplice/engine/bpf_ring.hpp"
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/sysctl.hpp"
@@ -51,7 +52,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
 
     ~EbpfBridge() override {
         loop_.reset();
-        if (settings_.keep) {
+        if (goes_on()) {
             if (ingress_) ingress_->keep();
             if (egress_) egress_->keep();
             if (fwmark_accept_) fwmark_accept_->keep();
@@ -61,34 +62,43 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     }
 
     SystemResult<void> start() override {
-        if (auto made = make_programs(); !made) return made;
+        const auto interface = find_interface(settings_.interface);
+        if (!interface) return std::unexpected(interface.error());
+        const auto earlier = attached_tc_program(*interface, TcSide::ingress);
+        took_over_ = earlier.has_value();
+        if (auto made = make_programs(earlier); !made) return made;
         if (auto made = make_machine(); !made) return made;
         if (auto made = make_loop(); !made) return made;
-        return attach();
+        return attach(*rules_);
     }
 
     SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) override {
+        // The programs first: they pass what the rules do not name yet, and what was attached for rules that
+        // are refused does no harm.
+        if (auto attached = attach(*rules); !attached) return attached;
         SystemResult<void> done;
         loop_->run([&] {
-            bridge_->replace_rules(rules);
             if (done = programs_->write(*rules); !done) {
-                bridge_->replace_rules(rules_);
                 (void)programs_->write(*rules_);
                 return;
             }
+            bridge_->replace_rules(rules);
             rules_ = std::move(rules);
             if (sockets_) sockets_->replace_rules(rules_);
             if (flows_) (void)flows_->sweep_all(read_clock().seconds(), rules_->timeouts, unwanted());
         });
-        if (done) done = attach();
         return done;
     }
+
+    void settle() override { settled_ = true; }
+    bool goes_on() const override { return settled_ ? settings_.keep : took_over_; }
 
     BridgeStatistics statistics() const override {
         const splice_bridge_counters kernel = programs_->counters();
         const BridgeCounters& machine = bridge_->counters();
         BridgeStatistics all;
         all.add(machine.verdicts);
+        all.read(machine.held_lost);
         all.add(kernel.verdicts);
         all.read(loop_->sender());
         all.flows = flows_count_;
@@ -100,11 +110,20 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     }
 
   private:
-    SystemResult<void> make_programs() {
+    SystemResult<void> make_programs(const std::optional<AttachedProgram>& earlier) {
         auto pins = PinFolder::open(settings_.pin_folder);
         if (!pins) return std::unexpected(pins.error());
         if (pins->mounted()) log_info("mounted a bpffs at " + *pins->mounted());
-        auto programs = BridgePrograms::load(settings_.mode, rules_->max_flows, std::move(*pins));
+        if (const auto why = pins->short_lived()) log_warning(*why);
+        if (earlier && earlier->name.starts_with("bridge_tr") && !BridgePrograms::are_flows_pinned(*pins))
+            log_warning(
+                fmt::format("the program {} (id {}) of an earlier bridge is replaced on {}, but its flows "
+                            "are not pinned in {}: "
+                            "its translated connections end; start with the --bpffs that it was started with "
+                            "to take them over",
+                            earlier->name, earlier->id, settings_.interface, settings_.pin_folder));
+        auto programs =
+            BridgePrograms::load(settings_.mode, rules_->max_flows, std::move(*pins), settings_.marks);
         if (!programs) return std::unexpected(programs.error());
         programs_ = std::move(*programs);
         return programs_->write(*rules_);
@@ -139,14 +158,14 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     }
 
     // The way out before the way in: the answer to the first packet must find it.
-    SystemResult<void> attach() {
+    SystemResult<void> attach(const BridgeRules& rules) {
         const bool adopts = settings_.mode == Mode::adopt;
-        if (adopts && needs_egress(*rules_) && !fwmark_accept_) {
+        if (adopts && needs_egress(rules) && !fwmark_accept_) {
             auto set = SysctlSetting::set("net/ipv4/tcp_fwmark_accept", 1);
             if (!set) return std::unexpected(set.error());
             fwmark_accept_ = std::move(*set);
         }
-        if (!adopts || needs_egress(*rules_)) {
+        if (!adopts || needs_egress(rules)) {
             auto egress = TcFilter::attach(settings_.interface, TcSide::egress, programs_->egress());
             if (!egress) return std::unexpected(egress.error());
             replace(egress_, std::move(*egress));
@@ -223,6 +242,8 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     std::optional<KernelFlows> flows_;       // translating
     std::optional<AdoptedSockets> sockets_;  // adopting
     std::optional<Bridge> bridge_;
+    bool took_over_ = false;
+    bool settled_ = false;
     Duration next_housekeeping_{};
     std::atomic<std::uint64_t> flows_count_{};
     std::atomic<std::uint64_t> expired_{};

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "packetbridge/config.hpp"
 #include "packetbridge/dataplane.hpp"
 
 namespace splice {
@@ -15,6 +16,7 @@ struct EbpfBridgeSettings {
     std::string interface;
     std::string pin_folder;  // on a bpffs: pins of an earlier process are taken over
     bool keep = false;       // the data path outlives the process
+    splice_mark_field marks = kDefaultMarks;
 };
 
 // Whether the kernel loads the programs of that mode: an error says why not.

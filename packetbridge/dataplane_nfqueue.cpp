@@ -70,16 +70,18 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
 
     SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) override {
         auto replaced = queued_.replace(
-            matches_for(*rules), [&] { bridge_.replace_rules(rules); },
-            [&] { bridge_.replace_rules(rules_); });
-        if (replaced) rules_ = std::move(rules);
-        return replaced;
+            matches_for(*rules), [&] { bridge_.swap_rules(rules); }, [&] { bridge_.swap_rules(rules_); });
+        if (!replaced) return replaced;
+        queued_.run([&] { bridge_.end_unserved_flows(); });
+        rules_ = std::move(rules);
+        return {};
     }
 
     BridgeStatistics statistics() const override {
         const BridgeCounters& machine = bridge_.counters();
         BridgeStatistics all;
         all.add(machine.verdicts);
+        all.read(machine.held_lost);
         all.add(cut_short_);
         all.read(queued_.loop().sender());
         all.flows = machine.flows;

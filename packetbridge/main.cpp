@@ -2,9 +2,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
-#include "libsplice/config/secret_file.hpp"
 #include "libsplice/config/start.hpp"
+#include "libsplice/engine/randomness.hpp"
 #include "libsplice/ops/file_watch.hpp"
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/signals.hpp"
@@ -22,26 +23,29 @@ int fail(int code, const std::string& text) {
     return end_with(code, kProgram, text);
 }
 
-int check(const PacketbridgeConfig& config) {
-    const auto secret = read_secret_file(config.common.secret_file);
-    if (!secret) return fail(kExitSystem, secret.error());
-    std::printf("valid: %zu service%s\n", config.services.size(), config.services.size() == 1 ? "" : "s");
-    return kExitSuccess;
+int fail_for(const ConfigFailure& failure) {
+    return fail(failure.kind == ConfigFailure::Kind::wrong ? kExitUsage : kExitSystem, failure.text);
 }
 
-int run(const PacketbridgeOptions& options, const PacketbridgeConfig& config) {
+int check(const PacketbridgeConfig& config) {
+    if (auto fits = check_against_host(config); !fits) return fail(kExitSystem, fits.error());
+    return end_valid(kProgram, config.services.size(), {});
+}
+
+// `watch` has looked at the files before they were read.
+int run(const PacketbridgeOptions& options, const PacketbridgeConfig& config, FileWatch watch) {
     start_log(kProgram, config.common.log);
+    seed_hash_tables();
     auto signals = Signals::open();
     if (!signals) return fail(kExitSystem, signals.error().text);
+    const auto watched = watch.add(config.common.secret_file);
     auto bridge = Packetbridge::start(options, config);
     if (!bridge) return fail(kExitSystem, bridge.error());
-    std::vector<std::string> files = {config.common.secret_file};
-    if (options.config_file) files.push_back(*options.config_file);
-    auto watch = FileWatch::open(files);
-    if (!watch) return fail(kExitSystem, watch.error().text);
-    supervise(*signals, *watch, [&](std::string_view why) { (*bridge)->reload(why); });
+    if (!watched) return fail(kExitSystem, watched.error().text);
+    supervise(*signals, watch, [&](std::string_view why) { (*bridge)->reload(why); });
+    const bool goes_on = (*bridge)->goes_on();
     bridge->reset();
-    log_info("stopped, everything removed");
+    log_stopped(goes_on, config.common.interface);
     return kExitSuccess;
 }
 
@@ -58,9 +62,13 @@ int main(int argc, char** argv) {
         std::puts("packetbridge " SPLICELB_VERSION);
         return kExitSuccess;
     }
+    auto watch = FileWatch::open();
+    if (!watch) return fail(kExitSystem, watch.error().text);
+    SystemResult<void> watched;
+    if (options->config_file) watched = watch->add(*options->config_file);
     const auto config = configuration_of(*options);
-    if (!config)
-        return fail(config.error().kind == ConfigFailure::Kind::wrong ? kExitUsage : kExitSystem,
-                    config.error().text);
-    return options->action == PacketbridgeOptions::Action::check ? check(*config) : run(*options, *config);
+    if (!config) return fail_for(config.error());
+    if (options->action == PacketbridgeOptions::Action::check) return check(*config);
+    if (!watched) return fail(kExitSystem, watched.error().text);
+    return run(*options, *config, std::move(*watch));
 }

@@ -7,6 +7,7 @@
 
 #include "libsplice/config/secret_file.hpp"
 #include "libsplice/config/start.hpp"
+#include "libsplice/engine/attached_program.hpp"
 #include "libsplice/ops/log.hpp"
 
 namespace splice {
@@ -39,7 +40,39 @@ std::expected<void, std::string> check_addresses(const PacketbridgeConfig& confi
     return {};
 }
 
+std::expected<splice_secret, std::string> read_secret(const PacketbridgeConfig& config) {
+    auto secret = read_secret_file(config.common.secret_file);
+    if (!secret) return secret;
+    std::vector<IpAddress> vips;
+    for (const BridgeServiceConfig& service : config.services) vips.push_back(service.vip.address);
+    if (auto fits = check_lab_key(*secret, config.common.secret_file, vips); !fits)
+        return std::unexpected(fits.error());
+    return secret;
+}
+
+// The programs of a bridge that was kept or killed would go on beside the queues, by their own rules.
+std::expected<void, std::string> check_no_programs(const InterfaceInfo& interface) {
+    for (const TcSide side : {TcSide::ingress, TcSide::egress}) {
+        const auto there = attached_tc_program(interface, side);
+        if (!there || !there->name.starts_with("bridge_")) continue;
+        const std::string_view where = side == TcSide::ingress ? "ingress" : "egress";
+        return std::unexpected(fmt::format(
+            "start the nfqueue engine on {0}: the program {1} (id {2}) of an earlier bridge serves at its "
+            "{3}; start with --engine ebpf to take it over, or end it with: tc filter del dev {0} {3} "
+            "prio {4}",
+            interface.name, there->name, there->id, where, kTcPriority));
+    }
+    return {};
+}
+
 }  // namespace
+
+std::expected<void, std::string> check_against_host(const PacketbridgeConfig& config) {
+    if (const auto secret = read_secret(config); !secret) return std::unexpected(secret.error());
+    if (const auto interface = find_interface(config.common.interface); !interface)
+        return std::unexpected(interface.error().text);
+    return check_addresses(config);
+}
 
 std::expected<PacketbridgeConfig, ConfigFailure> configuration_of(const PacketbridgeOptions& options) {
     if (!options.config_file) return options.config;
@@ -64,11 +97,17 @@ std::expected<void, std::string> Packetbridge::open() {
     auto interface = check_host(config_.common.interface);
     if (!interface) return std::unexpected(interface.error().text);
     interface_ = std::move(*interface);
+    auto lock = InterfaceLock::take("packetbridge", interface_);
+    if (!lock) return std::unexpected(lock.error().text);
+    lock_ = std::move(*lock);
     if (auto here = check_addresses(config_); !here) return here;
     auto engine = choose_bridge_engine(config_.common.engine, config_.mode, find_bridge_obstacles(config_));
     if (!engine) return std::unexpected(engine.error());
     engine_ = std::move(*engine);
-    const auto secret = read_secret_file(config_.common.secret_file);
+    if (engine_.name == "nfqueue") {
+        if (auto alone = check_no_programs(interface_); !alone) return alone;
+    }
+    const auto secret = read_secret(config_);
     if (!secret) return std::unexpected(secret.error());
     dataplane_ = make_bridge_dataplane(engine_, config_, build_rules(config_, *secret));
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
@@ -78,7 +117,11 @@ std::expected<void, std::string> Packetbridge::open() {
         if (!server) return std::unexpected(server.error().text);
         api_server_ = std::move(*server);
     }
+    dataplane_->settle();
     warn_about_clock();
+    warn_about_api(config_.common.api);
+    if (config_.common.keep && !goes_on())
+        log_warning("keep: the " + std::string(engine_.name) + " engine does not go on without this process");
     log_info(fmt::format("packetbridge {} ready: serves {} on {}, engine {} ({}), mode {}, api {}",
                          SPLICELB_VERSION, describe(config_), interface_.name, engine_.name, engine_.reason,
                          to_string(engine_.mode),
@@ -96,11 +139,10 @@ void Packetbridge::reload(std::string_view why) {
 }
 
 std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& config) {
-    auto key = fixed_key_that_differs(config_.common, config.common);
-    if (!key && config.mode != config_.mode) key = "mode";
-    if (key) return std::unexpected(*key + " cannot change while the bridge runs; restart it");
+    if (const auto key = fixed_key_that_differs(config_, config))
+        return std::unexpected(*key + " cannot change while the bridge runs; restart it");
     if (auto here = check_addresses(config); !here) return here;
-    const auto secret = read_secret_file(config.common.secret_file);
+    const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
     if (auto replaced = dataplane_->replace_rules(build_rules(config, *secret)); !replaced)
         return std::unexpected(replaced.error().text);

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "libsplice/engine/interface.hpp"
+#include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/ops/api_server.hpp"
 #include "packetbridge/config.hpp"
 #include "packetbridge/control/api.hpp"
@@ -20,6 +21,9 @@ namespace splice {
 // The configuration that the options lead to: the file's, or the flags' own.
 std::expected<PacketbridgeConfig, ConfigFailure> configuration_of(const PacketbridgeOptions& options);
 
+// What --check looks at beyond the configuration itself: the secret, the interface, the addresses.
+std::expected<void, std::string> check_against_host(const PacketbridgeConfig& config);
+
 class Packetbridge {
   public:
     // Errors are one line; what was begun is undone.
@@ -28,6 +32,9 @@ class Packetbridge {
     ~Packetbridge();
     Packetbridge(const Packetbridge&) = delete;
     Packetbridge& operator=(const Packetbridge&) = delete;
+
+    // Whether packets are handled after destruction, too (--keep).
+    [[nodiscard]] bool goes_on() const { return dataplane_ && dataplane_->goes_on(); }
 
     // Reads configuration and secret anew. An error leaves everything as it is; either way one line in the
     // log.
@@ -43,6 +50,7 @@ class Packetbridge {
     PacketbridgeConfig config_;
     BridgeEngineDecision engine_;
     InterfaceInfo interface_;
+    std::optional<InterfaceLock> lock_;
     std::unique_ptr<BridgeDataPlane> dataplane_;
     std::unique_ptr<PacketbridgeApi> api_;
     std::optional<ApiServer> api_server_;

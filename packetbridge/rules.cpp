@@ -21,7 +21,8 @@ std::shared_ptr<const BridgeRules> build_rules(const PacketbridgeConfig& config,
                                    .window_scale = service.window_scale});
     }
     rules->timeouts = {.open_s = whole_seconds(config.common.idle_timeout),
-                       .closing_s = whole_seconds(kClosingTimeout)};
+                       .closing_s = whole_seconds(kClosingTimeout),
+                       .half_closed_s = whole_seconds(config.common.idle_timeout)};
     rules->max_flows = config.common.max_flows;
     return rules;
 }

@@ -78,6 +78,7 @@ class Reports {
             observers_.push_back(&line_report_.emplace(*lines_));
         if (options.ladder || !options.svg.empty()) observers_.push_back(&ladder_);
         if (destination.comparison) observers_.push_back(&*destination.comparison);
+        observers_.push_back(&checksums_);
     }
     SystemResult<void> open() {
         if (options_.output.empty()) return {};
@@ -88,6 +89,8 @@ class Reports {
         return {};
     }
     [[nodiscard]] const std::vector<Observer*>& observers() const noexcept { return observers_; }
+    // What the user should know besides; empty: nothing.
+    [[nodiscard]] std::string remark() const { return checksums_.remark(); }
     // Prints and writes what is known only at the end.
     SystemResult<void> close() {
         if (lines_ && options_.keys) keys_.print(*lines_);
@@ -104,11 +107,16 @@ class Reports {
     Output* lines_;
     std::optional<LineReport> line_report_;
     KeyReport keys_;
+    ChecksumReport checksums_;
     Ladder ladder_;
     std::optional<PcapWriter> writer_;
     std::optional<CaptureWriter> capture_;
     std::vector<Observer*> observers_;
 };
+
+Checksums checksums_of(const Options& options) noexcept {
+    return options.ignore_checksums ? Checksums::ignored : Checksums::judged;
+}
 
 int replay(const Options& options, Fleets& fleets) {
     Destination destination;
@@ -117,9 +125,11 @@ int replay(const Options& options, Fleets& fleets) {
     Reports reports(options, destination);
     if (const auto opened = reports.open(); !opened) return fail(kFailure, opened.error().text);
 
-    const auto read = replay_capture(options.input, fleets, reports.observers());
+    const auto read = replay_capture(options.input, fleets, reports.observers(), checksums_of(options));
     const auto written = reports.close();
     const auto printed = destination.standard.close();
+    if (const std::string remark = reports.remark(); !remark.empty())
+        fmt::print(stderr, "splice-replay: {}\n", remark);
     if (!read) return fail(kFailure, read.error().text);
     if (!written) return fail(kFailure, written.error().text);
     if (!printed) return fail(kFailure, printed.error().text);
@@ -136,7 +146,7 @@ int run(int argc, char** argv) {
     }
     const Options& options = std::get<Options>(*parsed);
     if (options.any_vip) {
-        Fleets fleets = survey_capture(options.input);
+        Fleets fleets = survey_capture(options.input, checksums_of(options));
         return replay(options, fleets);
     }
     auto configured = load_configured(options.config, options.bridge_config);

@@ -41,6 +41,8 @@ std::vector<std::vector<double>> all_shares(const BalancerState& state) {
 
 void write_counters(MetricsPage& page, const BalancerStatistics& now) {
     write_statistics(page, "balancer", now);
+    page.gauge("splicelb_balancer_bridges_unreachable", "Bridges whose next hop is not known",
+               static_cast<double>(now.bridges_unreachable));
     for (std::size_t i = 0; i < kFallbackCount; i++) {
         page.counter("splicelb_balancer_fallbacks_total",
                      "First payloads without a key, placed by the client's address, by why", now.fallbacks[i],

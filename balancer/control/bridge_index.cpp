@@ -15,14 +15,14 @@ static_assert(kMaxSlots < SPLICE_NO_BRIDGE);
 
 }  // namespace
 
-BridgeIndex::BridgeIndex(const std::vector<IpAddress>& addresses, Duration free_from) {
+BridgeIndex::BridgeIndex(const std::vector<IpAddress>& addresses, Duration now) {
     for (const IpAddress& address : addresses)
-        slots_.push_back(
-            {.address = address, .free_from = address.is_unspecified() ? Duration{} : free_from});
+        slots_.push_back({.address = address, .left = address.is_unspecified() ? Duration::min() : now});
 }
 
 std::expected<std::vector<std::uint16_t>, std::string> BridgeIndex::assign(
     const std::vector<IpAddress>& addresses, Duration now, Duration rest) {
+    longest_rest_ = std::max(longest_rest_, rest);
     std::vector<bool> was_used(slots_.size());
     for (std::size_t i = 0; i < slots_.size(); i++) was_used[i] = std::exchange(slots_[i].used, false);
     // Those that stay first, so that a newcomer cannot take the number of one that comes later in the list.
@@ -30,7 +30,7 @@ std::expected<std::vector<std::uint16_t>, std::string> BridgeIndex::assign(
         if (const auto number = find(address)) slots_[*number].used = true;
     }
     for (std::size_t i = 0; i < was_used.size(); i++) {
-        if (was_used[i] && !slots_[i].used) slots_[i].free_from = now + rest;
+        if (was_used[i] && !slots_[i].used) slots_[i].left = now;
     }
     std::vector<std::uint16_t> numbers;
     for (const IpAddress& address : addresses) {
@@ -67,8 +67,8 @@ std::optional<std::uint16_t> BridgeIndex::take(const IpAddress& address, Duratio
     }
     // The one that rests longest.
     const auto slot = std::ranges::min_element(
-        slots_, {}, [](const Slot& one) { return one.used ? Duration::max() : one.free_from; });
-    if (slot->used || slot->free_from > now) return std::nullopt;
+        slots_, {}, [](const Slot& one) { return one.used ? Duration::max() : one.left; });
+    if (slot->used || slot->left + longest_rest_ > now) return std::nullopt;
     *slot = {.address = address, .used = true};
     return static_cast<std::uint16_t>(slot - slots_.begin());
 }

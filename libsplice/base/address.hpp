@@ -50,11 +50,12 @@ struct Endpoint {
     friend bool operator==(const Endpoint&, const Endpoint&) noexcept = default;
 };
 
-// Flow keys as keys of hash tables. Not keyed: the tables are bounded and the packet's sender must have
-// answered a cookie before an entry exists.
+// Flow keys as keys of hash tables. Strangers choose the keys, so an executable sets the seed at its start,
+// before it makes a table; tests and tools leave it.
 struct FlowKeyHash {
+    static inline std::uint64_t seed = 0;
     [[nodiscard]] std::size_t operator()(const splice_flow_key& key) const noexcept {
-        std::uint64_t hash = 0;
+        std::uint64_t hash = seed;
         for (const std::uint64_t word : std::bit_cast<std::array<std::uint64_t, sizeof(key) / 8>>(key)) {
             // The multiplier is 2^64 divided by the golden ratio; the shift brings the well-mixed high bits
             // down.

@@ -12,14 +12,17 @@ using namespace std::chrono_literals;
 // First payloads (DESIGN section 6).
 inline constexpr std::size_t kFirstPayloadMax = 16UZ * 1024;       // bytes of payload a flow, by default
 inline constexpr std::size_t kFirstPayloadMaxLimit = 64UZ * 1024;  // and at most, whatever is configured
-inline constexpr std::size_t kFirstPayloadPackets = 2048;  // packets held a flow (byte by byte is real)
+inline constexpr std::size_t kFirstPayloadPackets =
+    64;  // packets held a flow; then the client's address chooses
 inline constexpr std::size_t kFirstPayloadMemory = 64UZ * 1024 * 1024;  // bytes held for all flows together
 inline constexpr auto kFirstPayloadWait = 50ms;
 
 // Flow tables.
 inline constexpr std::size_t kMaxFlows = 1'000'000;
 inline constexpr auto kIdleTimeout = 15min;
-inline constexpr auto kClosingTimeout = 60s;  // after a FIN or RST; each later packet renews it
+inline constexpr auto kClosingTimeout = 60s;  // after a RST, or when both sides have ended
+inline constexpr auto kHalfClosedTimeout =
+    300s;  // after the client's FIN, unless the table is more than half full
 inline constexpr auto kOpeningTimeout = 10s;  // a replayed handshake that the backend does not answer
 
 // A bridge's hold while it replays the handshake.
@@ -29,13 +32,20 @@ inline constexpr std::size_t kHoldMemory = 64UZ * 1024 * 1024;
 
 // Segments that may have overtaken their connection's first payload.
 inline constexpr auto kOvertakerWait = 50ms;
-inline constexpr std::size_t kOvertakers = 1024;  // packets of all connections together
+inline constexpr std::size_t kOvertakers = 1024;       // packets of all connections together
+inline constexpr std::size_t kOvertakersPerFlow = 64;  // of one
 // At a bridge their first payload may be lost, which the client repeats after a second at most (RFC 6298
 // section 2.1); or they have outlived their connection.
 inline constexpr auto kUnknownWait = 1500ms;
 inline constexpr auto kUnknownRepeatGap = 20ms;  // copies closer together are the network's
 inline constexpr int kUnknownRepeats = 2;        // after so many it is no overtaker
 inline constexpr std::size_t kRemembered = 256;  // segments that may come again after they have waited
+
+// ICMP errors for packets that are larger than the way to their bridge.
+inline constexpr std::uint32_t kTooBigAnswersPerSecond = 200;
+// To clients that connected ahead of time and have sent nothing yet: while their cookie lives, and after it.
+inline constexpr std::uint32_t kKeepAliveAnswersPerSecond = 30'000;
+inline constexpr std::uint32_t kLateAnswersPerSecond = 1'000;
 
 // Configuration.
 inline constexpr std::size_t kMaxServices = 62;  // a DSCP each: 1 to 62

@@ -6,18 +6,17 @@ namespace {
 struct Entry {
     std::string_view name;
     std::string_view sentence;
-    splice_verdict_kind kind;
 };
 
 constexpr std::array kEntries = {
-#define X(kind, name, text) Entry{#name, text, SPLICE_KIND_##kind},
+#define X(kind, name, text) Entry{#name, text},
     SPLICE_VERDICTS(X)
 #undef X
 };
 static_assert(kEntries.size() == kVerdictCount);
 
 // No packet's outcome, yet printed by whoever traces a packet through its rules.
-constexpr Entry kContinue = {"continue", "no verdict yet", SPLICE_KIND_pass};
+constexpr Entry kContinue = {"continue", "no verdict yet"};
 
 const Entry& entry(Verdict verdict) noexcept {
     return verdict < kVerdictCount ? kEntries[verdict] : kContinue;
@@ -32,7 +31,7 @@ std::string_view verdict_sentence(Verdict verdict) noexcept {
     return entry(verdict).sentence;
 }
 splice_verdict_kind verdict_kind(Verdict verdict) noexcept {
-    return entry(verdict).kind;
+    return verdict < kVerdictCount ? splice_verdict_kind_of(verdict) : SPLICE_KIND_pass;
 }
 
 }  // namespace splice

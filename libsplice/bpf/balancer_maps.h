@@ -24,7 +24,7 @@ SPLICE_HEADER_BEGIN
 
 /* A change of anything in this file, or of the flow entry, is a new layout: pinned maps of another one are not taken
  * over. */
-#define SPLICE_BALANCER_LAYOUT 2
+#define SPLICE_BALANCER_LAYOUT 3
 
 struct splice_service_key {
 	struct splice_address vip;
@@ -80,10 +80,14 @@ SPLICE_INLINE const struct splice_service_entry *splice_service_find(const struc
 #define SPLICE_OUT_UNKNOWN 0 /* no next hop known: user space sends, and the kernel resolves */
 #define SPLICE_OUT_BACK 0xffffffffU /* where the packet came from, by XDP_TX */
 
+#define SPLICE_ROOM_UNKNOWN 0xffffffffU
+
 struct splice_bridge_entry {
 	struct splice_address address;
 	__u32 link[3]; /* the Ethernet header as it stands: the next hop's address, then our interface's */
 	__u32 out; /* interface to redirect to, or SPLICE_OUT_ */
+	__u32 room; /* bytes from the IP header on that fit the route to it; SPLICE_ROOM_UNKNOWN */
+	__u32 zero;
 };
 
 struct splice_balancer_settings {
@@ -106,18 +110,29 @@ struct splice_balancer_settings {
 #define SPLICE_SECONDS_SHIFT 36
 #define SPLICE_MS_SHIFT 16
 
+enum splice_ask_kind {
+	SPLICE_ASK_ORPHAN, /* it may have overtaken its first payload */
+	SPLICE_ASK_NEXT_HOP, /* its bridge's next hop is not known */
+	SPLICE_ASK_TOO_BIG, /* larger than the way to its bridge */
+	SPLICE_ASK_LATE, /* its cookie may have expired */
+	SPLICE_KEEP_ALIVE, /* answered in the kernel, but within a budget, too */
+	SPLICE_ASK_BUDGETS,
+};
+
 struct splice_balancer_counters {
 	__u64 verdicts[SPLICE_VERDICT_COUNT];
 	__u64 asked; /* handed to user space, which counts their verdicts */
-	__u64 asked_overruns; /* not handed over: the ring was full or the packet too long */
 	__u64 chosen_by_source; /* because the service's key is `source` */
-	/* Orphans that may be overtakers go to user space, so many in a window a processor; a flood of them does not. */
-	__u64 orphan_window;
-	__u64 orphans_asked; /* in that window */
+	/* What strangers or one flow could flood user space with: so many a window and processor may go there. */
+	struct splice_ask_budget {
+		__u64 window;
+		__u64 asked; /* in that window */
+	} budgets[SPLICE_ASK_BUDGETS];
 };
 
-#define SPLICE_ORPHAN_WINDOW_SHIFT 26 /* of nanoseconds: 67 ms */
-#define SPLICE_ORPHANS_A_WINDOW 256
+#define SPLICE_ASK_WINDOW_SHIFT 26 /* of nanoseconds: 67 ms */
+#define SPLICE_ASKS_A_WINDOW 256
+#define SPLICE_KEEP_ALIVES_A_WINDOW 2048 /* 30,000 a second: of 1.4 million clients that wait and probe every 45 s */
 
 /* A packet from its IP header on. The record is as long as its class, `length` bytes of it are used. */
 struct splice_asked_packet {
@@ -134,7 +149,7 @@ struct splice_asked_packet {
 #define SPLICE_MAX_BRIDGES 8192 /* numbers, of those that are gone too */
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_service_key) == 24, "service key without padding");
-SPLICE_STATIC_ASSERT(sizeof(struct splice_bridge_entry) == 32, "bridge entry without padding");
+SPLICE_STATIC_ASSERT(sizeof(struct splice_bridge_entry) == 40, "bridge entry without padding");
 
 SPLICE_HEADER_END
 #endif /* LIBSPLICE_BPF_BALANCER_MAPS_H */

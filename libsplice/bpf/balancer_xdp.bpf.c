@@ -62,6 +62,10 @@ struct {
 
 struct splice_balancer_settings settings;
 
+/* An entry that bpf_map_update_elem() with BPF_NOEXIST found (EEXIST): another processor has handled a copy of the same
+ * segment at this moment. Its entry holds and this copy follows it. */
+#define ALREADY_THERE (-17)
+
 /* --- What happened ---------------------------------------------------------------------------------------------- */
 
 static __always_inline struct splice_balancer_counters *my_counters(void)
@@ -126,9 +130,7 @@ static __always_inline int to_vip(const struct splice_packet *packet)
 
 static __always_inline int not_asked(void)
 {
-	struct splice_balancer_counters *mine = my_counters();
-	if (mine) mine->asked_overruns++;
-	return XDP_DROP;
+	return count(SPLICE_drop_ask_overrun, XDP_DROP);
 }
 
 /* `last` is the length less one, because older verifiers (Linux 6.1) do not learn from a comparison with 0 that a length
@@ -158,12 +160,38 @@ static __always_inline int ask_in_class(struct xdp_md *ctx, const struct splice_
 /* Hands the packet to user space, from its IP header to where that says it ends. */
 SPLICE_SUBPROGRAM int ask(struct xdp_md *ctx, const struct splice_packet *packet)
 {
-	__u32 last = packet->payload_offset + packet->payload_length - packet->l3_offset - 1;
+	__u32 last = splice_ip_length(packet) - 1;
 
 	__asm__ volatile("" : "+r"(last));
 	if (last >= SPLICE_ASKED_LONG) return not_asked();
 	if (last >= SPLICE_ASKED_SHORT) return ask_in_class(ctx, packet, last, SPLICE_ASKED_LONG);
 	return ask_in_class(ctx, packet, last, SPLICE_ASKED_SHORT);
+}
+
+/* 1: this window of this processor has less than `limit` of that kind so far. */
+static __always_inline int take_from_budget(__u32 kind, __u64 limit)
+{
+	struct splice_balancer_counters *mine = my_counters();
+	const __u64 window = bpf_ktime_get_coarse_ns() >> SPLICE_ASK_WINDOW_SHIFT;
+	struct splice_ask_budget *budget;
+
+	if (!mine || kind >= SPLICE_ASK_BUDGETS) return 0;
+	budget = &mine->budgets[kind];
+	if (budget->window != window) {
+		budget->window = window;
+		budget->asked = 0;
+	}
+	if (budget->asked >= limit) return 0;
+	budget->asked++;
+	return 1;
+}
+
+/* The same for packets that can come in floods: when the window's budget is used up they end with `verdict`. */
+SPLICE_SUBPROGRAM int ask_within_budget(struct xdp_md *ctx, const struct splice_packet *packet, enum splice_ask_kind kind,
+					enum splice_verdict verdict)
+{
+	if (!take_from_budget(kind, SPLICE_ASKS_A_WINDOW)) return count(verdict, XDP_DROP);
+	return ask(ctx, packet);
 }
 
 /* A first payload that user space must look at: from here on its flow is pending, so that the segments behind this
@@ -176,22 +204,25 @@ static __always_inline int ask_to_choose(struct xdp_md *ctx, const struct splice
 
 	splice_flow_begin(&entry, packet, SPLICE_FLOW_PENDING, service->dscp, 0, SPLICE_NO_BRIDGE, (__u32)now_s());
 	error = bpf_map_update_elem(&flows, &packet->key, &entry, flags);
-	if (error && flags == BPF_NOEXIST) return count(SPLICE_drop_flow_table_full, XDP_DROP);
+	if (error && error != ALREADY_THERE) return count(SPLICE_drop_flow_table_full, XDP_DROP);
 	return ask(ctx, packet);
 }
 
 /* --- Sending on ------------------------------------------------------------------------------------------------- */
 
-static __always_inline int send_to(struct xdp_md *ctx, const struct splice_bridge_entry *bridge)
+/* Sends the frame to the bridge and counts `verdict`. */
+static __always_inline int send_to(struct xdp_md *ctx, const struct splice_bridge_entry *bridge,
+				   enum splice_verdict verdict)
 {
 	__u8 *frame = (void *)(long)ctx->data;
 	const void *end = (void *)(long)ctx->data_end;
 
-	if (frame + sizeof(struct splice_ethernet_header) > (const __u8 *)end) return XDP_DROP;
+	if (frame + sizeof(struct splice_ethernet_header) > (const __u8 *)end)
+		return count(SPLICE_drop_truncated, XDP_DROP);
 	splice_store32(frame, bridge->link[0]);
 	splice_store32(frame + 4, bridge->link[1]);
 	splice_store32(frame + 8, bridge->link[2]);
-	return bridge->out == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(bridge->out, 0);
+	return count(verdict, bridge->out == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(bridge->out, 0));
 }
 
 /* To the entry's bridge, and the entry learns what the packet says. */
@@ -203,12 +234,15 @@ static __always_inline int forward(struct xdp_md *ctx, struct splice_packet *pac
 	enum splice_verdict edited;
 
 	/* A bridge that is gone, or whose next hop is not known yet. */
-	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN) return ask(ctx, packet);
+	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN)
+		return ask_within_budget(ctx, packet, SPLICE_ASK_NEXT_HOP, SPLICE_drop_no_next_hop);
+	if (SPLICE_UNLIKELY(splice_ip_length(packet) > bridge->room))
+		return ask_within_budget(ctx, packet, SPLICE_ASK_TOO_BIG, SPLICE_drop_too_big);
 	edited = splice_forward((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
 				entry->dscp);
 	if (SPLICE_UNLIKELY(edited != SPLICE_CONTINUE)) return count(edited, XDP_DROP);
 	splice_flow_touch(entry, packet, (__u32)now_s());
-	return count(verdict, send_to(ctx, bridge));
+	return send_to(ctx, bridge, verdict);
 }
 
 /* --- The steps -------------------------------------------------------------------------------------------------- */
@@ -240,7 +274,24 @@ static __always_inline void turn_around(__u8 *frame)
 	splice_store16(frame + 10, to_end);
 }
 
-/* The SYN becomes its own answer, which is never longer. */
+/* The packet becomes its own answer, which is never longer, and goes back where it came from. */
+static __always_inline int answer_with(struct xdp_md *ctx, const struct splice_packet *packet,
+				       const struct splice_segment *answer, enum splice_verdict verdict)
+{
+	__u8 *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+
+	if (data + sizeof(struct splice_ethernet_header) > (__u8 *)end) return count(SPLICE_drop_truncated, XDP_DROP);
+	turn_around(data);
+	if (!write_segment(splice_at(data, packet->l3_offset), end, answer)) return count(SPLICE_drop_truncated, XDP_DROP);
+	const long frame = (long)((__u8 *)end - data);
+	const long spare = frame - packet->l3_offset - answer->length;
+	if (spare > 0 && bpf_xdp_adjust_tail(ctx, (int)-spare)) return count(SPLICE_drop_truncated, XDP_DROP);
+	const __u32 reply = settings.reply;
+	return count(verdict, reply == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(reply, 0));
+}
+
+
 SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet *syn,
 			  const struct splice_service_entry *service, struct splice_flow_entry *entry)
 {
@@ -251,7 +302,7 @@ SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet 
 	struct splice_segment answer;
 	__u32 cookie;
 
-	if (!service) return XDP_DROP; /* never: the caller has looked */
+	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
 	if (!splice_segment_checksum_right(ctx, syn)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
 	splice_parse_tcp_options(data, end, syn, &offered);
 	if (offered.malformed) return count(SPLICE_drop_bad_tcp_options, XDP_DROP);
@@ -260,17 +311,29 @@ SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet 
 	terms.tsval = now_ms();
 	splice_write_syn_ack(&answer, syn, &offered, cookie, &terms);
 
-	if (data + sizeof(struct splice_ethernet_header) > (__u8 *)end) return XDP_DROP;
-	turn_around(data);
-	if (!write_segment(splice_at(data, syn->l3_offset), end, &answer)) return XDP_DROP;
-	const long frame = (long)((__u8 *)end - data);
-	const long spare = frame - syn->l3_offset - answer.length;
-	if (spare > 0 && bpf_xdp_adjust_tail(ctx, (int)-spare)) return XDP_DROP;
-	const __u32 reply = settings.reply;
-	const int action = reply == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(reply, 0);
-	if (!entry) return count(SPLICE_answer_syn_ack, action);
+	if (!entry) return answer_with(ctx, syn, &answer, SPLICE_answer_syn_ack);
 	splice_flow_reopen(entry, cookie);
-	return count(SPLICE_answer_syn_ack_reopened, action);
+	return answer_with(ctx, syn, &answer, SPLICE_answer_syn_ack_reopened);
+}
+
+/* A client that connected ahead of time asks whether its connection lives: its numbers say so, and nothing is stored. */
+SPLICE_SUBPROGRAM int answer_keep_alive(struct xdp_md *ctx, const struct splice_packet *probe,
+					const struct splice_service_entry *service)
+{
+	struct splice_negotiated negotiated;
+	struct splice_tcp_options options;
+	struct splice_segment answer;
+
+	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
+	if (!splice_segment_checksum_right(ctx, probe)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
+	if (!splice_balancer_probe_valid(probe, secret(), unix_s(), &negotiated)) return count(SPLICE_drop_orphan, XDP_DROP);
+	if (!take_from_budget(SPLICE_KEEP_ALIVE, SPLICE_KEEP_ALIVES_A_WINDOW))
+		return count(SPLICE_drop_keep_alive, XDP_DROP);
+	splice_parse_tcp_options((void *)(long)ctx->data, (void *)(long)ctx->data_end, probe, &options);
+	if (options.malformed) return count(SPLICE_drop_bad_tcp_options, XDP_DROP);
+	splice_write_keep_alive(&answer, probe, splice_scaled_window(&service->terms, &negotiated),
+				options.timestamps_offset != 0, now_ms(), options.tsval);
+	return answer_with(ctx, probe, &answer, SPLICE_answer_keep_alive);
 }
 
 static __always_inline const struct splice_placement_row *find_row(const struct splice_service_entry *service,
@@ -293,9 +356,8 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 	if (!choices) return ask(ctx, packet);
 	if (choices->choices[0] == SPLICE_NO_BRIDGE) return count(SPLICE_drop_no_bridge, XDP_DROP);
 	splice_flow_begin(&entry, packet, SPLICE_FLOW_OPEN, service->dscp, row, choices->choices[0], (__u32)now_s());
-	/* There already: another processor opened it this moment, by the same bytes. */
 	const long error = bpf_map_update_elem(&flows, &packet->key, &entry, flags);
-	if (error && error != -17 /* EEXIST */) return count(SPLICE_drop_flow_table_full, XDP_DROP);
+	if (error && error != ALREADY_THERE) return count(SPLICE_drop_flow_table_full, XDP_DROP);
 	return forward(ctx, packet, &entry, verdict);
 }
 
@@ -314,7 +376,7 @@ SPLICE_SUBPROGRAM int choose(struct xdp_md *ctx, struct splice_packet *packet, c
 	const __u8 *payload = splice_at(data, packet->payload_offset);
 	struct splice_request_key key;
 
-	if (!service) return XDP_DROP; /* never: the caller has looked */
+	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
 	if (splice_l4_length(packet) > SPLICE_CHECKED_SEGMENT_MAX)
 		return ask_to_choose(ctx, packet, service, flags);
 	if (!splice_segment_checksum_right(ctx, packet)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
@@ -332,20 +394,17 @@ SPLICE_SUBPROGRAM int choose(struct xdp_md *ctx, struct splice_packet *packet, c
 	return open(ctx, packet, service, hash, flags, SPLICE_forward_first_payload);
 }
 
-/* 1 for the refusal of an earlier choice, come again. */
-static __always_inline int refused_before(struct xdp_md *ctx, const struct splice_packet *packet,
-					  const struct splice_flow_entry *entry, const struct splice_placement_row *row)
+/* The marks of the entry's bridge and of its row's. */
+static __always_inline void find_refusers(struct splice_refusers *refusers, const struct splice_flow_entry *entry,
+					  const struct splice_placement_row *row)
 {
-	const __u16 mark =
-		splice_read_refusal((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet);
-
-	for (__u32 earlier = 0; earlier + 1 < SPLICE_CHOICES; earlier++) {
-		if (earlier + 1 >= entry->tries) break;
-		const __u32 index = row->choices[earlier];
-		const struct splice_bridge_entry *refuser = bpf_map_lookup_elem(&bridges, &index);
-		if (refuser && mark == splice_refusal_mark(&refuser->address)) return 1;
+	__builtin_memset(refusers, 0, sizeof(*refusers));
+	SPLICE_UNROLL
+	for (__u32 number = 0; number <= SPLICE_CHOICES; number++) {
+		const __u32 index = number < SPLICE_CHOICES ? row->choices[number] : entry->bridge;
+		const struct splice_bridge_entry *bridge = bpf_map_lookup_elem(&bridges, &index);
+		if (bridge) splice_refusers_add(refusers, number, &bridge->address);
 	}
-	return 0;
 }
 
 /* A bridge refused: to the next choice of the flow's row. The last refusal is user space's to answer. */
@@ -353,6 +412,8 @@ SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *pack
 {
 	const struct splice_service_entry *service = find_service(&packet->key);
 	const struct splice_placement_row *row;
+	struct splice_refusers refusers;
+	__u16 mark;
 
 	if (!service || !entry) return ask(ctx, packet);
 	if (service->rule.kind == SPLICE_KEY_USER_SPACE) return ask(ctx, packet);
@@ -360,10 +421,18 @@ SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *pack
 	if (!splice_segment_checksum_right(ctx, packet)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
 	row = find_row(service, entry->row);
 	if (!row) return ask(ctx, packet);
-	/* The flow has moved on, and the packet follows it. */
-	if (refused_before(ctx, packet, entry, row)) return forward(ctx, packet, entry, SPLICE_forward_open);
-	if (splice_flow_take_next_choice(entry, row) == SPLICE_NO_BRIDGE) return ask(ctx, packet);
-	return forward(ctx, packet, entry, SPLICE_forward_next_choice);
+	find_refusers(&refusers, entry, row);
+	mark = splice_read_refusal((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet);
+	switch (splice_flow_take_refusal(entry, row, &refusers, mark)) {
+	case SPLICE_REFUSAL_AGAIN:
+		return forward(ctx, packet, entry, SPLICE_forward_open);
+	case SPLICE_REFUSAL_STRAY:
+		return count(SPLICE_drop_refused_stray, XDP_DROP);
+	case SPLICE_REFUSAL_NEXT:
+		return forward(ctx, packet, entry, SPLICE_forward_next_choice);
+	default:
+		return ask(ctx, packet);
+	}
 }
 
 /* An ICMP error about a flow goes to its bridge: path MTU discovery must reach who sends. */
@@ -387,10 +456,11 @@ SPLICE_SUBPROGRAM int relay_icmp(struct xdp_md *ctx, struct splice_packet *packe
 	if (!entry || entry->state != SPLICE_FLOW_OPEN) return count(SPLICE_drop_orphan_icmp, XDP_DROP);
 	const __u32 index = entry->bridge;
 	bridge = bpf_map_lookup_elem(&bridges, &index);
-	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN) return ask(ctx, packet);
+	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN)
+		return ask_within_budget(ctx, packet, SPLICE_ASK_NEXT_HOP, SPLICE_drop_no_next_hop);
 	verdict = splice_forward(data, end, packet, &bridge->address, entry->dscp);
 	if (verdict != SPLICE_CONTINUE) return count(verdict, XDP_DROP);
-	return count(SPLICE_forward_icmp, send_to(ctx, bridge));
+	return send_to(ctx, bridge, SPLICE_forward_icmp);
 }
 
 /* A packet that was judged by its bytes alone. A drop is ours to make only when the packet is for a service, or for
@@ -406,26 +476,33 @@ SPLICE_SUBPROGRAM int end_early(const struct splice_packet *packet, enum splice_
 	return ours ? count(verdict, XDP_DROP) : count(SPLICE_pass_not_service, XDP_PASS);
 }
 
-/* A segment of no flow is dropped, unless its first may be right behind it. */
+/* A segment of no flow is dropped, unless its first may be right behind it, or its client waited for too long. */
 SPLICE_SUBPROGRAM int end_orphan(struct xdp_md *ctx, const struct splice_packet *packet)
 {
-	struct splice_balancer_counters *mine = my_counters();
-	const __u64 window = bpf_ktime_get_coarse_ns() >> SPLICE_ORPHAN_WINDOW_SHIFT;
+	if (splice_balancer_may_overtake(packet))
+		return ask_within_budget(ctx, packet, SPLICE_ASK_ORPHAN, SPLICE_drop_orphan);
+	if (splice_balancer_may_be_late(packet))
+		return ask_within_budget(ctx, packet, SPLICE_ASK_LATE, SPLICE_drop_orphan);
+	return count(SPLICE_drop_orphan, XDP_DROP);
+}
 
-	if (!mine || !splice_balancer_may_overtake(packet)) return count(SPLICE_drop_orphan, XDP_DROP);
-	if (mine->orphan_window != window) {
-		mine->orphan_window = window;
-		mine->orphans_asked = 0;
-	}
-	if (mine->orphans_asked >= SPLICE_ORPHANS_A_WINDOW) return count(SPLICE_drop_orphan, XDP_DROP);
-	mine->orphans_asked++;
+/* One more segment of a flow that user space decides: of a first payload that is not whole, or of a flow that every
+ * choice has refused. Such an entry needs no row yet, or no longer, so the row counts what was asked. */
+SPLICE_SUBPROGRAM int ask_of_flow(struct xdp_md *ctx, const struct splice_packet *packet, struct splice_flow_entry *entry)
+{
+	if (!entry) return count(SPLICE_drop_orphan, XDP_DROP); /* never: who asks of a flow has one */
+	if (entry->row >= SPLICE_ASKS_A_FLOW)
+		return count(entry->state == SPLICE_FLOW_PENDING ? SPLICE_drop_first_payload_window :
+								   SPLICE_drop_ask_overrun,
+			     XDP_DROP);
+	entry->row = (entry->row + 1) & SPLICE_ROW_MASK;
 	return ask(ctx, packet);
 }
 
 /* A segment of an open flow that was looked at twice: of a reopened one, or of a first flight that a bridge refused. */
 SPLICE_SUBPROGRAM int follow(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry)
 {
-	if (!entry) return XDP_DROP; /* never: who follows has a flow */
+	if (!entry) return count(SPLICE_drop_orphan, XDP_DROP); /* never: who follows has a flow */
 	return forward(ctx, packet, entry, SPLICE_forward_open);
 }
 
@@ -447,12 +524,14 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 	case SPLICE_STEP_CHOOSE:
 	case SPLICE_STEP_CHOOSE_SOURCE:
 		return choose(ctx, packet, service, decision.step, flags);
+	case SPLICE_STEP_KEEP_ALIVE:
+		return answer_keep_alive(ctx, packet, service);
 	case SPLICE_STEP_FORWARD:
 		return follow(ctx, packet, entry);
 	case SPLICE_STEP_NEXT_CHOICE:
 		return next_choice(ctx, packet, entry);
 	default: /* pending, and flows that every choice has refused */
-		return ask(ctx, packet);
+		return ask_of_flow(ctx, packet, entry);
 	}
 }
 

@@ -58,6 +58,18 @@ struct bpf_tcp_req_attrs {
 extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk, struct bpf_tcp_req_attrs *attrs,
 				   int attrs__sz) __ksym;
 
+// Set before the program is loaded; to the verifier it is a constant.
+const volatile struct splice_mark_field splice_marks SEC(".rodata.marks") = {
+	.value = SPLICE_MARK_VALUE,
+	.mask = SPLICE_MARK_MASK,
+};
+
+static __always_inline struct splice_mark_field splice_our_marks(void)
+{
+	const struct splice_mark_field field = {splice_marks.value, splice_marks.mask, splice_marks.shift & 31};
+	return field;
+}
+
 // Whether the backend's address or port is not the VIP's.
 static __always_inline int splice_rewrites(const struct splice_bridge_service_entry *service)
 {
@@ -176,7 +188,8 @@ static __noinline int splice_clear_old_socket(struct __sk_buff *skb, const struc
 	__u8 saved[60];
 	long failed;
 
-	if (skb->mark == SPLICE_MARK_CLEARED) return splice_drop(SPLICE_drop_old_socket);
+	const struct splice_mark_field field = splice_our_marks();
+	if (splice_mark_is_cleared(&field, skb->mark)) return splice_drop(SPLICE_drop_old_socket);
 	splice_write_segment(&reset, &draft, &none);
 	if (packet->family == 4) {
 		failed = bpf_skb_load_bytes(skb, at, saved, 40) ||
@@ -190,7 +203,7 @@ static __noinline int splice_clear_old_socket(struct __sk_buff *skb, const struc
 			 bpf_skb_store_bytes(skb, at, saved, 60, BPF_F_RECOMPUTE_CSUM);
 	}
 	if (failed) return splice_drop(SPLICE_drop_old_socket);
-	skb->mark = SPLICE_MARK_CLEARED;
+	skb->mark = splice_mark_cleared(&field, skb->mark);
 	splice_conclude(SPLICE_clear_old_socket, 0);
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
@@ -201,10 +214,11 @@ static __noinline int splice_clear_old_socket(struct __sk_buff *skb, const struc
 static __always_inline int splice_take_place(struct __sk_buff *skb, const struct splice_marked *marked,
 					     struct bpf_sock *socket, __u32 rst_seq)
 {
-	const __u32 our_mark = SPLICE_MARK_ADOPTED | splice_dscp(&marked->packet);
+	const struct splice_mark_field field = splice_our_marks();
 	const struct bpf_sock *full = socket && splice_rewrites(marked->service) ? bpf_sk_fullsock(socket) : 0;
 
-	if (full && full->mark != our_mark) return splice_bounce(skb, marked, SPLICE_bounce_tuple_in_use);
+	if (full && full->mark != splice_mark_adopted(&field, full->mark, splice_dscp(&marked->packet)))
+		return splice_bounce(skb, marked, SPLICE_bounce_tuple_in_use);
 	return splice_clear_old_socket(skb, marked, rst_seq);
 }
 
@@ -213,6 +227,7 @@ static __noinline int splice_adopt(struct __sk_buff *skb, const struct splice_ma
 				   const struct splice_negotiated *negotiated, struct bpf_sock *listener)
 {
 	const struct splice_packet *packet = &marked->packet;
+	const struct splice_mark_field field = splice_our_marks();
 	const int rewrites = splice_rewrites(marked->service);
 	const int scales = negotiated->window_scale != SPLICE_NO_WINDOW_SCALE;
 	struct splice_tcp_options options;
@@ -232,7 +247,7 @@ static __noinline int splice_adopt(struct __sk_buff *skb, const struct splice_ma
 	attributes.rcv_tsecr = options.tsecr;
 	const enum splice_verdict verdict = splice_address_backend(skb, marked);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
-	skb->mark = rewrites ? SPLICE_MARK_ADOPTED | splice_dscp(packet) : 0;
+	skb->mark = rewrites ? splice_mark_adopted(&field, skb->mark, splice_dscp(packet)) : skb->mark & ~field.mask;
 	if (bpf_sk_assign_tcp_reqsk(skb, sk, &attributes, sizeof(attributes)))
 		return splice_drop(SPLICE_drop_adopt_refused);
 	return splice_conclude(SPLICE_open_adopt, TC_ACT_OK);
@@ -270,7 +285,7 @@ int bridge_ad_in(struct __sk_buff *skb)
 
 	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(verdict);
 	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
-		return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
+		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 	struct bpf_sock *socket = splice_find_socket(skb, &marked);
 	const struct splice_bridge_decision decision = splice_decide_marked(
 		&marked, splice_known_socket(socket, &marked.packet, &rst_seq), &negotiated);
@@ -278,7 +293,7 @@ int bridge_ad_in(struct __sk_buff *skb)
 	case SPLICE_BRIDGE_DELIVER: action = splice_deliver(skb, &marked); break;
 	case SPLICE_BRIDGE_OPEN: action = splice_open(skb, &marked, &negotiated, socket); break;
 	case SPLICE_BRIDGE_REOPEN: action = splice_take_place(skb, &marked, socket, rst_seq); break;
-	case SPLICE_BRIDGE_UNKNOWN: action = splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER); break;
+	case SPLICE_BRIDGE_UNKNOWN: action = splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER); break;
 	default: action = splice_drop(decision.verdict); break;
 	}
 	if (socket) bpf_sk_release(socket);
@@ -292,17 +307,19 @@ int bridge_ad_out(struct __sk_buff *skb)
 	struct splice_translate_deltas deltas = {0};
 	struct splice_packet packet;
 
-	if ((skb->mark & ~SPLICE_MARK_DSCP) != SPLICE_MARK_ADOPTED) return TC_ACT_OK;
+	const struct splice_mark_field field = splice_our_marks();
+
+	if (!splice_mark_is_adopted(&field, skb->mark)) return TC_ACT_UNSPEC;
 	splice_make_linear(skb);
 	void *data = (void *)(long)skb->data;
 	void *end = (void *)(long)skb->data_end;
-	if (splice_parse_ethernet(data, end, &packet) != SPLICE_CONTINUE) return TC_ACT_OK;
-	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_OK;
-	const __u32 index = splice_bridge_service_index(packet.family, skb->mark & SPLICE_MARK_DSCP);
+	if (splice_parse_ethernet(data, end, &packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
+	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
+	const __u32 index = splice_bridge_service_index(packet.family, splice_mark_dscp(&field, skb->mark));
 	const struct splice_bridge_service_entry *service = bpf_map_lookup_elem(&services, &index);
 	if (!service || packet.protocol != SPLICE_PROTOCOL_TCP || packet.key.client_port != service->backend_port ||
 	    !splice_address_equal(&packet.key.client, &service->backend))
-		return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_OK);
+		return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_UNSPEC);
 
 	const struct splice_translation translation = {.vip = service->vip, .vip_port = service->vip_port};
 	const enum splice_verdict verdict =

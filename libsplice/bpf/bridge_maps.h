@@ -23,7 +23,7 @@ SPLICE_HEADER_BEGIN
 
 /* A change of anything in this file, or of the flow, is a new layout: pinned maps of another one are not taken
  * over. */
-#define SPLICE_BRIDGE_LAYOUT 1
+#define SPLICE_BRIDGE_LAYOUT 2
 
 /* Addresses of one family at which a bridge takes marked packets. */
 #define SPLICE_BRIDGE_ADDRESSES 4
@@ -77,12 +77,48 @@ struct splice_bridge_asked {
 #define SPLICE_BRIDGE_ASKED_LONG (66U << 10)
 #define SPLICE_BRIDGE_RING_BYTES (8U << 20)
 
-/* The marks of this host's own packets (skb->mark), which the stack carries from a connection's first segment to its
- * socket (tcp_fwmark_accept) and from there to everything that leaves for it, from the TIME_WAIT socket's ACK to the
- * RST of a closed one. The low six bits are the service's DSCP. */
-#define SPLICE_MARK_ADOPTED 0x3080U
-#define SPLICE_MARK_CLEARED 0x30c0U /* comes in again behind the RST for an old socket */
-#define SPLICE_MARK_DSCP 63U
+/* Which bits of this host's packet marks (skb->mark) are ours. The stack carries a mark from a connection's first segment
+ * to its socket (tcp_fwmark_accept) and from there to everything that leaves for it, from the TIME_WAIT socket's ACK to the
+ * RST of a closed one. Other programs' bits are never compared and never changed.
+ *
+ *   mask        at least 8 bits, of which the lowest 7 are side by side:
+ *   bits 0..5   from `shift` on: the service's DSCP
+ *   bit 6       set on a packet that comes in again after the RST for an old socket
+ *   the others  of the mask hold `value`, which is not 0 */
+struct splice_mark_field {
+	__u32 value;
+	__u32 mask;
+	__u32 shift;
+};
+
+#define SPLICE_MARK_VALUE 0x3080U /* unless configured */
+#define SPLICE_MARK_MASK 0x3fffU
+
+SPLICE_INLINE __u32 splice_mark_adopted(const struct splice_mark_field *field, __u32 mark, __u8 dscp)
+{
+	return (mark & ~field->mask) | field->value | (__u32)dscp << field->shift;
+}
+
+SPLICE_INLINE __u32 splice_mark_cleared(const struct splice_mark_field *field, __u32 mark)
+{
+	return splice_mark_adopted(field, mark, 64);
+}
+
+/* 1 for a mark that splice_mark_adopted() wrote, of any service. */
+SPLICE_INLINE int splice_mark_is_adopted(const struct splice_mark_field *field, __u32 mark)
+{
+	return (mark & field->mask & ~(63U << field->shift)) == field->value;
+}
+
+SPLICE_INLINE int splice_mark_is_cleared(const struct splice_mark_field *field, __u32 mark)
+{
+	return (mark & field->mask) == (field->value | 64U << field->shift);
+}
+
+SPLICE_INLINE __u8 splice_mark_dscp(const struct splice_mark_field *field, __u32 mark)
+{
+	return (mark >> field->shift) & 63;
+}
 
 SPLICE_HEADER_END
 #endif /* LIBSPLICE_BPF_BRIDGE_MAPS_H */

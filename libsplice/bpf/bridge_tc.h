@@ -115,13 +115,13 @@ static __always_inline int splice_is_our_address(const struct splice_bridge_serv
 }
 
 /* Copies the packet, from l3_offset on, into a record of the class `room`, a constant. 0 when it cannot. */
-static __always_inline int splice_copy_record(struct __sk_buff *skb, __u32 l3_offset, __u32 door, __u32 room)
+static __always_inline int splice_copy_record(struct __sk_buff *skb, __u32 l3_offset, __u32 length, __u32 door, __u32 room)
 {
 	const void *data = (void *)(long)skb->data;
 	const void *end = (void *)(long)skb->data_end;
 	struct splice_bridge_asked *record = bpf_ringbuf_reserve(&asked, sizeof(*record) + room, 0);
 	/* One less, because older verifiers (Linux 6.1) do not learn from a comparison with 0 that a length is not 0. */
-	__u32 last = skb->len - l3_offset - 1;
+	__u32 last = length - 1;
 
 	if (!record) return 0;
 	record->length = last + 1;
@@ -142,16 +142,18 @@ static __always_inline int splice_copy_record(struct __sk_buff *skb, __u32 l3_of
 }
 
 /* Hands a copy of the packet to user space, which decides; the packet itself ends here. */
-static __noinline int splice_ask(struct __sk_buff *skb, __u32 l3_offset, __u32 door)
+static __noinline int splice_ask(struct __sk_buff *skb, const struct splice_packet *packet, __u32 door)
 {
+	const __u32 l3_offset = packet->l3_offset;
+	const __u32 length = splice_ip_length(packet); /* without a link's padding */
 	struct splice_bridge_counters *mine = bpf_map_lookup_elem(&counters, &zero_key);
 	int copied = 0;
 
-	if (!mine) return TC_ACT_SHOT;
-	if (skb->len <= l3_offset + SPLICE_BRIDGE_ASKED_SHORT)
-		copied = splice_copy_record(skb, l3_offset, door, SPLICE_BRIDGE_ASKED_SHORT);
-	else if (skb->len <= l3_offset + SPLICE_BRIDGE_ASKED_LONG)
-		copied = splice_copy_record(skb, l3_offset, door, SPLICE_BRIDGE_ASKED_LONG);
+	if (!mine) return TC_ACT_SHOT; /* never: the map has its one entry */
+	if (length <= SPLICE_BRIDGE_ASKED_SHORT)
+		copied = splice_copy_record(skb, l3_offset, length, door, SPLICE_BRIDGE_ASKED_SHORT);
+	else if (length <= SPLICE_BRIDGE_ASKED_LONG)
+		copied = splice_copy_record(skb, l3_offset, length, door, SPLICE_BRIDGE_ASKED_LONG);
 	if (copied)
 		mine->asked++;
 	else
@@ -204,10 +206,11 @@ static __always_inline enum splice_verdict splice_read_marked(struct __sk_buff *
 	return packet->key.vip_port == marked->service->vip_port ? SPLICE_CONTINUE : SPLICE_pass_not_service;
 }
 
+/* What is not ours goes on to whatever else hangs here: TC_ACT_OK would end the chain. */
 static __always_inline int splice_conclude_unread(enum splice_verdict verdict)
 {
-	if (verdict == SPLICE_pass_unmarked) return TC_ACT_OK;
-	return splice_conclude(verdict, verdict <= SPLICE_pass_not_spliced ? TC_ACT_OK : TC_ACT_SHOT);
+	if (verdict == SPLICE_pass_unmarked) return TC_ACT_UNSPEC;
+	return splice_conclude(verdict, splice_verdict_passes(verdict) ? TC_ACT_UNSPEC : TC_ACT_SHOT);
 }
 
 /* The rule of DESIGN section 7 for a marked segment. The cookie is about the VIP, to which the client sent it. */

@@ -51,7 +51,7 @@ static __always_inline int splice_carry_toward_client(struct __sk_buff *skb, con
 	const enum splice_verdict verdict =
 		splice_translate_toward_client(data, end, packet, &options, &flow->translation, &deltas);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
-	splice_bridge_flow_touch(flow, packet->tcp_flags, splice_now_s());
+	splice_bridge_flow_touch_by_backend(flow, packet, splice_now_s());
 	splice_settle_checksum(skb, packet, &deltas, splice_translate_ip_edit(packet, SPLICE_SOURCE).traffic_class);
 	return splice_conclude(SPLICE_toward_client, TC_ACT_OK);
 }
@@ -66,7 +66,7 @@ int bridge_tr_in(struct __sk_buff *skb)
 
 	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(verdict);
 	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
-		return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
+		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 	splice_bridge_key_of_client(&key, &marked.packet, &marked.service->backend, marked.service->backend_port);
 	struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &key);
 	const enum splice_bridge_known known =
@@ -78,7 +78,7 @@ int bridge_tr_in(struct __sk_buff *skb)
 	// From here on the ports are the new connection's: what comes right behind its first segment waits for user
 	// space too. The old connection's socket would answer it with a RST, in the new one's numbers.
 	if (decision.step == SPLICE_BRIDGE_REOPEN && flow) flow->state = SPLICE_BRIDGE_OPENING;
-	return splice_ask(skb, marked.packet.l3_offset, SPLICE_FROM_BALANCER);
+	return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 }
 
 // An ICMP error about a segment of a flow of ours, which went from the client to the backend.
@@ -88,11 +88,11 @@ static __noinline int splice_backend_icmp(struct __sk_buff *skb, const struct sp
 	void *end = (void *)(long)skb->data_end;
 	struct splice_packet quoted;
 
-	if (splice_parse_icmp_error(data, end, packet, &quoted) != SPLICE_CONTINUE) return TC_ACT_OK;
+	if (splice_parse_icmp_error(data, end, packet, &quoted) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
 	quoted.key.zero = 0;
 	const struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &quoted.key);
-	if (!flow || flow->state != SPLICE_BRIDGE_ESTABLISHED) return TC_ACT_OK;
-	return splice_ask(skb, packet->l3_offset, SPLICE_FROM_BACKEND);
+	if (!flow || flow->state != SPLICE_BRIDGE_ESTABLISHED) return TC_ACT_UNSPEC;
+	return splice_ask(skb, packet, SPLICE_FROM_BACKEND);
 }
 
 SEC("tc")
@@ -104,19 +104,19 @@ int bridge_tr_out(struct __sk_buff *skb)
 	splice_make_linear(skb);
 	void *data = (void *)(long)skb->data;
 	void *end = (void *)(long)skb->data_end;
-	if (splice_parse_ethernet(data, end, &packet) != SPLICE_CONTINUE) return TC_ACT_OK;
-	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_OK;
+	if (splice_parse_ethernet(data, end, &packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
+	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
 	if (SPLICE_UNLIKELY(packet.protocol != SPLICE_PROTOCOL_TCP)) return splice_backend_icmp(skb, &packet);
 
 	const __u32 port = splice_ntohs(packet.key.client_port);
 	const __u32 word = port / 64;
 	const __u64 *bits = bpf_map_lookup_elem(&ports, &word);
-	if (!bits || !(*bits >> (port & 63) & 1)) return TC_ACT_OK;
+	if (!bits || !(*bits >> (port & 63) & 1)) return TC_ACT_UNSPEC;
 	splice_bridge_key_of_backend(&key, &packet);
 	struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow) return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_OK);
+	if (!flow) return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_UNSPEC);
 	if (flow->state == SPLICE_BRIDGE_ESTABLISHED &&
 	    (packet.tcp_flags & (SPLICE_SYN | SPLICE_ACK)) != (SPLICE_SYN | SPLICE_ACK))
 		return splice_carry_toward_client(skb, &packet, flow);
-	return splice_ask(skb, packet.l3_offset, SPLICE_FROM_BACKEND);
+	return splice_ask(skb, &packet, SPLICE_FROM_BACKEND);
 }

@@ -170,10 +170,13 @@ CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api) {
 }
 
 std::optional<std::string> fixed_key_that_differs(const CommonConfig& running, const CommonConfig& wanted) {
+    if (running.secret_file != wanted.secret_file) return "secret_file";
     if (running.interface != wanted.interface) return "interface";
     if (running.engine != wanted.engine) return "engine";
     if (running.api != wanted.api) return "api.listen";
     if (running.bpffs != wanted.bpffs) return "bpffs";
+    if (running.keep != wanted.keep) return "keep";
+    if (running.max_flows != wanted.max_flows) return "max_flows";
     return std::nullopt;
 }
 

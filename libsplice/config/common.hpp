@@ -61,7 +61,8 @@ void refuse_flags_beside_config(const CommandLine& line, const std::vector<FlagG
 extern const std::vector<std::string_view> kCommonKeys;
 CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api);
 
-// What a reload may not change: the first such key that differs ("interface"), or nothing.
+// What a reload may not change: the first such key that differs ("interface"), or nothing. Of the other keys
+// each is honoured whole: log, idle_timeout and all that is a service's.
 std::optional<std::string> fixed_key_that_differs(const CommonConfig& running, const CommonConfig& wanted);
 
 // Services of one file: each DSCP and each VIP:port once. The error is a sentence.

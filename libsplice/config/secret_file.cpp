@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
 #include "libsplice/config/text_file.hpp"
+#include "libsplice/engine/trusted_path.hpp"
 
 namespace splice {
 namespace {
@@ -14,6 +16,15 @@ constexpr std::size_t kMaxSecretFile = 4096;
 constexpr std::size_t kKeyDigits = 32;
 constexpr unsigned kOthersAny = 0007;
 constexpr unsigned kGroupWrite = 0020;
+
+// What provision/lab-secret says: "splicelb-lab-key".
+constexpr std::uint64_t kLabKey0 = 0x62'6c'65'63'69'6c'70'73;
+constexpr std::uint64_t kLabKey1 = 0x79'65'6b'2d'62'61'6c'2d;
+
+bool is_of_lab(const IpAddress& address) noexcept {
+    constexpr std::array<std::uint8_t, 3> kPrefix = {192, 168, 33};
+    return address.family() == 4 && std::equal(kPrefix.begin(), kPrefix.end(), address.raw().bytes + 12);
+}
 
 std::string make_one(const std::string& path) {
     return fmt::format(
@@ -70,6 +81,9 @@ std::expected<splice_secret, std::string> parse_secret(std::string_view text, co
                 "{}:{}:1: a third key; at most two: the first issues, both verify", path, number));
         auto key = parse_key(line, path, number);
         if (!key) return std::unexpected(key.error());
+        if (key->k0 == 0 && key->k1 == 0)
+            return std::unexpected(fmt::format("{}:{}:1: a key of zeros, which anybody guesses; {}", path,
+                                               number, make_one(path)));
         secret.keys[secret.count++] = *key;
     }
     if (secret.count == 0) return std::unexpected(fmt::format("{} holds no key; {}", path, make_one(path)));
@@ -83,7 +97,20 @@ std::expected<splice_secret, std::string> read_secret_file(const std::string& pa
         return std::unexpected(
             fmt::format("the secret file {} has mode {:04o}: {}; run: chmod 600 {}", path, file->mode & 07777,
                         file->mode & kOthersAny ? "others may use it" : "its group may write it", path));
+    if (auto trusted = check_trusted_path(path); !trusted)
+        return std::unexpected("the secret file " + path + ": " + trusted.error().text);
     return parse_secret(file->text, path);
+}
+
+std::expected<void, std::string> check_lab_key(const splice_secret& secret, const std::string& path,
+                                               const std::vector<IpAddress>& vips) {
+    const auto is_lab_key = [](const splice_key& key) { return key.k0 == kLabKey0 && key.k1 == kLabKey1; };
+    if (std::none_of(secret.keys, secret.keys + secret.count, is_lab_key)) return {};
+    const auto outside = std::ranges::find_if_not(vips, is_of_lab);
+    if (outside == vips.end()) return {};
+    return std::unexpected(fmt::format(
+        "{} has the lab's key, which is public, and {} is no address of the lab (192.168.33.0/24); {}", path,
+        outside->to_string(), make_one(path)));
 }
 
 }  // namespace splice

@@ -1,5 +1,7 @@
 #include "libsplice/config/start.hpp"
 
+#include <fmt/format.h>
+
 #include <cstdio>
 
 #include "libsplice/engine/clock.hpp"
@@ -12,6 +14,21 @@ int end_with(int code, const std::string& program, const std::string& text) {
     return code;
 }
 
+int end_valid(const std::string& program, std::size_t services, const std::vector<std::string>& warnings) {
+    for (const std::string& warning : warnings)
+        std::fprintf(stderr, "%s: warning: %s\n", program.c_str(), warning.c_str());
+    std::printf("valid: %zu service%s\n", services, services == 1 ? "" : "s");
+    return kExitSuccess;
+}
+
+void log_stopped(bool goes_on, std::string_view interface) {
+    if (!goes_on) return log_info("stopped, everything removed");
+    log_info(
+        fmt::format("stopped, and kept: the kernel goes on with the programs and flows on {}; the next start "
+                    "takes them over",
+                    interface));
+}
+
 SystemResult<InterfaceInfo> check_host(const std::string& interface) {
     if (auto privileges = check_privileges(); !privileges) return std::unexpected(privileges.error());
     auto info = find_interface(interface);
@@ -19,6 +36,14 @@ SystemResult<InterfaceInfo> check_host(const std::string& interface) {
         return std::unexpected(
             SystemError{"interface " + interface + " is down (try: ip link set " + interface + " up)", 0});
     return info;
+}
+
+void warn_about_api(const ApiListen& api) {
+    if (!api || api->address.is_loopback()) return;
+    log_warning(fmt::format(
+        "the API listens on {}, beyond loopback: whoever reaches it sees addresses and counters, without "
+        "a password; let a firewall admit only who should, or listen on 127.0.0.1",
+        api->to_string()));
 }
 
 void warn_about_clock() {

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "libsplice/config/common.hpp"
 #include "libsplice/engine/error.hpp"
 #include "libsplice/engine/interface.hpp"
 
@@ -16,8 +19,16 @@ inline constexpr int kExitUsage = 2;   // a wrong flag or configuration
 // Writes "program: text" to standard error and returns `code`.
 int end_with(int code, const std::string& program, const std::string& text);
 
+// What --check says of a configuration that will do: its warnings on standard error, then "valid: 2
+// services".
+int end_valid(const std::string& program, std::size_t services, const std::vector<std::string>& warnings);
+// What a program says at its end. `goes_on`: the kernel handles packets without it.
+void log_stopped(bool goes_on, std::string_view interface);
+
 // Privileges, then the interface: there and up.
 SystemResult<InterfaceInfo> check_host(const std::string& interface);
+// Logs a warning for an API that others than this host may ask: it has no password.
+void warn_about_api(const ApiListen& api);
 // Logs a warning when nothing disciplines the clock: cookies carry its epoch.
 void warn_about_clock();
 

@@ -119,16 +119,18 @@ struct Bridge::Impl {
                                      MutableBytes bytes);
     Verdict translate_toward_client(const splice_bridge_flow& flow, splice_packet& packet,
                                     MutableBytes bytes);
-    void touch(Table::Entry& entry, const splice_packet& packet, std::uint32_t now_s);
+    void list_anew(Table::Entry& entry, std::uint32_t now_s);
     void drop_hold(Flow& flow) noexcept;
-    void forget(Table::Entry& entry) noexcept {
-        drop_hold(entry.second.value);
+    void forget(Table::Entry& entry, HeldLoss why) noexcept {
+        Flow& flow = entry.second.value;
+        if (flow.hold) counters.held_lost.add(why, flow.hold->packets());
+        drop_hold(flow);
         if (carried) carried->erase(entry.first);
     }
 
     void drop_flow(const splice_flow_key& key, const Known& known) noexcept {
         if (known.entry) {
-            forget(*known.entry);
+            forget(*known.entry, HeldLoss::begun_anew);
             table.erase(*known.entry);
         } else {
             carried->erase(key);
@@ -191,11 +193,18 @@ bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept {
 }
 
 void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
+    swap_rules(std::move(rules));
+    end_unserved_flows();
+}
+
+void Bridge::swap_rules(std::shared_ptr<const BridgeRules> rules) {
     impl_->rules = std::move(rules);
-    // A flow goes on as long as a service of the same mark, VIP and backend does.
+}
+
+void Bridge::end_unserved_flows() {
     impl_->table.erase_if([&](Table::Entry& entry) {
         const bool goes_on = serves(*impl_->rules, entry.second.value);
-        if (!goes_on) impl_->forget(entry);
+        if (!goes_on) impl_->forget(entry, HeldLoss::service_gone);
         return !goes_on;
     });
     impl_->publish();
@@ -203,10 +212,13 @@ void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
 
 void Bridge::expire(Instant now, Actions& /*out*/) noexcept {
     // Their connections did not begin, and the client did not insist so far.
-    for (const Overtakers::Segment& segment : impl_->overtakers.take_due(now))
+    for (const Overtakers::Segment& segment : impl_->overtakers.take_due(now)) {
         impl_->overtakers.remember(segment);
-    const std::size_t expired = impl_->table.expire(now.seconds(), impl_->limits(),
-                                                    [this](Table::Entry& entry) { impl_->forget(entry); });
+        counters_.held_lost.add(HeldLoss::expired, 1);
+    }
+    const std::size_t expired =
+        impl_->table.expire(now.seconds(), impl_->limits(),
+                            [this](Table::Entry& entry) { impl_->forget(entry, HeldLoss::expired); });
     counters_.flows_expired.fetch_add(expired, std::memory_order_relaxed);
     impl_->publish();
 }
@@ -228,6 +240,8 @@ Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     if (const Verdict verdict = splice_parse_ip(begin_of(bytes), end_of(bytes), &packet);
         verdict != SPLICE_CONTINUE)
         return verdict;
+    // A link's padding is no part of the packet: a raw socket would send it as if it were.
+    bytes = bytes.first(splice_ip_length(&packet));
     const BridgeService* service = service_of(packet);
     if (!service) return judge_unmarked(packet);
     Walk walk{now, bytes, packet, hop, *service, {}, {}, out};
@@ -337,10 +351,7 @@ void Bridge::Impl::begin_flow(const Walk& walk, const splice_negotiated& negotia
         negotiated.window_scale == SPLICE_NO_WINDOW_SCALE ? 0 : service.window_scale;
     // What the shift will be once the backend's TSval is known: its TSecr names the balancer's.
     flow.translation.ts_shift = options.tsecr;
-    flow.client_isn = walk.packet.seq - 1;
-    flow.cookie_isn = walk.packet.ack - 1;
-    flow.client_next = walk.packet.seq;
-    flow.client_ack = walk.packet.ack;
+    splice_bridge_flow_begin(&flow, walk.packet.seq - 1, walk.packet.ack - 1);
     flow.client_tsval = options.tsval;
     flow.client_window = walk.packet.window;
     flow.timestamps = options.timestamps_offset != 0;
@@ -386,7 +397,7 @@ Verdict Bridge::Impl::deliver(Walk& walk) {
     if (verdict != SPLICE_CONTINUE) return verdict;
     if (Table::Entry* entry = walk.known.entry) {
         splice_bridge_flow_touch_by_client(&entry->second.value, &packet, walk.now.seconds());
-        touch(*entry, packet, walk.now.seconds());
+        list_anew(*entry, walk.now.seconds());
     }
     return SPLICE_deliver;
 }
@@ -407,11 +418,6 @@ Verdict Bridge::Impl::hold_unknown(Walk& walk) {
     const bool answered_once = other && other->ack != Seq(walk.packet.ack);
     if (again && !answered_once) return repeat_unknown(walk, *again);
     if (held() + walk.bytes.size() > rules->hold_memory) return SPLICE_drop_hold_full;
-    // The RST that may answer it comes from the VIP, which the client wrote to.
-    splice_packet packet = walk.packet;
-    if (splice_forward(begin_of(walk.bytes), end_of(walk.bytes), &packet, &walk.service.vip.address.raw(),
-                       walk.service.dscp) != SPLICE_CONTINUE)
-        return SPLICE_drop_ttl_expired;
     Overtakers::Segment* held =
         overtakers.add(walk.now, kUnknownWait, walk.key, walk.packet, walk.hop, walk.bytes);
     if (!held) return SPLICE_drop_hold_full;
@@ -459,18 +465,17 @@ Verdict Bridge::Impl::answer_unknown(Overtakers::Segment& segment, Actions& out)
     if (splice_parse_ip(begin_of(bytes), end_of(bytes), &packet) != SPLICE_CONTINUE) return SPLICE_CONTINUE;
     const Known known = find(segment.key);
     if (const splice_bridge_flow* flow = known.established()) {
-        // Its socket is to judge it; and what insists is the connection's own, however far it has come.
-        splice_bridge_flow moved = *flow;
-        splice_bridge_flow_touch_by_client(&moved, &packet, flow->last_seen_s);
-        if (known.entry)
-            static_cast<splice_bridge_flow&>(known.entry->second.value) = moved;
-        else
-            (void)carried->put(segment.key, moved);  // not new
-        const Verdict verdict = translate_toward_backend(moved, packet, bytes);
+        // The backend's socket is to judge it. Its numbers are not learnt, for anyone can insist: if the
+        // segment is the connection's, the backend's answer says so.
+        const Verdict verdict = translate_toward_backend(*flow, packet, bytes);
         if (verdict != SPLICE_CONTINUE) return verdict;
         out.send(bytes);
         return SPLICE_deliver;
     }
+    // The RST comes from the VIP, to which the client wrote.
+    const BridgeService* service = service_of(packet);
+    if (!service) return SPLICE_CONTINUE;
+    packet.key.vip = service->vip.address.raw();
     splice_segment reset;
     splice_write_rst(&reset, &packet);
     if (!reset.length) return SPLICE_CONTINUE;
@@ -501,6 +506,7 @@ Verdict Bridge::Impl::from_backend(Instant now, MutableBytes bytes, bool checksu
     if (const Verdict verdict = splice_parse_ip(begin_of(bytes), end_of(bytes), &packet);
         verdict != SPLICE_CONTINUE)
         return verdict;
+    bytes = bytes.first(splice_ip_length(&packet));
     if (packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_backend(bytes, packet);
     // The flow is named by the client's end, wherever the packet comes from.
     splice_flow_key key;
@@ -524,9 +530,13 @@ Verdict Bridge::Impl::from_backend(Instant now, MutableBytes bytes, bool checksu
         drop_flow(key, known);
         return SPLICE_pass_not_spliced;
     }
+    const splice_packet as_written = packet;
     const Verdict verdict = translate_toward_client(*flow, packet, bytes);
     if (verdict != SPLICE_CONTINUE) return verdict;
-    if (known.entry) touch(*known.entry, packet, now.seconds());
+    if (known.entry) {
+        splice_bridge_flow_touch_by_backend(&known.entry->second.value, &as_written, now.seconds());
+        list_anew(*known.entry, now.seconds());
+    }
     return SPLICE_toward_client;
 }
 
@@ -580,7 +590,7 @@ Verdict Bridge::Impl::learn(Instant now, const splice_packet& syn_ack, MutableBy
     });
     // Before what is held leaves: the answer to it must find the flow.
     if (carried && !carried->put(entry.first, flow)) {
-        forget(entry);
+        forget(entry, HeldLoss::expired);
         table.erase(entry);
         return SPLICE_drop_flow_table_full;
     }
@@ -589,7 +599,7 @@ Verdict Bridge::Impl::learn(Instant now, const splice_packet& syn_ack, MutableBy
         splice_packet packet{};
         if (splice_parse_ip(begin_of(held), end_of(held), &packet) != SPLICE_CONTINUE) return;
         if (translate_toward_backend(flow, packet, held) != SPLICE_CONTINUE) return;
-        touch(entry, packet, now.seconds());
+        list_anew(entry, now.seconds());
         out.send(held);
     });
     drop_hold(flow);
@@ -601,7 +611,8 @@ Verdict Bridge::Impl::learn(Instant now, const splice_packet& syn_ack, MutableBy
 Verdict Bridge::Impl::bounce(Table::Entry& entry, Actions& out) {
     Flow& flow = entry.second.value;
     flow.hold->for_each([&](MutableBytes held) { bounce_packet(held, flow.translation.vip, flow.hop, out); });
-    forget(entry);
+    drop_hold(flow);
+    forget(entry, HeldLoss::expired);
     table.erase(entry);
     return SPLICE_bounce_refused;
 }
@@ -675,10 +686,10 @@ Verdict Bridge::Impl::translate_toward_client(const splice_bridge_flow& flow, sp
     return verdict;
 }
 
-void Bridge::Impl::touch(Table::Entry& entry, const splice_packet& packet, std::uint32_t now_s) {
+// Its time-out begins anew, and is that of what its packets have said.
+void Bridge::Impl::list_anew(Table::Entry& entry, std::uint32_t now_s) {
     Flow& flow = entry.second.value;
-    splice_bridge_flow_touch(&flow, packet.tcp_flags, now_s);
-    flow.list = flow.flags & (SPLICE_BRIDGE_FIN | SPLICE_BRIDGE_RESET) ? kClosing : kOpen;
+    flow.list = splice_bridge_is_closing(&flow) ? kClosing : kOpen;
     table.touch(entry, flow.list, now_s);
 }
 

@@ -14,6 +14,7 @@
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
 #include "libsplice/core/bridge_flows.hpp"
+#include "libsplice/core/held_loss.hpp"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/translate.h"
@@ -41,6 +42,7 @@ struct BridgeRules {
 
 struct BridgeCounters {
     VerdictCounters verdicts;
+    HeldLossCounters held_lost;
     std::atomic<std::uint64_t> flows{};
     std::atomic<std::uint64_t> flows_opening{};
     std::atomic<std::uint64_t> held_bytes{};
@@ -56,7 +58,12 @@ class Bridge {
     Bridge(const Bridge&) = delete;
     Bridge& operator=(const Bridge&) = delete;
 
+    // A flow goes on as long as a service of the same mark, VIP and backend does.
     void replace_rules(std::shared_ptr<const BridgeRules> rules);
+    // The same in two halves, for a caller who may have to go back: new rules by which packets are handled,
+    // while each flow stays; and the end of those flows that no service has any more.
+    void swap_rules(std::shared_ptr<const BridgeRules> rules);
+    void end_unserved_flows();
 
     // A packet that arrived for our address. Kind `forward`: edited in place, to be delivered to its new
     // destination. `hop` is where it came from. An unfinished TCP checksum is finished here first.

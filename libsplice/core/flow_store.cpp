@@ -27,16 +27,22 @@ void MemoryFlowStore::erase_if(const Condition& condition) {
 
 void MemoryFlowStore::set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept {
     capacity_ = capacity;
-    for (std::size_t i = 0; i < SPLICE_SILENCES; ++i)
-        limits_s_[i] = splice_silence_limit_s(static_cast<splice_silence>(i), &timeouts);
+    timeouts_ = timeouts;
 }
 
 std::size_t MemoryFlowStore::expire(Instant now, const Gone& gone) {
-    return table_.expire(now.seconds(), limits_s_, [&](const Table::Entry& entry) { gone(entry.first); });
+    return table_.expire(now.seconds(), limits_s(), [&](const Table::Entry& entry) { gone(entry.first); });
+}
+
+std::array<std::uint32_t, SPLICE_SILENCES> MemoryFlowStore::limits_s() const noexcept {
+    std::array<std::uint32_t, SPLICE_SILENCES> limits{};
+    for (std::size_t i = 0; i < SPLICE_SILENCES; ++i)
+        limits[i] = splice_silence_limit_s(static_cast<splice_silence>(i), &timeouts_, table_.size() > capacity_ / 2);
+    return limits;
 }
 
 std::optional<Duration> MemoryFlowStore::next_expiry() const noexcept {
-    const auto second = table_.next_expiry_s(limits_s_);
+    const auto second = table_.next_expiry_s(limits_s());
     if (!second) return std::nullopt;
     return std::chrono::seconds(*second);
 }

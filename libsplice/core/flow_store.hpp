@@ -56,11 +56,13 @@ class MemoryFlowStore final : public FlowStore {
     [[nodiscard]] std::optional<Duration> next_expiry() const noexcept override;
 
   private:
+    // By enum splice_silence.
+    [[nodiscard]] std::array<std::uint32_t, SPLICE_SILENCES> limits_s() const noexcept;
     using Table = FlowTable<splice_flow_entry, SPLICE_SILENCES>;
 
     Table table_;
     std::size_t capacity_ = 0;
-    std::array<std::uint32_t, SPLICE_SILENCES> limits_s_{};  // by enum splice_silence
+    splice_idle_timeouts timeouts_{};
 };
 
 }  // namespace splice

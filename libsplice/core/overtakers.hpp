@@ -32,10 +32,10 @@ class Overtakers {
     };
 
     // Copied. `packet` is what the parse said of `bytes`. Good until the next call that changes anything;
-    // null: full.
+    // null: full, or the flow has its share.
     [[nodiscard]] Segment* add(Instant now, Duration wait, const splice_flow_key& key,
                                const splice_packet& packet, const Hop& hop, Bytes bytes) {
-        if (segments_.size() >= kOvertakers) return nullptr;
+        if (segments_.size() >= kOvertakers || count_of(key) >= kOvertakersPerFlow) return nullptr;
         segments_.push_back({now.monotonic + wait,
                              key,
                              Seq(packet.seq),
@@ -108,6 +108,11 @@ class Overtakers {
     [[nodiscard]] std::size_t memory() const noexcept { return memory_; }  // bytes of packets
 
   private:
+    [[nodiscard]] std::size_t count_of(const splice_flow_key& key) const noexcept {
+        return static_cast<std::size_t>(std::ranges::count_if(
+            segments_, [&](const Segment& segment) { return FlowKeyEqual{}(segment.key, key); }));
+    }
+
     struct Remembered {
         splice_flow_key key;
         Seq seq, ack;

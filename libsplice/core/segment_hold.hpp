@@ -38,8 +38,12 @@ class SegmentHold {
     [[nodiscard]] Bytes stream() const noexcept { return stream_; }
     // A FIN stands right behind stream(): nothing more will come.
     [[nodiscard]] bool ended() const noexcept { return ended_; }
-    [[nodiscard]] bool at_limit() const noexcept { return stream_.size() >= limits_.stream_bytes; }
+    // No more will be held: the stream or the number of packets has reached its limit.
+    [[nodiscard]] bool at_limit() const noexcept {
+        return stream_.size() >= limits_.stream_bytes || packets_.size() >= limits_.packets;
+    }
     [[nodiscard]] Seq first() const noexcept { return first_; }
+    [[nodiscard]] std::size_t packets() const noexcept { return packets_.size(); }
     // What it occupies, to be counted against the memory of all.
     [[nodiscard]] std::size_t memory() const noexcept { return memory_; }
 

@@ -6,6 +6,7 @@
 
 #include "libsplice/core/http_refusal.hpp"
 #include "libsplice/core/overtakers.hpp"
+#include "libsplice/core/packet_too_big.hpp"
 #include "libsplice/core/segment_hold.hpp"
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/forward.h"
@@ -28,6 +29,23 @@ std::string_view source_key(const splice_flow_key& key) noexcept {
 
 }  // namespace
 
+// What we answer to strangers, a second at a time.
+class Budget {
+  public:
+    // False: this second has had its `most`.
+    bool take(Instant now, std::uint32_t most) noexcept {
+        if (now.monotonic >= began_ + 1s) {
+            began_ = now.monotonic;
+            taken_ = 0;
+        }
+        return taken_ < most && ++taken_;
+    }
+
+  private:
+    Duration began_{};
+    std::uint32_t taken_ = 0;
+};
+
 struct Splicer::Impl {
     // A flow that waits for the rest of its first payload.
     struct Pending {
@@ -49,6 +67,11 @@ struct Splicer::Impl {
     struct Chosen {
         Choices choices;
         std::optional<Fallback> fallback;
+        std::string_view key;  // what was hashed, for as long as the stream or the source's bytes live
+
+        void tell(const splice_flow_key& flow, Actions& out) const noexcept {
+            out.chose({flow, key, fallback, choices.bridges.choices[0]});
+        }
     };
 
     Impl(std::shared_ptr<const SplicerRules> initial, FlowStore* shared, SplicerCounters& c)
@@ -63,12 +86,24 @@ struct Splicer::Impl {
     Verdict hold_orphan(const Walk& walk);
     Verdict handle_icmp(Walk& walk);
     Verdict take_step(Walk& walk);
+    [[nodiscard]] static splice_syn_ack_terms terms_of(const Walk& walk) noexcept {
+        return {.mss = walk.service->mss,
+                .window = kSynAckWindow,
+                .window_scale = walk.service->window_scale,
+                .zero = {},
+                .tsval = walk.now.tsval()};
+    }
+    [[nodiscard]] bool is_late(const Walk& walk) const noexcept;
+    Verdict answer_late(Walk& walk);
+    Verdict answer_keep_alive(Walk& walk);
     Verdict answer_syn(Walk& walk);
     Verdict begin(Walk& walk, bool by_source);
     Verdict open(Walk& walk, const Chosen& chosen);
     Verdict hold_first(Walk& walk);
     Verdict hold_more(Walk& walk);
     Verdict forward(Walk& walk, Verdict verdict);
+    [[nodiscard]] std::uint32_t narrower_way(std::uint16_t bridge, std::size_t size) const noexcept;
+    Verdict answer_too_big(Instant now, Bytes packet, std::uint32_t mtu, Actions& out);
     Verdict next_choice(Walk& walk);
     Verdict refuse(Walk& walk);
     Verdict end_refused(Walk& walk);
@@ -77,9 +112,13 @@ struct Splicer::Impl {
     std::optional<Chosen> try_choose(const SplicerService& service, std::string_view source, Bytes stream,
                                      bool ended, bool at_limit);
     Chosen choose_source(const SplicerService& service, std::string_view source, Fallback why);
-    void release(Instant now, const splice_flow_key& key, const Chosen& chosen, Actions& out);
-    bool send_to_bridge(MutableBytes bytes, const splice_flow_entry& entry, Actions& out);
+    bool release(Instant now, const splice_flow_key& key, const Chosen& chosen, std::size_t in_hand,
+                 Actions& out);
+    void send_held(Instant now, MutableBytes bytes, splice_flow_entry& entry, Actions& out);
+    void lose_pending(const splice_flow_key& key, HeldLoss why, std::size_t in_hand = 0) noexcept;
     void drop_pending(const splice_flow_key& key) noexcept;
+    void count_lost(HeldLoss why, std::size_t packets) noexcept { counters.held_lost.add(why, packets); }
+    void postpone(const splice_flow_key& key, Duration deadline);
 
     [[nodiscard]] const SplicerService* find_service(const splice_flow_key& key) const noexcept;
     [[nodiscard]] const IpAddress* bridge_address(std::uint16_t bridge) const noexcept {
@@ -103,6 +142,8 @@ struct Splicer::Impl {
     Overtakers overtakers;
     std::size_t held_bytes = 0;  // of pending flows
     std::string scratch;
+    std::vector<std::uint32_t> route_mtus;  // by bridge number
+    Budget too_big_answers, keep_alive_answers, late_answers;
 };
 
 Splicer::Splicer(std::shared_ptr<const SplicerRules> rules)
@@ -124,14 +165,26 @@ Verdict Splicer::handle_packet(Instant now, MutableBytes packet, bool checksum_f
 }
 
 void Splicer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
+    swap_rules(std::move(rules));
+    end_unserved_flows();
+}
+
+void Splicer::swap_rules(std::shared_ptr<const SplicerRules> rules) {
     impl_->rules = std::move(rules);
     impl_->flows.set_limits(impl_->rules->max_flows, impl_->rules->timeouts);
+}
+
+void Splicer::end_unserved_flows() {
     impl_->flows.erase_if([this](const splice_flow_key& key) {
         const bool gone = !impl_->find_service(key);
-        if (gone) impl_->drop_pending(key);
+        if (gone) impl_->lose_pending(key, HeldLoss::service_gone);
         return gone;
     });
     impl_->publish();
+}
+
+void Splicer::set_route_mtus(std::vector<std::uint32_t> mtus) noexcept {
+    impl_->route_mtus = std::move(mtus);
 }
 
 void Splicer::expire(Instant now, Actions& out) noexcept {
@@ -142,14 +195,18 @@ void Splicer::expire(Instant now, Actions& out) noexcept {
     }
     auto& deadlines = impl_->deadlines;
     while (!deadlines.empty() && deadlines.begin()->first <= now.monotonic) {
-        // A copy: the deadline goes with its pending flow. Its service is there, or it would have gone with
-        // it.
+        // A copy: the deadline goes with its pending flow.
         const splice_flow_key key = deadlines.begin()->second;
-        const SplicerService& service = *impl_->find_service(key);
-        impl_->release(now, key, impl_->choose_source(service, source_key(key), Fallback::wait_expired), out);
+        const SplicerService* const service = impl_->find_service(key);
+        if (!service) {  // between swap_rules() and end_unserved_flows(), which may never be called
+            impl_->postpone(key, now.monotonic + kFirstPayloadWait);
+            continue;
+        }
+        (void)impl_->release(now, key,
+                             impl_->choose_source(*service, source_key(key), Fallback::wait_expired), 0, out);
     }
-    const std::size_t expired =
-        impl_->flows.expire(now, [this](const splice_flow_key& key) { impl_->drop_pending(key); });
+    const std::size_t expired = impl_->flows.expire(
+        now, [this](const splice_flow_key& key) { impl_->lose_pending(key, HeldLoss::expired); });
     counters_.flows_expired.fetch_add(expired, std::memory_order_relaxed);
     impl_->publish();
 }
@@ -173,6 +230,8 @@ Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_fin
     if (const Verdict verdict = splice_parse_ip(data, data + bytes.size(), &walk.packet);
         verdict != SPLICE_CONTINUE)
         return verdict;
+    // A link's padding is no part of the packet: a raw socket would send it as if it were.
+    walk.bytes = bytes = bytes.first(splice_ip_length(&walk.packet));
     if (walk.packet.protocol != SPLICE_PROTOCOL_TCP) return handle_icmp(walk);
 
     walk.key = walk.packet.key;
@@ -185,7 +244,43 @@ Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_fin
     if (walk.entry && walk.entry->state == SPLICE_FLOW_PENDING && !pending.contains(walk.key))
         walk.entry.reset();
     const Verdict verdict = take_step(walk);
-    return verdict == SPLICE_drop_orphan && orphan == Orphan::waits ? hold_orphan(walk) : verdict;
+    if (verdict != SPLICE_drop_orphan) return verdict;
+    if (is_late(walk)) return answer_late(walk);
+    return orphan == Orphan::waits ? hold_orphan(walk) : verdict;
+}
+
+// Its client connected ahead of time and has waited for longer than a cookie lives.
+bool Splicer::Impl::is_late(const Walk& walk) const noexcept {
+    return splice_balancer_cookie_expired(&walk.packet, &rules->secret,
+                                          static_cast<std::uint64_t>(walk.now.unix_s)) &&
+           splice_verify_tcp_checksum(walk.bytes.data(), &walk.packet);
+}
+
+// The client connects anew at once, where without a word it would ask into silence.
+Verdict Splicer::Impl::answer_late(Walk& walk) {
+    if (!late_answers.take(walk.now, kLateAnswersPerSecond)) return SPLICE_drop_orphan;
+    splice_segment reset;
+    splice_write_rst(&reset, &walk.packet);
+    walk.out.send(std::as_bytes(std::span(reset.bytes, reset.length)));
+    return SPLICE_answer_expired_rst;
+}
+
+Verdict Splicer::Impl::answer_keep_alive(Walk& walk) {
+    splice_negotiated negotiated{};
+    if (!splice_balancer_probe_valid(&walk.packet, &rules->secret,
+                                     static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
+        return SPLICE_drop_orphan;
+    if (!keep_alive_answers.take(walk.now, kKeepAliveAnswersPerSecond)) return SPLICE_drop_keep_alive;
+    splice_tcp_options options{};
+    const std::byte* data = walk.bytes.data();
+    splice_parse_tcp_options(data, data + walk.bytes.size(), &walk.packet, &options);
+    if (options.malformed) return SPLICE_drop_bad_tcp_options;
+    const splice_syn_ack_terms terms = terms_of(walk);
+    splice_segment answer;
+    splice_write_keep_alive(&answer, &walk.packet, splice_scaled_window(&terms, &negotiated),
+                            options.timestamps_offset != 0, terms.tsval, options.tsval);
+    walk.out.send(std::as_bytes(std::span(answer.bytes, answer.length)));
+    return SPLICE_answer_keep_alive;
 }
 
 // A later segment of a first flight carries no cookie that could be checked; its first may be right behind
@@ -219,6 +314,8 @@ Verdict Splicer::Impl::take_step(Walk& walk) {
             return begin(walk, true);
         case SPLICE_STEP_HOLD:
             return hold_more(walk);
+        case SPLICE_STEP_KEEP_ALIVE:
+            return answer_keep_alive(walk);
         case SPLICE_STEP_FORWARD:
             return forward(walk, SPLICE_forward_open);
         case SPLICE_STEP_NEXT_CHOICE:
@@ -238,11 +335,7 @@ Verdict Splicer::Impl::answer_syn(Walk& walk) {
     if (offered.malformed) return SPLICE_drop_bad_tcp_options;
     const std::uint32_t cookie = splice_cookie_make(&rules->secret, &walk.packet, &offered,
                                                     static_cast<std::uint64_t>(walk.now.unix_s));
-    const splice_syn_ack_terms terms{.mss = walk.service->mss,
-                                     .window = kSynAckWindow,
-                                     .window_scale = walk.service->window_scale,
-                                     .zero = {},
-                                     .tsval = walk.now.tsval()};
+    const splice_syn_ack_terms terms = terms_of(walk);
     splice_segment answer;
     splice_write_syn_ack(&answer, &walk.packet, &offered, cookie, &terms);
     walk.out.send(std::as_bytes(std::span(answer.bytes, answer.length)));
@@ -276,14 +369,15 @@ Verdict Splicer::Impl::handle_icmp(Walk& walk) {
 Splicer::Impl::Chosen Splicer::Impl::choose_source(const SplicerService& service, std::string_view source,
                                                    Fallback why) {
     counters.fallbacks[static_cast<std::size_t>(why)].fetch_add(1, std::memory_order_relaxed);
-    return {service.placement->choose(source), why};
+    return {service.placement->choose(source), why, source};
 }
 
 std::optional<Splicer::Impl::Chosen> Splicer::Impl::try_choose(const SplicerService& service,
                                                                std::string_view source, Bytes stream,
                                                                bool ended, bool at_limit) {
     const KeyAnswer answer = first_payload_key(service.protocol, service.key, stream, scratch);
-    if (const auto* key = std::get_if<Key>(&answer)) return Chosen{service.placement->choose(key->bytes), {}};
+    if (const auto* key = std::get_if<Key>(&answer))
+        return Chosen{service.placement->choose(key->bytes), {}, key->bytes};
     if (const auto* none = std::get_if<NoKey>(&answer)) return choose_source(service, source, none->why);
     if (ended) return choose_source(service, source, Fallback::ended);
     if (at_limit) return choose_source(service, source, Fallback::too_long);
@@ -309,12 +403,13 @@ Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
 // The first payload is whole in this one packet: it is edited in place and goes.
 Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     const std::uint16_t bridge = chosen.choices.bridges.choices[0];
+    chosen.tell(walk.key, walk.out);
     if (bridge == SPLICE_NO_BRIDGE) return SPLICE_drop_no_bridge;
     splice_flow_entry& entry = walk.entry.emplace();
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->dscp, chosen.choices.row, bridge,
                       walk.now.seconds());
     if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
-    drop_pending(walk.key);
+    lose_pending(walk.key, HeldLoss::begun_anew);
     overtakers.hurry(walk.now, walk.key);
     if (!chosen.fallback) return forward(walk, SPLICE_forward_first_payload);
     const bool bare_ack = walk.packet.payload_length == 0 && !(walk.packet.tcp_flags & SPLICE_FIN);
@@ -327,7 +422,7 @@ Verdict Splicer::Impl::hold_first(Walk& walk) {
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_PENDING, walk.service->dscp, 0, SPLICE_NO_BRIDGE,
                       walk.now.seconds());
     if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
-    drop_pending(walk.key);
+    lose_pending(walk.key, HeldLoss::begun_anew);
     const SegmentHoldLimits limits{walk.service->first_payload_max, kFirstPayloadPackets};
     const Duration deadline = walk.now.monotonic + walk.service->first_payload_wait;
     SegmentHold hold(Seq(walk.packet.seq), limits);
@@ -339,7 +434,8 @@ Verdict Splicer::Impl::hold_first(Walk& walk) {
 }
 
 Verdict Splicer::Impl::hold_more(Walk& walk) {
-    SegmentHold& hold = pending.at(walk.key).hold;  // there: or the entry were not pending to us
+    // It exists: handle() ignores a pending entry whose segments are not held here.
+    SegmentHold& hold = pending.at(walk.key).hold;
     // The client gave up and began anew from the same port before its first payload was complete.
     if ((walk.entry->flags & SPLICE_FLOW_REOPENED) && Seq(walk.packet.seq) != hold.first() &&
         splice_balancer_cookie_valid(&walk.packet, &rules->secret,
@@ -356,29 +452,33 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     const bool ended = hold.ended() || (walk.packet.tcp_flags & SPLICE_RST);
     const auto chosen = try_choose(*walk.service, source_key(walk.key), hold.stream(), ended, at_limit);
     if (!chosen) return SPLICE_hold_first_payload;
-    release(walk.now, walk.key, *chosen, walk.out);
-    return added == SegmentHold::Added::full ? SPLICE_drop_first_payload_window
-                                             : SPLICE_release_first_payload;
+    // This packet is counted by its verdict and not as one that was held and lost.
+    const bool held_this = added == SegmentHold::Added::stored;
+    if (!release(walk.now, walk.key, *chosen, held_this ? 1 : 0, walk.out)) return SPLICE_drop_no_bridge;
+    return held_this ? SPLICE_release_first_payload : SPLICE_drop_first_payload_window;
 }
 
-// The choice is made: what was held goes, in order. Without a bridge it goes nowhere and the client will
-// repeat it.
-void Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chosen& chosen, Actions& out) {
+// The choice is made: what was held goes, in order. False: there is no bridge, and what was held is lost;
+// `in_hand` of it is the packet that is being handled, whose verdict says so.
+bool Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chosen& chosen,
+                            std::size_t in_hand, Actions& out) {
     const std::uint16_t bridge = chosen.choices.bridges.choices[0];
+    chosen.tell(key, out);
     auto entry = flows.find(key);
-    if (entry && bridge != SPLICE_NO_BRIDGE) {
-        entry->bridge = bridge;
-        entry->row = chosen.choices.row & SPLICE_ROW_MASK;
-        entry->state = SPLICE_FLOW_OPEN;
-        entry->last_seen_s = now.seconds();
-        // Sent before the entry says so: the kernel would let the segments behind overtake them.
-        pending.at(key).hold.for_each([&](MutableBytes bytes) { send_to_bridge(bytes, *entry, out); });
-        (void)flows.put(key, *entry);  // not new
-    } else {
-        counters.verdicts.add(SPLICE_drop_no_bridge);
+    if (!entry || bridge == SPLICE_NO_BRIDGE) {
         flows.erase(key);
+        lose_pending(key, entry ? HeldLoss::no_bridge : HeldLoss::expired, in_hand);
+        return false;
     }
+    entry->bridge = bridge;
+    entry->row = chosen.choices.row & SPLICE_ROW_MASK;
+    entry->state = SPLICE_FLOW_OPEN;
+    entry->last_seen_s = now.seconds();
+    // They are sent before the entry is open: else the kernel would let later segments overtake them.
+    pending.at(key).hold.for_each([&](MutableBytes bytes) { send_held(now, bytes, *entry, out); });
+    (void)flows.put(key, *entry);  // not new
     drop_pending(key);
+    return true;
 }
 
 // --- Sending on
@@ -390,6 +490,8 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
         flows.erase(walk.key);
         return SPLICE_drop_orphan;
     }
+    if (const std::uint32_t mtu = narrower_way(walk.entry->bridge, walk.bytes.size()))
+        return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
     const Verdict edited = splice_forward(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
                                           &walk.packet, &bridge->raw(), walk.entry->dscp);
     if (edited != SPLICE_CONTINUE) return edited;
@@ -398,35 +500,66 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
     return verdict;
 }
 
-bool Splicer::Impl::send_to_bridge(MutableBytes bytes, const splice_flow_entry& entry, Actions& out) {
+// The MTU of the way to a bridge where a packet of `size` bytes is larger than that; 0: it fits, or the MTU
+// is not known.
+std::uint32_t Splicer::Impl::narrower_way(std::uint16_t bridge, std::size_t size) const noexcept {
+    const std::uint32_t mtu = bridge < route_mtus.size() ? route_mtus[bridge] : 0;
+    return size > mtu ? mtu : 0;
+}
+
+// The client learns it, as from any router that cannot send the packet on. We do not fragment, so an IPv4
+// packet without DF is answered alike.
+Verdict Splicer::Impl::answer_too_big(Instant now, Bytes packet, std::uint32_t mtu, Actions& out) {
+    if (!too_big_answers.take(now, kTooBigAnswersPerSecond)) return SPLICE_drop_too_big;
+    const PacketTooBig answer(packet, mtu);
+    out.send(answer.packet());
+    return SPLICE_answer_too_big;
+}
+
+// A held segment leaves its FIN or RST in the entry as every forwarded one does.
+void Splicer::Impl::send_held(Instant now, MutableBytes bytes, splice_flow_entry& entry, Actions& out) {
     const IpAddress* bridge = bridge_address(entry.bridge);
     splice_packet packet{};
     std::byte* data = bytes.data();
-    if (!bridge || splice_parse_ip(data, data + bytes.size(), &packet) != SPLICE_CONTINUE) return false;
-    if (splice_forward(data, data + bytes.size(), &packet, &bridge->raw(), entry.dscp) != SPLICE_CONTINUE)
-        return false;
+    if (const std::uint32_t mtu = narrower_way(entry.bridge, bytes.size())) {
+        (void)answer_too_big(now, bytes, mtu, out);
+        return count_lost(HeldLoss::too_big, 1);
+    }
+    if (!bridge || splice_parse_ip(data, data + bytes.size(), &packet) != SPLICE_CONTINUE ||
+        splice_forward(data, data + bytes.size(), &packet, &bridge->raw(), entry.dscp) != SPLICE_CONTINUE)
+        return count_lost(HeldLoss::unsendable, 1);
+    splice_flow_touch(&entry, &packet, now.seconds());
     out.send(bytes);
-    return true;
 }
 
 Verdict Splicer::Impl::next_choice(Walk& walk) {
     splice_flow_entry& flow = *walk.entry;
     const splice_placement_row row = walk.service->placement->row(flow.row);
+    splice_refusers refusers{};
+    for (std::uint32_t number = 0; number <= SPLICE_CHOICES; ++number) {
+        const std::uint16_t index = number < SPLICE_CHOICES ? row.choices[number] : flow.bridge;
+        if (const IpAddress* bridge = bridge_address(index))
+            splice_refusers_add(&refusers, number, &bridge->raw());
+    }
     const std::byte* data = walk.bytes.data();
     const std::uint16_t mark = splice_read_refusal(data, data + walk.bytes.size(), &walk.packet);
-    for (std::size_t earlier = 0; earlier + 1 < flow.tries; ++earlier) {
-        const IpAddress* refuser = bridge_address(row.choices[earlier]);
-        // The refusal of an earlier choice, come again: the flow has moved on, and the packet follows it.
-        if (refuser && mark == splice_refusal_mark(&refuser->raw()))
+    switch (splice_flow_take_refusal(&flow, &row, &refusers, mark)) {
+        case SPLICE_REFUSAL_AGAIN:
             return forward(walk, SPLICE_forward_open);
+        case SPLICE_REFUSAL_STRAY:
+            return SPLICE_drop_refused_stray;
+        case SPLICE_REFUSAL_LAST:
+            return refuse(walk);
+        case SPLICE_REFUSAL_NEXT:
+            break;
     }
-    if (splice_flow_take_next_choice(&flow, &row) == SPLICE_NO_BRIDGE) return refuse(walk);
     return forward(walk, SPLICE_forward_next_choice);
 }
 
 // Every choice has refused. The entry stays for a while, to end what the client still sends.
 Verdict Splicer::Impl::refuse(Walk& walk) {
     walk.entry->state = SPLICE_FLOW_REFUSED;
+    walk.entry->row = 0;
     walk.entry->last_seen_s = walk.now.seconds();
     (void)flows.put(walk.key, *walk.entry);  // not new
     if (walk.service->protocol == Protocol::http && walk.packet.payload_length) {
@@ -451,12 +584,25 @@ Verdict Splicer::Impl::end_refused(Walk& walk) {
 // --- Keeping
 // ----------------------------------------------------------------------------------------------------
 
+void Splicer::Impl::lose_pending(const splice_flow_key& key, HeldLoss why, std::size_t in_hand) noexcept {
+    const auto found = pending.find(key);
+    if (found == pending.end()) return;
+    count_lost(why, found->second.hold.packets() - in_hand);
+    drop_pending(key);
+}
+
 void Splicer::Impl::drop_pending(const splice_flow_key& key) noexcept {
     const auto found = pending.find(key);
     if (found == pending.end()) return;
     held_bytes -= found->second.hold.memory();
     deadlines.erase(found->second.deadline);
     pending.erase(found);
+}
+
+void Splicer::Impl::postpone(const splice_flow_key& key, Duration deadline) {
+    Pending& held = pending.at(key);
+    deadlines.erase(held.deadline);
+    held.deadline = deadlines.emplace(deadline, key);
 }
 
 const SplicerService* Splicer::Impl::find_service(const splice_flow_key& key) const noexcept {

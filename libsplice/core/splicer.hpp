@@ -17,6 +17,7 @@
 #include "libsplice/core/actions.hpp"
 #include "libsplice/core/flow_store.hpp"
 #include "libsplice/core/hash_key.hpp"
+#include "libsplice/core/held_loss.hpp"
 #include "libsplice/core/placement/placement.hpp"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
@@ -56,6 +57,7 @@ struct SplicerRules {
 // Read by any thread while the machine runs.
 struct SplicerCounters {
     VerdictCounters verdicts;
+    HeldLossCounters held_lost;
     std::array<std::atomic<std::uint64_t>, kFallbackCount> fallbacks{};
     std::atomic<std::uint64_t> flows{};          // entries now
     std::atomic<std::uint64_t> flows_pending{};  // of them, waiting for their first payload
@@ -74,6 +76,14 @@ class Splicer {
 
     // Flows go on; those of a service that is gone, or of a bridge index that is gone, end as orphans.
     void replace_rules(std::shared_ptr<const SplicerRules> rules);
+    // The same in two halves, for a caller who may have to go back: new rules by which packets are handled,
+    // while each flow stays; and the end of those flows that no service has any more.
+    void swap_rules(std::shared_ptr<const SplicerRules> rules);
+    void end_unserved_flows();
+
+    // What fits into the route to each bridge, in bytes from the IP header on, by bridge number; 0 or
+    // missing: not known. What is larger is answered with an ICMP error.
+    void set_route_mtus(std::vector<std::uint32_t> mtus) noexcept;
 
     // `packet` begins at the IP header. Where the kernel left its TCP checksum unfinished it is finished here
     // first, otherwise it is verified where something is decided by it. Kind `forward`: it was edited in

@@ -22,6 +22,7 @@ enum splice_balancer_step {
 	SPLICE_STEP_HOLD, /* pending: one more segment of the first payload */
 	SPLICE_STEP_FORWARD, /* to the entry's bridge */
 	SPLICE_STEP_NEXT_CHOICE, /* refused: to the next choice of the entry's row */
+	SPLICE_STEP_KEEP_ALIVE, /* a client that has not asked yet probes its connection: answer from the cookie alone */
 	SPLICE_STEP_REFUSE, /* of a flow that every choice has refused: only RST is left to say */
 };
 
@@ -58,6 +59,35 @@ SPLICE_SUBPROGRAM int splice_balancer_cookie_valid(const struct splice_packet *p
 	return splice_cookie_check_segment(secret, packet, unix_s, &negotiated);
 }
 
+/* A keep-alive probe has one sequence number below the next, and no payload or one byte (RFC 9293 section 3.8.4). */
+SPLICE_INLINE int splice_balancer_may_probe(const struct splice_packet *packet)
+{
+	return (packet->tcp_flags & (SPLICE_ACK | SPLICE_SYN | SPLICE_FIN | SPLICE_RST)) == SPLICE_ACK &&
+	       packet->payload_length <= 1;
+}
+
+/* 1 for such a probe of a connection that is nothing but a cookie: its client has sent no payload yet. */
+SPLICE_SUBPROGRAM int splice_balancer_probe_valid(const struct splice_packet *packet,
+						  const struct splice_secret *secret, __u64 unix_s,
+						  struct splice_negotiated *negotiated)
+{
+	if (!splice_balancer_may_probe(packet)) return 0;
+	return splice_cookie_check(secret, &packet->key, packet->family, packet->seq, packet->ack - 1, unix_s,
+				   negotiated);
+}
+
+#if !SPLICE_BPF
+/* 1 for a client that connected ahead of time and comes after its cookie's life, with a probe, a request or a FIN. */
+SPLICE_INLINE int splice_balancer_cookie_expired(const struct splice_packet *packet, const struct splice_secret *secret,
+						 __u64 unix_s)
+{
+	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_SYN | SPLICE_RST)) != SPLICE_ACK) return 0;
+	if (splice_cookie_expired(secret, &packet->key, packet->seq - 1, packet->ack - 1, unix_s)) return 1;
+	return splice_balancer_may_probe(packet) &&
+	       splice_cookie_expired(secret, &packet->key, packet->seq, packet->ack - 1, unix_s);
+}
+#endif
+
 /* The low two bytes in one: the lowest alone holds little of a cookie's hash. */
 SPLICE_INLINE __u8 splice_flow_fold(__u32 ack)
 {
@@ -90,6 +120,12 @@ SPLICE_INLINE int splice_flow_is_overtaken(const struct splice_flow_entry *entry
 	return (packet->tcp_flags & SPLICE_ACK) && (__u16)((packet->ack - 1) >> 8) == entry->cookie;
 }
 
+/* Whether an orphan may come from a client whose cookie has expired: user space tells, and the client connects anew. */
+SPLICE_INLINE int splice_balancer_may_be_late(const struct splice_packet *packet)
+{
+	return (packet->tcp_flags & (SPLICE_ACK | SPLICE_SYN | SPLICE_RST)) == SPLICE_ACK;
+}
+
 /* Whether an orphan may be a later segment of a first flight that has overtaken its first: it waits in user space. */
 SPLICE_INLINE int splice_balancer_may_overtake(const struct splice_packet *packet)
 {
@@ -110,6 +146,8 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 								      const struct splice_secret *secret, __u64 unix_s,
 								      int chooses_by_source)
 {
+	struct splice_negotiated negotiated;
+
 	if (entry && splice_flow_carries(entry, packet))
 		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
 
@@ -133,6 +171,8 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 	if (!entry) {
 		if (splice_balancer_cookie_valid(packet, secret, unix_s))
 			return splice_balancer_begin(packet, chooses_by_source);
+		if (splice_balancer_probe_valid(packet, secret, unix_s, &negotiated))
+			return splice_balancer_says(SPLICE_STEP_KEEP_ALIVE, SPLICE_CONTINUE);
 		return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
 	}
 
@@ -164,12 +204,15 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 }
 
 /* What every forwarded packet leaves in its entry: FIN and RST shorten the idle time-out (a RST only until the
- * flow speaks again: anyone can forge one), and the first packet that acknowledges another byte than the first
+ * flow speaks again: anyone can forge one), what comes after the FIN is counted, and the first packet that acknowledges another byte than the first
  * payload did shows that the server has answered. */
 SPLICE_INLINE void splice_flow_touch(struct splice_flow_entry *entry, const struct splice_packet *packet, __u32 now_s)
 {
 	__u8 flags = entry->flags & (__u8)~SPLICE_FLOW_RESET;
-	if (packet->tcp_flags & SPLICE_FIN) flags |= SPLICE_FLOW_CLIENT_FIN;
+	if (packet->tcp_flags & SPLICE_FIN)
+		flags |= SPLICE_FLOW_CLIENT_FIN;
+	else if ((flags & SPLICE_FLOW_CLIENT_FIN) && (flags & SPLICE_FLOW_AFTER_FIN) != SPLICE_FLOW_AFTER_FIN)
+		flags += SPLICE_FLOW_ONE_AFTER_FIN;
 	if (packet->tcp_flags & SPLICE_RST) flags |= SPLICE_FLOW_RESET;
 	if ((packet->tcp_flags & SPLICE_ACK) && splice_flow_fold(packet->ack) != entry->first_ack) flags |= SPLICE_FLOW_ANSWERED;
 	/* Written only when they differ: the line stays shared between processors while a download's ACKs pass. */

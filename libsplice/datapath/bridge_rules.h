@@ -78,7 +78,7 @@ SPLICE_INLINE struct splice_bridge_decision splice_bridge_decide(const struct sp
 	case SPLICE_KNOWN_ALIEN: decision.step = SPLICE_BRIDGE_UNKNOWN; break;
 	case SPLICE_KNOWN_IN_USE: decision.verdict = SPLICE_drop_backend_tuple_in_use; break;
 	case SPLICE_KNOWN_NOTHING:
-		/* RFC 9293 answers a RST never, and we what has no ACK neither. */
+		/* RFC 9293 never answers a RST. We also ignore segments without ACK. */
 		if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK)
 			decision.step = SPLICE_BRIDGE_UNKNOWN;
 		else

@@ -135,5 +135,25 @@ SPLICE_INLINE int splice_cookie_check_segment(const struct splice_secret *secret
 				   negotiated);
 }
 
+#if !SPLICE_BPF
+/* Expired cookies are recognised for this many epochs of their parity: 16 x 64 s. */
+#define SPLICE_COOKIE_EXPIRED_EPOCHS 8
+
+/* 1 when `cookie` is one that a holder of either key gave for `client_isn` of this flow, but too long ago: within the last
+ * 17 minutes. It proves nothing that may be acted on but a refusal: 8 epochs make a guess 8 times as likely. */
+SPLICE_INLINE int splice_cookie_expired(const struct splice_secret *secret, const struct splice_flow_key *flow,
+					__u32 client_isn, __u32 cookie, __u64 unix_s)
+{
+	const __u8 options_byte = (__u8)cookie;
+	const __u32 epoch = splice_cookie_epoch(unix_s, options_byte >> SPLICE_COOKIE_PARITY_SHIFT);
+
+	for (__u32 age = 1; age <= SPLICE_COOKIE_EXPIRED_EPOCHS; age++)
+		for (__u32 key = 0; key < secret->count; key++)
+			if (cookie == splice_cookie_of(&secret->keys[key], flow, client_isn, epoch - 2 * age, options_byte))
+				return 1;
+	return 0;
+}
+#endif
+
 SPLICE_HEADER_END
 #endif /* LIBSPLICE_DATAPATH_COOKIE_H */

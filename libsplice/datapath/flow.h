@@ -66,14 +66,21 @@ enum splice_flow_flags {
 	SPLICE_FLOW_ANSWERED = 2, /* the client acknowledged a byte of the server: a refusal now is late */
 	SPLICE_FLOW_CLIENT_FIN = 4, /* the client has sent FIN */
 	SPLICE_FLOW_RESET = 8, /* the last packet was a RST: the client's, or forged */
+	/* Packets after the client's FIN, at most 3. The end of a connection takes one or two; more of them acknowledge an
+	 * answer that still comes. */
+	SPLICE_FLOW_AFTER_FIN = 0x30,
+	SPLICE_FLOW_ONE_AFTER_FIN = 0x10,
 };
+
+/* A flow that is not open: so many of its packets go to user space. */
+#define SPLICE_ASKS_A_FLOW 128
 
 #define SPLICE_ROW_MASK 0xffffffU /* a placement table has at most 2^24 rows */
 
 /* The balancer's entry: one bridge index and what expiry and a refusal need. */
 struct splice_flow_entry {
 	__u32 last_seen_s; /* seconds of the monotonic clock */
-	__u32 row : 24; /* of the placement table: where the next choices stand */
+	__u32 row : 24; /* of the placement table: where the next choices stand. Not open: packets that user space was asked */
 	__u32 cookie_high : 8; /* bits 31..24 of the connection's cookie: with first_ack, whether a cookie is its own */
 	__u16 bridge; /* index into the bridge table */
 	__u8 dscp; /* the service's mark when the flow began; a flow keeps its mark, for routers may hash it */
@@ -132,26 +139,34 @@ SPLICE_INLINE __u32 splice_placement_row_of(__u64 hash, __u32 rows)
 /* Seconds without a packet after which an entry goes, by what the client has said last. */
 struct splice_idle_timeouts {
 	__u32 open_s; /* idle_timeout: 15 minutes unless configured */
-	__u32 closing_s; /* after the client's FIN, when a half-closed download renews it with each ACK, or RST */
+	__u32 closing_s; /* after a RST, and after the end of both sides */
+	__u32 half_closed_s; /* after the client's FIN, while there is room: the server may think for long */
 };
 
 /* What a silent flow waits for. */
 enum splice_silence {
 	SPLICE_SILENCE_OPEN, /* the next request */
-	SPLICE_SILENCE_CLOSING, /* the end: of the client's last packets, or of a flow that never got a bridge */
+	SPLICE_SILENCE_HALF_CLOSED, /* the server's answer or end: the client has sent FIN */
+	SPLICE_SILENCE_CLOSING, /* the end: after a RST, or of a flow that never got a bridge */
 	SPLICE_SILENCES,
 };
 
 SPLICE_INLINE enum splice_silence splice_flow_silence(const struct splice_flow_entry *entry)
 {
-	if ((entry->flags & (SPLICE_FLOW_CLIENT_FIN | SPLICE_FLOW_RESET)) || entry->state != SPLICE_FLOW_OPEN)
-		return SPLICE_SILENCE_CLOSING;
-	return SPLICE_SILENCE_OPEN;
+	if ((entry->flags & SPLICE_FLOW_RESET) || entry->state != SPLICE_FLOW_OPEN) return SPLICE_SILENCE_CLOSING;
+	if (!(entry->flags & SPLICE_FLOW_CLIENT_FIN)) return SPLICE_SILENCE_OPEN;
+	/* The client goes on acknowledging: as long as an open flow's. */
+	if ((entry->flags & SPLICE_FLOW_AFTER_FIN) == SPLICE_FLOW_AFTER_FIN) return SPLICE_SILENCE_OPEN;
+	return SPLICE_SILENCE_HALF_CLOSED;
 }
 
-SPLICE_INLINE __u32 splice_silence_limit_s(enum splice_silence silence, const struct splice_idle_timeouts *timeouts)
+/* `pressed`: the table is more than half full, so who has sent FIN and is silent makes room. */
+SPLICE_INLINE __u32 splice_silence_limit_s(enum splice_silence silence, const struct splice_idle_timeouts *timeouts,
+					   int pressed)
 {
-	return silence == SPLICE_SILENCE_CLOSING ? timeouts->closing_s : timeouts->open_s;
+	if (silence == SPLICE_SILENCE_OPEN) return timeouts->open_s;
+	if (silence == SPLICE_SILENCE_HALF_CLOSED && !pressed) return timeouts->half_closed_s;
+	return timeouts->closing_s;
 }
 
 SPLICE_HEADER_END

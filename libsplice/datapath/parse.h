@@ -114,6 +114,12 @@ struct splice_packet {
 	__u8 zero;
 };
 
+/* Bytes from the IP header to where that says the packet ends. */
+SPLICE_INLINE __u32 splice_ip_length(const struct splice_packet *packet)
+{
+	return packet->payload_offset + packet->payload_length - packet->l3_offset;
+}
+
 /* Judges an Ethernet frame: sets packet->l3_offset, behind up to two VLAN tags. SPLICE_CONTINUE,
  * SPLICE_drop_truncated, SPLICE_pass_not_ip, or SPLICE_drop_bad_ip_header when ethertype and IP version differ. */
 SPLICE_INLINE enum splice_verdict splice_parse_ethernet(const void *data, const void *end,
@@ -217,6 +223,13 @@ SPLICE_INLINE enum splice_verdict splice_judge_ipv4(const __u8 *ip, const void *
 	return SPLICE_CONTINUE;
 }
 
+/* Whether a fragment header (RFC 8200 section 4.5), which lies before `end` whole, says offset 0 and no more fragments:
+ * then the packet is whole (an atomic fragment, RFC 6946 section 4). Hosts behind NAT64 send them. */
+SPLICE_INLINE int splice_is_atomic_fragment(const __u8 *header)
+{
+	return (splice_load16(header + 2) & splice_htons(0xfff9)) == 0;
+}
+
 /* Steps over the extension headers of IPv6 (RFC 8200 section 4) that may stand before TCP. *offset: from data, of
  * the first one; *next: its kind. SPLICE_CONTINUE: *next is TCP or ICMPv6 and stands at *offset. */
 SPLICE_INLINE enum splice_verdict splice_judge_extension_headers(const void *data, const void *end, __u32 *offset,
@@ -234,12 +247,14 @@ SPLICE_INLINE enum splice_verdict splice_judge_extension_headers(const void *dat
 			return SPLICE_pass_not_tcp;
 		const __u8 *extension = splice_at(data, *offset);
 		if (extension + 8 > (const __u8 *)end) return SPLICE_drop_truncated;
-		if (*next == SPLICE_NEXT_FRAGMENT)
+		const int is_fragment = *next == SPLICE_NEXT_FRAGMENT;
+		if (is_fragment && !splice_is_atomic_fragment(extension))
 			return extension[0] == SPLICE_PROTOCOL_TCP ? SPLICE_drop_fragment : SPLICE_pass_not_tcp;
 		if (*next == SPLICE_NEXT_ROUTING) return SPLICE_drop_source_routed;
 		if (i == SPLICE_MAX_EXTENSION_HEADERS) break;
 		*next = extension[0];
-		*offset += ((__u32)extension[1] + 1) * 8;
+		/* A fragment header says no length: it has 8 bytes. */
+		*offset += is_fragment ? 8 : ((__u32)extension[1] + 1) * 8;
 		if (*offset > limit) break;
 	}
 	return SPLICE_drop_extension_headers;

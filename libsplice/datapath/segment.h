@@ -211,6 +211,30 @@ SPLICE_INLINE void splice_write_ack(struct splice_segment *out, const struct spl
 	splice_write_segment(out, &draft, &options);
 }
 
+/* The ACK that answers a keep-alive probe of a client that has not asked yet, from its numbers alone: seq = its ack, ack =
+ * its seq + 1. `window` as it stands in the header. Never longer than the probe. */
+SPLICE_INLINE void splice_write_keep_alive(struct splice_segment *out, const struct splice_packet *probe, __u16 window,
+					   int tsval_present, __u32 tsval, __u32 tsecr)
+{
+	const struct splice_option_words options =
+		splice_syn_options(0, 0, SPLICE_NO_WINDOW_SCALE, tsval_present, tsval, tsecr);
+	const struct splice_segment_draft draft = {
+		&probe->key.vip, &probe->key.client, probe->family, probe->key.vip_port, probe->key.client_port,
+		probe->ack,	 probe->seq + 1,     window,	    SPLICE_ACK,
+	};
+
+	splice_write_segment(out, &draft, &options);
+}
+
+/* The window that `terms` promised in a SYN-ACK, as a later segment's header says it. */
+SPLICE_INLINE __u16 splice_scaled_window(const struct splice_syn_ack_terms *terms,
+					 const struct splice_negotiated *negotiated)
+{
+	const __u32 scale = negotiated->window_scale == SPLICE_NO_WINDOW_SCALE ? 0 : terms->window_scale & 15;
+
+	return (__u16)((terms->window + (1U << scale) - 1) >> scale);
+}
+
 /* The RST that answers `packet` as a closed port would (RFC 9293 section 3.10.7.1), from the packet's destination
  * to its source: seq = its ack when it has one, else seq 0 and ACK of all it sent. Nothing answers a RST, nor what is
  * not TCP: then length is 0. */
@@ -236,6 +260,43 @@ SPLICE_INLINE void splice_write_rst(struct splice_segment *out, const struct spl
 	if (packet->protocol != SPLICE_PROTOCOL_TCP || (flags & SPLICE_RST)) return;
 	splice_write_segment(out, &draft, &none);
 }
+
+#if !SPLICE_BPF
+/* The options of a segment that is no SYN: timestamps or nothing. */
+SPLICE_INLINE struct splice_option_words splice_timestamps_option(int present, __u32 tsval, __u32 tsecr)
+{
+	return splice_syn_options(0, 0, SPLICE_NO_WINDOW_SCALE, present, tsval, tsecr);
+}
+
+/* A segment with `length` bytes of payload, from its IP header on, into `out`, which has room for SPLICE_SEGMENT_MAX +
+ * length bytes (together at most 65535). Both checksums are finished. The number of bytes written. */
+SPLICE_INLINE __u32 splice_write_segment_with_payload(void *out, const struct splice_segment_draft *draft,
+						      const struct splice_option_words *options, const void *payload,
+						      __u32 length)
+{
+	__u8 *bytes = (__u8 *)out;
+	struct splice_segment head;
+	struct splice_packet written;
+	__u32 all;
+
+	splice_write_segment(&head, draft, options);
+	all = head.length + length;
+	__builtin_memcpy(bytes, head.bytes, head.length);
+	__builtin_memcpy(bytes + head.length, payload, length);
+	if (draft->family == 4) {
+		const __u16 was = splice_load16(bytes + 2);
+		const __u16 is = splice_htons((__u16)all);
+		splice_store16(bytes + 2, is);
+		splice_store16(bytes + 10,
+			       splice_checksum_update(splice_load16(bytes + 10), splice_sum_replace16(0, was, is)));
+	} else {
+		splice_store16(bytes + 4, splice_htons((__u16)(all - sizeof(struct splice_ipv6_header))));
+	}
+	written.l3_offset = 0;
+	if (splice_parse_ip(bytes, bytes + all, &written) == SPLICE_CONTINUE) splice_finish_tcp_checksum(bytes, &written);
+	return all;
+}
+#endif
 
 SPLICE_HEADER_END
 #endif /* LIBSPLICE_DATAPATH_SEGMENT_H */

@@ -32,7 +32,7 @@
 	X(drop, drop_bad_tcp_options, "TCP options that overrun their own length") \
 	X(drop, drop_bad_tcp_flags, "a combination of TCP flags that no connection sends") \
 	X(drop, drop_bad_icmp, "an ICMP error too short to tell its flow, or with a wrong checksum") \
-	X(drop, drop_fragment, "an IP fragment") \
+	X(drop, drop_fragment, "an IP fragment of a larger packet") \
 	X(drop, drop_source_routed, "an IPv4 source route or an IPv6 routing header") \
 	X(drop, drop_extension_headers, "more IPv6 extension headers than the limit") \
 	X(drop, drop_ttl_expired, "TTL or hop limit used up") \
@@ -48,11 +48,15 @@
 	X(consume, hold_first_payload, "held until the key of its first payload is complete") \
 	X(consume, release_first_payload, "completed a held first payload; sent on together with it") \
 	X(consume, hold_orphan, "of no flow known here: waits briefly for a first payload that it may have overtaken") \
+	X(consume, answer_keep_alive, "a probe of a connection that has sent nothing yet: answered from its cookie") \
+	X(consume, answer_expired_rst, "of a client that has waited longer than its cookie lives: answered with RST") \
+	X(drop, drop_keep_alive, "a probe of a connection that has sent nothing yet, beyond the budget for answers") \
 	X(drop, drop_handshake_ack, "the handshake's last ACK: nothing to remember") \
 	X(drop, drop_orphan, "of no flow known here and no beginning of one") \
 	X(drop, drop_orphan_icmp, "an ICMP error about a service, but of no flow known here") \
 	X(drop, drop_refused_unknown, "refused by a bridge, but of no flow known here") \
 	X(drop, drop_refused_late, "refused by a bridge after the flow was answered") \
+	X(drop, drop_refused_stray, "refused in the name of a bridge that is none of its flow's choices") \
 	X(consume, answer_refused_503, "refused by every choice: answered with HTTP 503") \
 	X(consume, answer_refused_rst, "refused by every choice: answered with RST") \
 	X(consume, end_refused, "of a flow that every choice refused: acknowledges our answer") \
@@ -61,6 +65,9 @@
 	X(drop, drop_first_payload_window, "beyond what a first payload may hold") \
 	X(drop, drop_duplicate_payload, "held already") \
 	X(drop, drop_no_bridge, "the service has no bridge that takes connections") \
+	X(drop, drop_no_next_hop, "its bridge's next hop is not known, and the kernel is asked for it already") \
+	X(consume, answer_too_big, "larger than the way to its bridge: the client is told by an ICMP error") \
+	X(drop, drop_too_big, "larger than the way to its bridge, and clients are told so often enough") \
 	/* The bridge. */ \
 	X(forward, deliver, "to the backend, translated") \
 	X(forward, deliver_icmp, "an ICMP error, translated for the backend") \
@@ -101,5 +108,24 @@ enum splice_verdict {
 };
 
 enum splice_verdict_kind { SPLICE_KIND_pass, SPLICE_KIND_forward, SPLICE_KIND_consume, SPLICE_KIND_drop };
+
+/* Folded to a constant or a few comparisons by the compiler: the kernel programs ask only of verdicts that they give. */
+static inline enum splice_verdict_kind splice_verdict_kind_of(enum splice_verdict verdict)
+{
+	switch (verdict) {
+#define X(kind, name, text) \
+	case SPLICE_##name: \
+		return SPLICE_KIND_##kind;
+		SPLICE_VERDICTS(X)
+#undef X
+	default:
+		return SPLICE_KIND_drop;
+	}
+}
+
+static inline int splice_verdict_passes(enum splice_verdict verdict)
+{
+	return splice_verdict_kind_of(verdict) == SPLICE_KIND_pass;
+}
 
 #endif /* LIBSPLICE_DATAPATH_VERDICTS_H */

@@ -27,6 +27,7 @@ class BpfFlowStore final : public FlowStore {
 
     int map_;
     splice_idle_timeouts timeouts_{};
+    std::size_t capacity_ = 0;
     std::size_t size_ = 0;
     // The sweep under way.
     std::optional<std::uint32_t> cursor_;  // the kernel's; nothing = at the beginning

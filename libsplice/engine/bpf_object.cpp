@@ -75,6 +75,13 @@ void BpfObject::set_capacity(const char* map, std::uint32_t entries) {
     bpf_map__set_max_entries(found, entries);
 }
 
+void BpfObject::set_constants(const char* map, std::span<const std::byte> bytes) {
+    bpf_map* const found = bpf_object__find_map_by_name(object_.get(), map);
+    assert(found);
+    [[maybe_unused]] const int error = bpf_map__set_initial_value(found, bytes.data(), bytes.size());
+    assert(error == 0);
+}
+
 SystemResult<void> BpfObject::reuse_map(const char* map, int descriptor) {
     bpf_map* const found = bpf_object__find_map_by_name(object_.get(), map);
     assert(found);

@@ -23,6 +23,8 @@ class BpfObject {
 
     // Before load(). The map must be one of the object's: anything else is a programmer's error.
     void set_capacity(const char* map, std::uint32_t entries);
+    // Before load(): the program's constants in the section `map` (.rodata.NAME), of which `bytes` are all.
+    void set_constants(const char* map, std::span<const std::byte> bytes);
     // The map of this descriptor in place of a new one; errors: its key, value or capacity are not the
     // object's.
     SystemResult<void> reuse_map(const char* map, int descriptor);

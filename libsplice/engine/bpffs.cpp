@@ -1,7 +1,9 @@
 #include "libsplice/engine/bpffs.hpp"
 
 #include <bpf/bpf.h>
+#include <fmt/format.h>
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -10,6 +12,9 @@
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
+#include <vector>
+
+#include "libsplice/engine/trusted_path.hpp"
 
 namespace splice {
 namespace {
@@ -43,6 +48,30 @@ SystemResult<void> mount_bpffs(const fs::path& at) {
                         "mount one by hand and name a folder in it with `bpffs:` in the configuration");
 }
 
+// Those above that are missing are made; what is there may be others' too, as long as they cannot write it.
+SystemResult<void> make_folders(const fs::path& path) {
+    std::vector<fs::path> missing;
+    for (fs::path at = path.parent_path(); !fs::exists(at); at = at.parent_path()) missing.push_back(at);
+    missing.insert(missing.begin(), path);
+    for (auto folder = missing.rbegin(); folder != missing.rend(); ++folder) {
+        if (auto made = make_private_folder(folder->string()); !made) return made;
+    }
+    return check_trusted_path(path.string());
+}
+
+// The folder as the host's first process sees it: nothing when that may not be looked at.
+std::optional<bool> is_seen_by_host(const std::string& path) noexcept {
+    struct stat root{};
+    struct stat here{};
+    struct stat there{};
+    if (stat("/proc/1/root/", &root) != 0 || stat(path.c_str(), &here) != 0) return std::nullopt;
+    if (stat(("/proc/1/root" + path).c_str(), &there) != 0) {
+        if (errno == ENOENT) return false;
+        return std::nullopt;
+    }
+    return here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+}
+
 }  // namespace
 
 SystemResult<PinFolder> PinFolder::open(const std::string& path) {
@@ -52,9 +81,7 @@ SystemResult<PinFolder> PinFolder::open(const std::string& path) {
         if (auto done = mount_bpffs(at); !done) return std::unexpected(done.error());
         mounted = at.string();
     }
-    std::error_code error;
-    fs::create_directories(path, error);
-    if (error) return system_error("make the folder " + path + " in the bpffs", error.value());
+    if (auto made = make_folders(path); !made) return std::unexpected(made.error());
     return PinFolder(path, std::move(mounted));
 }
 
@@ -72,6 +99,16 @@ SystemResult<void> PinFolder::put(const char* name, int object) const {
 
 void PinFolder::remove(const char* name) const noexcept {
     (void)unlink(pin(name).c_str());
+}
+
+std::optional<std::string> PinFolder::short_lived() const {
+    if (is_seen_by_host(path_).value_or(!mounted_)) return std::nullopt;
+    return fmt::format(
+        "the pins in {} are seen in this process's mount namespace alone{}: when it crashes or is killed, "
+        "they go "
+        "with it, and running connections end; mount a bpffs on the host before the start (mount -t bpf bpf "
+        "/sys/fs/bpf, or a folder that this process shares with the host, named by --bpffs or bpffs:)",
+        path_, mounted_ ? fmt::format(", where a bpffs was mounted at {}", *mounted_) : "");
 }
 
 void PinFolder::remove_all() const noexcept {

@@ -13,7 +13,9 @@ namespace splice {
 class PinFolder {
   public:
     // Makes `path` if it is not there, and mounts a bpffs where it has none under it: at /sys/fs/bpf if the
-    // path is there, else at the path's parent. Errors: it cannot be mounted or written.
+    // path is there, else at the path's parent. The folders in the bpffs are this process's user's alone
+    // (0700): who may write there decides what program serves the interface. Errors: it cannot be mounted or
+    // written; a folder on the way is somebody else's.
     static SystemResult<PinFolder> open(const std::string& path);
 
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
@@ -25,8 +27,11 @@ class PinFolder {
     void remove(const char* name) const noexcept;
     // With all its pins.
     void remove_all() const noexcept;
-    // Mounted by us: pins are seen in this mount namespace alone, and go with it.
+    // Mounted by us: where.
     [[nodiscard]] const std::optional<std::string>& mounted() const noexcept { return mounted_; }
+    // Why the pins will not outlive this process, as a sentence for a warning; nothing when they will, as far
+    // as this process can see. A mount of a mount namespace of its own goes when its last process ends.
+    [[nodiscard]] std::optional<std::string> short_lived() const;
 
   private:
     PinFolder(std::string path, std::optional<std::string> mounted) noexcept

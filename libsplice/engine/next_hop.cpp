@@ -1,5 +1,6 @@
 #include "libsplice/engine/next_hop.hpp"
 
+#include <linux/if_arp.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
@@ -22,6 +23,12 @@ constexpr std::uint16_t kFreshStates = NUD_REACHABLE | NUD_DELAY | NUD_PROBE | N
 struct Route {
     std::uint32_t interface = 0;
     IpAddress neighbour;
+    std::uint32_t mtu = 0;  // 0: the interface's
+};
+
+struct Interface {
+    std::optional<EthernetAddress> address;
+    std::uint32_t mtu = 0;
 };
 
 struct Neighbour {
@@ -56,6 +63,18 @@ std::optional<EthernetAddress> get_ethernet(const nlattr* attribute) noexcept {
     return address;
 }
 
+std::uint32_t get_mtu(const nlattr* metrics) noexcept {
+    std::uint32_t mtu = 0;
+    const auto* const end =
+        static_cast<const char*>(mnl_attr_get_payload(metrics)) + mnl_attr_get_payload_len(metrics);
+    const auto* attribute = static_cast<const nlattr*>(mnl_attr_get_payload(metrics));
+    while (mnl_attr_ok(attribute, static_cast<int>(end - reinterpret_cast<const char*>(attribute)))) {
+        if (mnl_attr_get_type(attribute) == RTAX_MTU) mtu = mnl_attr_get_u32(attribute);
+        attribute = mnl_attr_next(attribute);
+    }
+    return mtu;
+}
+
 std::optional<Route> find_route(NetlinkSocket& socket, const IpAddress& destination) {
     NetlinkMessage request(RTM_GETROUTE, 0);
     auto* const header = request.put_extra_header<rtmsg>();
@@ -66,10 +85,12 @@ std::optional<Route> find_route(NetlinkSocket& socket, const IpAddress& destinat
     (void)socket.ask(request, [&](const nlmsghdr* message) {
         const auto* const found = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(message));
         if (message->nlmsg_type != RTM_NEWROUTE || found->rtm_type != RTN_UNICAST) return;
-        Route& unicast = route.emplace(0U, destination);
+        Route& unicast = route.emplace(0U, destination, 0U);
         for_each_attribute(message, sizeof(rtmsg), [&](const nlattr* attribute) {
             if (mnl_attr_get_type(attribute) == RTA_OIF) unicast.interface = mnl_attr_get_u32(attribute);
             if (mnl_attr_get_type(attribute) == RTA_GATEWAY) unicast.neighbour = get_address(attribute);
+            // The route's own, or what path MTU discovery has found (RTAX_MTU).
+            if (mnl_attr_get_type(attribute) == RTA_METRICS) unicast.mtu = get_mtu(attribute);
         });
     });
     return route;
@@ -116,17 +137,18 @@ void use_neighbour(NetlinkSocket& socket, const Route& route) noexcept {
     (void)socket.order(request);
 }
 
-std::map<std::uint32_t, EthernetAddress> list_interfaces(NetlinkSocket& socket) {
+std::map<std::uint32_t, Interface> list_interfaces(NetlinkSocket& socket) {
     NetlinkMessage request(RTM_GETLINK, 0);
     request.put_extra_header<ifinfomsg>()->ifi_family = AF_UNSPEC;
-    std::map<std::uint32_t, EthernetAddress> interfaces;
+    std::map<std::uint32_t, Interface> interfaces;
     (void)socket.dump(request, [&](const nlmsghdr* message) {
         if (message->nlmsg_type != RTM_NEWLINK) return;
         const auto* const header = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
+        Interface& found = interfaces[static_cast<std::uint32_t>(header->ifi_index)];
         for_each_attribute(message, sizeof(ifinfomsg), [&](const nlattr* attribute) {
-            if (mnl_attr_get_type(attribute) != IFLA_ADDRESS) return;
-            if (const auto address = get_ethernet(attribute))
-                interfaces[static_cast<std::uint32_t>(header->ifi_index)] = *address;
+            if (mnl_attr_get_type(attribute) == IFLA_MTU) found.mtu = mnl_attr_get_u32(attribute);
+            if (mnl_attr_get_type(attribute) == IFLA_ADDRESS && header->ifi_type == ARPHRD_ETHER)
+                found.address = get_ethernet(attribute);
         });
     });
     return interfaces;
@@ -166,14 +188,20 @@ std::vector<std::optional<NextHop>> NextHops::resolve(std::span<const IpAddress>
         auto& hop = hops.emplace_back();
         const auto route = address.is_unspecified() ? std::nullopt : find_route(questions_, address);
         if (!route) continue;
+        const auto interface = interfaces.find(route->interface);
+        if (interface == interfaces.end()) continue;
+        const std::uint32_t mtu = route->mtu ? route->mtu : interface->second.mtu;
+        if (!interface->second.address) {
+            hop = NextHop{.interface = route->interface, .mtu = mtu, .ethernet = false};
+            continue;
+        }
         const auto neighbour = std::ranges::find_if(neighbours, [&](const Neighbour& each) {
             return each.interface == route->interface && each.address == route->neighbour;
         });
         const bool known = neighbour != neighbours.end();
         if (!known || !(neighbour->state & kFreshStates)) use_neighbour(questions_, *route);
-        const auto interface = interfaces.find(route->interface);
-        if (known && (neighbour->state & kUsableStates) && interface != interfaces.end())
-            hop = NextHop{route->interface, interface->second, neighbour->ethernet};
+        if (known && (neighbour->state & kUsableStates))
+            hop = NextHop{route->interface, *interface->second.address, neighbour->ethernet, mtu};
     }
     return hops;
 }
@@ -183,10 +211,10 @@ SystemResult<EthernetAddress> ethernet_address_of(std::uint32_t interface) {
     if (!socket) return std::unexpected(socket.error());
     const auto interfaces = list_interfaces(*socket);
     const auto found = interfaces.find(interface);
-    if (found == interfaces.end())
+    if (found == interfaces.end() || !found->second.address)
         return system_error("read the Ethernet address of interface " + std::to_string(interface), ENODEV,
                             "XDP works on Ethernet interfaces");
-    return found->second;
+    return *found->second.address;
 }
 
 }  // namespace splice

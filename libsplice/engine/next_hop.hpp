@@ -20,6 +20,8 @@ struct NextHop {
     std::uint32_t interface = 0;  // index
     EthernetAddress source{};     // the interface's own
     EthernetAddress neighbour{};
+    std::uint32_t mtu = 0;  // of the route: bytes from the IP header on
+    bool ethernet = true;   // false: an interface without Ethernet addresses (a tunnel), whose hops need none
     friend bool operator==(const NextHop&, const NextHop&) = default;
 };
 

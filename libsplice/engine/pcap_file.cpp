@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "libsplice/datapath/parse.h"
+#include "libsplice/engine/pcapng_blocks.hpp"
 
 namespace splice {
 namespace {
@@ -91,13 +92,36 @@ std::optional<Inner> inner_of(int link, Bytes frame) noexcept {
     }
 }
 
-// A pcapng file can say times of any age. What lies outside of the 32 bits of pcap's seconds counts as their
-// first or last, so that two times of a capture always have a difference.
+// libpcap reads 32 bits of seconds, with a sign or without.
 Duration time_of(const pcap_pkthdr& header) noexcept {
     constexpr std::int64_t kLastSecond = std::numeric_limits<std::uint32_t>::max();
     const std::chrono::seconds seconds(std::clamp<std::int64_t>(header.ts.tv_sec, 0, kLastSecond));
     return std::max(seconds + std::chrono::nanoseconds(header.ts.tv_usec), Duration::zero());
 }
+
+// A link type as files number it, as libpcap names it here. The others that are read have one number.
+int link_of(std::uint32_t link_type) noexcept {
+    constexpr std::uint32_t kRawIp = 101;
+    return link_type == kRawIp ? DLT_RAW : static_cast<int>(link_type);
+}
+
+std::string link_name(int link) {
+    const char* name = pcap_datalink_val_to_name(link);
+    return name ? name : std::to_string(link);
+}
+
+std::unexpected<SystemError> refuse_link(const std::string& path, const std::string& names) {
+    return system_error("read the capture " + path + ": its link type is " + names, 0,
+                        "Ethernet, Linux cooked, raw IP and loopback are read");
+}
+
+// One packet, from its link header on.
+struct Frame {
+    int link;
+    Bytes bytes;
+    std::uint32_t length;  // on the wire
+    Duration time;
+};
 
 struct PcapCloser {
     void operator()(pcap_t* pcap) const noexcept { pcap_close(pcap); }
@@ -109,12 +133,71 @@ struct DumpCloser {
 }  // namespace
 
 struct PcapReader::Impl {
+    using Next = std::expected<std::optional<Frame>, std::string>;
+
+    SystemResult<void> open_pcap(std::FILE* file);
+    SystemResult<void> open_pcapng(std::FILE* file);
+    Next next() { return blocks ? next_of_pcapng() : next_of_pcap(); }
+    Next next_of_pcap();
+    Next next_of_pcapng();
+
     std::string path;
-    std::vector<char> file_buffer;  // the file's, which lives as long as `pcap`
+    std::vector<char> file_buffer;  // the file's, which lives as long as `pcap` or `blocks`
     std::unique_ptr<pcap_t, PcapCloser> pcap;
-    int link = 0;
+    int link = 0;                        // of `pcap`
+    std::optional<PcapngBlocks> blocks;  // instead of `pcap`
+    std::optional<Next> first;           // of `blocks`: read when the file was opened
     std::uint64_t read = 0;
 };
+
+SystemResult<void> PcapReader::Impl::open_pcap(std::FILE* file) {
+    std::array<char, PCAP_ERRBUF_SIZE> why{};
+    // Closes the file with itself, but leaves it open when it fails.
+    pcap.reset(pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, why.data()));
+    if (!pcap) {
+        std::fclose(file);
+        return system_error("read the capture " + path + ": " + why.data(), 0,
+                            "expected a pcap or pcapng file");
+    }
+    link = pcap_datalink(pcap.get());
+    if (!inner_of(link, {})) return refuse_link(path, link_name(link));
+    return {};
+}
+
+// Its interfaces are described before the first packet, as a rule: a file of links that are not read is
+// refused at once.
+SystemResult<void> PcapReader::Impl::open_pcapng(std::FILE* file) {
+    blocks.emplace(file);
+    first = next_of_pcapng();
+    std::string names;
+    for (const std::uint32_t type : blocks->links()) {
+        if (inner_of(link_of(type), {})) return {};
+        if (!names.contains(link_name(link_of(type))))
+            names += (names.empty() ? "" : ", ") + link_name(link_of(type));
+    }
+    if (!names.empty()) return refuse_link(path, names);
+    if (!*first)
+        return system_error("read the capture " + path + ": " + first->error(), 0,
+                            "expected a pcap or pcapng file");
+    return {};
+}
+
+PcapReader::Impl::Next PcapReader::Impl::next_of_pcap() {
+    pcap_pkthdr* header = nullptr;
+    const u_char* data = nullptr;
+    const int got = pcap_next_ex(pcap.get(), &header, &data);
+    if (got == PCAP_ERROR_BREAK) return std::nullopt;
+    if (got != 1) return std::unexpected(pcap_geterr(pcap.get()));
+    return Frame{link, std::as_bytes(std::span(data, header->caplen)), header->len, time_of(*header)};
+}
+
+PcapReader::Impl::Next PcapReader::Impl::next_of_pcapng() {
+    if (first) return *std::exchange(first, std::nullopt);
+    const auto frame = blocks->next();
+    if (!frame) return std::unexpected(frame.error());
+    if (!*frame) return std::nullopt;
+    return Frame{link_of((*frame)->link), (*frame)->bytes, (*frame)->length, (*frame)->time};
+}
 
 PcapReader::PcapReader(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 PcapReader::PcapReader(PcapReader&&) noexcept = default;
@@ -132,42 +215,30 @@ SystemResult<PcapReader> PcapReader::from(std::FILE* file, const std::string& pa
     impl->path = path;
     impl->file_buffer.resize(kFileBuffer);
     std::setvbuf(file, impl->file_buffer.data(), _IOFBF, impl->file_buffer.size());
-    std::array<char, PCAP_ERRBUF_SIZE> why{};
-    // Closes the file with itself, but leaves it open when it fails.
-    pcap_t* pcap = pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, why.data());
-    if (!pcap) {
-        std::fclose(file);
-        return system_error("read the capture " + path + ": " + why.data(), 0,
-                            "expected a pcap or pcapng file");
-    }
-    impl->pcap.reset(pcap);
-    impl->link = pcap_datalink(pcap);
-    if (!inner_of(impl->link, {})) {
-        const char* name = pcap_datalink_val_to_name(impl->link);
-        return system_error(
-            "read the capture " + path + ": its link type is " + (name ? name : std::to_string(impl->link)),
-            0, "Ethernet, Linux cooked, raw IP and loopback are read");
-    }
+    // pcapng alone begins with a line feed. One byte can be put back into any file, a pipe too.
+    const int begins = std::fgetc(file);
+    if (begins != EOF) std::ungetc(begins, file);
+    if (const auto opened = begins == '\n' ? impl->open_pcapng(file) : impl->open_pcap(file); !opened)
+        return std::unexpected(opened.error());
     return PcapReader(std::move(impl));
 }
 
 SystemResult<std::optional<CapturedPacket>> PcapReader::next() {
-    pcap_pkthdr* header = nullptr;
-    const u_char* data = nullptr;
-    const int got = pcap_next_ex(impl_->pcap.get(), &header, &data);
-    if (got == PCAP_ERROR_BREAK) return std::nullopt;
+    const Impl::Next next = impl_->next();
+    if (next && !*next) return std::nullopt;
     CapturedPacket packet;
     packet.number = ++impl_->read;
-    if (got != 1)
+    if (!next)
         return system_error("read the capture " + impl_->path + ": packet " + std::to_string(packet.number) +
-                                ": " + pcap_geterr(impl_->pcap.get()),
+                                ": " + next.error(),
                             0, "the file is damaged from there on");
-    packet.time = time_of(*header);
-    const Bytes frame = std::as_bytes(std::span(data, header->caplen));
-    const Inner inner = inner_of(impl_->link, frame).value_or(Inner{});
-    if (inner.ip && inner.offset < frame.size()) {
-        packet.ip = frame.subspan(inner.offset);
-        const std::uint32_t on_wire = std::max(header->len, header->caplen);
+    const Frame& frame = **next;
+    packet.time = frame.time;
+    // Frames of links that are not read, among others, are as good as no IP.
+    const Inner inner = inner_of(frame.link, frame.bytes).value_or(Inner{});
+    if (inner.ip && inner.offset < frame.bytes.size()) {
+        packet.ip = frame.bytes.subspan(inner.offset);
+        const std::uint32_t on_wire = std::max(frame.length, static_cast<std::uint32_t>(frame.bytes.size()));
         packet.ip_length = on_wire - static_cast<std::uint32_t>(inner.offset);
     }
     return packet;

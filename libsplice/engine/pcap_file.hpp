@@ -1,5 +1,5 @@
-// Capture files by libpcap: pcap and pcapng in, microseconds or nanoseconds, from whatever link they were
-// recorded on; pcap with raw IP packets out.
+// Capture files: pcap (by libpcap) and pcapng (by engine/pcapng_blocks) in, microseconds or nanoseconds, from
+// whatever links they were recorded on; pcap with raw IP packets out.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,8 @@ struct CapturedPacket {
 };
 
 // Reads Ethernet and VLAN tags (IEEE 802.1Q, also stacked), Linux cooked captures (SLL, SLL2), raw IP, and
-// BSD's loopback links. Errors name the file, the packet's number and what is wrong.
+// BSD's loopback links; of a pcapng file each interface has its own. Errors name the file, the packet's
+// number and what is wrong.
 class PcapReader {
   public:
     static SystemResult<PcapReader> open(const std::string& path);

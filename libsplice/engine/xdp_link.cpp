@@ -19,6 +19,7 @@
 #include <thread>
 #include <utility>
 
+#include "libsplice/engine/attached_program.hpp"
 #include "libsplice/engine/next_hop.hpp"
 
 namespace splice {
@@ -43,7 +44,7 @@ std::string_view hint_for(int code, XdpMode mode) noexcept {
     switch (code) {
         case EBUSY:
         case EEXIST:
-            return "another XDP program is there; `ip link show` names it";
+            return "another XDP program is there";
         case EOPNOTSUPP:
             return mode == XdpMode::native ? "the driver has no native XDP; try --xdp-mode generic" : "";
         case EINVAL:
@@ -61,7 +62,13 @@ SystemResult<Descriptor> attach_in_mode(int program, const InterfaceInfo& interf
     options.sz = sizeof(options);
     options.flags = mode == XdpMode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
     const int link = bpf_link_create(program, static_cast<int>(interface.index), BPF_XDP, &options);
-    if (link < 0) return system_error(attaching(interface, mode), errno, hint_for(errno, mode));
+    if (link < 0) {
+        const int error = errno;
+        std::string hint(hint_for(error, mode));
+        if (const auto other = attached_xdp_program(interface); other && (error == EBUSY || error == EEXIST))
+            hint += ": " + other->name + ", id " + std::to_string(other->id);
+        return system_error(attaching(interface, mode), error, hint);
+    }
     return Descriptor(link);
 }
 

@@ -9,6 +9,7 @@
 #include <boost/beast/http.hpp>
 #include <chrono>
 #include <cstring>
+#include <list>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -27,8 +28,9 @@ using boost::system::error_code;
 
 constexpr int kMaxConnections = 32;
 constexpr std::uint32_t kMaxHeader = 8 * 1024;
-constexpr std::uint64_t kMaxBody = 1024;  // a GET has none
-constexpr auto kRequestTime = std::chrono::seconds(10);
+constexpr std::uint64_t kMaxBody = 1024;                // a GET has none
+constexpr auto kRequestTime = std::chrono::seconds(2);  // from the connection or the last answer on
+constexpr auto kAnswerTime = std::chrono::seconds(10);
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);  // after an accept that failed
 
 using Request = http::request<http::string_body>;
@@ -59,14 +61,25 @@ Response make_response(const ApiRoutes& routes, const Request& request) {
     return response;
 }
 
+class Session;
+
+// What all connections share; outlives them.
+struct Sessions {
+    int open = 0;
+    std::list<Session*> reading;  // those whose next request is not complete, the longest wait first
+};
+
 // One connection; lives as long as an operation on it is pending.
 class Session : public std::enable_shared_from_this<Session> {
   public:
-    Session(tcp::socket socket, const ApiRoutes& routes, int& connections)
-        : stream_(std::move(socket)), routes_(routes), connections_(connections) {
-        connections_++;
+    Session(tcp::socket socket, const ApiRoutes& routes, Sessions& all)
+        : stream_(std::move(socket)), routes_(routes), all_(all) {
+        all_.open++;
     }
-    ~Session() { connections_--; }
+    ~Session() {
+        stop_reading();
+        all_.open--;
+    }
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
@@ -75,15 +88,29 @@ class Session : public std::enable_shared_from_this<Session> {
         parser_->header_limit(kMaxHeader);
         parser_->body_limit(kMaxBody);
         stream_.expires_after(kRequestTime);
+        place_ = all_.reading.insert(all_.reading.end(), this);
         http::async_read(
             stream_, buffer_, *parser_,
             [self = shared_from_this()](error_code error, std::size_t) { self->on_read(error); });
     }
 
+    // Its handlers see an error and let go of it.
+    void close() {
+        stop_reading();
+        stream_.close();
+    }
+
   private:
+    void stop_reading() noexcept {
+        if (place_) all_.reading.erase(*place_);
+        place_.reset();
+    }
+
     void on_read(error_code error) {
+        stop_reading();
         if (error) return;  // gone, too slow or no HTTP: closing says enough
         response_ = make_response(routes_, parser_->get());
+        stream_.expires_after(kAnswerTime);
         http::async_write(stream_, response_, [self = shared_from_this()](error_code failed, std::size_t) {
             self->on_write(failed);
         });
@@ -98,7 +125,8 @@ class Session : public std::enable_shared_from_this<Session> {
 
     beast::tcp_stream stream_;
     const ApiRoutes& routes_;
-    int& connections_;
+    Sessions& all_;
+    std::optional<std::list<Session*>::iterator> place_;  // in all_.reading
     beast::flat_buffer buffer_{kMaxHeader + kMaxBody};
     std::optional<http::request_parser<http::string_body>> parser_;
     Response response_;
@@ -152,10 +180,17 @@ struct ApiServer::Impl {
         acceptor.async_accept([this](error_code error, tcp::socket socket) {
             if (error == asio::error::operation_aborted) return;
             if (error) return accept_later();
-            if (connections < kMaxConnections)
-                std::make_shared<Session>(std::move(socket), routes, connections)->read();
+            if (has_room()) std::make_shared<Session>(std::move(socket), routes, sessions)->read();
             accept();
         });
+    }
+
+    // Connections that say nothing must not keep others out: the one that has waited longest makes room.
+    bool has_room() {
+        if (sessions.open < kMaxConnections) return true;
+        if (sessions.reading.empty()) return false;
+        sessions.reading.front()->close();
+        return true;
     }
 
     // No descriptor left, most likely: asking again at once would burn a core.
@@ -178,7 +213,7 @@ struct ApiServer::Impl {
     }
 
     ApiRoutes routes;
-    int connections = 0;  // before the context: its sessions count down when it goes
+    Sessions sessions;  // before the context: each leaves it when that goes
     asio::io_context context{1};
     tcp::acceptor acceptor{context};
     asio::steady_timer pause{context};

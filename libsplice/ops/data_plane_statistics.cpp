@@ -19,6 +19,10 @@ void DataPlaneStatistics::read(const RawSenderCounters& sender) noexcept {
     send_too_big = sender.too_big;
 }
 
+void DataPlaneStatistics::read(const HeldLossCounters& lost) noexcept {
+    for (std::size_t i = 0; i < kHeldLossCount; i++) held_lost[i] = lost.of(static_cast<HeldLoss>(i));
+}
+
 void write_statistics(MetricsPage& page, std::string_view program, const DataPlaneStatistics& now) {
     const auto counter = [&](const char* what, const char* help, std::uint64_t value,
                              const MetricLabels& labels = {}) {
@@ -27,6 +31,9 @@ void write_statistics(MetricsPage& page, std::string_view program, const DataPla
     for (std::size_t i = 0; i < kVerdictCount; i++)
         counter("packets", "Packets by what became of them", now.verdicts[i],
                 {{"verdict", std::string(verdict_name(static_cast<Verdict>(i)))}});
+    for (std::size_t i = 0; i < kHeldLossCount; i++)
+        counter("held_lost", "Held packets that were never sent on, by why", now.held_lost[i],
+                {{"reason", std::string(held_loss_name(static_cast<HeldLoss>(i)))}});
     counter("flows_expired", "Flows forgotten as idle", now.flows_expired);
     counter("sent_packets", "Packets sent by the raw socket", now.sent_packets);
     counter("sent_bytes", "Bytes sent by the raw socket", now.sent_bytes);

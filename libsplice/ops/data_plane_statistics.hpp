@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "libsplice/base/verdict.hpp"
+#include "libsplice/core/held_loss.hpp"
 #include "libsplice/datapath/defs.h"
 #include "libsplice/engine/raw_socket.hpp"
 #include "libsplice/ops/metrics.hpp"
@@ -16,6 +17,7 @@ namespace splice {
 // One reading; each number by itself is consistent.
 struct DataPlaneStatistics {
     std::array<std::uint64_t, kVerdictCount> verdicts{};
+    std::array<std::uint64_t, kHeldLossCount> held_lost{};  // packets, by HeldLoss
     std::uint64_t flows = 0;
     std::uint64_t flows_expired = 0;
     std::uint64_t sent_packets = 0;
@@ -28,6 +30,7 @@ struct DataPlaneStatistics {
     // A kernel program's, by verdict.
     void add(std::span<const __u64, kVerdictCount> counts) noexcept;
     void read(const RawSenderCounters& sender) noexcept;
+    void read(const HeldLossCounters& lost) noexcept;
 };
 
 // Under splicelb_PROGRAM_. What a flow is the program's own page says.

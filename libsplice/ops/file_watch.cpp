@@ -10,20 +10,22 @@
 
 namespace splice {
 
-SystemResult<FileWatch> FileWatch::open(const std::vector<std::string>& files) {
+SystemResult<FileWatch> FileWatch::open() {
     FileWatch watch;
     watch.descriptor_ = Descriptor(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
     if (!watch.descriptor_) return system_error("open inotify", errno);
-    for (const std::string& path : files) {
-        std::string directory = std::filesystem::path(path).parent_path().string();
-        if (directory.empty()) directory = ".";
-        constexpr std::uint32_t kEvents = IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ATTRIB;
-        if (inotify_add_watch(watch.descriptor_.get(), directory.c_str(), kEvents) < 0)
-            return system_error("watch the directory " + directory, errno);
-        watch.files_.emplace_back().path = path;
-        watch.files_.back().refresh();
-    }
     return watch;
+}
+
+SystemResult<void> FileWatch::add(const std::string& file) {
+    std::string directory = std::filesystem::path(file).parent_path().string();
+    if (directory.empty()) directory = ".";
+    constexpr std::uint32_t kEvents = IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ATTRIB;
+    if (inotify_add_watch(descriptor_.get(), directory.c_str(), kEvents) < 0)
+        return system_error("watch the directory " + directory, errno);
+    files_.emplace_back().path = file;
+    files_.back().refresh();
+    return {};
 }
 
 void FileWatch::drain() noexcept {

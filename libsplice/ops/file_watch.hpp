@@ -17,14 +17,18 @@ inline constexpr auto kFileQuiet = std::chrono::milliseconds(150);
 
 class FileWatch {
   public:
-    // Watches the directories of the files with inotify. Errors: a directory is not there.
-    static SystemResult<FileWatch> open(const std::vector<std::string>& files);
+    // Of no file yet. Errors: the system has no inotify left.
+    static SystemResult<FileWatch> open();
+    // Watches the file's directory from now on, and takes the file as it is now for what is known of it: call
+    // it before the file is read, so that no edit after that is missed. Errors: the directory is not there.
+    SystemResult<void> add(const std::string& file);
 
     // Readable when something happened in a directory; then call drain(), and changed() after kFileQuiet of
     // silence.
     [[nodiscard]] int descriptor() const noexcept { return descriptor_.get(); }
     void drain() noexcept;
-    // The files that are others than at the last call (a missing file is no change: it is being replaced).
+    // The files that are others than at the last call, or at add(). A missing file is no change: it is being
+    // replaced. Call it before the files are read again, too.
     std::vector<std::string> changed();
 
   private:

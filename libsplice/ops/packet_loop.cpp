@@ -4,10 +4,12 @@
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 #include <cerrno>
 #include <future>
+#include <iterator>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -142,13 +144,15 @@ struct PacketLoop::Impl {
     std::thread thread;
 };
 
-SystemResult<PacketLoop> PacketLoop::open(const std::vector<NfQueueOptions>& queues, PacketMachine& machine) {
+SystemResult<PacketLoop> PacketLoop::open(const std::vector<NfQueueOptions>& queues, PacketMachine& machine,
+                                          std::vector<std::unique_ptr<PacketSource>> more) {
     std::vector<std::unique_ptr<PacketSource>> sources;
     for (const NfQueueOptions& options : queues) {
         auto queue = NfQueue::open(options);
         if (!queue) return std::unexpected(queue.error());
         sources.push_back(std::make_unique<NfQueueSource>(std::move(*queue)));
     }
+    std::ranges::move(more, std::back_inserter(sources));
     return open(std::move(sources), machine);
 }
 

@@ -35,7 +35,9 @@ struct PacketLoopCounters {
 class PacketLoop {
   public:
     // The machine must outlive the loop. The thread starts at start().
-    static SystemResult<PacketLoop> open(const std::vector<NfQueueOptions>& queues, PacketMachine& machine);
+    // `more`: other sources, after the queues in the list.
+    static SystemResult<PacketLoop> open(const std::vector<NfQueueOptions>& queues, PacketMachine& machine,
+                                         std::vector<std::unique_ptr<PacketSource>> more = {});
     static SystemResult<PacketLoop> open(std::vector<std::unique_ptr<PacketSource>> sources,
                                          PacketMachine& machine);
     PacketLoop(PacketLoop&&) noexcept;

@@ -4,9 +4,10 @@ namespace splice {
 
 SystemResult<void> QueuedMachine::start(const std::vector<NfQueueOptions>& queues, PacketMachine& machine,
                                         const std::string& owner,
-                                        const std::vector<NetfilterMatch>& matches) {
+                                        const std::vector<NetfilterMatch>& matches,
+                                        std::vector<std::unique_ptr<PacketSource>> more) {
     // The queues first: another process that runs here keeps its rules.
-    auto loop = PacketLoop::open(queues, machine);
+    auto loop = PacketLoop::open(queues, machine, std::move(more));
     if (!loop) return std::unexpected(loop.error());
     loop_ = std::move(*loop);
     loop_->start();

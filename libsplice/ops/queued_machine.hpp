@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,14 +15,17 @@ namespace splice {
 
 class QueuedMachine {
   public:
-    // `owner` of the rules; the machine must outlive this. Errors: another process has the queues, and its
-    // rules stay; or the rules are refused.
+    // `owner` of the rules; the machine and what the `more` sources refer to must outlive this. Errors:
+    // another process has the queues, and its rules stay; or the rules are refused.
     SystemResult<void> start(const std::vector<NfQueueOptions>& queues, PacketMachine& machine,
-                             const std::string& owner, const std::vector<NetfilterMatch>& matches);
+                             const std::string& owner, const std::vector<NetfilterMatch>& matches,
+                             std::vector<std::unique_ptr<PacketSource>> more = {});
     // `apply` changes the machine and `undo` changes it back, both in the loop's thread. Errors: the rules
     // are refused; then all is as before.
     SystemResult<void> replace(const std::vector<NetfilterMatch>& matches, const std::function<void()>& apply,
                                const std::function<void()>& undo);
+    // In the loop's thread.
+    void run(const std::function<void()>& task) { loop_->run(task); }
 
     // Once it is started.
     [[nodiscard]] const PacketLoop& loop() const noexcept { return *loop_; }

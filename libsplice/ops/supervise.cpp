@@ -22,8 +22,8 @@ void supervise(Signals& signals, FileWatch& files, const std::function<void(std:
         if (ready <= 0) continue;
         while (const auto event = signals.next()) {
             if (*event == SignalEvent::stop) return;
+            (void)files.changed();  // what SIGHUP reads needs no second reload, but what comes meanwhile does
             reload("SIGHUP");
-            (void)files.changed();  // what SIGHUP has read needs no second reload
         }
         if (waits[1].revents & POLLIN) {
             files.drain();

@@ -158,7 +158,7 @@ void measure_adoption(int family, Restorer& restorer) {
     const int in = host.programs().ingress(), out = host.programs().egress();
     one("deliver", in, 0, marked(client.segment("", 1, SPLICE_ACK), family));
     expect(host.programs(), SPLICE_deliver_adopted);
-    one("toward_client", out, SPLICE_MARK_ADOPTED | 1, of_backend(client, family));
+    one("toward_client", out, SPLICE_MARK_VALUE | 1, of_backend(client, family));
     expect(host.programs(), SPLICE_toward_client_adopted);
     // The kernel refuses to adopt outside of a real ingress: everything but its own part.
     one("open", in, 0, marked(stranger.segment("x"), family));
@@ -186,7 +186,7 @@ void fill_flows(int map, const BridgeRules& rules) {
     flow.translation.ts_shift = 54321;
     flow.translation.backend_window_scale = 10;
     flow.translation.advertised_window_scale = 7;
-    flow.client_next = 1000;
+    splice_bridge_flow_begin(&flow, 999, 0);
     flow.state = SPLICE_BRIDGE_ESTABLISHED;
     flow.dscp = 1;
     std::vector<splice_flow_key> keys(kManyFlows);

@@ -134,6 +134,13 @@ void KernelBalancer::stop_clock(Instant now) {
     settings.unix_minus_monotonic_s = now.unix_s - static_cast<std::int64_t>(now.seconds());
 }
 
+void KernelBalancer::narrow(const SplicerRules& rules, std::uint32_t mtu) {
+    auto hops = next_hops(rules.bridges.size());
+    for (auto& hop : hops) hop->mtu = mtu;
+    maps_.write_bridges(rules.bridges, hops);
+    splicer_.set_route_mtus(std::vector<std::uint32_t>(hops.size(), mtu));
+}
+
 std::optional<Verdict> KernelBalancer::counted(const splice_balancer_counters& before) const {
     const splice_balancer_counters after = maps_.counters();
     std::optional<Verdict> verdict;

@@ -37,6 +37,8 @@ class KernelBalancer {
     // Pending flows whose wait is over.
     Outcome expire(Instant now);
     void replace_rules(std::shared_ptr<const SplicerRules> rules);
+    // The way to every bridge takes packets of at most `mtu` bytes from here on.
+    void narrow(const SplicerRules& rules, std::uint32_t mtu);
     // The program's clock stands at that moment from here on, to the millisecond.
     void stop_clock(Instant now);
 

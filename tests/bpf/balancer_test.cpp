@@ -1,13 +1,18 @@
 // The balancer's kernel program against the portable machine: the same packets, the same verdicts, the same
 // bytes. Ends with 77 (skipped) where programs may not be loaded.
 #define DOCTEST_CONFIG_IMPLEMENT
+#include <bpf/bpf.h>
 #include <doctest/doctest.h>
 #include <linux/bpf.h>
 
+#include <barrier>
 #include <cstdio>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "libsplice/engine/clock.hpp"
 #include "tests/bpf/balancer_rig.hpp"
@@ -286,7 +291,7 @@ TEST_CASE("what begins nothing is dropped by name") {
         Pair pair(family);
         Client client = pair.connected();
         CHECK(pair.in_kernel(client.segment("", 0, SPLICE_ACK)) == SPLICE_drop_handshake_ack);
-        CHECK(pair.in_kernel(client.segment("", 1, SPLICE_ACK)) == SPLICE_drop_orphan);
+        CHECK(pair.asked(client.segment("", 1, SPLICE_ACK)) == SPLICE_drop_orphan);
         CHECK(pair.asked(client.segment(kGet, 1)) == SPLICE_hold_orphan);
         Segment forged = client.segment(kGet);
         forged.ack ^= 0x100;
@@ -337,7 +342,7 @@ TEST_CASE("a flood of orphans does not reach user space") {
         dropped += pair.kernel.handle(read_clock(), orphan).verdict == SPLICE_drop_orphan;
     const auto asked = pair.kernel.maps().counters().asked;
     CHECK(dropped + asked == 2000);
-    CHECK(asked >= SPLICE_ORPHANS_A_WINDOW);
+    CHECK(asked >= SPLICE_ASKS_A_WINDOW);
     CHECK(dropped > 0);
 }
 
@@ -415,12 +420,38 @@ TEST_CASE("fragments, source routes and extension headers to a VIP are dropped b
     CHECK(six.in_kernel(routed) == SPLICE_drop_source_routed);
     routed[6] = std::byte{44};
     routed[40] = std::byte{6};
+    routed[42] = std::byte{0};
+    routed[43] = std::byte{1};  // more fragments
     CHECK(six.in_kernel(routed) == SPLICE_drop_fragment);
     PacketBytes deep = six.opened(40001).segment(std::string(64, '\0'), 28).build();
     deep[6] = std::byte{60};
     for (std::size_t i = 0; i < 40; ++i)
         deep[40 + i] = std::byte{static_cast<std::uint8_t>(i % 8 == 0 ? 60 : 0)};
     CHECK(six.in_kernel(deep) == SPLICE_drop_extension_headers);
+}
+
+TEST_CASE("a whole IPv6 packet behind a fragment header goes every packet's way, and keeps the header") {
+    Pair pair(6);
+    Client client(6, 40000);
+    client.base.atomic_fragment = true;
+    Segment syn = client.base;
+    syn.flags = SPLICE_SYN;
+    const Outcome answer = pair.handle(syn);
+    REQUIRE(answer.verdict == SPLICE_answer_syn_ack);
+    const Parsed syn_ack = parse(answer.sent.at(0));
+    CHECK(syn_ack.packet.l4_offset == 40);
+    client.cookie = syn_ack.packet.seq;
+    for (const auto& [payload, offset, verdict] : {std::tuple{kGet, 0U, SPLICE_forward_first_payload},
+                                                   {std::string("more"), 40U, SPLICE_forward_open}}) {
+        const Segment segment = client.segment(payload, offset);
+        const Outcome outcome = pair.handle(segment);
+        CHECK(outcome.verdict == verdict);
+        CHECK(pair.kernel.decided_in_kernel());
+        const Parsed forwarded = parse(outcome.sent.at(0));
+        CHECK(forwarded.packet.l4_offset == 48);
+        CHECK(forwarded.checksums_right);
+        CHECK(outcome.sent.at(0).size() == segment.build().size());
+    }
 }
 
 TEST_CASE(
@@ -508,6 +539,148 @@ TEST_CASE("refused once more after a reload has changed the row, a flow takes th
     CHECK(pair.asked(bounced(client->segment(get), left)) == SPLICE_answer_refused_503);
 }
 
+TEST_CASE(
+    "a bridge that a reload has moved to an earlier place of the row is not asked again when it refuses") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.opened();
+        const auto bridge_now = [&] {
+            return parse(pair.handle(client.segment("rest", 28)).sent.at(0)).destination;
+        };
+        const std::string first = bridge_now();
+        CHECK(pair.in_kernel(bounced(client.segment(kGet), first)) == SPLICE_forward_next_choice);
+        const std::string second = bridge_now();
+        std::vector<std::uint16_t> left;
+        for (std::uint16_t i = 0; i < 3; ++i)
+            if (topology(family).bridges[i] != first) left.push_back(i);
+        SplicerRules rules = splicer_rules(family);
+        rules.services[0].placement = placement_of(left);
+        const auto drained = std::make_shared<const SplicerRules>(rules);
+        pair.kernel.replace_rules(drained);
+        pair.portable.replace_rules(drained);
+        CHECK(pair.in_kernel(bounced(client.segment(kGet), first)) == SPLICE_drop_refused_stray);
+        CHECK(pair.in_kernel(bounced(client.segment(kGet), second)) == SPLICE_forward_next_choice);
+        const std::string third = bridge_now();
+        CHECK(third != first);
+        CHECK(third != second);
+        pair.kernel.stop_clock(read_clock());
+        CHECK(pair.kernel.handle(read_clock(), bounced(client.segment(kGet), third).build()).verdict ==
+              SPLICE_answer_refused_503);
+    });
+}
+
+TEST_CASE("a first payload that two processors handle at once is not refused") {
+    // One run a processor, of the same frame at the same time, for many flows: whichever comes second finds
+    // the entry.
+    Pair pair;
+    constexpr std::uint16_t kFlows = 3000;
+    std::vector<PacketBytes> frames;
+    for (std::uint16_t i = 0; i < kFlows; ++i) {
+        const Client client = pair.connected(static_cast<std::uint16_t>(10000 + i));
+        // Half of them are user space's to choose: their entries are pending.
+        frames.push_back(frame_around(client.segment(i % 2 ? kGet : kGet.substr(0, 9)).build()));
+    }
+    std::barrier together(2);
+    const auto run_all = [&] {
+        for (const PacketBytes& frame : frames) {
+            PacketBytes out(frame.size() + 256);
+            bpf_test_run_opts options{};
+            options.sz = sizeof(options);
+            options.data_in = frame.data();
+            options.data_size_in = static_cast<std::uint32_t>(frame.size());
+            options.data_out = out.data();
+            options.data_size_out = static_cast<std::uint32_t>(out.size());
+            options.repeat = 1;
+            together.arrive_and_wait();
+            (void)bpf_prog_test_run_opts(pair.kernel.maps().program(), &options);
+        }
+    };
+    std::thread other(run_all);
+    run_all();
+    other.join();
+    const splice_balancer_counters counters = pair.kernel.maps().counters();
+    CHECK(counters.verdicts[SPLICE_drop_flow_table_full] == 0);
+    // Each was decided or asked; a copy of an open flow's first payload is forwarded like any other packet.
+    CHECK(counters.verdicts[SPLICE_forward_first_payload] + counters.verdicts[SPLICE_forward_open] == kFlows);
+    CHECK(counters.asked + counters.verdicts[SPLICE_drop_ask_overrun] == kFlows);
+}
+
+TEST_CASE("what is larger than the way to its bridge is user space's, which answers it; floods are dropped") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.opened();
+        pair.kernel.narrow(*pair.shared, 1400);
+        pair.portable.splicer().set_route_mtus({1400, 1400, 1400});
+        CHECK(pair.in_kernel(client.segment(std::string(1300, 'x'), 28)) == SPLICE_forward_open);
+        const PacketBytes large = client.segment(std::string(1380, 'x'), 28).build();
+        CHECK(pair.handle(large).verdict == SPLICE_answer_too_big);
+        std::uint64_t dropped = 0;
+        for (int i = 0; i < 2000; ++i) {
+            dropped += pair.kernel.handle(read_clock(), large).verdict == SPLICE_drop_too_big;
+            if (pair.kernel.decided_in_kernel()) decided_in_kernel.insert(SPLICE_drop_too_big);
+        }
+        CHECK(dropped > 0);
+        CHECK(decided_in_kernel.contains(SPLICE_drop_too_big));
+    });
+}
+
+TEST_CASE("a flow that is not open has a bounded share of user space") {
+    Pair pair;
+    Client client = pair.connected();
+    CHECK(pair.asked(client.segment("GET /")) == SPLICE_hold_first_payload);
+    std::map<Verdict, std::uint64_t> verdicts;
+    for (int i = 0; i < 1000; ++i) {
+        const Outcome outcome = pair.kernel.handle(read_clock(), client.segment("x", 100).build());
+        ++verdicts[outcome.verdict];
+        if (pair.kernel.decided_in_kernel()) decided_in_kernel.insert(outcome.verdict);
+    }
+    CHECK(verdicts[SPLICE_drop_first_payload_window] == 1000 - SPLICE_ASKS_A_FLOW);
+
+    // Of a flow that every choice has refused.
+    Client refused = pair.opened(40001);
+    for (int refusal = 0; refusal < 3; ++refusal) {
+        const std::string bridge = parse(pair.handle(refused.segment("rest", 28)).sent.at(0)).destination;
+        (void)pair.kernel.handle(read_clock(), bounced(refused.segment(kGet), bridge).build());
+        (void)pair.portable.handle(read_clock(), bounced(refused.segment(kGet), bridge).build());
+    }
+    verdicts.clear();
+    for (int i = 0; i < 1000; ++i) {
+        const Outcome outcome = pair.kernel.handle(read_clock(), refused.segment("more", 28).build());
+        ++verdicts[outcome.verdict];
+        if (pair.kernel.decided_in_kernel()) decided_in_kernel.insert(outcome.verdict);
+    }
+    CHECK(verdicts[SPLICE_answer_refused_rst] == SPLICE_ASKS_A_FLOW);
+    CHECK(verdicts[SPLICE_drop_ask_overrun] == 1000 - SPLICE_ASKS_A_FLOW);
+}
+
+TEST_CASE("probes of connections that have sent nothing yet are answered in the kernel") {
+    both_families([](int family) {
+        Pair pair(family);
+        for (const bool timestamps : {true, false}) {
+            Client client(family, timestamps ? 5000 : 5001);
+            if (!timestamps) client.base.timestamps.reset();
+            Segment syn = client.base;
+            syn.flags = SPLICE_SYN;
+            syn.window_scale = 3;
+            client.cookie = parse(pair.handle(syn).sent.at(0)).packet.seq;
+            for (const std::size_t bytes : {0U, 1U}) {
+                Segment probe = client.segment(std::string(bytes, '\0'), 0, SPLICE_ACK);
+                probe.seq = client.base.seq;
+                CHECK(pair.in_kernel(probe) == SPLICE_answer_keep_alive);
+                CHECK(pair.in_kernel(damaged(probe.build())) == SPLICE_drop_bad_tcp_checksum);
+            }
+        }
+        // A flood of one client's is not answered without end.
+        Client client = pair.connected(5002);
+        Segment probe = client.segment("", 0, SPLICE_ACK);
+        probe.seq = client.base.seq;
+        std::map<Verdict, std::uint64_t> verdicts;
+        for (int i = 0; i < 10'000; ++i) ++verdicts[pair.kernel.handle(read_clock(), probe.build()).verdict];
+        decided_in_kernel.insert(SPLICE_drop_keep_alive);
+        CHECK(verdicts[SPLICE_answer_keep_alive] + verdicts[SPLICE_drop_keep_alive] == 10'000);
+    });
+}
+
 TEST_CASE("a refusal after the server has answered is late") {
     Pair pair;
     Client client = pair.opened();
@@ -593,6 +766,14 @@ TEST_CASE("a bridge whose next hop is not known yet gets its packets from user s
     for (auto& bridge : moved) bridge.address = *IpAddress::parse("10.9.9.9");
     pair.kernel.maps().write_bridges(moved, std::vector<std::optional<NextHop>>(moved.size()));
     CHECK(pair.asked(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+    // One flow's packets do not fill the ring meanwhile.
+    std::uint64_t dropped = 0;
+    for (int i = 0; i < 2000; ++i) {
+        dropped += pair.kernel.handle(read_clock(), client.segment("", 28, SPLICE_ACK).build()).verdict ==
+                   SPLICE_drop_no_next_hop;
+        if (pair.kernel.decided_in_kernel()) decided_in_kernel.insert(SPLICE_drop_no_next_hop);
+    }
+    CHECK(dropped > 0);
     pair.kernel.maps().write_bridges(
         pair.shared->bridges,
         std::vector<std::optional<NextHop>>(moved.size(), NextHop{1, kOwnMac, kBridgeMac}));
@@ -625,6 +806,24 @@ TEST_CASE("a reload changes table, key and services at once; flows of a service 
     CHECK(pair.in_kernel(stays.segment("", 28, SPLICE_ACK)) == SPLICE_pass_not_service);
 }
 
+TEST_CASE(
+    "a reload that is taken back leaves services, tables and secret as they were, and so does the next") {
+    Pair pair;
+    Client stays = pair.opened(7100);
+    const Client before = pair.connected(7101);
+    SplicerRules rules = splicer_rules();
+    rules.services[0].vip.port = 8080;
+    rules.services[0].placement = placement_over(1);
+    rules.secret.keys[0] = {42, 43, {}};
+    for (int times = 0; times < 3; times++) {
+        REQUIRE(pair.kernel.maps().write_rules(rules).has_value());
+        pair.kernel.maps().restore_rules();
+        CHECK(pair.in_kernel(stays.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+    }
+    CHECK(pair.in_kernel(before.segment(kGet)) == SPLICE_forward_first_payload);
+    CHECK(pair.in_kernel(pair.connected(7102).segment(kGet)) == SPLICE_forward_first_payload);
+}
+
 TEST_CASE("a second secret verifies, and the first issues") {
     SplicerRules rules = splicer_rules();
     Pair pair{SplicerRules(rules)};
@@ -644,7 +843,7 @@ TEST_CASE("idle flows are swept out of the kernel's map, each by its own time-ou
     Client client = pair.opened(9000);
     Client closing = pair.opened(9001);
     CHECK(pair.in_kernel(closing.segment("", 28, SPLICE_ACK | SPLICE_FIN)) == SPLICE_forward_open);
-    (void)pair.kernel.expire(read_clock().after(std::chrono::seconds(61)));
+    (void)pair.kernel.expire(read_clock().after(std::chrono::seconds(301)));
     CHECK(pair.kernel.handle(read_clock(), client.segment("", 28, SPLICE_ACK).build()).verdict ==
           SPLICE_forward_open);
     CHECK(pair.kernel.handle(read_clock(), closing.segment("", 29, SPLICE_ACK).build()).verdict ==
@@ -681,13 +880,20 @@ TEST_CASE("every verdict that the kernel can give was given by it") {
                                       SPLICE_forward_open,
                                       SPLICE_forward_icmp,
                                       SPLICE_forward_next_choice,
+                                      SPLICE_answer_keep_alive,
+                                      SPLICE_drop_keep_alive,
                                       SPLICE_drop_handshake_ack,
                                       SPLICE_drop_orphan,
                                       SPLICE_drop_orphan_icmp,
                                       SPLICE_drop_refused_unknown,
                                       SPLICE_drop_refused_late,
+                                      SPLICE_drop_refused_stray,
                                       SPLICE_drop_flow_table_full,
-                                      SPLICE_drop_no_bridge};
+                                      SPLICE_drop_no_bridge,
+                                      SPLICE_drop_no_next_hop,
+                                      SPLICE_drop_too_big,
+                                      SPLICE_drop_first_payload_window,
+                                      SPLICE_drop_ask_overrun};
     for (const Verdict verdict : wanted) {
         CAPTURE(verdict_name(verdict));
         CHECK(decided_in_kernel.contains(verdict));

@@ -11,6 +11,7 @@
 #include "libsplice/engine/subprocess.hpp"
 #include "libsplice/engine/sysctl.hpp"
 #include "tests/bpf/bridge_host.hpp"
+#include "tests/bpf/bystander.hpp"
 
 using namespace splice;
 using namespace splice::testing;
@@ -22,10 +23,10 @@ const std::string kGet = "GET /a HTTP/1.1\r\n\r\n";
 // A bridge host that adopts, and clients whose handshake the balancer's machine has answered.
 struct Rig {
     explicit Rig(int family_) : Rig(family_, bridge_rules(family_)) {}
-    Rig(int family_, const BridgeRules& rules_)
+    Rig(int family_, const BridgeRules& rules_, const splice_mark_field& marks = kDefaultMarks)
         : family(family_),
           rules(rules_),
-          host(Mode::adopt, family, rules),
+          host(Mode::adopt, family, rules, marks),
           splicer(std::make_shared<const SplicerRules>(splicer_rules(family))) {}
 
     // `isn`: where its stream begins; another one is another connection of the same port.
@@ -120,6 +121,31 @@ TEST_CASE("later segments reach the adopted socket, whatever their order") {
         while (rig.next_with(SPLICE_ACK).packet.ack != end) REQUIRE(++frames < 8);
         CHECK(rig.host.count(SPLICE_deliver_adopted) == 3);
         CHECK(rig.host.count(SPLICE_clear_old_socket) == 0);
+    }
+}
+
+TEST_CASE("a whole IPv6 packet behind a fragment header opens a connection, and its like reach the socket") {
+    // Connection tracking takes fragments before the socket does, and hands them on as one packet of its own.
+    for (const bool tracked : {false, true}) {
+        CAPTURE(tracked);
+        Rig rig(6);
+        if (tracked) {
+            const auto iptables = find_program("ip6tables", "iptables");
+            REQUIRE(iptables.has_value());
+            const auto done = run_program(
+                *iptables, {"-w", "-A", "INPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT"}, "");
+            REQUIRE((done && done->exit_code == 0));
+        }
+        Listener listener(rig.rules.services[0].backend);
+        Client client = rig.client();
+        client.base.atomic_fragment = true;
+        const Descriptor socket = rig.open(listener, client);
+        rig.host.inject(rig.marked(client.segment("more", static_cast<std::uint32_t>(kGet.size()))));
+        CHECK(receive_text(socket) == "more");
+        send_text(socket, "x");
+        CHECK(rig.next_with(SPLICE_PSH).payload == "x");
+        CHECK(rig.host.count(SPLICE_open_adopt) == 1);
+        CHECK(rig.host.count(SPLICE_deliver_adopted) >= 1);
     }
 }
 
@@ -344,10 +370,64 @@ TEST_CASE("unmarked packets, and marked ones that are not for us, pass byte for 
             segment.dscp = static_cast<std::uint8_t>(dscp);
             const PacketBytes before = frame_of(segment.build());
             PacketBytes after = before;
-            CHECK(BridgeHost::run(rig.host.programs().ingress(), after) == 0);  // TC_ACT_OK
+            CHECK(BridgeHost::run(rig.host.programs().ingress(), after) == TC_ACT_UNSPEC);
             CHECK(after == before);
-            CHECK(BridgeHost::run(rig.host.programs().egress(), after) == 0);
+            CHECK(BridgeHost::run(rig.host.programs().egress(), after) == TC_ACT_UNSPEC);
             CHECK(after == before);
+        }
+    }
+}
+
+TEST_CASE("a host's other classifiers see what is not ours, before and after our programs") {
+    for (const int family : {4, 6}) {
+        for (const Mode mode : {Mode::adopt, Mode::translate}) {
+            CAPTURE(family);
+            BridgeHost host(mode, family, bridge_rules(family));
+            const Bystander before_in(host.interface(), BPF_TC_INGRESS, kTcPriority - 1);
+            const Bystander after_in(host.interface(), BPF_TC_INGRESS, kTcPriority + 1);
+            const Bystander before_out(host.interface(), BPF_TC_EGRESS, kTcPriority - 1);
+            const Bystander after_out(host.interface(), BPF_TC_EGRESS, kTcPriority + 1);
+            // A segment of a stranger's to this host itself: the kernel answers it with a RST.
+            Segment segment = Client(family).base;
+            segment.destination = topology(family).bridges[0];
+            segment.destination_port = 9;
+            segment.flags = SPLICE_ACK;
+            host.inject(segment);
+            CHECK((host.next().packet.tcp_flags & SPLICE_RST) != 0);
+            CHECK(before_in.packets() > 0);
+            CHECK(after_in.packets() == before_in.packets());
+            CHECK(before_out.packets() > 0);
+            CHECK(after_out.packets() == before_out.packets());
+        }
+    }
+}
+
+TEST_CASE(
+    "bits of the mark that are another program's are not compared and not changed, and ours are "
+    "configurable") {
+    constexpr std::uint32_t kForeignIn = 0x00010000, kForeignOut = 0x80000000;
+    for (const splice_mark_field& marks : {kDefaultMarks, *mark_field(0x0a000000, 0x0ff00000 | 0x000fe000)}) {
+        for (const int family : {4, 6}) {
+            CAPTURE(family);
+            const bool wide = marks.mask != SPLICE_MARK_MASK;
+            const std::uint32_t foreign_in = wide ? 1U : kForeignIn;
+            Rig rig(family, bridge_rules(family), marks);
+            const Bystander in(rig.host.interface(), BPF_TC_INGRESS, kTcPriority - 1, foreign_in);
+            const Bystander out(rig.host.interface(), BPF_TC_EGRESS, kTcPriority - 1, kForeignOut);
+            Listener listener(rig.rules.services[0].backend);
+            const Client client = rig.client();
+            Descriptor socket = rig.open(listener, client);
+            std::uint32_t mark = 0;
+            socklen_t size = sizeof(mark);
+            REQUIRE(getsockopt(socket.get(), SOL_SOCKET, SO_MARK, &mark, &size) == 0);
+            CHECK(mark == (splice_mark_adopted(&marks, 0, 1) | foreign_in));
+            send_text(socket, "HTTP/1.1 200 OK\r\n\r\n");
+            CHECK(rig.next_with(SPLICE_PSH).source == topology(family).vip);
+            // The port is used again while the old socket is in TIME_WAIT: it is known as ours, and cleared.
+            rig.close_server_first(client, std::move(socket));
+            const Client again = rig.client(0, 4711);
+            (void)rig.open(listener, again);
+            CHECK(rig.host.count(SPLICE_clear_old_socket) == 1);
         }
     }
 }

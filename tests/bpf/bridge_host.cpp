@@ -117,10 +117,10 @@ PacketBytes frame_of(Bytes packet) {
     return frame;
 }
 
-BridgeHost::BridgeHost(Mode mode, int family, const BridgeRules& rules) {
+BridgeHost::BridgeHost(Mode mode, int family, const BridgeRules& rules, const splice_mark_field& marks) {
     require(enter_network_namespace(), "enter a network namespace");
     make_link(family);
-    auto programs = BridgePrograms::load(mode, 1024, std::nullopt);
+    auto programs = BridgePrograms::load(mode, 1024, std::nullopt, marks);
     if (!programs) throw std::runtime_error(programs.error().text);
     programs_ = std::move(*programs);
     if (auto written = programs_->write(rules); !written) throw std::runtime_error(written.error().text);
@@ -138,6 +138,10 @@ BridgeHost::BridgeHost(Mode mode, int family, const BridgeRules& rules) {
     place.sll_ifindex = static_cast<int>(if_nametoindex(kFar));
     require(bind(far_end_.get(), reinterpret_cast<sockaddr*>(&place), sizeof(place)) == 0,
             "bind to the link");
+}
+
+int BridgeHost::interface() const noexcept {
+    return static_cast<int>(if_nametoindex(kNear));
 }
 
 BridgeHost::~BridgeHost() {

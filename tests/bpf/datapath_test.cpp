@@ -158,6 +158,16 @@ std::vector<Octets> frames() {
                 packet.first_next = SPLICE_NEXT_DESTINATION;
                 packet.extensions = {6, 0, 1, 4, 0, 0, 0, 0};
                 all.push_back(in_ethernet(packet.build()));
+                if (family == 4) continue;
+                // Whole, but with a fragment header: alone, before another extension header, behind one.
+                packet.first_next = SPLICE_NEXT_FRAGMENT;
+                packet.extensions = {6, 0, 0, 0, 1, 2, 3, 4};
+                all.push_back(in_ethernet(packet.build()));
+                packet.extensions = {60, 0, 0, 0, 1, 2, 3, 4, 6, 0, 1, 4, 0, 0, 0, 0};
+                all.push_back(in_ethernet(packet.build()));
+                packet.first_next = SPLICE_NEXT_HOP_BY_HOP;
+                packet.extensions = {44, 0, 1, 4, 0, 0, 0, 0, 6, 0xff, 0, 6, 1, 2, 3, 4};
+                all.push_back(in_ethernet(packet.build(), 1));
             }
         }
         const auto quoted = RawPacket{.family = family}.build();
@@ -176,7 +186,7 @@ std::vector<Octets> frames() {
     all.push_back(in_ethernet(
         RawPacket{.family = 6, .extensions = {6, 0, 0, 0, 0, 0, 0, 0}, .first_next = 43}.build()));
     all.push_back(in_ethernet(
-        RawPacket{.family = 6, .extensions = {6, 0, 0, 0, 0, 0, 0, 0}, .first_next = 44}.build()));
+        RawPacket{.family = 6, .extensions = {6, 0, 0, 1, 0, 0, 0, 0}, .first_next = 44}.build()));
     for (const int family : {4, 6})
         for (const SpoiltPacket& packet : spoilt_packets({.family = family, .payload = "x"}))
             all.push_back(in_ethernet(packet.bytes, family == 4 ? 1 : 0));

@@ -93,10 +93,22 @@ class Flags(Files):
             with self.subTest(program=program, arguments=arguments):
                 self.assert_one_line(run(program, *arguments), 2, program, *words)
 
-    def test_check_judges_flags_and_secret_without_touching_the_host(self):
+    def test_check_judges_flags_secret_and_interface_without_touching_the_host(self):
+        flags = ["--check", "--secret-file", self.secret, "--interface"]
+        self.assertEqual(run("balancer", *flags, "lo"), (0, "valid: 1 service\n", ""))
         for program in ("balancer", "packetbridge"):
-            code, stdout, stderr = run(program, "--check", "--secret-file", self.secret)
-            self.assertEqual((code, stdout, stderr), (0, "valid: 1 service\n", ""))
+            self.assert_one_line(run(program, *flags, "nope0"), 1, program, "nope0", "this host has", "lo")
+        self.assert_one_line(run("packetbridge", *flags, "lo"), 1, "packetbridge", "192.168.33.20", "no interface")
+
+    def test_check_warns_of_what_will_hardly_be_wanted(self):
+        health = "    health: { type: tcp }\n"
+        path = self.write("balancer.yaml", BALANCER_YAML.format(secret=self.secret, api=10001, vip="198.51.100.10")
+                          .replace("up0", "lo").replace("address: 198.51.100.21", "address: 198.51.100.21, weight: 0")
+                          .replace("address: 198.51.100.22", "address: 198.51.100.22, weight: 0") + health)
+        code, stdout, stderr = run("balancer", "--check", "--config", path)
+        self.assertEqual((code, stdout), (0, "valid: 1 service\n"))
+        self.assertRegex(stderr, r"\Abalancer: warning: service cdn: all its bridges have weight 0.*\n"
+                                 r"balancer: warning: service cdn: health .* no health checks.*\n\Z")
 
     def test_a_secret_that_will_not_do_ends_with_1_and_what_to_do(self):
         missing = os.path.join(self.directory, "missing")
@@ -107,10 +119,14 @@ class Flags(Files):
             (self.write("short", "00ff\n", 0o600), ["short:1:5", "32 hex digits"]),
             (self.write("digit", "\n" + "0" * 31 + "g\n", 0o600), ["digit:2:32", "hex digit"]),
             (self.write("empty", "# none\n", 0o600), ["no key", "openssl"]),
-            (self.write("three", ("00" * 16 + "\n") * 3, 0o600), ["three:3:1", "third key"]),
+            (self.write("three", ("01" * 16 + "\n") * 3, 0o600), ["three:3:1", "third key"]),
+            (self.write("zeros", "00" * 16 + "\n", 0o600), ["zeros:1:1", "key of zeros"]),
+            (self.write("lab", "73706c6963656c622d6c61622d6b6579\n", 0o600), ["lab's key", "192.0.2.10"]),
         ]:
             with self.subTest(path=path):
-                self.assert_one_line(run("balancer", "--check", "--secret-file", path), 1, "balancer", *words)
+                result = run("balancer", "--check", "--interface", "lo", "--vip", "192.0.2.10", "--bridge",
+                             "b1=192.0.2.21", "--secret-file", path)
+                self.assert_one_line(result, 1, "balancer", *words)
 
     def test_a_wrong_configuration_ends_with_2_and_an_unreadable_one_with_1(self):
         wrong = self.write("wrong.yaml", "servcies: []\n")
@@ -251,9 +267,166 @@ class Host(Files):
         self.start("balancer", "--config", self.balancer_config())
         running = self.traces()
         other = self.write("other.yaml", BALANCER_YAML.format(secret=self.secret, api=10009, vip="198.51.100.11"))
-        self.assert_one_line(run("balancer", "--config", other, prefix=self.prefix()), 1, "balancer", "5330")
+        self.assert_one_line(run("balancer", "--config", other, prefix=self.prefix()), 1, "balancer",
+                             "another balancer runs on up0")
         self.assertEqual(self.traces(), running)
         self.assertEqual(self.get(10001, "/healthz"), "ok\n")
+
+    def test_a_second_bridge_is_refused_and_does_not_disturb_the_first(self):
+        self.start("packetbridge", *self.bridge_flags())
+        running = self.traces()
+        self.assert_one_line(run("packetbridge", *self.bridge_flags(), "--api", "off", prefix=self.prefix()), 1,
+                             "packetbridge", "another packetbridge runs on up0")
+        self.assertEqual(self.traces(), running)
+
+    def test_an_edit_while_the_programs_start_is_taken_up(self):
+        config = self.balancer_config()
+        # The rules are what a start does last: in front of the program that writes them one that edits the file.
+        tools = os.path.realpath(shutil.which("iptables-restore"))
+        shutil.copy(tools, os.path.join(self.directory, "tools"))
+        front = self.write("front", f'#!/bin/sh\nsed -i "s/dscp: 1/dscp: 9/" {config}\n'
+                           f'exec {self.directory}/tools "${{0##*/}}" "$@"\n', 0o755)
+        log = open(os.path.join(self.directory, "edited.log"), "w+")
+        self.addCleanup(log.close)
+        # `ip netns exec` has mounts of its own.
+        balancer = subprocess.Popen([*self.prefix(), "sh", "-c", f'mount --bind {front} {tools} && exec "$@"', "sh",
+                                     os.path.join(BIN, "balancer"), "--config", config], stderr=log)
+        self.addCleanup(self.end, balancer)
+        wait_for(lambda: "reloaded (" in read(log.name), "the reload")
+        self.assertEqual(json.loads(self.get(10001, "/status"))["services"][0]["dscp"], 9)
+
+    def client_namespace(self):
+        """The far end of the uplink as a client's host."""
+        client = self.namespace + "c"
+        self.ip("netns", "add", client)
+        self.addCleanup(self.ip, "netns", "del", client)
+        self.inside("ip", "link", "set", "far0", "netns", client)
+        for words in ("link set lo up", "link set far0 up", "addr add 198.51.100.1/24 dev far0"):
+            self.ip("netns", "exec", client, "ip", *words.split())
+        # What leaves a veth for XDP has its checksum.
+        self.ip("netns", "exec", client, "ethtool", "-K", "far0", "tx", "off")
+        return ("ip", "netns", "exec", client)
+
+    def flows(self):
+        return json.loads(self.get(10001, "/status"))["flows"]
+
+    def test_a_reload_that_is_refused_late_has_removed_no_flow_of_nfqueue(self):
+        self.refuse_a_reload_late("nfqueue")
+
+    def test_a_reload_that_is_refused_late_has_removed_no_flow_of_ebpf(self):
+        self.refuse_a_reload_late("ebpf")
+
+    def refuse_a_reload_late(self, engine):
+        client = self.client_namespace()
+        config = self.balancer_config()
+        self.inside("sysctl", "-qw", "net.ipv6.conf.up0.disable_ipv6=1")
+        text = read(config).replace("engine: nfqueue", f"engine: {engine}")
+        self.write("balancer.yaml", text)
+        balancer = self.start("balancer", "--config", config)
+        subprocess.run([*client, "curl", "-s", "-m", "0.5", "http://198.51.100.10/"], check=False)
+        wait_for(lambda: self.flows() == 1, "a flow")
+        # The service goes, and the address of the one that comes cannot be added: IPv6 is off.
+        other = text.replace("name: cdn", "name: other").replace("vip: 198.51.100.10", 'vip: "2001:db8::10"') \
+            .replace("198.51.100.21", '"2001:db8::21"').replace("198.51.100.22", '"2001:db8::22"')
+        self.write("balancer.yaml", other)
+        balancer.send_signal(signal.SIGHUP)
+        said = self.said(balancer, "refused, nothing changed: ")
+        self.assertIn("add 2001:db8::10 to up0", said)
+        self.assertEqual([service["name"] for service in json.loads(self.get(10001, "/status"))["services"]], ["cdn"])
+        self.assertEqual(self.flows(), 1)
+        subprocess.run([*client, "curl", "-s", "-m", "0.5", "http://198.51.100.10/"], check=False)
+        wait_for(lambda: self.flows() == 2, "a second flow by the rules as they were")
+        # A change that is taken ends them.
+        self.write("balancer.yaml", text.replace("port: 80", "port: 81"))
+        balancer.send_signal(signal.SIGHUP)
+        self.said(balancer, "reloaded (")
+        wait_for(lambda: self.flows() == 0, "the flows' end")
+        self.assertEqual(self.stop(balancer), 0)
+
+    def bpffs(self):
+        """One that all processes of the host see, as systemd mounts it."""
+        folder = os.path.join(self.directory, "bpffs")
+        os.mkdir(folder)
+        subprocess.run(["mount", "-t", "bpf", "bpf", folder], check=True)
+        self.addCleanup(subprocess.run, ["umount", folder], check=True)
+        return folder
+
+    def xdp_programs(self):
+        return [link for link in json.loads(self.inside("ip", "-j", "link", "show", "up0")) if "xdp" in link]
+
+    def test_a_kept_balancer_is_named_where_it_would_not_be_taken_over(self):
+        folder = self.bpffs()
+        text = read(self.balancer_config()).replace("engine: nfqueue", "engine: ebpf") + f"bpffs: {folder}/one\n"
+        config = self.write("balancer.yaml", text + "keep: true\n")
+        balancer = self.start("balancer", "--config", config)
+        self.assertEqual(self.stop(balancer), 0)
+        self.assertIn("stopped, and kept", balancer.lines())
+        self.assertEqual(len(self.xdp_programs()), 1)
+        for change in [("engine: ebpf", "engine: nfqueue"), (f"{folder}/one", f"{folder}/other"),
+                       ("engine: ebpf", "engine: auto", f"{folder}/one", f"{folder}/other")]:
+            other = text
+            for was, now in zip(change[::2], change[1::2]):
+                other = other.replace(was, now)
+            with self.subTest(change=change):
+                self.assert_one_line(run("balancer", "--config", self.write("other.yaml", other), prefix=self.prefix()),
+                                     1, "balancer", "balancer_xdp", "up0", "bpftool link detach id")
+        self.assertIn("198.51.100.10/32", self.traces())
+        # A start that takes over and then fails leaves it running.
+        with self.subTest("the API's address is taken"):
+            taken = self.start("packetbridge", *self.bridge_flags(), "--api", "127.0.0.1:10001")
+            self.assert_one_line(run("balancer", "--config", config, prefix=self.prefix()), 1, "balancer", "10001")
+            self.assertEqual(len(self.xdp_programs()), 1)
+            self.assertIn("198.51.100.10/32", self.traces())
+            self.stop(taken)
+        again = self.start("balancer", "--config", self.write("balancer.yaml", text))
+        self.assertIn("flows taken over", again.lines())
+        self.assertEqual(os.stat(f"{folder}/one").st_mode & 0o777, 0o700)
+        self.assertEqual(self.stop(again), 0)
+        self.assertIn("everything removed", again.lines())
+        self.assertEqual(self.xdp_programs(), [])
+
+    def test_auto_does_not_fall_back_beside_another_program(self):
+        folder = self.bpffs()
+        text = read(self.balancer_config()).replace("engine: nfqueue", "engine: auto") + f"bpffs: {folder}/one\n"
+        config = self.write("balancer.yaml", text)
+        # Anybody's program will do: it serves nothing.
+        objects = os.path.join(BIN, "cmake", "libsplice", "bpf", "balancer_xdp.bpf.o")
+        self.inside("bpftool", "prog", "loadall", objects, f"{folder}/foreign")
+        self.inside("bpftool", "net", "attach", "xdpgeneric", "pinned", f"{folder}/foreign/redirect_probe", "dev",
+                    "up0")
+        self.assert_one_line(run("balancer", "--config", config, prefix=self.prefix()), 1, "balancer", "up0",
+                             "another XDP program is there: redirect_probe")
+        self.inside("bpftool", "net", "detach", "xdpgeneric", "dev", "up0")
+
+    def test_a_kept_bridge_is_named_where_it_would_not_be_taken_over(self):
+        folder = self.bpffs()
+        flags = ["--interface", "up0", "--address", "198.51.100.20", "--secret-file", self.secret, "--service",
+                 "1=198.51.100.10:80,backend=198.51.100.20:80", "--mode", "translate", "--bpffs", folder + "/bridge"]
+        bridge = self.start("packetbridge", *flags, "--engine", "ebpf", "--keep")
+        self.assertEqual(self.stop(bridge), 0)
+        self.assertIn("stopped, and kept", bridge.lines())
+        self.assert_one_line(run("packetbridge", *flags, "--engine", "nfqueue", prefix=self.prefix()), 1,
+                             "packetbridge", "bridge_tr_in", "up0", "tc filter del dev up0 ingress prio 5340")
+        elsewhere = self.start("packetbridge", *flags[:-1], folder + "/other", "--engine", "ebpf", "--keep")
+        self.assertIn("bridge_tr_in", elsewhere.lines())
+        self.assertIn("not pinned in " + folder + "/other", elsewhere.lines())
+        self.assertEqual(self.stop(elsewhere), 0)
+        again = self.start("packetbridge", *flags, "--engine", "ebpf")
+        self.assertNotIn("not pinned", again.lines())
+        self.assertEqual(self.stop(again), 0)
+        self.assertIn("everything removed", again.lines())
+        self.assertNotIn("clsact", self.inside("tc", "qdisc", "show", "dev", "up0"))
+
+    def test_pins_that_a_crash_would_take_away_are_warned_of(self):
+        # `ip netns exec` gives each process a /sys of its own.
+        balancer = self.start("balancer", "--config", self.write(
+            "balancer.yaml", read(self.balancer_config()).replace("engine: nfqueue", "engine: ebpf")))
+        self.said(balancer, "warning the pins in /sys/fs/bpf/splicelb/balancer-up0")
+        self.assertEqual(self.stop(balancer), 0)
+
+    def test_an_api_beyond_loopback_is_warned_of(self):
+        bridge = self.start("packetbridge", *self.bridge_flags(), "--api", "198.51.100.20:10002")
+        self.said(bridge, "warning the API listens on 198.51.100.20:10002, beyond loopback")
 
     def test_an_api_address_in_use_ends_with_1_and_leaves_nothing(self):
         self.start("balancer", "--config", self.balancer_config())
@@ -316,6 +489,11 @@ class Host(Files):
         for was, now, key in [("interface: up0", "interface: lo", "interface"), ("10001", "10011", "api.listen"),
                               ("engine: nfqueue", "engine: ebpf", "engine")]:
             self.write("balancer.yaml", text.replace(was, now))
+            balancer.send_signal(signal.SIGHUP)
+            self.said(balancer, f"{key} cannot change while the balancer runs")
+        for line, key in [("keep: true", "keep"), ("max_flows: 7", "max_flows"), ("xdp_mode: generic", "xdp_mode"),
+                          ("bpffs: /run/other", "bpffs")]:
+            self.write("balancer.yaml", text + line + "\n")
             balancer.send_signal(signal.SIGHUP)
             self.said(balancer, f"{key} cannot change while the balancer runs")
 

@@ -2,11 +2,13 @@
 
 import itertools
 import random
+import socket
 import time
 
-from harness import case, equal, true
+from harness import case, equal, eventually, true
 from http_client import ask, parse, read_response, request
 from raw_tcp import ACK, FIN, PSH, Connection
+from world import BRIDGES
 
 PATH = "/cut/here?x=1"
 
@@ -94,6 +96,35 @@ def _(world):
                 raise AssertionError(f"segments in the order of {order}: {failure}") from failure
 
 
+def only_ipv6(world):
+    return None if world.family == 6 else "IPv4 has no fragment header of its own"
+
+
+@case("a client whose every packet has a fragment header, and is whole, is served as any", requires=only_ipv6)
+def _(world):
+    whole = request(LONG_PATH)
+    # On a host with connection tracking, too, which takes fragments before anybody else.
+    for tracked in (False, True):
+        if tracked:
+            for bridge in BRIDGES:
+                world.rule(bridge, "INPUT", "-m conntrack --ctstate NEW", "ACCEPT")
+        for cuts in ([0, len(whole)], [0, 40, len(whole)]):
+            connection = Connection(world, timestamps=True, sack=True, window_scale=7, atomic_fragments=True)
+            connection.handshake()
+
+            def send_all():
+                for start, end in zip(cuts, cuts[1:]):
+                    connection.send(ACK | PSH, start, whole[start:end])
+
+            send_all()
+            connection.read_until(answered, len(whole), resend=send_all)
+            check(world, answered(connection)[0], LONG_PATH)
+            again = request(PATH)
+            connection.send(ACK | PSH, len(whole), again)
+            connection.read_until(lambda c: parse(answered(c)[1]), len(whole) + len(again))
+            connection.close(len(whole) + len(again))
+
+
 @case("overlapping and repeated segments of a request give one request")
 def _(world):
     whole = request(PATH)
@@ -162,6 +193,19 @@ def _(world):
     lost = world.drop_first("router", "FORWARD", f"-s {world.vip} -p tcp --sport 80 --tcp-flags SYN,ACK SYN,ACK")
     check(world, ask(world.connect(), PATH))
     equal(lost.hits(), 1, "SYN-ACKs lost")
+
+
+@case("a client that connects ahead of time and probes its connection is kept, and asks later")
+def _(world):
+    sock = world.connect()
+    before = world.verdicts()["answer_keep_alive"]
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Without answers the client's kernel would end the connection at its third probe.
+    eventually(lambda: world.verdicts()["answer_keep_alive"] - before >= 4, "four answered probes", 30)
+    check(world, ask(sock, PATH))
 
 
 @case("a first payload lost before the balancer is repaired by the client")

@@ -156,6 +156,24 @@ def _(world):
     true(any("mtu 1300" in route for route in routes), f"a backend's host learnt the MTU: {routes}")
 
 
+@case("a way of 1300 bytes to the bridges: the client learns it, and 2 MB go up whole")
+def _(world):
+    length = 32 if world.family == 4 else 128
+    for bridge in BRIDGES:
+        route = [f"{world.bridge_address(bridge)}/{length}", "dev", "eth1", "mtu", "1300"]
+        world.lab.on("balancer", "ip", "route", "add", *route)
+        world.clean_up.callback(world.lab.on, "balancer", "ip", "route", "del", *route)
+    # The client keeps what it learns for minutes; the next case shall find nothing.
+    world.clean_up.callback(world.lab.on, "client", "ip", f"-{world.family}", "route", "flush", "cache")
+    world.wire_sized_packets()
+    before = world.verdicts()
+    upload(world, 2_000_000, "narrow.bin")
+    after = world.verdicts()
+    true(after["answer_too_big"] > before["answer_too_big"], "the balancer has told the client")
+    route = world.lab.on("client", "ip", "route", "get", world.vip)
+    true("mtu 1300" in route, f"the client has learnt the MTU: {route}")
+
+
 @case("half-close: the client ends its side and still gets all of a download")
 def _(world):
     sock = world.connect(port=2525)

@@ -37,8 +37,10 @@ def _sum16(data):
     return ~total & 0xFFFF
 
 
-def packet(source, target, source_port, target_port, seq, ack, flags, payload=b"", options=b"", dscp=0, window=65535):
-    """One IP packet with finished checksums."""
+def packet(source, target, source_port, target_port, seq, ack, flags, payload=b"", options=b"", dscp=0, window=65535,
+           atomic_fragment=False):
+    """One IP packet with finished checksums. atomic_fragment: an IPv6 packet behind a fragment header that says that it is
+    whole (RFC 8200 section 4.5)."""
     source, target = ipaddress.ip_address(source), ipaddress.ip_address(target)
     options += b"\1" * (-len(options) % 4)
     offset = (20 + len(options)) // 4
@@ -47,7 +49,10 @@ def packet(source, target, source_port, target_port, seq, ack, flags, payload=b"
     pseudo = source.packed + target.packed + struct.pack("!IHBB", len(tcp), 0, 0, socket.IPPROTO_TCP)
     tcp = tcp[:16] + struct.pack("!H", _sum16(pseudo + tcp)) + tcp[18:]
     if source.version == 6:
-        return struct.pack("!IHBB", 6 << 28 | dscp << 22, len(tcp), socket.IPPROTO_TCP, 64) + source.packed + target.packed + tcp
+        first, rest = socket.IPPROTO_TCP, tcp
+        if atomic_fragment:
+            first, rest = socket.IPPROTO_FRAGMENT, struct.pack("!BBHI", socket.IPPROTO_TCP, 0, 0, random.getrandbits(32)) + tcp
+        return struct.pack("!IHBB", 6 << 28 | dscp << 22, len(rest), first, 64) + source.packed + target.packed + rest
     ip = struct.pack("!BBHHHBBH", 0x45, dscp << 2, 20 + len(tcp), random.getrandbits(16), 0x4000, 64,
                      socket.IPPROTO_TCP, 0) + source.packed + target.packed
     return ip[:10] + struct.pack("!H", _sum16(ip)) + ip[12:] + tcp
@@ -100,11 +105,12 @@ class Segment:
 class Connection:
     """One connection to the VIP. Offsets count the stream's bytes: 0 is the first after the SYN."""
 
-    def __init__(self, world, timestamps=False, sack=False, window_scale=None, mss=1460):
+    def __init__(self, world, timestamps=False, sack=False, window_scale=None, mss=1460, atomic_fragments=False):
         self.world = world
         self.port = _fresh_port()
         self.isn = random.getrandbits(32)
         self.timestamps, self.sack, self.window_scale, self.mss = timestamps, sack, window_scale, mss
+        self.atomic_fragments = atomic_fragments
         self.server_isn = None
         self.last_tsval = 0
         self.stream = b""
@@ -134,8 +140,8 @@ class Connection:
         if ack is None:
             ack = self.server_isn + 1 + len(self.stream) + self.finished if flags & ACK else 0
         options = self._timestamp_option() if options is None else options
-        self._sender.send(packet(self.world.client, self.world.vip, self.port, 80, seq, ack, flags, payload, options),
-                          self.world.vip)
+        self._sender.send(packet(self.world.client, self.world.vip, self.port, 80, seq, ack, flags, payload, options,
+                                 atomic_fragment=self.atomic_fragments), self.world.vip)
 
     def receive(self, seconds):
         """The next segment of this connection, or None."""

@@ -17,6 +17,7 @@ import cases_routing  # noqa: E402,F401  (importing a file registers its cases, 
 import cases_transfer  # noqa: E402,F401
 import cases_segments  # noqa: E402,F401
 import cases_crowds  # noqa: E402,F401
+import cases_tls  # noqa: E402,F401
 import cases_hostile  # noqa: E402,F401
 import cases_restart  # noqa: E402,F401
 import cases_kernel  # noqa: E402,F401

@@ -2,12 +2,13 @@
 //
 // Aborts when a packet reaches out of its frame, says it is IP and is none, or has a number out of turn; when
 // the reader finds more packets than there are bytes for; when a plain pcap file's packets are others than
-// the reference reads from the same bytes; when what it read, written by PcapWriter, does not read back the
-// same.
+// the reference reads from the same bytes, or a pcapng file's others than libpcap reads, as far as that goes;
+// when what it read, written by PcapWriter, does not read back the same.
 //
 // Input: the file.
 #include "libsplice/engine/pcap_file.hpp"
 
+#include <pcap/pcap.h>
 #include <sys/mman.h>
 
 #include <optional>
@@ -149,6 +150,60 @@ std::optional<Reading> reference_read(const Octets& bytes) {
     return reading;
 }
 
+// --- The reference for pcapng: libpcap, which reads it where all interfaces are alike.
+
+Reading libpcap_read(const Octets& bytes) {
+    Reading reading;
+    Octets copy = bytes;
+    char why[PCAP_ERRBUF_SIZE];
+    std::FILE* file = fmemopen(copy.data(), copy.size(), "rb");
+    pcap_t* pcap = pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, why);
+    if (!pcap) {
+        std::fclose(file);
+        reading.damaged = true;
+        return reading;
+    }
+    pcap_pkthdr* header = nullptr;
+    const u_char* data = nullptr;
+    int got = 0;
+    while ((got = pcap_next_ex(pcap, &header, &data)) == 1) {
+        const Octets frame(data, data + header->caplen);
+        Read packet;
+        // Nothing where the seconds do not fit, or went over the end of what libpcap counts in.
+        if (header->ts.tv_sec > 0 && header->ts.tv_sec < 0xffffffff)
+            packet.time =
+                std::chrono::seconds(header->ts.tv_sec) + std::chrono::nanoseconds(header->ts.tv_usec);
+        if (const auto at = ip_in(static_cast<std::uint32_t>(pcap_datalink(pcap)), frame)) {
+            packet.ip.assign(frame.begin() + static_cast<std::ptrdiff_t>(*at), frame.end());
+            packet.ip_length = static_cast<std::uint32_t>(std::max(header->len, header->caplen) - *at);
+        }
+        reading.packets.push_back(packet);
+    }
+    reading.damaged = got != PCAP_ERROR_BREAK;
+    pcap_close(pcap);
+    return reading;
+}
+
+void require_as_libpcap(const Reading& is, const Reading& libpcap) {
+    constexpr auto kLast = std::chrono::seconds(0xffffffff);
+    FUZZ_REQUIRE(is.packets.size() >= libpcap.packets.size(), "{} packets, not {}", is.packets.size(),
+                 libpcap.packets.size());
+    Duration before{};
+    for (std::size_t i = 0; i < libpcap.packets.size(); ++i) {
+        const Read& packet = is.packets[i];
+        Read expected = libpcap.packets[i];
+        // A simple packet has no time: libpcap says 0, and we the one before.
+        const bool timeless = packet.time == before || expected.time == Duration{};
+        if (timeless || packet.time <= Duration{} || packet.time >= kLast) expected.time = packet.time;
+        FUZZ_REQUIRE(packet == expected, "packet {}: {} bytes at {}, not {} at {}", i + 1, packet.ip.size(),
+                     packet.time.count(), expected.ip.size(), expected.time.count());
+        before = packet.time;
+    }
+    FUZZ_REQUIRE(libpcap.damaged || !is.damaged, "damaged after {} packets", is.packets.size());
+    FUZZ_REQUIRE(libpcap.damaged || is.packets.size() == libpcap.packets.size(), "{} packets, not {}",
+                 is.packets.size(), libpcap.packets.size());
+}
+
 // --- Writing
 
 const std::string& scratch_file() {
@@ -189,6 +244,7 @@ FUZZER(capture)(splice::Bytes input) {
     FUZZ_REQUIRE(file != nullptr, "fmemopen");
     auto reader = splice::PcapReader::from(file, "fuzz.pcap");
     const auto expected = reference_read(octets(input));
+    const bool is_pcapng = input[0] == std::byte{'\n'};
     if (!reader) {
         FUZZ_REQUIRE(!expected, "{}", reader.error().text);
         FUZZ_REQUIRE(reader.error().text.contains("fuzz.pcap"), "{}", reader.error().text);
@@ -201,5 +257,6 @@ FUZZER(capture)(splice::Bytes input) {
                      expected->packets.size());
         FUZZ_REQUIRE(reading.damaged == expected->damaged, "{}", reading.damaged);
     }
+    if (is_pcapng) require_as_libpcap(reading, libpcap_read(octets(input)));
     require_read_back(reading);
 }

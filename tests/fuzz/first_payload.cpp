@@ -127,7 +127,7 @@ constexpr std::size_t kBridges = 3;
 std::shared_ptr<const SplicerRules> build_rules(const Service& kind) {
     auto rules = std::make_shared<SplicerRules>();
     rules->secret = {{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 0};
-    rules->timeouts = {900, 60};
+    rules->timeouts = {900, 60, 300};
     rules->max_flows = 8;
     std::vector<PlacementMember> members;
     for (std::uint16_t i = 0; i < kBridges; ++i) {

@@ -88,6 +88,7 @@ def packet_list():
     body = b"\x02\x00\x00\x00" + struct.pack("!I", 1300) + deep
     yield "icmp6-quotes-beyond-the-kernel", ip(6, 58, body, extensions=far[:-256] + extension(58, 256), first_next=60)
     yield "ipv6-fragment", ip(6, 6, tcp(), extensions=b"\x06\x00\x00\x01\x00\x00\x00\x01", first_next=44)
+    yield "ipv6-atomic-fragment", ip(6, 6, tcp(), extensions=b"\x06\x00\x00\x00\x00\x00\x00\x01", first_next=44)
     yield "ipv6-routing", ip(6, 6, tcp(), extensions=extension(6, 8), first_next=43)
     yield "ipv6-five-extensions", ip(6, 6, tcp(), extensions=extension(60, 8) * 4 + extension(6, 8), first_next=60)
 
@@ -229,17 +230,29 @@ def seeds_of_captures():
             record = struct.pack(order + "IIII", 1700000000, 999999, len(frame), len(frame) + 100) + frame
             put("capture", f"{name}-{'little' if order == '<' else 'big'}.pcap", header + record * 2)
 
-    def block(kind, body):
+    def block(kind, body, order="<"):
         body += bytes(-len(body) % 4)
-        size = struct.pack("<I", 12 + len(body))
-        return struct.pack("<I", kind) + size + body + size
+        size = struct.pack(order + "I", 12 + len(body))
+        return struct.pack(order + "I", kind) + size + body + size
 
-    section = block(0x0a0d0d0a, struct.pack("<IHHq", 0x1a2b3c4d, 1, 0, -1))
+    def section_in(order):
+        return block(0x0a0d0d0a, struct.pack(order + "IHHq", 0x1a2b3c4d, 1, 0, -1), order)
+
+    section = section_in("<")
     for name, resolution in (("nanoseconds", 9), ("seconds", 0), ("halves", 0x81)):
         option = struct.pack("<HHBxxxHH", 9, 1, resolution, 0, 0)
         interface = block(1, struct.pack("<HHI", 101, 0, 262144) + option)
         enhanced = block(6, struct.pack("<IIIII", 0, 0, 1700000000, len(packet), len(packet)) + packet)
         put("capture", f"{name}.pcapng", section + interface + enhanced + block(3, struct.pack("<I", len(packet)) + packet))
+    for order, name in ("<", "little"), (">", "big"):
+        options = struct.pack(order + "HHBxxxHHqHH", 9, 1, 9, 14, 8, 3600, 0, 0)
+        two = (block(1, struct.pack(order + "HHI", 1, 0, 65535) + struct.pack(order + "HH4sHH", 2, 4, b"eth0", 0, 0), order)
+               + block(1, struct.pack(order + "HHI", 101, 0, 96) + options, order))
+        ethernet_frame = ethernet + b"\x08\x00" + packet
+        put("capture", f"two-interfaces-{name}.pcapng", section_in(order) + two + block(5, bytes(12), order)
+            + block(6, struct.pack(order + "IIIII", 0, 1, 7, len(ethernet_frame), len(ethernet_frame)) + ethernet_frame, order)
+            + block(6, struct.pack(order + "IIIII", 1, 400000000, 7, len(packet), len(packet) + 9) + packet, order)
+            + block(2, struct.pack(order + "HHIIII", 1, 0, 0, 7, len(packet), len(packet)) + packet, order))
 
 
 EXAMPLE = """secret_file: /etc/splicelb/secret

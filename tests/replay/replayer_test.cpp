@@ -31,6 +31,7 @@ struct Tape {
     };
     std::vector<Recorded> packets;
     Duration now = 1'700'000'000s;
+    Checksums checksums = Checksums::judged;
 
     Tape& add(const Segment& segment) { return add(segment.build()); }
     Tape& add(PacketBytes bytes, std::size_t captured = SIZE_MAX) {
@@ -50,10 +51,10 @@ struct Tape {
     }
     void play(std::vector<Observer*> observers) const {
         Survey survey;
-        Mender mender;
+        Mender mender(checksums);
         for (std::size_t i = 0; i < packets.size(); ++i) survey.take(mender.mend(packet(i)));
         Fleets fleets = survey.services();
-        Replayer replayer(fleets, std::move(observers));
+        Replayer replayer(fleets, std::move(observers), checksums);
         for (std::size_t i = 0; i < packets.size(); ++i) replayer.take(packet(i));
         replayer.finish();
     }
@@ -198,6 +199,32 @@ TEST_CASE("segments of a first payload in any order give the key of the whole") 
     }
 }
 
+TEST_CASE("a first payload whose later segment came first is chosen by its key, and the report says so") {
+    const std::string head = kRequest.substr(0, 6), rest = kRequest.substr(6);
+    Tape in_order, overtaken;
+    in_order.add(syn()).add(syn_ack()).add(client()).add(client(head)).add(client(rest, 6));
+    overtaken.add(syn()).add(syn_ack()).add(client()).add(client(rest, 6)).add(client(head));
+    CHECK(key_lines(overtaken) == key_lines(in_order));
+    Recorder told;
+    overtaken.play({&told});
+    REQUIRE(told.choices.size() == 1);
+    CHECK(told.choices[0].key == "/a");
+    CHECK(!told.choices[0].fallback);
+    CHECK(contains(told.notes, "balancer takes up what had overtaken the first segment"));
+    CHECK(!contains(told.notes, "balancer first_payload_wait is over"));
+}
+
+TEST_CASE("what overtook a whole first payload follows it, and nothing is said to have expired") {
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(client()).add(client("more", 28)).add(client(kRequest));
+    Recorder told;
+    tape.play({&told});
+    REQUIRE(told.choices.size() == 1);
+    CHECK(told.choices[0].key == "/a");
+    CHECK(!contains(told.notes, "balancer first_payload_wait is over"));
+    CHECK(testing::parse(told.sent_to("backend").back().bytes).payload == "more");
+}
+
 TEST_CASE("a packet whose payload was cut is followed with zeros in its place, and says so") {
     Tape tape;
     tape.add(syn()).add(syn_ack()).add(client()).add(client(kRequest));
@@ -244,6 +271,56 @@ TEST_CASE("a checksum that a card was to finish is finished, one that broke on t
     Recorder told;
     broken.play({&told});
     CHECK(told.verdicts.back() == "balancer drop_bad_tcp_checksum");
+}
+
+TEST_CASE("a checksum of 0 was left to the card, whatever the family") {
+    for (const bool six : {false, true}) {
+        CAPTURE(six);
+        Tape tape;
+        for (Segment segment : {syn(), syn_ack(), client(), client(kRequest)}) {
+            if (six) {
+                const bool to_server = segment.destination_port == 80;
+                segment.source = to_server ? "2001:db8::1" : "2001:db8::80";
+                segment.destination = to_server ? "2001:db8::80" : "2001:db8::1";
+            }
+            PacketBytes bytes = segment.build();
+            splice_store16(bytes.data() + (six ? 40 : 20) + 16, 0);
+            tape.add(bytes);
+        }
+        CHECK(key_lines(tape)[0].contains("\turi\t/a\t"));
+    }
+}
+
+TEST_CASE("wrong checksums are ignored when that is asked for, and counted") {
+    PacketBytes request = client(kRequest).build();
+    request[10] ^= std::byte{1};     // of the IP header
+    request.back() ^= std::byte{1};  // covered by TCP's
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(client()).add(request);
+    const PacketBytes answer = server(std::string(1200, 'x')).build();
+    PacketBytes too_big = testing::icmp_too_big("203.0.113.1", "198.51.100.10", answer, 40, 1300);
+    too_big[20 + 2] ^= std::byte{1};
+    tape.add(answer).add(too_big);
+    Recorder judged;
+    ChecksumReport told_of_judged;
+    tape.play({&judged, &told_of_judged});
+    CHECK(contains(judged.verdicts, "balancer drop_bad_ip_checksum"));
+    CHECK(told_of_judged.remark().starts_with("packets dropped for a wrong checksum: 1 "));
+
+    tape.checksums = Checksums::ignored;
+    Recorder ignored;
+    ChecksumReport told_of_ignored;
+    Lines lines;
+    LineReport report(lines);
+    tape.play({&ignored, &told_of_ignored, &report});
+    REQUIRE(ignored.choices.size() == 1);
+    CHECK(ignored.choices[0].key == "/a");
+    CHECK(ignored.verdicts.back().ends_with("deliver_icmp"));
+    CHECK(told_of_ignored.remark() == "packets with a wrong checksum, which was ignored: 2");
+    CHECK(std::ranges::count_if(lines.all, [](const std::string& line) {
+              return line.contains("| wrong checksum ignored; ");
+          }) == 2);
+    for (const Travelled& packet : ignored.sent) CHECK(testing::parse(packet.bytes).checksums_right);
 }
 
 TEST_CASE("SACK edges are mapped to the cookie and come back to the backend as captured") {
@@ -293,6 +370,123 @@ TEST_CASE("a SYN-ACK that answers another SYN is the backend's answer all the sa
     CHECK(testing::parse(told.sent_to("client").back().bytes).payload == "answer");
 }
 
+TEST_CASE(
+    "of two SYN-ACKs with different numbers the one that the client acknowledges counts, whichever came "
+    "last") {
+    constexpr std::uint32_t kOther = 0x77777777;
+    Segment other = syn_ack();
+    other.seq = kOther;
+    other.window_scale = 3;
+    std::vector<Segment> both = {other, syn_ack()};
+    for (int turn = 0; turn < 2; ++turn) {
+        CAPTURE(turn);
+        Tape tape;
+        tape.add(syn())
+            .add(both[0])
+            .add(both[1])
+            .add(client())
+            .add(client(kRequest))
+            .add(other)
+            .add(server("answer"));
+        Recorder told;
+        tape.play({&told});
+        REQUIRE(told.choices.size() == 1);
+        CHECK(told.choices[0].key == "/a");
+        CHECK(testing::parse(told.sent_to("backend").back().bytes).packet.ack == kServerIsn + 1);
+        CHECK(testing::parse(told.sent_to("client").back().bytes).payload == "answer");
+        std::swap(both[0], both[1]);
+    }
+    // A server that has spoken before the client's first ACK that was captured.
+    Tape late;
+    Segment request = client(kRequest);
+    request.ack = kServerIsn + 1 + 6;
+    late.add(syn()).add(both[0]).add(both[1]).add(request);
+    Recorder told;
+    late.play({&told});
+    const std::uint32_t cookie = testing::parse(told.sent_to("client").front().bytes).packet.seq;
+    CHECK(testing::parse(told.arrived.back().bytes).packet.ack == cookie + 7);
+}
+
+TEST_CASE("any order and any cut of a first payload tells what a server speaks") {
+    const std::string hello("\x16\x03\x01\x00\x05hello", 10);
+    struct Stream {
+        std::string bytes;
+        const char* kind;
+    };
+    for (const auto& [bytes, kind] : {Stream{"\r\n\r\n" + kRequest, "uri"}, Stream{kRequest, "uri"},
+                                      Stream{"PURGE /a HTTP/1.1\r\nHost: x\r\n\r\n", "uri"}}) {
+        CAPTURE(bytes);
+        for (std::size_t cut = 1; cut < bytes.size(); ++cut) {
+            CAPTURE(cut);
+            Tape tape;
+            tape.add(syn()).add(syn_ack()).add(client());
+            tape.add(client(bytes.substr(0, cut)))
+                .add(client(bytes.substr(cut), static_cast<std::uint32_t>(cut)));
+            CHECK(key_lines(tape)[0].contains(std::string("\t") + kind + "\t/a\t"));
+        }
+        // Five later segments first; the last of them comes so late that the key still chooses.
+        Tape later;
+        later.add(syn()).add(syn_ack()).add(client());
+        for (std::uint32_t at = 5; at > 0; --at) {
+            const std::size_t end = at == 5 ? std::string::npos : 4;
+            later.add(client(bytes.substr(std::size_t{4} * at, end), 4 * at));
+        }
+        later.add(client(bytes.substr(0, 4)));
+        CHECK(key_lines(later)[0].contains(std::string("\t") + kind + "\t/a\t"));
+    }
+    Tape tls;
+    tls.add(syn())
+        .add(syn_ack())
+        .add(client())
+        .add(client(hello.substr(1), 1))
+        .add(client(hello.substr(0, 1)));
+    Recorder told;
+    tls.play({&told});
+    REQUIRE(told.choices.size() == 1);
+    CHECK(told.choices[0].fallback != Fallback::key_is_source);
+    // Data on the SYN begins the stream.
+    Segment fast_open = syn();
+    fast_open.payload = kRequest;
+    Tape opened;
+    opened.add(fast_open).add(syn_ack()).add(client()).add(client(kRequest));
+    CHECK(key_lines(opened)[0].contains("\turi\t/a\t"));
+}
+
+TEST_CASE("data on the SYN that the captured server took is missing here: nothing is chosen") {
+    Segment fast_open = syn();
+    fast_open.payload = kRequest;
+    Segment taken = syn_ack();
+    taken.ack += static_cast<std::uint32_t>(kRequest.size());
+    Tape tape;
+    tape.add(fast_open).add(taken).add(client({}, 28)).add(client("more", 28)).add(server("answer"));
+    Recorder told;
+    tape.play({&told});
+    CHECK(told.choices.empty());
+    CHECK(contains(told.verdicts, "balancer hold_orphan"));
+}
+
+TEST_CASE("a greeting waits for the client's first ACK, which opens a service by source") {
+    Tape tape;
+    tape.add(syn()).add(syn_ack()).add(server("220 ready\r\n")).add(client()).add(client("EHLO x\r\n"));
+    Recorder told;
+    tape.play({&told});
+    CHECK(contains(told.notes, "waits until the backend has its connection"));
+    CHECK(contains(told.verdicts, "balancer forward_first_ack"));
+    CHECK(testing::parse(told.sent_to("client").back().bytes).payload == "220 ready\r\n");
+}
+
+TEST_CASE("a stream that is neither TLS nor HTTP is served by its source") {
+    for (const char* bytes : {"EHLO client\r\n", "SSH-2.0-x\r\n", "\x16\x02", "\r\n"}) {
+        CAPTURE(bytes);
+        Tape tape;
+        tape.add(syn()).add(syn_ack()).add(client()).add(client(bytes));
+        Recorder told;
+        tape.play({&told});
+        REQUIRE(told.choices.size() == 1);
+        CHECK(told.choices[0].fallback == Fallback::key_is_source);
+    }
+}
+
 TEST_CASE("time that goes back stands still") {
     Tape tape;
     tape.add(syn()).add(syn_ack()).add(client());
@@ -301,12 +495,13 @@ TEST_CASE("time that goes back stands still") {
     CHECK(key_lines(tape)[0].contains("\turi\t/a\t"));
 }
 
-TEST_CASE("a cookie that is older than its life opens nothing") {
+TEST_CASE("a cookie that is older than its life opens nothing, and its client is told") {
     Tape tape;
     tape.add(syn()).add(syn_ack()).add(client()).wait(200s).add(client(kRequest));
     Recorder told;
     tape.play({&told});
-    CHECK(told.verdicts.back() == "balancer hold_orphan");
+    CHECK(told.verdicts.back() == "balancer answer_expired_rst");
+    CHECK((testing::parse(told.sent_to("client").back().bytes).packet.tcp_flags & SPLICE_RST) != 0);
 }
 
 TEST_CASE("UDP, fragments and garbage pass by with their verdicts") {

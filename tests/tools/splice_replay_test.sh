@@ -108,6 +108,18 @@ refuses "a drawing that cannot be written" 1 '/nonexistent/l.svg' --any-vip --sv
 refuses "an expectation that is not there" 1 '/nonexistent' --any-vip --expect /nonexistent "$capture"
 head -c 700 "$capture" >"$work/damaged.pcap"
 refuses "a damaged capture" 1 "$work/damaged.pcap: packet " --any-vip "$work/damaged.pcap"
+
+# A byte of the request is another: its checksum is wrong, which costs the connection, or is ignored.
+python3 - "$capture" "$work/wrong.pcap" <<'PYTHON'
+import sys
+data = open(sys.argv[1], "rb").read()
+open(sys.argv[2], "wb").write(data.replace(b"GET /a ", b"GET /b ", 1))
+PYTHON
+prints "a wrong checksum costs the connection" $'\t-\t-\t-$' --any-vip --keys "$work/wrong.pcap"
+grep -q 'wrong checksum: 1 (--ignore-checksums' "$work/errors" || fail "dropped packets are told" "a remark" "$(<"$work/errors")"
+prints "a wrong checksum is ignored" $'\turi\t/b\tb[123]$' --any-vip --keys --ignore-checksums "$work/wrong.pcap"
+grep -q 'wrong checksum, which was ignored: 1$' "$work/errors" || fail "ignored packets are told" "a remark" "$(<"$work/errors")"
+
 one_line "a wrong flag" --nonsense "$capture"
 one_line "a wrong configuration" --config "$work/packetbridge.yaml" "$capture"
 

@@ -19,10 +19,12 @@ all provider virtualbox 2048 2
 all provider libvirt 2048 2
 backend hostname backend
 backend network private_network 192.168.33.20
+backend provision kernel shell provision/kernel.sh /vagrant adopting reboot
 backend provision install shell provision/install.sh /vagrant
 backend provision backend shell provision/backend.sh /vagrant
 balancer hostname balancer
 balancer network private_network 192.168.33.10
+balancer provision kernel shell provision/kernel.sh /vagrant adopting reboot
 balancer provision install shell provision/install.sh /vagrant
 balancer provision balancer shell provision/balancer.sh /vagrant
 LAB
@@ -38,6 +40,8 @@ vagrantfile_obeys_the_environment() {
     # The kernel comes first: what is built and started afterwards meets it.
     expect "the balancer's first provisioner" "$(grep -m 1 "^balancer provision" <<<"$asked")" \
         "balancer provision kernel shell provision/kernel.sh /vagrant linux-image-amd64/bookworm-backports reboot"
+    expect "provisioners that change the kernel of a box that keeps its own" \
+        "$(vagrantfile_asks SPLICELB_KERNEL=own | grep -c kernel || true)" 0
 }
 
 provisioning_is_clean() {

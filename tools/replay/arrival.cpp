@@ -11,6 +11,11 @@ constexpr std::size_t kIpv6Header = sizeof(splice_ipv6_header);
 constexpr std::size_t kIpv4Max = 65535;
 constexpr std::size_t kIpv6Max = 65535 + kIpv6Header;
 
+void finish_header_checksum(splice_ipv4_header* ip, std::size_t header_length) noexcept {
+    ip->checksum = 0;
+    ip->checksum = static_cast<std::uint16_t>(~splice_sum_fold(splice_sum_bytes(0, ip, header_length)));
+}
+
 // The IPv4 header's length and checksum as a card would have written them. Says whether the length was
 // missing.
 bool finish_ipv4(MutableBytes packet) noexcept {
@@ -19,9 +24,17 @@ bool finish_ipv4(MutableBytes packet) noexcept {
     const bool no_length = ip->total_length == 0;
     if (no_length) ip->total_length = splice_htons(static_cast<std::uint16_t>(packet.size()));
     if ((!no_length && ip->checksum != 0) || header_length > packet.size()) return no_length;
-    ip->checksum = 0;
-    ip->checksum = static_cast<std::uint16_t>(~splice_sum_fold(splice_sum_bytes(0, ip, header_length)));
+    finish_header_checksum(ip, header_length);
     return no_length;
+}
+
+// Whether it was wrong, and the only thing that was.
+bool correct_ipv4_checksum(MutableBytes packet) noexcept {
+    auto* const ip = reinterpret_cast<splice_ipv4_header*>(packet.data());
+    const std::size_t header_length = std::size_t{4} * (ip->version_ihl & 15U);
+    if (header_length < kIpv4Header || header_length > packet.size()) return false;
+    finish_header_checksum(ip, header_length);
+    return true;
 }
 
 bool finish_ipv6(MutableBytes packet) noexcept {
@@ -39,12 +52,12 @@ bool finish_ip(MutableBytes packet, std::size_t there) noexcept {
     return false;
 }
 
-// The sum of the pseudo header alone stands where the checksum belongs: a card was to add the rest. Windows
-// leaves the length out of it for super-packets.
+// Where the checksum belongs, there is nothing, or the sum of the pseudo header alone: a card was to do the
+// rest. Windows leaves the length out of that sum for super-packets.
 bool unfinished(const std::byte* data, const splice_packet& packet) noexcept {
     const std::uint16_t check = splice_load16(data + packet.l4_offset + 16);
     const std::uint32_t length = splice_l4_length(&packet);
-    return check == splice_sum_fold(splice_sum_pseudo_header(&packet, length)) ||
+    return check == 0 || check == splice_sum_fold(splice_sum_pseudo_header(&packet, length)) ||
            check == splice_sum_fold(splice_sum_pseudo_header(&packet, 0));
 }
 
@@ -71,19 +84,33 @@ Arrival Mender::mend(const CapturedPacket& captured) {
     Arrival arrival{.bytes = MutableBytes(buffer_).first(size)};
     const bool length_was_missing = finish_ip(arrival.bytes, there);
     std::byte* const data = arrival.bytes.data();
-    arrival.verdict = splice_parse_ip_beginning(data, data + there, size, &arrival.packet);
-    if (arrival.verdict != SPLICE_CONTINUE) return arrival;
-
-    const splice_packet& packet = arrival.packet;
-    arrival.bytes = arrival.bytes.first(packet.payload_offset + std::size_t{packet.payload_length});
-    const bool cut = there < arrival.bytes.size();
-    if (packet.protocol == SPLICE_PROTOCOL_TCP) {
-        if (cut || length_was_missing || unfinished(data, packet) || merged(arrival.bytes, packet))
-            splice_finish_tcp_checksum(data, &packet);
-    } else if (cut) {
-        splice_finish_icmp_checksum(data, &packet);
+    const auto judge = [&] { return splice_parse_ip_beginning(data, data + there, size, &arrival.packet); };
+    arrival.verdict = judge();
+    if (arrival.verdict == SPLICE_drop_bad_ip_checksum && checksums_ == Checksums::ignored &&
+        correct_ipv4_checksum(arrival.bytes)) {
+        arrival.checksum_ignored = true;
+        arrival.verdict = judge();
     }
+    if (arrival.verdict != SPLICE_CONTINUE) return arrival;
+    arrival.bytes =
+        arrival.bytes.first(arrival.packet.payload_offset + std::size_t{arrival.packet.payload_length});
+    finish_transport(arrival, length_was_missing || there < arrival.bytes.size());
     return arrival;
+}
+
+// `incomplete`: the capture lacks something that the checksum covers.
+void Mender::finish_transport(Arrival& arrival, bool incomplete) const {
+    std::byte* const data = arrival.bytes.data();
+    const splice_packet& packet = arrival.packet;
+    const bool is_tcp = packet.protocol == SPLICE_PROTOCOL_TCP;
+    bool repair = incomplete || (is_tcp && (unfinished(data, packet) || merged(arrival.bytes, packet)));
+    if (!repair && checksums_ == Checksums::ignored) {
+        repair = !(is_tcp ? splice_verify_tcp_checksum(data, &packet)
+                          : splice_verify_icmp_checksum(data, &packet));
+        arrival.checksum_ignored |= repair;
+    }
+    if (repair)
+        is_tcp ? splice_finish_tcp_checksum(data, &packet) : splice_finish_icmp_checksum(data, &packet);
 }
 
 }  // namespace splice::replay

@@ -1,6 +1,7 @@
 #include "tools/replay/choice.hpp"
 
-#include "libsplice/core/segment_hold.hpp"
+#include <algorithm>
+#include <cstring>
 
 namespace splice::replay {
 namespace {
@@ -10,49 +11,23 @@ std::string rule_kind(HashKeyRule rule) {
     return rule.to_string();
 }
 
-// The stream that packets of one flow carry from its first byte on.
-std::vector<std::byte> stream_of(std::span<const Bytes> packets) {
-    std::optional<SegmentHold> hold;
-    for (const Bytes bytes : packets) {
-        splice_packet packet{};
-        if (splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet) != SPLICE_CONTINUE) continue;
-        if (!hold)
-            hold.emplace(Seq(packet.seq), SegmentHoldLimits{kFirstPayloadMaxLimit, kFirstPayloadPackets});
-        hold->add(packet, bytes);
-    }
-    if (!hold) return {};
-    return {hold->stream().begin(), hold->stream().end()};
+// The bytes of an address, as the balancer hashes it.
+std::string address_text(std::string_view bytes) {
+    splice_address address{};
+    std::memcpy(address.bytes, bytes.data(), std::min(bytes.size(), sizeof(address.bytes)));
+    return IpAddress(address).to_string();
 }
 
 }  // namespace
 
-bool chooses(Verdict verdict) noexcept {
-    return verdict == SPLICE_forward_first_payload || verdict == SPLICE_forward_first_payload_source ||
-           verdict == SPLICE_forward_first_ack || verdict == SPLICE_release_first_payload ||
-           verdict == SPLICE_drop_first_payload_window || verdict == SPLICE_drop_no_bridge;
-}
-
-std::optional<Choice> choice_of(const Conversation& conversation, std::span<const Bytes> released,
-                                std::optional<Fallback> fallback, std::string& scratch) {
-    if (released.empty()) return std::nullopt;
-    splice_packet packet{};
-    const Bytes first = released.front();
-    if (splice_parse_ip(first.data(), first.data() + first.size(), &packet) != SPLICE_CONTINUE)
-        return std::nullopt;
-    Choice choice{.kind = "source",
-                  .key = IpAddress(conversation.key.client).to_string(),
-                  .fallback = fallback,
-                  .bridge = "-"};
-    const Fleet& fleet = *conversation.fleet;
-    if (const auto bridge = fleet.bridge_at(packet.key.vip))
-        choice.bridge = fleet.rules->bridges[*bridge].name;
-    if (fallback) return choice;
-    const auto stream = stream_of(released);
-    const SplicerService& service = *conversation.service;
-    const KeyAnswer answer = first_payload_key(service.protocol, service.key, stream, scratch);
-    if (const Key* key = std::get_if<Key>(&answer)) {
+Choice choice_in_words(const ToldChoice& told, const SplicerService& service, const Fleet& fleet) {
+    Choice choice{.kind = "source", .key = {}, .fallback = told.fallback, .bridge = "-"};
+    if (told.bridge < fleet.rules->bridges.size()) choice.bridge = fleet.rules->bridges[told.bridge].name;
+    if (told.fallback) {
+        choice.key = address_text(told.key);
+    } else {
         choice.kind = rule_kind(service.key);
-        choice.key = key->bytes;
+        choice.key = told.key;
     }
     return choice;
 }

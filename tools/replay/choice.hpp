@@ -1,22 +1,13 @@
-// What the balancer chose a bridge by, found again from what it sent on.
+// What the balancer said of a choice, in words.
 #pragma once
 
-#include <optional>
-#include <span>
-#include <string>
-
-#include "tools/replay/conversation.hpp"
+#include "tools/replay/fleet.hpp"
 #include "tools/replay/observer.hpp"
+#include "tools/replay/outbox.hpp"
 
 namespace splice::replay {
 
-// Whether the verdict says that a bridge was chosen, or looked for in vain.
-[[nodiscard]] bool chooses(Verdict verdict) noexcept;
-
-// `released`: the packets that the choice sent on; nothing when there are none. `scratch` is room for the
-// key, kept from call to call.
-[[nodiscard]] std::optional<Choice> choice_of(const Conversation& conversation,
-                                              std::span<const Bytes> released,
-                                              std::optional<Fallback> fallback, std::string& scratch);
+[[nodiscard]] Choice choice_in_words(const ToldChoice& told, const SplicerService& service,
+                                     const Fleet& fleet);
 
 }  // namespace splice::replay

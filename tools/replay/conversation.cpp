@@ -1,6 +1,8 @@
 #include "tools/replay/conversation.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "libsplice/datapath/segment.h"
 #include "libsplice/datapath/translate.h"
@@ -10,6 +12,8 @@ namespace {
 
 // A server whose SYN-ACK nobody captured: what most say.
 constexpr std::uint16_t kUsualWindow = 65535;
+// SYN-ACKs of one connection that are kept until the client acknowledges one.
+constexpr std::size_t kMaxSynAcks = 8;
 
 std::vector<std::byte> bytes_of(const splice_segment& segment) {
     const auto bytes = std::as_bytes(std::span(segment.bytes, segment.length));
@@ -38,9 +42,34 @@ void Conversation::restart(std::uint32_t new_id) {
     *this = std::move(fresh);
 }
 
+void Conversation::keep_syn_ack(const Arrival& segment) {
+    if (syn_acks.size() >= kMaxSynAcks) syn_acks.erase(syn_acks.begin());
+    syn_acks.emplace_back(segment.bytes.begin(), segment.bytes.end());
+    server_isn = Seq(segment.packet.seq);
+}
+
+// The SYN-ACK of that number, or the nearest below it: a server that speaks first has sent bytes since.
+void Conversation::acknowledge(Seq number) {
+    acknowledged = true;
+    std::int32_t nearest = std::numeric_limits<std::int32_t>::max();
+    auto found = syn_acks.end();
+    for (auto syn_ack = syn_acks.begin(); syn_ack != syn_acks.end(); ++syn_ack) {
+        splice_packet packet{};
+        if (splice_parse_ip(syn_ack->data(), syn_ack->data() + syn_ack->size(), &packet) != SPLICE_CONTINUE)
+            continue;
+        const std::int32_t distance = number - Seq(packet.seq);
+        if (distance < 0 || distance > nearest) continue;
+        nearest = distance;
+        server_isn = Seq(packet.seq);
+        found = syn_ack;
+    }
+    if (found != syn_acks.end()) std::swap(*found, syn_acks.back());
+    if (!server_isn) server_isn = number;
+}
+
 void Conversation::learn_from(const splice_packet& packet, const splice_tcp_options& options) {
     if (!(packet.tcp_flags & SPLICE_ACK)) return;
-    if (!server_isn) server_isn = Seq(packet.ack - 1);
+    if (!acknowledged) acknowledge(Seq(packet.ack - 1));
     if (!server_tsval && options.timestamps_offset != 0) server_tsval = TsVal(options.tsecr);
 }
 
@@ -81,7 +110,7 @@ void Conversation::map_icmp_toward_balancer(Arrival& error) const {
 std::vector<std::byte> Conversation::answer_replayed_syn(Bytes syn, const Endpoint& backend) const {
     splice_packet asked{};
     if (splice_parse_ip(syn.data(), syn.data() + syn.size(), &asked) != SPLICE_CONTINUE) return {};
-    std::vector<std::byte> answer = syn_ack;
+    std::vector<std::byte> answer = syn_acks.empty() ? std::vector<std::byte>() : syn_acks.back();
     splice_packet packet{};
     if (answer.empty() ||
         splice_parse_ip(answer.data(), answer.data() + answer.size(), &packet) != SPLICE_CONTINUE) {

@@ -30,16 +30,22 @@ struct Conversation {
     std::optional<Seq> client_isn;
     // The server's number in the capture, which is the backend's here, and ours for the same byte.
     std::optional<Seq> server_isn;
+    bool acknowledged = false;  // the client has, so server_isn is the connection's
     std::optional<Seq> cookie_isn;
     // The clock that the client echoed in its handshake: the server's, and ours for the same moment.
     std::optional<TsVal> server_tsval;
     std::optional<TsVal> our_tsval;
-    std::vector<std::byte> syn_ack;  // of the captured server; the backend's answer to the replayed SYN
+    // Of the captured server; the last is the backend's answer to the replayed SYN.
+    std::vector<std::vector<std::byte>> syn_acks;
     std::vector<WaitingPacket> waiting;
 
     // A new connection of the same ends.
     void restart(std::uint32_t new_id);
-    // Tells what the client's first ACK shows, where the capture lacks the SYN-ACK.
+    // Keeps an answer to the client's SYN. Of several with different numbers the one that the client
+    // acknowledges counts, and until then the last. Not to be called for another once the client has.
+    void keep_syn_ack(const Arrival& segment);
+    // Tells what the client's first ACK shows: which SYN-ACK it is about, or what one said that the capture
+    // lacks.
     void learn_from(const splice_packet& packet, const splice_tcp_options& options);
     // Edits a segment of the captured client so that it acknowledges and echoes our numbers.
     void map_toward_balancer(Arrival& segment) const;
@@ -47,6 +53,9 @@ struct Conversation {
     void map_icmp_toward_balancer(Arrival& error) const;
     // The backend's answer to the bridge's replayed SYN, as the captured server gave it.
     [[nodiscard]] std::vector<std::byte> answer_replayed_syn(Bytes syn, const Endpoint& backend) const;
+
+  private:
+    void acknowledge(Seq number);
 };
 
 // The client's SYN where the capture lacks it, with the options that the rest of the capture shows.

@@ -9,7 +9,8 @@ namespace {
 
 constexpr splice_idle_timeouts kTimeouts{
     static_cast<std::uint32_t>(std::chrono::seconds(kIdleTimeout).count()),
-    static_cast<std::uint32_t>(std::chrono::seconds(kClosingTimeout).count())};
+    static_cast<std::uint32_t>(std::chrono::seconds(kClosingTimeout).count()),
+    static_cast<std::uint32_t>(std::chrono::seconds(kHalfClosedTimeout).count())};
 
 // Addresses of RFC 2544 and RFC 5180, which no capture of a real network has.
 constexpr std::uint32_t kFirstBridgeIpv4 = 0xc6120001;   // 198.18.0.1
@@ -124,17 +125,6 @@ Endpoint Fleet::backend(std::uint16_t bridge, const Endpoint& vip) const noexcep
     const auto& services = bridge_rules[bridge]->services;
     const auto found = std::ranges::find(services, vip, &BridgeService::vip);
     return found == services.end() ? vip : found->backend;
-}
-
-std::optional<Fallback> Fleet::new_fallback() noexcept {
-    std::optional<Fallback> found;
-    const auto& counted = balancer.counters().fallbacks;
-    for (std::size_t i = 0; i < counted.size(); ++i) {
-        const std::uint64_t count = counted[i].load(std::memory_order_relaxed);
-        if (count != fallbacks_seen_[i]) found = static_cast<Fallback>(i);
-        fallbacks_seen_[i] = count;
-    }
-    return found;
 }
 
 Fleets Fleets::configured(const std::shared_ptr<const SplicerRules>& balancer,

@@ -1,7 +1,6 @@
 // Who is driven by a capture: balancers with their bridges, found by the service that a packet names.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <expected>
 #include <memory>
@@ -28,8 +27,6 @@ struct Fleet {
     [[nodiscard]] std::optional<std::uint16_t> bridge_at(const splice_address& address) const noexcept;
     // Where bridge `bridge` delivers the service's connections; the VIP itself when it does not know it.
     [[nodiscard]] Endpoint backend(std::uint16_t bridge, const Endpoint& vip) const noexcept;
-    // The fallback that was counted since the last call.
-    std::optional<Fallback> new_fallback() noexcept;
 
     std::shared_ptr<const SplicerRules> rules;
     std::vector<std::shared_ptr<const BridgeRules>> bridge_rules;
@@ -37,9 +34,6 @@ struct Fleet {
     std::vector<std::unique_ptr<Bridge>> bridges;
     // When the replay looks at a machine's timers next: the balancer's first, then the bridges'.
     std::vector<Duration> scheduled;
-
-  private:
-    std::array<std::uint64_t, kFallbackCount> fallbacks_seen_{};
 };
 
 // Every service of the replay. Fleets live as long as this does, where they are.

@@ -1,6 +1,6 @@
 #include "tools/replay/machines.hpp"
 
-#include <array>
+#include <algorithm>
 #include <utility>
 
 #include "libsplice/datapath/forward.h"
@@ -23,7 +23,6 @@ void Machines::from_client(MutableBytes bytes) {
     narrator_.came(kClient, kBalancer, bytes);
     const Verdict verdict = ask_balancer(bytes);
     schedule_.ask(*fleet_, 0, clock_.now().monotonic);
-    if (chooses(verdict)) tell_choice(verdict, bytes);
     if (verdict_kind(verdict) == SPLICE_KIND_forward) balancer_sent(bytes);
     drain();
 }
@@ -64,6 +63,7 @@ Verdict Machines::ask_balancer(MutableBytes bytes) {
     outbox_.speak_for_balancer();
     const Verdict verdict = fleet_->balancer.handle_packet(clock_.now(), bytes, true, outbox_);
     narrator_.judge(kBalancer, verdict);
+    for (const ToldChoice& told : outbox_.take_choices()) tell_choice(told);
     return verdict;
 }
 
@@ -145,19 +145,8 @@ void Machines::drain() {
 
 // --- Choices
 
-// A choice sends on what was held, or the one packet that was handed in.
-void Machines::tell_choice(Verdict verdict, Bytes handed) {
-    const auto fallback = fleet_->new_fallback();
-    if (verdict_kind(verdict) == SPLICE_KIND_forward)
-        tell_chosen(std::array{handed}, fallback);
-    else
-        tell_chosen(outbox_.packets(), fallback);
-}
-
-void Machines::tell_chosen(std::span<const Bytes> released, std::optional<Fallback> fallback) {
-    if (!conversation()) return;
-    if (const auto choice = choice_of(*conversation(), released, fallback, scratch_))
-        narrator_.chose(*choice);
+void Machines::tell_choice(const ToldChoice& told) {
+    if (conversation()) narrator_.chose(choice_in_words(told, *conversation()->service, *fleet_));
 }
 
 // --- Timers
@@ -165,49 +154,66 @@ void Machines::tell_chosen(std::span<const Bytes> released, std::optional<Fallba
 void Machines::run(const Timer& timer) {
     fleet_ = timer.fleet;
     if (timer.machine == 0) {
-        outbox_.speak_for_balancer();
-        fleet_->balancer.expire(clock_.now(), outbox_);
+        run_balancer();
     } else {
+        // A bridge's timers forget; they send nothing.
         outbox_.speak_for_bridge(static_cast<std::uint16_t>(timer.machine - 1));
         fleet_->bridges[timer.machine - 1]->expire(clock_.now(), outbox_);
-    }
-    // A step for each conversation: what one released stands together.
-    std::deque<Sent> sent = outbox_.take();
-    while (!sent.empty()) {
-        narrator_.begin(0, clock_.captured(), 0, 0);
-        Conversation* const mine = conversation_of(*timer.fleet, sent.front());
-        if (mine) narrator_.enter(*mine);
-        std::deque<Sent> own;
-        do {
-            own.push_back(std::move(sent.front()));
-            sent.pop_front();
-        } while (mine && !sent.empty() && conversation_of(*timer.fleet, sent.front()) == mine);
-        fleet_ = timer.fleet;
-        tell_time_out(timer.machine, own);
-        end_step();
     }
     schedule_.ask(*timer.fleet, timer.machine, clock_.now().monotonic);
 }
 
-// What a time-out of one conversation sent, and why.
-void Machines::tell_time_out(std::size_t machine, std::deque<Sent>& own) {
-    if (machine == 0) {
-        fleet_->new_fallback();
-        tell_chosen(packets_of(own), Fallback::wait_expired);
-    } else {
-        narrator_.judge(station(static_cast<std::uint16_t>(machine - 1)), SPLICE_answer_unknown_rst);
+// The balancer's timer ends a wait, or takes up what had overtaken a first payload that has come by now. A
+// step for each conversation: what one of them released stands together.
+void Machines::run_balancer() {
+    Fleet& fleet = *fleet_;
+    outbox_.speak_for_balancer();
+    fleet.balancer.expire(clock_.now(), outbox_);
+    std::deque<Sent> sent = outbox_.take();
+    std::vector<ToldChoice> choices = outbox_.take_choices();
+    while (!sent.empty() || !choices.empty()) {
+        narrator_.begin(0, clock_.captured(), 0, 0);
+        // Without a bridge a choice sends nothing.
+        Conversation* const mine =
+            sent.empty() ? conversations_.find(choices.front().flow) : conversation_of(fleet, sent.front());
+        if (mine) narrator_.enter(*mine);
+        std::vector<ToldChoice> own_choices;
+        std::erase_if(choices, [&](const ToldChoice& told) {
+            if (!mine || !FlowKeyEqual{}(told.flow, mine->key)) return !mine && sent.empty();
+            own_choices.push_back(told);
+            return true;
+        });
+        std::deque<Sent> own;
+        while (!sent.empty() && (own.empty() || (mine && conversation_of(fleet, sent.front()) == mine))) {
+            own.push_back(std::move(sent.front()));
+            sent.pop_front();
+        }
+        fleet_ = &fleet;
+        tell_time_out(mine, own_choices, own);
+        end_step();
     }
+}
+
+void Machines::tell_time_out(Conversation* mine, const std::vector<ToldChoice>& choices,
+                             std::deque<Sent>& own) {
+    const bool expired = std::ranges::any_of(
+        choices, [](const ToldChoice& told) { return told.fallback == Fallback::wait_expired; });
+    if (mine)
+        narrator_.note(Place::balancer, expired ? "balancer first_payload_wait is over"
+                                                : "balancer takes up what had overtaken the first segment");
+    for (const ToldChoice& told : choices) tell_choice(told);
     for (Sent& each : own) {
-        each.by_balancer ? balancer_sent(each.bytes) : bridge_sent(each.bridge, each.bytes);
+        balancer_sent(each.bytes);
         drain();
     }
 }
 
-// For what a timer sent: the conversation is known by the client's end and the service's mark.
+// For what a timer sent: an answer to the client names the service; what goes to a bridge has the client's
+// end and the service's mark.
 Conversation* Machines::conversation_of(const Fleet& fleet, const Sent& sent) {
     splice_packet packet{};
     if (!parse(sent.bytes, packet)) return nullptr;
-    if (!sent.by_balancer) return conversations_.find(reversed(packet.key));
+    if (Conversation* const answered = conversations_.find(reversed(packet.key))) return answered;
     splice_flow_key key = packet.key;
     for (const SplicerService& service : fleet.rules->services) {
         if (service.dscp != splice_dscp(&packet)) continue;

@@ -4,9 +4,7 @@
 
 #include <cstdint>
 #include <deque>
-#include <optional>
-#include <span>
-#include <string>
+#include <vector>
 
 #include "tools/replay/capture_clock.hpp"
 #include "tools/replay/conversations.hpp"
@@ -50,9 +48,9 @@ class Machines {
     void from_backend(std::uint16_t bridge, MutableBytes bytes);
     void drain();
 
-    void tell_choice(Verdict verdict, Bytes handed);
-    void tell_chosen(std::span<const Bytes> released, std::optional<Fallback> fallback);
-    void tell_time_out(std::size_t machine, std::deque<Sent>& own);
+    void tell_choice(const ToldChoice& told);
+    void run_balancer();
+    void tell_time_out(Conversation* mine, const std::vector<ToldChoice>& choices, std::deque<Sent>& own);
     Conversation* conversation_of(const Fleet& fleet, const Sent& sent);
 
     const CaptureClock& clock_;
@@ -61,7 +59,6 @@ class Machines {
     Schedule schedule_;
     Outbox outbox_;
     Fleet* fleet_ = nullptr;  // whose machines the step runs
-    std::string scratch_;
 };
 
 }  // namespace splice::replay

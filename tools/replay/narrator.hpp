@@ -19,11 +19,13 @@ class Narrator {
     explicit Narrator(std::vector<Observer*> observers) : observers_(std::move(observers)) {}
 
     // A step begins with no conversation. `number`: of the captured packet, 0 for a time-out.
-    void begin(std::uint64_t number, Duration time, std::size_t captured, std::size_t length) {
+    void begin(std::uint64_t number, Duration time, std::size_t captured, std::size_t length,
+               bool checksum_ignored = false) {
         step_ = {.number = number,
                  .time = time,
                  .captured = static_cast<std::uint32_t>(captured),
-                 .length = static_cast<std::uint32_t>(std::max(captured, length))};
+                 .length = static_cast<std::uint32_t>(std::max(captured, length)),
+                 .checksum_ignored = checksum_ignored};
         conversation_ = nullptr;
         tell([&](Observer& each) { each.begins(step_); });
     }

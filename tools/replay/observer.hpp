@@ -26,6 +26,7 @@ struct Step {
     std::uint64_t number = 0;                // of the captured packet; 0: a time-out
     Duration time{};                         // since 1970
     std::uint32_t captured = 0, length = 0;  // bytes from the IP header on; fewer captured: the rest is zeros
+    bool checksum_ignored = false;           // a wrong one was made right
     // From 1 in the order of their first packets; 0: of no connection to a service. `key`: the client and the
     // service.
     std::uint32_t conversation = 0;

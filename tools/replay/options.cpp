@@ -39,6 +39,9 @@ tools::FlagGroups make_groups() {
             "any-vip", po::bool_switch(),
             "every server of the capture is a service with three bridges; its first payload tells whether it "
             "chooses by uri, sni or source");
+    groups.emplace_back("Capture").add_options()  //
+        ("ignore-checksums", po::bool_switch(),
+         "take packets whose checksum is wrong as if it were right, and say how many they were");
     groups.emplace_back("Output").add_options()  //
         ("keys", po::bool_switch(),
          "print one line a connection instead: client_ip client_port server_ip server_port kind key bridge, "
@@ -67,6 +70,7 @@ std::expected<Options, std::string> judge(const tools::Flags& flags) {
     options.any_vip = flags["any-vip"].as<bool>();
     options.ladder = flags["ladder"].as<bool>();
     options.keys = flags["keys"].as<bool>();
+    options.ignore_checksums = flags["ignore-checksums"].as<bool>();
     options.svg = text_of(flags, "svg");
     options.output = text_of(flags, "output");
     options.expect = text_of(flags, "expect");

@@ -8,8 +8,8 @@
 namespace splice::replay {
 
 struct Replayer::Impl {
-    Impl(Fleets& fleets, std::vector<Observer*> observers)
-        : narrator(std::move(observers)), conversations(fleets) {}
+    Impl(Fleets& fleets, std::vector<Observer*> observers, Checksums checksums)
+        : mender(checksums), narrator(std::move(observers)), conversations(fleets) {}
 
     void advance_to(Duration monotonic);
     void take_segment(Arrival& arrival);
@@ -29,15 +29,16 @@ struct Replayer::Impl {
     Machines machines{clock, conversations, narrator};
 };
 
-Replayer::Replayer(Fleets& fleets, std::vector<Observer*> observers)
-    : impl_(std::make_unique<Impl>(fleets, std::move(observers))) {}
+Replayer::Replayer(Fleets& fleets, std::vector<Observer*> observers, Checksums checksums)
+    : impl_(std::make_unique<Impl>(fleets, std::move(observers), checksums)) {}
 Replayer::~Replayer() = default;
 
 void Replayer::take(const CapturedPacket& captured) {
     Impl& impl = *impl_;
     impl.advance_to(impl.clock.monotonic_of(captured.time));
-    impl.narrator.begin(captured.number, impl.clock.captured(), captured.ip.size(), captured.ip_length);
     Arrival arrival = impl.mender.mend(captured);
+    impl.narrator.begin(captured.number, impl.clock.captured(), captured.ip.size(), captured.ip_length,
+                        arrival.checksum_ignored);
     if (captured.ip.empty())
         impl.narrator.judge(kBalancer, SPLICE_pass_not_ip);
     else if (arrival.verdict != SPLICE_CONTINUE)
@@ -109,7 +110,7 @@ void Replayer::Impl::from_client(Conversation& conversation, Arrival& segment) {
     splice_parse_tcp_options(segment.bytes.data(), segment.bytes.data() + segment.bytes.size(), &packet,
                              &options);
     if (!conversation.cookie_isn) complete_beginning(conversation, segment, options);
-    if (conversation.cookie_isn && !(conversation.server_isn && conversation.server_tsval))
+    if (conversation.cookie_isn && !(conversation.acknowledged && conversation.server_tsval))
         conversation.learn_from(packet, options);
     conversation.map_toward_balancer(segment);
     machines.from_client(segment.bytes);
@@ -121,7 +122,7 @@ void Replayer::Impl::complete_beginning(Conversation& conversation, const Arriva
     const splice_packet& packet = segment.packet;
     const Bytes payload = Bytes(segment.bytes).subspan(packet.payload_offset, packet.payload_length);
     if (conversation.from_its_middle || !(packet.tcp_flags & SPLICE_ACK) || payload.empty() ||
-        recognise(payload) != conversation.service->protocol) {
+        guess(payload) != conversation.service->protocol) {
         conversation.from_its_middle = true;
         return;
     }
@@ -138,6 +139,10 @@ void Replayer::Impl::complete_beginning(Conversation& conversation, const Arriva
 void Replayer::Impl::from_server(Conversation& conversation, Arrival& segment) {
     const splice_packet& packet = segment.packet;
     const bool syn_ack = (packet.tcp_flags & SPLICE_SYN) && (packet.tcp_flags & SPLICE_ACK);
+    if (syn_ack && conversation.acknowledged && conversation.server_isn != Seq(packet.seq)) {
+        narrator.note(Place::backend, "left out: the client has acknowledged another SYN-ACK");
+        return;
+    }
     if (syn_ack && !conversation.opened) {
         keep_syn_ack(conversation, segment);
         return;
@@ -155,8 +160,7 @@ void Replayer::Impl::from_server(Conversation& conversation, Arrival& segment) {
 
 void Replayer::Impl::keep_syn_ack(Conversation& conversation, const Arrival& segment) {
     const splice_packet& packet = segment.packet;
-    conversation.syn_ack.assign(segment.bytes.begin(), segment.bytes.end());
-    conversation.server_isn = Seq(packet.seq);
+    conversation.keep_syn_ack(segment);
     narrator.note(Place::backend, "kept: the backend's answer to the replayed handshake");
     if (conversation.cookie_isn || conversation.from_its_middle) return;
     splice_tcp_options options{};

@@ -25,8 +25,8 @@ inline constexpr auto kAfterLast = 1s;
 
 class Replayer {
   public:
-    // Both outlive it.
-    Replayer(Fleets& fleets, std::vector<Observer*> observers);
+    // Fleets and observers outlive it.
+    Replayer(Fleets& fleets, std::vector<Observer*> observers, Checksums checksums = Checksums::judged);
     ~Replayer();
     Replayer(const Replayer&) = delete;
     Replayer& operator=(const Replayer&) = delete;

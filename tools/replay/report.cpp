@@ -61,6 +61,7 @@ void LineReport::begins(const Step& step) {
     if (step.captured < step.length)
         came_ =
             fmt::format("truncated: {} of {} bytes captured, zeros behind them", step.captured, step.length);
+    if (step.checksum_ignored) add_separated(came_, "; ", "wrong checksum ignored");
 }
 
 void LineReport::came(const Step&, Station from, Station to, Bytes packet) {
@@ -75,7 +76,6 @@ void LineReport::judged(const Step&, Station where, Verdict verdict) {
 }
 
 void LineReport::chose(const Step&, const Choice& choice) {
-    if (verdicts_.empty()) verdicts_ = "balancer first_payload_wait is over";
     verdicts_ += ' ';
     verdicts_ += describe(choice);
 }
@@ -142,6 +142,23 @@ void KeyReport::print(Output& output) const {
         output.line(fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}", IpAddress(line.key.client).to_string(),
                                 splice_ntohs(line.key.client_port), IpAddress(line.key.vip).to_string(),
                                 splice_ntohs(line.key.vip_port), line.kind, line.text, line.bridge));
+}
+
+void ChecksumReport::judged(const Step&, Station, Verdict verdict) {
+    dropped_ += verdict == SPLICE_drop_bad_tcp_checksum || verdict == SPLICE_drop_bad_ip_checksum;
+}
+
+void ChecksumReport::ends(const Step& step) {
+    ignored_ += step.checksum_ignored;
+}
+
+std::string ChecksumReport::remark() const {
+    if (ignored_) return fmt::format("packets with a wrong checksum, which was ignored: {}", ignored_);
+    if (dropped_)
+        return fmt::format(
+            "packets dropped for a wrong checksum: {} (--ignore-checksums takes each as if it were right)",
+            dropped_);
+    return {};
 }
 
 }  // namespace splice::replay

@@ -1,6 +1,7 @@
 // What the replay tells, as text: one line a packet, or one line a connection.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,17 @@ class KeyReport final : public Observer {
     };
     Line* line_of(const Step& step);
     std::vector<Line> lines_;  // of conversation i + 1
+};
+
+// How many packets a wrong checksum cost, or would have.
+class ChecksumReport final : public Observer {
+  public:
+    void judged(const Step& step, Station where, Verdict verdict) override;
+    void ends(const Step& step) override;
+    [[nodiscard]] std::string remark() const;  // empty: none
+
+  private:
+    std::uint64_t dropped_ = 0, ignored_ = 0;
 };
 
 // "a.example" or "b\x09c"

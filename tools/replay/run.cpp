@@ -20,16 +20,17 @@ SystemResult<void> for_each_packet(const std::string& path, Take&& take) {
 
 }  // namespace
 
-Fleets survey_capture(const std::string& path) {
+Fleets survey_capture(const std::string& path, Checksums checksums) {
     Survey survey;
-    Mender mender;
+    Mender mender(checksums);
     // What stands before a damage is replayed, too; the replay will meet the damage again and tell it.
     (void)for_each_packet(path, [&](const CapturedPacket& packet) { survey.take(mender.mend(packet)); });
     return survey.services();
 }
 
-SystemResult<void> replay_capture(const std::string& path, Fleets& fleets, std::vector<Observer*> observers) {
-    Replayer replayer(fleets, std::move(observers));
+SystemResult<void> replay_capture(const std::string& path, Fleets& fleets, std::vector<Observer*> observers,
+                                  Checksums checksums) {
+    Replayer replayer(fleets, std::move(observers), checksums);
     auto done = for_each_packet(path, [&](const CapturedPacket& packet) { replayer.take(packet); });
     replayer.finish();
     return done;

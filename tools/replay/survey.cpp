@@ -12,35 +12,49 @@ namespace {
 // Methods that clients use; "PRI " begins HTTP/2's preface.
 constexpr std::array<std::string_view, 10> kMethods = {"GET ",     "POST ",  "HEAD ",    "PUT ",   "DELETE ",
                                                        "OPTIONS ", "PATCH ", "CONNECT ", "TRACE ", "PRI "};
-// A client's first payload stands at the beginning; a connection that is captured from its middle is not
-// searched for one.
-constexpr std::uint8_t kLooks = 4;
+// A connection that is captured from its middle tells by any segment that begins a request or a TLS record;
+// it is not searched for ever.
+constexpr std::uint8_t kLooks = 16;
+constexpr SegmentHoldLimits kStream{16UZ * 1024, 64};
+constexpr std::size_t kStreamMemory = 64UZ * 1024 * 1024;  // of all connections together
 constexpr int kHandshakeRecord = 0x16;
 constexpr int kTlsMajorVersion = 3;
 
-bool begins_tls(Bytes payload) noexcept {
-    if (std::to_integer<int>(payload[0]) != kHandshakeRecord) return false;
-    return payload.size() < 2 || std::to_integer<int>(payload[1]) == kTlsMajorVersion;
+// HTTP's recipients skip empty lines before a request (RFC 9112 section 2.2).
+std::string_view behind_empty_lines(Bytes stream) {
+    std::string_view text = as_text(stream);
+    text.remove_prefix(std::min(text.find_first_not_of("\r\n"), text.size()));
+    return text;
 }
 
-bool begins_http(Bytes payload) {
-    const std::string_view text = as_text(payload);
-    if (std::ranges::any_of(kMethods, [&](std::string_view method) {
-            const std::size_t common = std::min(method.size(), text.size());
-            return method.substr(0, common) == text.substr(0, common);
-        }))
-        return true;
-    std::string scratch;  // any other method, when the request line is whole
-    return std::holds_alternative<Key>(first_payload_key(Protocol::http, HashKeyRule{}, payload, scratch));
+bool is_beginning_of_method(std::string_view text) {
+    return std::ranges::any_of(kMethods, [&](std::string_view method) { return method.starts_with(text); });
 }
 
 }  // namespace
 
-std::optional<Protocol> recognise(Bytes payload) {
-    if (payload.empty()) return std::nullopt;
-    if (begins_tls(payload)) return Protocol::tls;
-    if (begins_http(payload)) return Protocol::http;
-    return std::nullopt;
+std::optional<Protocol> recognise(Bytes stream) {
+    if (stream.empty()) return std::nullopt;
+    if (std::to_integer<int>(stream[0]) == kHandshakeRecord) {
+        if (stream.size() < 2) return std::nullopt;
+        return std::to_integer<int>(stream[1]) == kTlsMajorVersion ? Protocol::tls : Protocol::tcp;
+    }
+    const std::string_view text = behind_empty_lines(stream);
+    if (std::ranges::any_of(kMethods, [&](std::string_view method) { return text.starts_with(method); }))
+        return Protocol::http;
+    if (is_beginning_of_method(text)) return std::nullopt;
+    std::string scratch;  // any other method, when the request line is whole
+    const KeyAnswer answer = first_payload_key(Protocol::http, HashKeyRule{}, as_bytes(text), scratch);
+    if (std::holds_alternative<NeedMore>(answer)) return std::nullopt;
+    return std::holds_alternative<Key>(answer) ? Protocol::http : Protocol::tcp;
+}
+
+std::optional<Protocol> guess(Bytes stream) {
+    if (const auto spoken = recognise(stream)) return *spoken == Protocol::tcp ? std::nullopt : spoken;
+    const std::string_view text = behind_empty_lines(stream);
+    if (text.empty()) return std::nullopt;
+    if (text[0] == kHandshakeRecord) return Protocol::tls;
+    return is_beginning_of_method(text) ? std::optional(Protocol::http) : std::nullopt;
 }
 
 void Survey::take(const Arrival& arrival) {
@@ -52,20 +66,62 @@ void Survey::take(const Arrival& arrival) {
     if (is_new) {
         // Until a SYN says better.
         const bool lower_first = splice_ntohs(name.client_port) < splice_ntohs(name.vip_port);
-        connections_.push_back({name, Connection{.reversed = lower_first, .protocol = {}}});
+        Connection fresh;
+        fresh.reversed = lower_first;
+        connections_.emplace_back(name, std::move(fresh));
     }
     Connection& connection = connections_[found->second].second;
     if (packet.tcp_flags & SPLICE_SYN) {
         const bool from_server = (packet.tcp_flags & SPLICE_ACK) != 0;
         connection.reversed = from_server != turned;
+        take_syn(connection, arrival, from_server);
         return;
     }
     const bool from_server = turned != connection.reversed;
-    if (from_server || packet.payload_length == 0 || connection.protocol || connection.looks >= kLooks)
-        return;
-    ++connection.looks;
-    connection.protocol =
-        recognise(Bytes(arrival.bytes).subspan(packet.payload_offset, packet.payload_length));
+    if (!from_server) look(connection, packet, arrival.bytes);
+}
+
+void Survey::take_syn(Connection& connection, const Arrival& arrival, bool from_server) {
+    const Seq first(from_server ? arrival.packet.ack : arrival.packet.seq + 1);
+    // A SYN-ACK acknowledges data on the SYN, too: the SYN itself is the better witness.
+    if (from_server ? connection.first.has_value() : connection.first == first) return;
+    if (connection.hold) held_ -= connection.hold->memory();
+    connection.hold.reset();
+    connection.first = first;
+    if (from_server || arrival.packet.payload_length == 0) return;
+    splice_packet data = arrival.packet;
+    ++data.seq;
+    look(connection, data, arrival.bytes);
+}
+
+void Survey::look(Connection& connection, const splice_packet& packet, Bytes bytes) {
+    if (packet.payload_length == 0 || connection.decided) return;
+    if (connection.first) return look_at_stream(connection, packet, bytes);
+    const auto spoken = recognise(bytes.subspan(packet.payload_offset, packet.payload_length));
+    if (++connection.looks >= kLooks || (spoken && *spoken != Protocol::tcp)) decide(connection, spoken);
+}
+
+void Survey::look_at_stream(Connection& connection, const splice_packet& packet, Bytes bytes) {
+    if (!connection.hold) {
+        // Nearly always the first segment tells.
+        const Bytes payload = bytes.subspan(packet.payload_offset, packet.payload_length);
+        const auto spoken = Seq(packet.seq) == *connection.first ? recognise(payload) : std::nullopt;
+        if (spoken || held_ >= kStreamMemory) return decide(connection, spoken);
+        connection.hold = std::make_unique<SegmentHold>(*connection.first, kStream);
+    }
+    SegmentHold& hold = *connection.hold;
+    const std::size_t before = hold.memory();
+    const bool full = hold.add(packet, bytes) == SegmentHold::Added::full || hold.at_limit();
+    held_ += hold.memory() - before;
+    const auto spoken = recognise(hold.stream());
+    if (spoken || full) decide(connection, spoken);
+}
+
+void Survey::decide(Connection& connection, std::optional<Protocol> protocol) {
+    connection.decided = true;
+    if (protocol && *protocol != Protocol::tcp) connection.protocol = protocol;
+    if (connection.hold) held_ -= connection.hold->memory();
+    connection.hold.reset();
 }
 
 Fleets Survey::services() const {
@@ -79,7 +135,8 @@ Fleets Survey::services() const {
     };
     for (const auto& each : connections_) {
         std::optional<Protocol>& protocol = protocols[server_of(each)];
-        if (!protocol) protocol = each.second.protocol;
+        const Connection& connection = each.second;
+        if (!protocol) protocol = connection.hold ? guess(connection.hold->stream()) : connection.protocol;
     }
     Fleets fleets;
     for (const auto& [server, protocol] : protocols)

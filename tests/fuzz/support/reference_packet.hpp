@@ -92,11 +92,14 @@ inline Verdict skip_extensions(const Octets& bytes, std::size_t& at, std::uint8_
     for (int walked = 0; next != 6 && next != 58; ++walked) {
         if (next != 0 && next != 43 && next != 44 && next != 60) return SPLICE_pass_not_tcp;
         if (at + 8 > bytes.size()) return SPLICE_drop_truncated;
-        if (next == 44) return bytes.at(at) == 6 ? SPLICE_drop_fragment : SPLICE_pass_not_tcp;
+        const bool fragment = next == 44;
+        const std::uint32_t offset_and_more = load16(bytes, at + 2) & 0xfff9;
+        if (fragment && offset_and_more != 0)
+            return bytes.at(at) == 6 ? SPLICE_drop_fragment : SPLICE_pass_not_tcp;
         if (next == 43) return SPLICE_drop_source_routed;
         if (walked == SPLICE_MAX_EXTENSION_HEADERS) return SPLICE_drop_extension_headers;
         next = bytes.at(at);
-        at += (bytes.at(at + 1) + 1U) * 8U;
+        at += fragment ? 8U : (bytes.at(at + 1) + 1U) * 8U;
         if (at - first > SPLICE_MAX_EXTENSION_BYTES || at > SPLICE_OFFSET_MAX)
             return SPLICE_drop_extension_headers;
     }

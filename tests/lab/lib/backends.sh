@@ -4,10 +4,18 @@
 backends_prepare() {
     local i
     head -c 100M /dev/urandom >"$RUN/www/file/100m.bin"
+    backends_certificate
     for i in "${BRIDGES[@]}"; do
         mkdir -p "$RUN/b$i/upload"
         nginx_conf "$i" >"$RUN/b$i/nginx.conf"
     done
+}
+
+# One certificate for every backend: a client of the lab trusts it, whichever it gets.
+backends_certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=lab.test" \
+        -addext "subjectAltName=DNS:lab.test,DNS:*.lab.test" \
+        -keyout "$RUN/tls.key" -out "$RUN/tls.crt" 2>"$RUN/log/openssl.log"
 }
 
 nginx_conf() {
@@ -23,6 +31,7 @@ error_log $RUN/log/nginx$i.log warn;
 events { worker_connections 8192; }
 http {
     log_format seen '\$remote_addr \$remote_port "\$request" \$status \$body_bytes_sent';
+    log_format tls_seen '\$remote_addr \$ssl_server_name \$ssl_protocol \$server_protocol \$request_uri \$http_user_agent';
     access_log $RUN/log/access$i.log seen;
     client_body_temp_path $RUN/b$i/body;
     proxy_temp_path $RUN/b$i/proxy;
@@ -45,6 +54,21 @@ http {
         location /file/ { root $RUN/www; }
         location /upload/ { root $RUN/b$i; dav_methods PUT; }
         location = /status { access_log off; stub_status; }
+    }
+    server {
+        listen $(backend4 "$i"):443 ssl http2 backlog=8192;
+        listen [$(backend6 "$i")]:443 ssl http2 backlog=8192;
+        ssl_certificate $RUN/tls.crt;
+        ssl_certificate_key $RUN/tls.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        access_log $RUN/log/tls$i.log tls_seen;
+        location / { return 200 "b$i \$remote_addr \$ssl_protocol \$server_protocol \$ssl_server_name\n"; }
+        # A page whose browser asks for four other names.
+        location = /page {
+            default_type text/html;
+            return 200 "<p>b$i</p>$(printf '<img src=//image-%s.lab.test/image>' 1 2 3 4)";
+        }
+        location = /image { return 204; }
     }
     # The host's own service, on the very address that the balancer sends marked packets to.
     server {

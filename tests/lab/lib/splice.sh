@@ -34,6 +34,8 @@ $(balancer_service greet4 "$VIP4" 2525 3 tcp source 4)
 $(balancer_service greet6 "$VIP6" 2525 4 tcp source 6)
 $(balancer_service own4 "$BALANCER4" 8080 5 http uri 4)
 $(balancer_service own6 "$BALANCER6" 8080 6 http uri 6)
+$(balancer_service tls4 "$VIP4" 443 7 tls sni 4)
+$(balancer_service tls6 "$VIP6" 443 8 tls sni 6)
 YAML
 }
 
@@ -54,6 +56,8 @@ services:
   - { dscp: 4, vip: "$VIP6", port: 2525, backend: "[$(backend6 "$i")]:2525" }
   - { dscp: 5, vip: "$BALANCER4", port: 8080, backend: "$(backend4 "$i"):80" }
   - { dscp: 6, vip: "$BALANCER6", port: 8080, backend: "[$(backend6 "$i")]:80" }
+  - { dscp: 7, vip: "$VIP4", port: 443, backend: "$(backend4 "$i"):443" }
+  - { dscp: 8, vip: "$VIP6", port: 443, backend: "[$(backend6 "$i")]:443" }
 YAML
 }
 

@@ -15,22 +15,29 @@ const Topology& topology(int family) {
     return family == 4 ? ipv4 : ipv6;
 }
 
-std::shared_ptr<const Placement> placement_over(std::size_t bridges, Algorithm algorithm) {
+std::shared_ptr<const Placement> placement_of(const std::vector<std::uint16_t>& numbers,
+                                              Algorithm algorithm) {
     std::vector<PlacementMember> members;
-    for (std::size_t i = 0; i < bridges; ++i) {
-        const std::string name = "b" + std::to_string(i + 1);
-        members.push_back({name, name + ":80", 1, static_cast<std::uint16_t>(i)});
+    for (const std::uint16_t number : numbers) {
+        const std::string name = "b" + std::to_string(number + 1);
+        members.push_back({name, name + ":80", 1, number});
     }
     auto built = Placement::build(algorithm, members, 4096);
     if (!built) throw std::runtime_error(built.error());
     return std::make_shared<const Placement>(std::move(*built));
 }
 
+std::shared_ptr<const Placement> placement_over(std::size_t bridges, Algorithm algorithm) {
+    std::vector<std::uint16_t> numbers;
+    for (std::size_t i = 0; i < bridges; ++i) numbers.push_back(static_cast<std::uint16_t>(i));
+    return placement_of(numbers, algorithm);
+}
+
 SplicerRules splicer_rules(int family) {
     const Topology& hosts = topology(family);
     SplicerRules rules;
     rules.secret = kSecret;
-    rules.timeouts = {900, 60};
+    rules.timeouts = {900, 60, 300};
     for (std::size_t i = 0; i < hosts.bridges.size(); ++i)
         rules.bridges.push_back({"b" + std::to_string(i + 1), *IpAddress::parse(hosts.bridges[i])});
     SplicerService service;
@@ -45,7 +52,7 @@ BridgeRules bridge_rules(int family) {
     const Topology& hosts = topology(family);
     BridgeRules rules;
     rules.secret = kSecret;
-    rules.timeouts = {900, 60};
+    rules.timeouts = {900, 60, 300};
     rules.addresses = {*IpAddress::parse(hosts.bridges[0])};
     rules.services.push_back(
         {1, {*IpAddress::parse(hosts.vip), 80}, {*IpAddress::parse(hosts.backend), 8080}, kWindowScale});

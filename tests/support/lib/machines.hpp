@@ -26,6 +26,9 @@ inline constexpr splice_secret kSecret{{{0x0706050403020100, 0x0f0e0d0c0b0a0908,
 // The service's placement again, over the first `bridges` bridges.
 [[nodiscard]] std::shared_ptr<const Placement> placement_over(std::size_t bridges,
                                                               Algorithm algorithm = Algorithm::rendezvous);
+// Over the bridges of these numbers, from 0.
+[[nodiscard]] std::shared_ptr<const Placement> placement_of(const std::vector<std::uint16_t>& numbers,
+                                                            Algorithm algorithm = Algorithm::rendezvous);
 [[nodiscard]] BridgeRules bridge_rules(int family = 4);
 
 // A moment that many seconds after an arbitrary beginning, on both clocks.

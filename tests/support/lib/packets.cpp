@@ -2,6 +2,7 @@
 
 #include <tins/tins.h>
 
+#include <array>
 #include <cstring>
 #include <stdexcept>
 
@@ -46,6 +47,16 @@ Tins::TCP tcp_of(const Segment& segment) {
     return tcp;
 }
 
+// RFC 8200 section 4.5: offset 0, no more fragments. TCP's checksum knows nothing of the header.
+PacketBytes in_atomic_fragment(PacketBytes ipv6) {
+    constexpr std::size_t kHeader = 40, kFragmentHeader = 8;
+    const std::array<std::byte, kFragmentHeader> fragment{ipv6[6], {}, {}, {}, {}, {}, {}, std::byte{7}};
+    ipv6[6] = std::byte{SPLICE_NEXT_FRAGMENT};
+    splice_store_be16(ipv6.data() + 4, static_cast<std::uint16_t>(ipv6.size() - kHeader + kFragmentHeader));
+    ipv6.insert(ipv6.begin() + kHeader, fragment.begin(), fragment.end());
+    return ipv6;
+}
+
 // In host order, as libtins takes it.
 std::uint16_t refusal_of(const std::string& bridge) {
     return splice_ntohs(splice_refusal_mark(&IpAddress::parse(bridge)->raw()));
@@ -80,7 +91,7 @@ PacketBytes Segment::build() const {
             ip.flow_label(refusal_of(refused_by));
         }
         ip /= tcp;
-        return to_bytes(ip);
+        return atomic_fragment ? in_atomic_fragment(to_bytes(ip)) : to_bytes(ip);
     }
     Tins::IP ip(destination, source);
     ip.ttl(ttl);

@@ -49,3 +49,18 @@ TEST_CASE("when all numbers are out, the one that rested longest is given away, 
     CHECK_FALSE(too_soon.assign(third, 20s, kRest).has_value());
     CHECK(index.assign(third, 10s + kRest, kRest).value() == Numbers{0});
 }
+
+TEST_CASE("numbers of an earlier process rest as long as the longest time-out since, gaps not at all") {
+    auto known = numbered(0, 2 * kMaxBridges);
+    known[5] = IpAddress();
+    const auto newcomers = numbered(2 * kMaxBridges, 2);
+    BridgeIndex index(known, 100s);
+    // 15 minutes at first, then a reload with an hour: the flows live longer, so the numbers rest longer.
+    CHECK(index.assign({{newcomers[0]}}, 100s, kRest).value() == Numbers{5});
+    BridgeIndex same = index;
+    CHECK(same.assign(newcomers, 100s + kRest, kRest).has_value());
+    REQUIRE(index.assign({{newcomers[0]}}, 200s, 1h).has_value());
+    BridgeIndex too_soon = index;
+    CHECK_FALSE(too_soon.assign(newcomers, 100s + kRest, kRest).has_value());
+    CHECK(index.assign(newcomers, 100s + 1h, kRest).has_value());
+}

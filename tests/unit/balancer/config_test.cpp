@@ -227,3 +227,59 @@ TEST_CASE("a file that cannot be read is told from one that is wrong") {
     CHECK(missing.error().kind == ConfigFailure::Kind::unreadable);
     CHECK(missing.error().text.find("/nonexistent/balancer.yaml") != std::string::npos);
 }
+
+TEST_CASE("each key that a reload cannot change is named when it differs, and the others are not") {
+    const BalancerConfig running = parse(kExample);
+    const auto differs = [&](const std::string& text) {
+        return fixed_key_that_differs(running, parse(text)).value_or("nothing");
+    };
+    CHECK(differs(kExample) == "nothing");
+    CHECK(differs(with("/etc/splicelb/secret", "/etc/other")) == "secret_file");
+    CHECK(differs(with("interface: eth1", "interface: eth2")) == "interface");
+    CHECK(differs(with("engine: auto", "engine: ebpf")) == "engine");
+    CHECK(differs(with("10001", "10009")) == "api.listen");
+    CHECK(differs(with_top("bpffs: /run/bpf")) == "bpffs");
+    CHECK(differs(with_top("keep: true")) == "keep");
+    CHECK(differs(with_top("max_flows: 7")) == "max_flows");
+    CHECK(differs(with_top("xdp_mode: generic")) == "xdp_mode");
+    // Honoured: what is a service's, and these.
+    CHECK(differs(with_top("idle_timeout: 1h")) == "nothing");
+    CHECK(differs(with_top("log: { level: debug, format: json }")) == "nothing");
+    CHECK(differs(with_top("table_rows: 1024\nmss: 1000\nwindow_scale: 3")) == "nothing");
+    CHECK(differs(with_top("first_payload_wait: 10ms\nfirst_payload_max: 1KiB")) == "nothing");
+}
+
+TEST_CASE("what is allowed but will hardly be wanted is warned of") {
+    CHECK(warnings_about(
+              parse(with("    health: { type: http, path: /, interval: 2s, timeout: 1s, rise: 2, fall: 3 }\n",
+                         "")))
+              .empty());
+    const auto health = warnings_about(parse(kExample));
+    REQUIRE(health.size() == 1);
+    CHECK(health[0].find("service cdn: health") == 0);
+    const auto both = warnings_about(parse(with("weight: 1", "weight: 0")));
+    REQUIRE(both.size() == 2);
+    CHECK(both[0].find("service cdn: all its bridges have weight 0") == 0);
+    // One of two is a drain.
+    const auto drain = warnings_about(
+        parse(with("weight: 1 }", "weight: 0 }\n      - { name: b2, address: 192.168.33.21 }")));
+    CHECK(drain.size() == 1);
+}
+
+TEST_CASE("all services together name at most 4,096 different bridge addresses") {
+    const auto service = [](int number, int first, int bridges) {
+        std::string text = "name: s" + std::to_string(number) + "\n    vip: 192.0.2." +
+                           std::to_string(number) + "\n    port: 80\n    dscp: " + std::to_string(number) +
+                           "\n    bridges:";
+        for (int i = first; i < first + bridges; i++)
+            text += "\n      - { name: b" + std::to_string(i) + ", address: 10.0." + std::to_string(i / 250) +
+                    "." + std::to_string(i % 250 + 1) + " }";
+        return text;
+    };
+    CHECK(parse("services:\n  - " + service(1, 0, 4096) + "\n  - " + service(2, 0, 4096) + "\n")
+              .services.size() == 2);
+    const std::string said =
+        complaint("services:\n  - " + service(1, 0, 4096) + "\n  - " + service(2, 1, 4096) + "\n");
+    CHECK(said.find("b.yaml:2:") == 0);
+    CHECK(said.find("4097 different bridge addresses: expected at most 4096") != std::string::npos);
+}

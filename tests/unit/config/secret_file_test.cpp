@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <iterator>
 
 using namespace splice;
 
@@ -98,4 +99,51 @@ TEST_CASE("a missing file and a directory are refused in words") {
 TEST_CASE("a file without an end is not read to its end") {
     const SecretFile file(std::string(100'000, '#'));
     CHECK_FALSE(file.read(0600).has_value());
+}
+
+TEST_CASE("a key of zeros is refused, in the first line or the second") {
+    const std::string zeros(32, '0');
+    CHECK(error_of(zeros).starts_with("secret:1:1: a key of zeros"));
+    CHECK(error_of(kKey + "\n" + zeros).starts_with("secret:2:1: a key of zeros"));
+}
+
+TEST_CASE("the key that the lab's file has is refused for an address outside the lab") {
+    std::ifstream file(SPLICELB_SOURCE_DIR "/provision/lab-secret");
+    const std::string text(std::istreambuf_iterator<char>(file), {});
+    const auto lab = parse_secret(text, "lab-secret");
+    REQUIRE(lab.has_value());
+    const auto rotated = parse_secret(kKey + "\n" + text, "both");
+    REQUIRE(rotated.has_value());
+    const IpAddress inside = IpAddress::parse("192.168.33.10").value();
+    const IpAddress outside = IpAddress::parse("192.0.2.10").value();
+    CHECK(check_lab_key(*lab, "s", {inside}).has_value());
+    for (const splice_secret& secret : {*lab, *rotated}) {
+        const auto refused = check_lab_key(secret, "s", {inside, outside});
+        REQUIRE_FALSE(refused.has_value());
+        CHECK(refused.error().find("192.0.2.10") != std::string::npos);
+        CHECK(refused.error().find("openssl rand -hex 16") != std::string::npos);
+    }
+    CHECK(check_lab_key(parse_secret(kKey, "s").value(), "s", {outside}).has_value());
+}
+
+TEST_CASE("a file in a folder that others may write, and a stranger's file, are refused") {
+    std::string folder = "/tmp/splicelb-secret-folder-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()) != nullptr);
+    const std::string path = folder + "/secret";
+    std::ofstream(path) << kKey;
+    REQUIRE(chmod(path.c_str(), 0600) == 0);
+    CHECK(read_secret_file(path).has_value());
+    REQUIRE(chmod(folder.c_str(), 0777) == 0);
+    const auto exchanged = read_secret_file(path);
+    REQUIRE(chmod(folder.c_str(), 0700) == 0);
+    if (geteuid() == 0) {
+        REQUIRE(chown(path.c_str(), 65'534, 65'534) == 0);
+        const auto strange = read_secret_file(path);
+        CHECK_FALSE(strange.has_value());
+        if (!strange) CHECK(strange.error().find("belongs to user 65534") != std::string::npos);
+    }
+    unlink(path.c_str());
+    rmdir(folder.c_str());
+    REQUIRE_FALSE(exchanged.has_value());
+    CHECK(exchanged.error().find("chmod go-w " + folder) != std::string::npos);
 }

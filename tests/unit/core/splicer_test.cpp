@@ -46,6 +46,8 @@ struct Rig {
         return splicer.counters().fallbacks[static_cast<std::size_t>(why)].load();
     }
 
+    [[nodiscard]] std::uint64_t lost(HeldLoss why) const { return splicer.counters().held_lost.of(why); }
+
     Splicer splicer;
     int family;
     SentPackets out;
@@ -185,7 +187,7 @@ TEST_CASE("a cookie lives at least 32 seconds and at most 96") {
     Segment early = client.segment(kGet);
     CHECK(rig.handle(early, 63.9 + 32) == SPLICE_forward_first_payload);
     const Client late = rig.connected(40001, 0.0);
-    CHECK(rig.handle(late.segment(kGet), 97) == SPLICE_hold_orphan);
+    CHECK(rig.handle(late.segment(kGet), 97) == SPLICE_answer_expired_rst);
 }
 
 TEST_CASE("a first payload in two segments is held and released in order") {
@@ -244,6 +246,47 @@ TEST_CASE("a first payload in three segments goes where the whole one goes, in e
     }
 }
 
+TEST_CASE("a choice is told once, with the bytes that were hashed and why they are not the key") {
+    class Told final : public Actions {
+      public:
+        void send(Bytes packet) noexcept override { to.push_back(parse(packet).destination); }
+        void send_to_hop(const Hop&, Bytes) noexcept override {}
+        void chose(const FlowChoice& choice) noexcept override {
+            ++count, key = choice.key, fallback = choice.fallback, bridge = choice.bridge;
+        }
+        int count = 0;
+        std::string key;
+        std::optional<Fallback> fallback;
+        std::uint16_t bridge = SPLICE_NO_BRIDGE;
+        std::vector<std::string> to;
+    };
+    Rig rig;
+    Told told;
+    const auto handle = [&](const Segment& segment) {
+        PacketBytes packet = segment.build();
+        return rig.splicer.handle_packet(at(0), packet, true, told);
+    };
+    const Client held = rig.connected(40001);
+    // The second segment comes first and is taken up by a timer, which is no time-out.
+    REQUIRE(handle(held.segment(kGet.substr(5), 5)) == SPLICE_hold_orphan);
+    REQUIRE(handle(held.segment(kGet.substr(0, 5))) == SPLICE_hold_first_payload);
+    CHECK(told.count == 0);
+    rig.splicer.expire(at(0.001), told);
+    CHECK(told.count == 1);
+    CHECK(told.key == "/a");
+    CHECK(!told.fallback);
+    REQUIRE(told.to.size() == 2);
+    CHECK(told.to[0] == topology(4).bridges[told.bridge]);
+
+    const Client late = rig.connected(40002);
+    REQUIRE(handle(late.segment("GET /a")) == SPLICE_hold_first_payload);
+    rig.splicer.expire(at(1), told);
+    CHECK(told.count == 2);
+    CHECK(told.fallback == Fallback::wait_expired);
+    CHECK(told.key.size() == sizeof(splice_address));
+    CHECK(told.to.back() == topology(4).bridges[told.bridge]);
+}
+
 TEST_CASE("a segment that overtook nothing is dropped when its time is up") {
     Rig rig;
     const Client client = rig.connected();
@@ -265,7 +308,11 @@ TEST_CASE("what waits for a first payload is bounded, and a bare ACK or RST does
     CHECK(rig.handle(client.segment("data", 5000, SPLICE_ACK | SPLICE_RST)) == SPLICE_drop_orphan);
     std::uint32_t held = 0;
     while (rig.handle(client.segment("data", 5000 + held)) == SPLICE_hold_orphan) ++held;
-    CHECK(held == kOvertakers);
+    CHECK(held == kOvertakersPerFlow);
+    for (std::uint16_t port = 1; held < kOvertakers; ++port)
+        for (std::uint32_t i = 0; i < kOvertakersPerFlow; ++i, ++held)
+            REQUIRE(rig.handle(Client(4, port).segment("data", 5000 + i)) == SPLICE_hold_orphan);
+    CHECK(rig.handle(Client(4, 9999).segment("data", 5000)) == SPLICE_drop_orphan);
 }
 
 TEST_CASE("a request cut at every byte goes where the whole one goes") {
@@ -381,8 +428,215 @@ TEST_CASE("a service without a bridge drops first payloads by name") {
     const Client held = rig.connected(2);
     CHECK(rig.handle(held.segment("GET /")) == SPLICE_hold_first_payload);
     rig.expire(1.0);
-    CHECK(rig.count(SPLICE_drop_no_bridge) == 2);
+    // A timer handles no packet, so it counts no verdict: what was held is counted as lost.
+    CHECK(rig.count(SPLICE_drop_no_bridge) == 1);
+    CHECK(rig.lost(HeldLoss::no_bridge) == 1);
     CHECK(rig.splicer.flows() == 0);
+    const Client completed = rig.connected(3);
+    CHECK(rig.handle(completed.segment(kGet.substr(0, 10))) == SPLICE_hold_first_payload);
+    CHECK(rig.handle(completed.segment(kGet.substr(10), 10)) == SPLICE_drop_no_bridge);
+    CHECK(rig.count(SPLICE_drop_no_bridge) == 2);
+    CHECK(rig.count(SPLICE_release_first_payload) == 0);
+    CHECK(rig.lost(HeldLoss::no_bridge) == 2);
+}
+
+TEST_CASE("held packets that are never sent are counted, by why") {
+    Rig rig;
+    Client reused = rig.connected();
+    CHECK(rig.handle(reused.segment("GET /old")) == SPLICE_hold_first_payload);
+    CHECK(rig.handle(reused.segment("er", 8)) == SPLICE_hold_first_payload);
+    reused.base.seq = 4711;
+    reused.connect(rig.splicer, at(0));
+    CHECK(rig.handle(reused.segment(kGet)) == SPLICE_forward_first_payload);
+    CHECK(rig.lost(HeldLoss::begun_anew) == 2);
+
+    const Client gone = rig.connected(2);
+    CHECK(rig.handle(gone.segment("GET /")) == SPLICE_hold_first_payload);
+    SplicerRules none = splicer_rules();
+    none.services.clear();
+    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(none));
+    CHECK(rig.lost(HeldLoss::service_gone) == 1);
+    CHECK(rig.splicer.counters().held_bytes == 0);
+
+    Rig other;
+    Segment last_hop = other.connected().segment("GET /");
+    last_hop.ttl = 1;
+    CHECK(other.handle(last_hop) == SPLICE_hold_first_payload);
+    other.expire(1.0);
+    CHECK(other.out.sent.empty());
+    CHECK(other.lost(HeldLoss::unsendable) == 1);
+}
+
+TEST_CASE("a FIN or RST in a held first payload shortens the flow's time-out as any other does") {
+    for (const int flag : {SPLICE_FIN, SPLICE_RST}) {
+        Rig rig;
+        const Client client = rig.connected();
+        CHECK(rig.handle(client.segment(kGet.substr(0, 10))) == SPLICE_hold_first_payload);
+        CHECK(rig.handle(client.segment(kGet.substr(10), 10, static_cast<std::uint8_t>(SPLICE_ACK | flag))) ==
+              SPLICE_release_first_payload);
+        CHECK(rig.out.sent.size() == 2);
+        const double limit = flag == SPLICE_FIN ? 300 : 60;
+        rig.expire(limit - 1);
+        CHECK(rig.splicer.flows() == 1);
+        rig.expire(limit + 1);
+        CHECK(rig.splicer.flows() == 0);
+    }
+}
+
+TEST_CASE("a client that has sent FIN may wait five minutes, and goes on acknowledging like any other") {
+    Rig rig;
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
+    CHECK(rig.handle(client.segment("", 28, SPLICE_ACK | SPLICE_FIN), 1) == SPLICE_forward_open);
+    Segment ack = client.segment("", 29, SPLICE_ACK);
+    rig.expire(299);
+    for (int i = 1; i <= 3; ++i) {
+        ack.ack += 1460;
+        CHECK(rig.handle(ack, 299 + i) == SPLICE_forward_open);
+    }
+    // It acknowledges an answer, so it is kept as long as an open flow.
+    rig.expire(302 + 899);
+    CHECK(rig.splicer.flows() == 1);
+    rig.expire(302 + 901);
+    CHECK(rig.splicer.flows() == 0);
+}
+
+TEST_CASE(
+    "in a table that is more than half full a client that has sent FIN is forgotten after a minute of "
+    "silence") {
+    SplicerRules rules = splicer_rules();
+    rules.max_flows = 4;
+    Rig rig(std::move(rules));
+    const Client closing = rig.connected(1);
+    rig.handle(closing.segment(kGet, 0, SPLICE_ACK | SPLICE_FIN));
+    rig.handle(rig.connected(2).segment(kGet), 30);
+    rig.expire(61);
+    CHECK(rig.splicer.flows() == 2);
+    rig.handle(rig.connected(3, 61).segment(kGet), 61);
+    rig.expire(61);
+    CHECK(rig.splicer.flows() == 2);
+}
+
+TEST_CASE(
+    "a probe of a connection that has sent nothing yet is answered from its cookie, and stores nothing") {
+    for (const int family : {4, 6}) {
+        for (const bool timestamps : {true, false}) {
+            for (const std::size_t bytes : {0U, 1U}) {
+                CAPTURE(timestamps);
+                Rig rig(family);
+                Client client(family);
+                if (!timestamps) client.base.timestamps.reset();
+                REQUIRE(client.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack);
+                Segment probe = client.segment(std::string(bytes, '\0'), 0, SPLICE_ACK);
+                probe.seq = client.base.seq;
+                CHECK(rig.handle(probe, 30) == SPLICE_answer_keep_alive);
+                CHECK(rig.splicer.flows() == 0);
+                REQUIRE(rig.out.sent.size() == 1);
+                CHECK(rig.out.sent[0].size() + bytes == probe.build().size());
+                const Parsed answer = parse(rig.out.sent[0]);
+                CHECK(answer.checksums_right);
+                CHECK(answer.packet.tcp_flags == SPLICE_ACK);
+                CHECK(answer.packet.seq == client.cookie + 1);
+                CHECK(answer.packet.ack == client.base.seq + 1);
+                // As large as the SYN-ACK's, which is never scaled.
+                const int window = answer.packet.window << 7;
+                CHECK(window == 65536);
+                if (timestamps) CHECK(answer.options.tsecr == 777'010);
+                if (timestamps) CHECK(answer.options.tsval == at(30).tsval());
+                // It can still ask.
+                CHECK(rig.handle(client.segment(kGet), 31) == SPLICE_forward_first_payload);
+                // From then on a probe is the server's to answer.
+                CHECK(rig.handle(probe, 32) == SPLICE_forward_open);
+            }
+        }
+    }
+}
+
+TEST_CASE("answers to probes have a budget") {
+    Rig rig;
+    const Client client = rig.connected();
+    Segment probe = client.segment("", 0, SPLICE_ACK);
+    probe.seq = client.base.seq;
+    for (std::uint32_t i = 0; i < kKeepAliveAnswersPerSecond; ++i)
+        REQUIRE(rig.handle(probe) == SPLICE_answer_keep_alive);
+    CHECK(rig.handle(probe) == SPLICE_drop_keep_alive);
+    CHECK(rig.handle(probe, 1) == SPLICE_answer_keep_alive);
+}
+
+TEST_CASE("a client that asks after its cookie's life is told by a RST, and a stranger by nothing") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        const Client client = rig.connected();
+        Segment probe = client.segment("", 0, SPLICE_ACK);
+        probe.seq = client.base.seq;
+        for (const Segment& late :
+             {client.segment(kGet), probe, client.segment("", 0, SPLICE_ACK | SPLICE_FIN)}) {
+            for (const double when : {97.0, 300.0, 900.0}) {
+                CAPTURE(when);
+                CHECK(rig.handle(late, when) == SPLICE_answer_expired_rst);
+                const Parsed answer = parse(rig.out.sent.at(0));
+                CHECK(answer.packet.tcp_flags == SPLICE_RST);
+                CHECK(answer.packet.seq == client.cookie + 1);
+            }
+        }
+        CHECK(rig.splicer.flows() == 0);
+        // An acknowledgement of a living connection that this balancer has never seen.
+        Segment stranger = client.segment("", 28, SPLICE_ACK);
+        stranger.ack += 5000;
+        CHECK(rig.handle(stranger, 300) == SPLICE_drop_orphan);
+        CHECK(rig.handle(client.segment(kGet), 3600) == SPLICE_hold_orphan);
+    }
+}
+
+TEST_CASE("a first payload in more than 64 segments is placed by the client's address, and nothing is lost") {
+    Rig rig;
+    const Client client = rig.connected();
+    const std::string target = "GET /" + std::string(100, 'a');
+    for (std::uint32_t i = 0; i < 63; ++i)
+        REQUIRE(rig.handle(client.segment(target.substr(i, 1), i)) == SPLICE_hold_first_payload);
+    CHECK(rig.handle(client.segment(target.substr(63, 1), 63)) == SPLICE_release_first_payload);
+    CHECK(rig.out.sent.size() == 64);
+    CHECK(rig.fallbacks(Fallback::too_long) == 1);
+    CHECK(rig.handle(client.segment(target.substr(64, 1), 64)) == SPLICE_forward_open);
+}
+
+TEST_CASE("what is larger than the way to its bridge is answered with an ICMP error that quotes it") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        const Client client = rig.connected();
+        CHECK(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
+        rig.splicer.set_route_mtus({1400, 1400, 1400});
+        const PacketBytes large = client.segment(std::string(1380, 'x'), 28).build();
+        CHECK(rig.handle(large) == SPLICE_answer_too_big);
+        REQUIRE(rig.out.sent.size() == 1);
+        const PacketBytes& answer = rig.out.sent[0];
+        splice_packet parsed{}, quoted{};
+        REQUIRE(splice_parse_ip(answer.data(), answer.data() + answer.size(), &parsed) == SPLICE_CONTINUE);
+        CHECK(IpAddress(parsed.key.vip).to_string() == topology(family).client);
+        CHECK(IpAddress(parsed.key.client).to_string() == topology(family).vip);
+        CHECK(parsed.icmp_type == (family == 4 ? 3 : 2));
+        CHECK(parsed.icmp_code == (family == 4 ? 4 : 0));
+        const std::size_t icmp = family == 4 ? 20 : 40;
+        CHECK(splice_ntohs(splice_load16(answer.data() + icmp + 6)) == 1400);
+        // The checksum is right, and the quoted packet is the one that the client sent.
+        REQUIRE(splice_parse_icmp_error(answer.data(), answer.data() + answer.size(), &parsed, &quoted) ==
+                SPLICE_CONTINUE);
+        CHECK(answer.size() == (family == 4 ? 576 : 1280));
+        CHECK(std::equal(answer.begin() + static_cast<long>(icmp) + 8, answer.end(), large.begin()));
+
+        // What fits goes on, a held one is counted, and a flood is not answered one by one.
+        CHECK(rig.handle(client.segment(std::string(1300, 'x'), 28)) == SPLICE_forward_open);
+        const Client held = rig.connected(2);
+        CHECK(rig.handle(held.segment("GET /" + std::string(1390, 'x'))) == SPLICE_hold_first_payload);
+        rig.expire(0.1);
+        CHECK(rig.lost(HeldLoss::too_big) == 1);
+        CHECK(rig.out.sent.size() == 1);
+        for (int i = 0; i < 1000; ++i) rig.handle(large, 0.2);
+        CHECK(rig.count(SPLICE_answer_too_big) == kTooBigAnswersPerSecond - 1);
+        CHECK(rig.count(SPLICE_drop_too_big) == 1001 - (kTooBigAnswersPerSecond - 1));
+        CHECK(rig.handle(large, 1.1) == SPLICE_answer_too_big);
+    }
 }
 
 TEST_CASE("where the client's address chooses, the handshake's last ACK opens the flow") {
@@ -523,15 +777,60 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("a refusal that names nobody is the current choice's") {
+TEST_CASE("a refusal that names none of the flow's choices changes nothing") {
     for (const int family : {4, 6}) {
         Rig rig(family);
         const Client client = rig.connected();
         rig.handle(client.segment(kGet));
+        const std::string bridge = parse(rig.packet).destination;
+        Segment unnamed = client.segment(kGet);
+        unnamed.dscp = 63;
+        CHECK(rig.handle(unnamed) == SPLICE_drop_refused_stray);
+        CHECK(rig.handle(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+        CHECK(parse(rig.packet).destination == bridge);
+        // A copy of a refusal that comes after its bridge has left the row: the next choice may have
+        // accepted.
+        Segment refused = client.segment(kGet);
+        refused.refused_by = bridge;
+        CHECK(rig.handle(refused) == SPLICE_forward_next_choice);
+        const std::string next = parse(rig.packet).destination;
+        std::vector<std::uint16_t> left;
+        for (std::uint16_t i = 0; i < 3; ++i)
+            if (topology(family).bridges[i] != bridge) left.push_back(i);
+        SplicerRules rules = splicer_rules(family);
+        rules.services[0].placement = placement_of(left);
+        rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+        CHECK(rig.handle(refused) == SPLICE_drop_refused_stray);
+        CHECK(rig.handle(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+        CHECK(parse(rig.packet).destination == next);
+    }
+}
+
+TEST_CASE(
+    "a bridge that a reload has moved to an earlier place of the row is not asked again when it refuses") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        // (A, X, B): A refuses, X is next; then A leaves, so the row becomes (X, B).
+        const Client client = rig.connected();
+        rig.handle(client.segment(kGet));
+        const std::string first = parse(rig.packet).destination;
         Segment bounced = client.segment(kGet);
-        bounced.dscp = 63;
+        bounced.refused_by = first;
         CHECK(rig.handle(bounced) == SPLICE_forward_next_choice);
+        const std::string second = parse(rig.packet).destination;
+        std::vector<std::uint16_t> left;
+        for (std::uint16_t i = 0; i < 3; ++i)
+            if (topology(family).bridges[i] != first) left.push_back(i);
+        SplicerRules rules = splicer_rules(family);
+        rules.services[0].placement = placement_of(left);
+        rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+
+        bounced.refused_by = second;
         CHECK(rig.handle(bounced) == SPLICE_forward_next_choice);
+        const std::string third = parse(rig.packet).destination;
+        CHECK(third != first);
+        CHECK(third != second);
+        bounced.refused_by = third;
         CHECK(rig.handle(bounced) == SPLICE_answer_refused_503);
     }
 }
@@ -629,9 +928,9 @@ TEST_CASE("FIN and RST shorten the idle time-out, and ACKs of a half-closed down
         rig.expire(second);
     }
     CHECK(rig.splicer.flows() == 2);
-    rig.expire(560);
-    CHECK(rig.splicer.flows() == 1);
     rig.expire(900);
+    CHECK(rig.splicer.flows() == 1);
+    rig.expire(500 + 900);
     CHECK(rig.splicer.flows() == 0);
     CHECK_FALSE(rig.splicer.next_deadline().has_value());
     CHECK(rig.handle(open.segment("late", 28), 901) == SPLICE_hold_orphan);
@@ -702,4 +1001,35 @@ TEST_CASE("a key is rotated without losing a handshake") {
     rules.secret.count = 1;
     rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
     CHECK(rig.handle(new_key.segment(kGet)) == SPLICE_forward_first_payload);
+}
+
+TEST_CASE("a change that is taken back loses no flow: not an open one, nor one that waits beyond its time") {
+    SplicerRules rules = splicer_rules();
+    Rig rig(rules);
+    const auto before = std::make_shared<const SplicerRules>(rules);
+    const Client open = rig.connected(1);
+    REQUIRE(rig.handle(open.segment(kGet)) == SPLICE_forward_first_payload);
+    const Client split = rig.connected(2);
+    REQUIRE(rig.handle(split.segment("GET /ha")) == SPLICE_hold_first_payload);
+    rules.services.clear();
+    rig.splicer.swap_rules(std::make_shared<const SplicerRules>(rules));
+    CHECK(rig.handle(open.segment("more", 28)) == SPLICE_pass_not_service);
+    rig.expire(1);  // its wait is over, and its service not there
+    CHECK(rig.splicer.flows() == 2);
+    rig.splicer.swap_rules(before);
+    CHECK(rig.handle(open.segment("more", 28)) == SPLICE_forward_open);
+    rig.expire(2);
+    CHECK(rig.handle(split.segment("lf HTTP/1.1\r\n\r\n", 7)) == SPLICE_forward_open);
+}
+
+TEST_CASE("a change that is final ends the flows of services that are gone") {
+    SplicerRules rules = splicer_rules();
+    Rig rig(rules);
+    const Client client = rig.connected(1);
+    REQUIRE(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
+    rules.services.clear();
+    rig.splicer.swap_rules(std::make_shared<const SplicerRules>(rules));
+    CHECK(rig.splicer.flows() == 1);
+    rig.splicer.end_unserved_flows();
+    CHECK(rig.splicer.flows() == 0);
 }

@@ -211,9 +211,51 @@ TEST_CASE("fragments of TCP are dropped, all others are the host's own business"
     }
     RawPacket six{
         .family = 6, .extensions = extension(SPLICE_PROTOCOL_TCP), .first_next = SPLICE_NEXT_FRAGMENT};
-    CHECK(verdict_of(six.build()) == SPLICE_drop_fragment);
-    six.extensions[0] = 17;
-    CHECK(verdict_of(six.build()) == SPLICE_pass_not_tcp);
+    for (const std::uint32_t offset_and_more : {0x0001U, 0x0008U, 0xfff8U, 0xfff9U}) {
+        store16(six.extensions, 2, offset_and_more);
+        six.extensions[0] = SPLICE_PROTOCOL_TCP;
+        CHECK(verdict_of(six.build()) == SPLICE_drop_fragment);
+        six.extensions[0] = 17;
+        CHECK(verdict_of(six.build()) == SPLICE_pass_not_tcp);
+    }
+}
+
+TEST_CASE(
+    "a fragment header of a packet that is whole (RFC 8200 section 4.5) is stepped over, wherever it is") {
+    // The reserved byte and bits are the sender's to fill, and the receiver's to ignore.
+    for (const std::uint32_t reserved : {0x0000U, 0x0006U}) {
+        Octets fragment = extension(SPLICE_PROTOCOL_TCP);
+        fragment[1] = static_cast<std::uint8_t>(reserved ? 0xff : 0);
+        store16(fragment, 2, reserved);
+        const auto named = [](Octets header, std::uint8_t next) {
+            header[0] = next;
+            return header;
+        };
+        const auto both = [&](const Octets& first, const Octets& second, std::uint8_t second_kind) {
+            Octets headers = named(first, second_kind);
+            append(headers, named(second, SPLICE_PROTOCOL_TCP));
+            return headers;
+        };
+        const Octets options = extension(SPLICE_PROTOCOL_TCP, 16);
+        const RawPacket alone{.family = 6, .extensions = fragment, .first_next = SPLICE_NEXT_FRAGMENT};
+        const RawPacket first{.family = 6,
+                              .extensions = both(fragment, options, SPLICE_NEXT_DESTINATION),
+                              .first_next = SPLICE_NEXT_FRAGMENT};
+        const RawPacket last{.family = 6,
+                             .extensions = both(options, fragment, SPLICE_NEXT_FRAGMENT),
+                             .first_next = SPLICE_NEXT_HOP_BY_HOP};
+        for (RawPacket packet : {alone, first, last}) {
+            packet.payload = "x";
+            splice_packet judged;
+            REQUIRE(judge(packet.build(), judged) == SPLICE_CONTINUE);
+            CHECK(judged.l4_offset == 40 + packet.extensions.size());
+            CHECK(judged.payload_length == 1);
+            CHECK(checksums_right(packet.build()));
+        }
+        RawPacket udp = alone;
+        udp.extensions[0] = 17;
+        CHECK(verdict_of(udp.build()) == SPLICE_pass_not_tcp);
+    }
 }
 
 TEST_CASE("other protocols pass with their addresses known") {

@@ -69,6 +69,58 @@ std::string hex(std::string_view digits) {
     return bytes;
 }
 
+// pcapng's blocks, in either byte order.
+struct Pcapng {
+    bool big;
+
+    [[nodiscard]] std::string word16(std::uint16_t value) const {
+        std::string bytes{static_cast<char>(value & 0xff), static_cast<char>(value >> 8)};
+        return big ? std::string(bytes.rbegin(), bytes.rend()) : bytes;
+    }
+    [[nodiscard]] std::string word(std::uint32_t value) const {
+        const std::string low = word16(static_cast<std::uint16_t>(value)),
+                          high = word16(static_cast<std::uint16_t>(value >> 16));
+        return big ? high + low : low + high;
+    }
+    // 64 bits, as two halves.
+    [[nodiscard]] std::string word(std::uint32_t high, std::uint32_t low) const {
+        return big ? word(high) + word(low) : word(low) + word(high);
+    }
+    [[nodiscard]] static std::string padded(const std::string& bytes) {
+        return bytes + std::string((4 - bytes.size() % 4) % 4, '\0');
+    }
+    [[nodiscard]] std::string block(std::uint32_t kind, const std::string& body) const {
+        const std::string size = word(static_cast<std::uint32_t>(12 + padded(body).size()));
+        return word(kind) + size + padded(body) + size;
+    }
+    [[nodiscard]] std::string section() const {
+        return block(0x0a0d0d0a,
+                     word(0x1a2b3c4d) + word16(1) + word16(0) + word(0xffffffff) + word(0xffffffff));
+    }
+    [[nodiscard]] std::string option(std::uint16_t kind, const std::string& value) const {
+        return word16(kind) + word16(static_cast<std::uint16_t>(value.size())) + padded(value);
+    }
+    [[nodiscard]] std::string interface(std::uint32_t link, std::uint32_t snap_length,
+                                        const std::string& options = {}) const {
+        return block(
+            1, word16(static_cast<std::uint16_t>(link)) + word16(0) + word(snap_length) + options + word(0));
+    }
+    [[nodiscard]] std::string packet(std::uint32_t interface, std::uint64_t ticks, const std::string& frame,
+                                     std::size_t on_wire = 0) const {
+        return block(6, word(interface) + rest(ticks, frame, on_wire));
+    }
+    // The form that enhanced packets have replaced.
+    [[nodiscard]] std::string old_packet(std::uint16_t interface, std::uint64_t ticks,
+                                         const std::string& frame) const {
+        return block(2, word16(interface) + word16(0) + rest(ticks, frame, 0));
+    }
+    [[nodiscard]] std::string rest(std::uint64_t ticks, const std::string& frame, std::size_t on_wire) const {
+        return word(static_cast<std::uint32_t>(ticks >> 32)) + word(static_cast<std::uint32_t>(ticks)) +
+               word(static_cast<std::uint32_t>(frame.size())) +
+               word(static_cast<std::uint32_t>(on_wire ? on_wire : frame.size())) + frame;
+    }
+};
+
 CapturedPacket read_one(PcapReader& reader) {
     auto packet = reader.next();
     REQUIRE(packet.has_value());
@@ -131,28 +183,130 @@ TEST_CASE("times are nanoseconds, whichever the file has") {
     CHECK(read_one(*second).time == 1'700'000'000s + 123'456'789ns);
 }
 
+TEST_CASE("a pcapng file's interfaces have each their own link, snapshot length and clock") {
+    for (const bool big : {false, true}) {
+        CAPTURE(big);
+        const Pcapng ng{big};
+        const std::string ethernet = hex("0200000000010200000000020800");
+        const std::string file_bytes =
+            ng.section() + ng.interface(kEthernet, 65535) + ng.block(5, "statistics.?") +
+            ng.packet(0, 7, ethernet + segment()) + ng.interface(kRaw, 262144, ng.option(9, "\x09")) +
+            ng.interface(kWifi, 128) +
+            ng.interface(
+                kRaw, 96,
+                ng.option(2, "eth1") + ng.option(9, "\x81") + ng.option(14, ng.word(0, 1'700'000'000U))) +
+            ng.packet(1, 1'700'000'000'000'000'007, segment()) + ng.packet(2, 8'000'000, segment()) +
+            ng.packet(3, 3, segment().substr(0, 44), segment().size()) +
+            ng.old_packet(0, 9, ethernet + segment());
+        const File file(file_bytes);
+        auto reader = PcapReader::open(file.path());
+        REQUIRE(reader.has_value());
+        struct Expected {
+            Duration time;
+            std::size_t ip, on_wire;
+        };
+        for (const auto& [time, ip, on_wire] :
+             {Expected{7us, segment().size(), segment().size()},
+              Expected{1'700'000'000s + 7ns, segment().size(), segment().size()}, Expected{8s, 0, 0},
+              Expected{1'700'000'001s + 500ms, 44, segment().size()},
+              Expected{9us, segment().size(), segment().size()}}) {
+            const CapturedPacket packet = read_one(*reader);
+            CAPTURE(packet.number);
+            CHECK(packet.time == time);
+            CHECK(text_of(packet.ip) == segment().substr(0, ip));
+            CHECK(packet.ip_length == on_wire);
+        }
+        CHECK_FALSE(reader->next().value().has_value());
+    }
+}
+
+TEST_CASE("a pcapng file's sections have each their own interfaces and byte order") {
+    const Pcapng little{false}, big{true};
+    const File file(little.section() + little.interface(kRaw, 0) + little.packet(0, 1, segment()) +
+                    big.section() + big.interface(kEthernet, 0) +
+                    big.packet(0, 2, hex("0200000000010200000000020800") + segment()));
+    auto reader = PcapReader::open(file.path());
+    REQUIRE(reader.has_value());
+    CHECK(text_of(read_one(*reader).ip) == segment());
+    CHECK(text_of(read_one(*reader).ip) == segment());
+    CHECK_FALSE(reader->next().value().has_value());
+}
+
+TEST_CASE(
+    "a packet without a time has that of the one before it, and is cut at the first interface's snapshot "
+    "length") {
+    const Pcapng ng{false};
+    const File file(
+        ng.section() + ng.interface(kRaw, 44) + ng.packet(0, 5, segment()) +
+        ng.block(3, ng.word(static_cast<std::uint32_t>(segment().size())) + segment().substr(0, 44)));
+    auto reader = PcapReader::open(file.path());
+    REQUIRE(reader.has_value());
+    read_one(*reader);
+    const CapturedPacket simple = read_one(*reader);
+    CHECK(simple.time == 5us);
+    CHECK(simple.ip.size() == 44);
+    CHECK(simple.ip_length == segment().size());
+}
+
 TEST_CASE("a pcapng time beyond 32 bits of seconds counts as the last second, one before 1970 as the first") {
-    const auto block = [](std::uint32_t type, const std::string& body) {
-        const std::string size = word(static_cast<std::uint32_t>(12 + body.size()));
-        return word(type) + size + body + size;
-    };
-    constexpr std::uint32_t kWholeSeconds = 0 << 24 | 1 << 16,
-                            kTimeResolution = 9;  // option's value, and kind
-    const std::string section =
-        block(0x0a0d0d0a, word(0x1a2b3c4d) + word(1) + word(0xffffffff) + word(0xffffffff));
-    const std::string option = word(kTimeResolution | kWholeSeconds) + word(0) + word(0);
-    const std::string interface = block(1, word(kRaw) + word(262144) + option);
-    const auto at = [&](std::uint32_t high, std::uint32_t low) {
-        const std::string packet = "E..." + segment().substr(4, 36);
-        return block(6, word(0) + word(high) + word(low) + word(40) + word(40) + packet);
-    };
-    const File file(section + interface + at(0x7fffffff, 0) + at(0xffffffff, 0xffffffff) +
-                    at(0, 1'700'000'000));
+    const Pcapng ng{false};
+    const std::string whole_seconds = ng.option(9, std::string(1, '\0'));
+    const std::string hour_before =
+        ng.option(14, ng.word(static_cast<std::uint32_t>(-3600)) + ng.word(0xffffffff));
+    const File file(ng.section() + ng.interface(kRaw, 262144, whole_seconds) +
+                    ng.interface(kRaw, 262144, whole_seconds + hour_before) +
+                    ng.packet(0, UINT64_MAX, segment()) + ng.packet(0, 1'700'000'000, segment()) +
+                    ng.packet(1, 3599, segment()) + ng.packet(1, 3601, segment()));
     auto reader = PcapReader::open(file.path());
     REQUIRE(reader.has_value());
     CHECK(read_one(*reader).time == 4'294'967'295s);
-    CHECK(read_one(*reader).time == 0s);
     CHECK(read_one(*reader).time == 1'700'000'000s);
+    CHECK(read_one(*reader).time == 0s);
+    CHECK(read_one(*reader).time == 1s);
+}
+
+TEST_CASE("a damaged pcapng file is told with the packet's number and what is wrong") {
+    const Pcapng ng{false};
+    const std::string good = ng.section() + ng.interface(kRaw, 0) + ng.packet(0, 1, segment());
+    const auto with = [](std::string block, std::size_t at, std::string bytes) {
+        return block.replace(at, bytes.size(), bytes);
+    };
+    const std::string packet = ng.packet(0, 1, segment());
+    struct Damage {
+        const char* words;
+        std::string bytes;
+    };
+    for (const Damage& damage :
+         {Damage{"the file ends in the middle of a block", packet.substr(0, 3)},
+          Damage{"the file ends in the middle of a block", packet.substr(0, packet.size() - 1)},
+          Damage{"the file ends in the middle of a block", ng.block(4, std::string(400, 'n')).substr(0, 100)},
+          Damage{"a block that says that it has 8 bytes", with(packet, 4, ng.word(8))},
+          Damage{"a block that says that it has 41 bytes", with(packet, 4, ng.word(41))},
+          Damage{"a block that says that it has 13 bytes", with(ng.section(), 4, ng.word(13))},
+          Damage{"a block of 4294967292 bytes, and at most 16777216 are read",
+                 with(packet, 4, ng.word(0xfffffffc))},
+          Damage{"and at its end 8", with(packet, packet.size() - 4, ng.word(8))},
+          Damage{"a packet of interface 1, which is not described", ng.packet(1, 1, segment())},
+          Damage{"a packet of 4000 captured bytes in a block", with(packet, 20, ng.word(4000))},
+          Damage{"a packet block that is cut", ng.block(6, ng.word(0))},
+          Damage{"a section that does not say its byte order", with(ng.section(), 8, ng.word(7))},
+          Damage{"a section of pcapng's version 2", with(ng.section(), 12, ng.word(2))},
+          Damage{"a section header that is cut", ng.block(0x0a0d0d0a, ng.word(0x1a2b3c4d))},
+          Damage{"an interface description that is cut", ng.block(1, ng.word(kRaw))},
+          Damage{"whose options are cut", ng.interface(kRaw, 0, ng.word(2 | 100U << 16))},
+          Damage{"an if_tsresol of 2 bytes", ng.interface(kRaw, 0, ng.option(9, "ab"))},
+          Damage{"an if_tsresol of 0x14", ng.interface(kRaw, 0, ng.option(9, "\x14"))},
+          Damage{"an if_tsoffset of 4 bytes", ng.interface(kRaw, 0, ng.option(14, "four"))}}) {
+        CAPTURE(damage.words);
+        const File file(good + damage.bytes);
+        auto reader = PcapReader::open(file.path());
+        REQUIRE(reader.has_value());
+        read_one(*reader);
+        const auto second = reader->next();
+        REQUIRE_FALSE(second.has_value());
+        CHECK(second.error().text.starts_with("read the capture " + file.path() + ": packet 2: "));
+        CHECK_MESSAGE(second.error().text.contains(damage.words), second.error().text);
+    }
 }
 
 TEST_CASE("a packet that the capture cut says how long it was on the wire") {
@@ -190,6 +344,15 @@ TEST_CASE("a file that is no capture, one of another link and one that is not th
     const auto other_link = PcapReader::open(wifi.path());
     REQUIRE_FALSE(other_link.has_value());
     CHECK(other_link.error().text.contains("IEEE802_11"));
+    const Pcapng ng{false};
+    const File wifi_ng(ng.section() + ng.interface(kWifi, 0) + ng.packet(0, 1, segment()));
+    const auto other_links = PcapReader::open(wifi_ng.path());
+    REQUIRE_FALSE(other_links.has_value());
+    CHECK(other_links.error().text.contains("IEEE802_11"));
+    const File line_feed("\nthis is no capture, though it begins as pcapng does\n");
+    const auto no_section = PcapReader::open(line_feed.path());
+    REQUIRE_FALSE(no_section.has_value());
+    CHECK(no_section.error().text.contains("unknown file format"));
 
     const auto missing = PcapReader::open("/nonexistent/file.pcap");
     REQUIRE_FALSE(missing.has_value());

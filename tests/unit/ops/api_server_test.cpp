@@ -6,6 +6,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <vector>
+
 #include "libsplice/engine/descriptor.hpp"
 
 using namespace splice;
@@ -77,6 +79,26 @@ TEST_CASE("a route answers GET, with or without a query, and HEAD without a body
     const std::string head = get(port, "/healthz", "HEAD");
     CHECK(head.find("Content-Length: 3\r\n") != std::string::npos);
     CHECK(head.ends_with("\r\n\r\n"));
+}
+
+TEST_CASE("any number of connections that say nothing, or half a header, keep nobody out") {
+    const std::uint16_t port = free_port();
+    const auto server = ApiServer::start(local(port), routes());
+    REQUIRE(server.has_value());
+    std::vector<Descriptor> silent;
+    for (int i = 0; i < 100; i++) {
+        silent.emplace_back(socket(AF_INET, SOCK_STREAM, 0));
+        REQUIRE(with_address(connect, silent.back().get(), loopback(port)) == 0);
+        if (i % 2 == 0) REQUIRE(send(silent.back().get(), "GET /hea", 8, MSG_NOSIGNAL) == 8);
+        CHECK(get(port, "/healthz").ends_with("\r\n\r\nok\n"));
+    }
+}
+
+TEST_CASE("a connection that says nothing is closed") {
+    const std::uint16_t port = free_port();
+    const auto server = ApiServer::start(local(port), routes());
+    REQUIRE(server.has_value());
+    CHECK(ask(port, "GET /healthz HTTP/1.1\r\n").empty());
 }
 
 TEST_CASE("an unknown path is 404 and another method 405") {

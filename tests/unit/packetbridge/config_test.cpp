@@ -148,3 +148,42 @@ TEST_CASE("what is asked for by name and does not work is an error") {
     CHECK(choose_bridge_engine(EngineChoice::nfqueue, Mode::translate, {})->reason == "as configured");
     CHECK(choose_bridge_engine(EngineChoice::ebpf, Mode::translate, {})->reason == "as configured");
 }
+
+TEST_CASE("the bits of packet marks: a mask with room for a DSCP, a value within it") {
+    const auto marks = [](const std::string& mark) {
+        return parse_packetbridge_config(
+                   "secret_file: /s\ninterface: eth1\naddress: 192.0.2.1\n" + mark +
+                       "services:\n  - { dscp: 1, vip: 192.0.2.10, port: 80, backend: \"192.0.2.1:80\" }\n",
+                   "x.yaml")
+            .marks;
+    };
+    CHECK(marks("").value == 0x3080);
+    CHECK(marks("mark: { value: 0x0a000000, mask: 0x0fffe000 }\n").shift == 13);
+    CHECK(marks("mark: { value: 256, mask: 511 }\n").value == 256);
+    for (const char* wrong :
+         {"{ value: 0x80, mask: 0x7f }", "{ value: 0x80, mask: 0xfd }", "{ value: 0, mask: 0x3fff }",
+          "{ value: 0x40, mask: 0x3fff }", "{ value: 0x4000, mask: 0x3fff }", "{ value: x, mask: 0x3fff }",
+          "{ value: 0x80 }"}) {
+        CAPTURE(wrong);
+        CHECK_THROWS_AS(marks("mark: " + std::string(wrong) + "\n"), ConfigError);
+    }
+}
+
+TEST_CASE("each key that a reload cannot change is named when it differs, and the others are not") {
+    const PacketbridgeConfig running = parse(kExample);
+    const auto differs = [&](const std::string& text) {
+        return fixed_key_that_differs(running, parse(text)).value_or("nothing");
+    };
+    CHECK(differs(kExample) == "nothing");
+    CHECK(differs(with("/etc/splicelb/secret", "/etc/other")) == "secret_file");
+    CHECK(differs(with("interface: eth1", "interface: eth2")) == "interface");
+    CHECK(differs(with("engine: auto", "engine: ebpf")) == "engine");
+    CHECK(differs(with("mode: auto", "mode: translate")) == "mode");
+    CHECK(differs(with("10002", "10009")) == "api.listen");
+    CHECK(differs(kExample + "bpffs: /run/bpf\n") == "bpffs");
+    CHECK(differs(kExample + "mark: { value: 0x100, mask: 0x1ff }\n") == "mark");
+    CHECK(differs(kExample + "keep: true\n") == "keep");
+    CHECK(differs(kExample + "max_flows: 7\n") == "max_flows");
+    CHECK(differs(kExample + "idle_timeout: 1h\nwindow_scale: 3\nlog: { level: debug }\n") == "nothing");
+    CHECK(differs(with("192.168.33.20", "192.168.33.21")) == "nothing");
+}
