@@ -502,6 +502,7 @@ class KeysParser final : public LineParser {
             record.header = key;
         } else if (word == "url_param") {
             const auto name = kind.substr(word.size());
+            if (name.size() < 3) return Malformed{"not a line of splice-replay --keys"};
             target_.assign("/?").append(name.substr(1, name.size() - 2)).append("=").append(key);
             record.target = target_;
         }

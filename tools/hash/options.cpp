@@ -116,10 +116,9 @@ void add_cache_flags(FlagGroups& groups) {
          "how long an answer is fresh where the log does not tell (default: for ever)")  //
         ("che", po::bool_switch(), "Che's approximation beside LRU; takes memory for each object of the log");
     groups.emplace_back("Routing").add_options()  //
-        (
-            "routing", po::value<std::string>()->value_name("NAME[,...]")->default_value("hash"),
-            "hash, random, round-robin, keep-alive (the first request of a connection chooses for the "
-            "others)")  //
+        ("routing", po::value<std::string>()->value_name("NAME[,...]")->default_value("hash"),
+         "hash, random, round-robin, keep-alive (the first request of a connection chooses for the "
+         "others)")  //
         ("keep-alive", po::value<std::string>()->value_name("TIME")->default_value("65s"),
          "after so long without a request a connection has ended")  //
         ("bounded-load", po::value<std::string>()->value_name("FACTOR"),
