@@ -73,7 +73,8 @@ simulate: ## client, balancer, bridges and backends in virtual time (SEEDS=1000 
 
 install: build ## executables into $(DESTDIR)$(PREFIX)/sbin
 	@install -d $(DESTDIR)$(PREFIX)/sbin
-	@install -C -m 0755 build/balancer build/packetbridge build/splice-hash build/splice-replay $(DESTDIR)$(PREFIX)/sbin
+	@install -C -m 0755 build/balancer build/packetbridge build/splice-hash build/splice-replay \
+		tools/splice-hash-plot $(DESTDIR)$(PREFIX)/sbin
 
 clean: ## remove what was built
 	@rm -rf build build-*

@@ -11,13 +11,6 @@ constexpr std::uint32_t kIpv4Headers = 40;  // IPv4 and TCP without options
 constexpr std::uint32_t kIpv6Headers = 60;
 constexpr std::uint32_t kLeastMss = 536;
 
-// What ketama places by, as an nginx `server` line with the service's port would name it: 80 is left out
-// there.
-std::string server_text(const IpAddress& address, std::uint16_t port) {
-    if (port == 80) return address.to_string();
-    return Endpoint{address, port}.to_string();
-}
-
 std::vector<PlacementMember> members_of(const ServiceConfig& service,
                                         std::span<const std::uint16_t> numbers) {
     std::vector<PlacementMember> members;
@@ -25,7 +18,7 @@ std::vector<PlacementMember> members_of(const ServiceConfig& service,
         const BridgeConfig& bridge = service.bridges[i];
         if (bridge.weight == 0) continue;
         members.push_back({.name = bridge.name,
-                           .server = server_text(bridge.address, service.vip.port),
+                           .server = ketama_server(bridge.address, service.vip.port),
                            .weight = bridge.weight,
                            .bridge = numbers[i]});
     }
@@ -116,6 +109,11 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
         rest = rest.subspan(service.bridges.size());
     }
     return rules;
+}
+
+std::string ketama_server(const IpAddress& address, std::uint16_t port) {
+    if (port == 80) return address.to_string();
+    return Endpoint{address, port}.to_string();
 }
 
 }  // namespace splice

@@ -33,4 +33,8 @@ std::expected<std::vector<std::uint16_t>, std::string> number_bridges(const Bala
 // The MSS that a service advertises when the configuration does not say: the MTU less IP and TCP headers.
 [[nodiscard]] std::uint16_t mss_of_mtu(std::uint32_t mtu, int family) noexcept;
 
+// What ketama places by, as an nginx `server` line with the service's port would name it: 80 is left out
+// there.
+[[nodiscard]] std::string ketama_server(const IpAddress& address, std::uint16_t port);
+
 }  // namespace splice

@@ -13,19 +13,21 @@ packages=(
     g++ cmake ninja-build make pkg-config clang-19 bpftool libbpf-dev
     libboost-dev libboost-program-options-dev libfmt-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev
     prometheus-cpp-dev libnetfilter-queue-dev libmnl-dev libpcap-dev libxxhash-dev
+    zlib1g-dev libzstd-dev
     # running
     iproute2 iptables kmod
     # testing and the lab
     doctest-dev libtins-dev python3 nginx curl openssl gnutls-bin wrk tcpdump ethtool procps iputils-ping
+    gzip zstd haproxy python3-matplotlib
 )
 
 # `make bench` sets itself beside these.
-[[ ${1:-} != --bench ]] || packages+=(haproxy libbenchmark-dev)
+[[ ${1:-} != --bench ]] || packages+=(libbenchmark-dev)
 
 # What the executables alone need, where they are installed without being built.
 runtime=(
     libboost-program-options1.74.0 libfmt9 libspdlog1.10 libyaml-cpp0.7 libprometheus-cpp-core1.0
-    libnetfilter-queue1 libmnl0 libpcap0.8 libxxhash0 libbpf1 iproute2 iptables kmod
+    libnetfilter-queue1 libmnl0 libpcap0.8 libxxhash0 libbpf1 zlib1g libzstd1 iproute2 iptables kmod
 )
 if [[ ${1:-} == --runtime ]]; then
     echo "${runtime[@]}"

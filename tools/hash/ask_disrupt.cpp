@@ -1,0 +1,136 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tools/hash/ask.hpp"
+#include "tools/hash/key_sample.hpp"
+#include "tools/hash/tally.hpp"
+
+namespace splice::hash {
+namespace {
+
+// More than so much above the least possible, an algorithm is unfit for the change.
+constexpr double kTolerated = 0.05;
+
+// The fleet after the change, with the same indices; who left has weight 0, who joins comes last.
+FleetSpec changed(const FleetSpec& fleet, const DisruptOptions& change) {
+    FleetSpec after = fleet;
+    for (const std::size_t bridge : change.without) after.bridges[bridge].weight = 0;
+    for (const auto& [bridge, weight] : change.weights) after.bridges[bridge].weight = weight;
+    for (const PlacementMember& member : change.joining) after.bridges.push_back(member);
+    return after;
+}
+
+// What moves at least, when bridges had `before` and are to have `after`.
+std::uint64_t least_between(const std::vector<std::uint64_t>& before,
+                            const std::vector<std::uint64_t>& after) {
+    std::uint64_t least = 0;
+    for (std::size_t i = 0; i < before.size(); ++i) least += before[i] - std::min(before[i], after[i]);
+    return least;
+}
+
+struct Moves {
+    std::vector<std::uint64_t> before, after;
+    std::uint64_t moved = 0, all = 0;
+    explicit Moves(std::size_t bridges) : before(bridges), after(bridges) {}
+    void add(std::uint16_t from, std::uint16_t to, std::uint64_t amount) {
+        before[from] += amount;
+        after[to] += amount;
+        all += amount;
+        if (from != to) moved += amount;
+    }
+    void write(Json& report, std::string_view what) const {
+        const std::uint64_t least = least_between(before, after);
+        report[fmt::format("moved_{}", what)] = moved;
+        report[fmt::format("moved_{}_share", what)] = ratio(moved, all);
+        report[fmt::format("least_{}", what)] = least;
+        report[fmt::format("least_{}_share", what)] = ratio(least, all);
+    }
+};
+
+}  // namespace
+
+Answered ask_disrupt(const Options& options, LogReader& log, const Write& write) {
+    const FleetSpec after = changed(options.fleet, options.disrupt);
+    FleetSpec before = options.fleet;
+    // So that both have the same bridges.
+    for (PlacementMember member : options.disrupt.joining) {
+        member.weight = 0;
+        before.bridges.push_back(member);
+    }
+    if (std::ranges::all_of(after.bridges, [](const auto& bridge) { return bridge.weight == 0; }))
+        return std::unexpected("disrupt: no bridge is left");
+    const Placement placement = before.place().value();
+    auto placement_then = after.place();
+    if (!placement_then) return std::unexpected(placement_then.error());
+
+    KeyReader reader(before.protocol, before.key);
+    RequestText request;
+    KeylessCounts keyless;
+    KeySample keys;
+    Moves requests(after.bridges.size()), bytes(after.bridges.size()), distinct(after.bridges.size());
+    for (Record record;;) {
+        const auto more = log.next(record);
+        if (!more) return std::unexpected(more.error());
+        if (!*more) break;
+        request.write(record, before.key.name);
+        const RecordKey key = reader.key_of(record, request);
+        if (key.fallback) keyless.add(key);
+        if (!key.placed) continue;
+        const std::uint16_t from = placement.choose(key.bytes).bridges.choices[0];
+        const std::uint16_t to = placement_then->choose(key.bytes).bridges.choices[0];
+        const std::uint64_t amount = record.bytes.value_or(0);
+        requests.add(from, to, 1);
+        bytes.add(from, to, amount);
+        keys.count(hash_key_bytes(key.bytes), amount, from, to);
+    }
+    for (const KeySample::Entry& entry : keys.slots()) {
+        if (entry.requests > 0) distinct.add(entry.bridge, entry.bridge_then, keys.scale());
+    }
+
+    Json report{{"question", "disrupt"},
+                {"key", before.key.to_string()},
+                {"algorithm", to_string(before.algorithm)},
+                {"requests", requests.all},
+                {"bytes", bytes.all}};
+    keyless.write(report);
+    report["distinct_keys"] = keys.distinct();
+    report["distinct_is_exact"] = keys.is_exact();
+    distinct.write(report, "keys");
+    requests.write(report, "requests");
+    bytes.write(report, "bytes");
+    double due = 0;
+    for (std::size_t i = 0; i < after.bridges.size(); ++i) due += std::max(0.0, before.due(i) - after.due(i));
+    report["least_by_weights_share"] = due;
+    const double moved = ratio(distinct.moved, distinct.all);
+    const double least = ratio(least_between(distinct.before, distinct.after), distinct.all);
+    if (moved > least + kTolerated) {
+        report["warning"] =
+            fmt::format("{} is unfit for this change: {:.0f} % of the keys move, {:.0f} % would have to{}",
+                        to_string(before.algorithm), moved * 100, least * 100,
+                        before.algorithm == Algorithm::jump
+                            ? " (jump moves little only when the last bridge leaves or one "
+                              "is added at the end; rendezvous moves the least for any)"
+                            : "; rendezvous moves the least");
+    }
+    Json bridges = Json::array();
+    for (std::size_t i = 0; i < after.bridges.size(); ++i) {
+        bridges.push_back({{"name", after.bridges[i].name},
+                           {"weight", before.bridges[i].weight},
+                           {"weight_then", after.bridges[i].weight},
+                           {"requests", requests.before[i]},
+                           {"requests_then", requests.after[i]},
+                           {"request_share", ratio(requests.before[i], requests.all)},
+                           {"request_then_share", ratio(requests.after[i], requests.all)},
+                           {"bytes", bytes.before[i]},
+                           {"bytes_then", bytes.after[i]},
+                           {"keys", distinct.before[i]},
+                           {"keys_then", distinct.after[i]}});
+    }
+    report["bridges"] = std::move(bridges);
+    add_malformed(report, log);
+    write(write_report(report, options.format));
+    return {};
+}
+
+}  // namespace splice::hash

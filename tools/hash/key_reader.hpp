@@ -1,0 +1,57 @@
+// The key that the balancer would choose by, out of a log's record: the record is written as the request that
+// it was, and the balancer's own parsers judge it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "libsplice/core/hash_key.hpp"
+#include "tools/hash/record.hpp"
+
+namespace splice::hash {
+
+struct RecordKey {
+    // Empty and not placed: neither a key nor a client's address is told, so nobody knows the bridge.
+    std::string_view bytes;
+    bool placed = false;
+    std::optional<Fallback> fallback;  // why the client's address chooses
+};
+
+// One record as a request.
+class RequestText {
+  public:
+    // `header`: the name of the header that Record::header is the value of; empty: none.
+    void write(const Record& record, std::string_view header);
+    [[nodiscard]] std::string_view text() const noexcept { return text_; }
+
+  private:
+    std::string text_;
+};
+
+class KeyReader {
+  public:
+    KeyReader(Protocol protocol, HashKeyRule rule) : protocol_(protocol), rule_(std::move(rule)) {}
+
+    // `request` is the record's. The key lives until the next call, or as long as the request.
+    [[nodiscard]] RecordKey key_of(const Record& record, const RequestText& request);
+    [[nodiscard]] const HashKeyRule& rule() const noexcept { return rule_; }
+    [[nodiscard]] Protocol protocol() const noexcept { return protocol_; }
+
+  private:
+    [[nodiscard]] RecordKey by_source(const Record& record, Fallback why);
+
+    Protocol protocol_;
+    HashKeyRule rule_;
+    std::string scratch_;
+};
+
+// A number for the object that was asked for: its host and target, whatever the key takes of them.
+[[nodiscard]] std::uint64_t object_of(const Record& record) noexcept;
+
+// A key for people: an address for a source, else the text, where each byte that is not printable ASCII, each
+// blank and each backslash is \xhh.
+[[nodiscard]] std::string printed_key(const RecordKey& key);
+
+}  // namespace splice::hash
