@@ -30,6 +30,9 @@ struct DisruptOptions {
     std::vector<std::pair<std::size_t, std::uint32_t>> weights;  // a bridge's index and its new weight
 };
 
+// The fleet after the change, with the same indices; who left has weight 0, who joins comes last.
+[[nodiscard]] FleetSpec fleet_after(const FleetSpec& fleet, const DisruptOptions& change);
+
 struct CompareOptions {
     // Every combination is a variant. None is empty.
     std::vector<Algorithm> algorithms;
