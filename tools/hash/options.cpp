@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/program_options.hpp>
+#include <tuple>
 
 #include "libsplice/base/quoted.hpp"
 #include "libsplice/config/values.hpp"
@@ -513,7 +514,9 @@ Judged<CacheOptions> judge_cache(const Flags& flags, const FleetSpec& fleet) {
         if (auto loss = judge_loss(text, fleet, flags["return-warm"].as<bool>(), options); !loss)
             return std::unexpected(loss.error());
     }
-    std::ranges::stable_sort(options.events, {}, &cache::FleetEvent::time);
+    std::ranges::sort(options.events, {}, [](const cache::FleetEvent& event) {
+        return std::tuple(event.time, event.kind, event.bridge);
+    });
     const auto slow_start = duration(flags, "slow-start");
     if (!slow_start) return std::unexpected(slow_start.error());
     options.slow_start = *slow_start;
