@@ -155,6 +155,11 @@ std::expected<void, std::string> Balancer::start_engine() {
     return std::unexpected(refused);
 }
 
+void Balancer::look() {
+    for (const std::string& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
+        log_warning(line);
+}
+
 void Balancer::reload(std::string_view why) {
     auto config = configuration_of(options_);
     if (!config)

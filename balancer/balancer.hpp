@@ -14,6 +14,7 @@
 #include "balancer/dataplane.hpp"
 #include "balancer/options.hpp"
 #include "balancer/rules.hpp"
+#include "balancer/trouble.hpp"
 #include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/ops/api_server.hpp"
 #include "libsplice/ops/steps.hpp"
@@ -45,6 +46,8 @@ class Balancer {
     // Reads configuration and secret anew. An error leaves everything as it is; either way one line in the
     // log.
     void reload(std::string_view why);
+    // Logs what the counters show to be wrong. About once a second.
+    void look();
 
   private:
     Balancer(const BalancerOptions& options, const BalancerConfig& config);
@@ -68,6 +71,7 @@ class Balancer {
     Vips vips_;
     std::unique_ptr<BalancerApi> api_;
     std::optional<ApiServer> api_server_;
+    CounterWarnings trouble_{kBalancerTrouble};
 };
 
 }  // namespace splice

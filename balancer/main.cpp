@@ -42,7 +42,9 @@ int run(const BalancerOptions& options, const BalancerConfig& config, FileWatch 
     auto balancer = Balancer::start(options, config);
     if (!balancer) return fail(kExitSystem, balancer.error());
     if (!watched) return fail(kExitSystem, watched.error().text);
-    supervise(*signals, watch, [&](std::string_view why) { (*balancer)->reload(why); });
+    supervise(
+        *signals, watch, [&](std::string_view why) { (*balancer)->reload(why); },
+        [&] { (*balancer)->look(); });
     const bool goes_on = (*balancer)->goes_on();
     balancer->reset();
     log_stopped(goes_on, config.common.interface);

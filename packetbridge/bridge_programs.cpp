@@ -90,11 +90,13 @@ bool BridgePrograms::are_flows_pinned(const PinFolder& pins) {
 SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {
     std::array<splice_bridge_service_entry, SPLICE_BRIDGE_SERVICES> entries{};
     std::array<std::uint64_t, 65536 / 64> ports{};
+    std::array<std::uint64_t, 65536 / 64> vip_ports{};
     for (const BridgeService& service : rules.services) {
         const auto entry = entry_of(rules, service);
         if (!entry) return std::unexpected(entry.error());
         entries[splice_bridge_service_index(static_cast<std::uint32_t>(service.vip.address.family()),
                                             service.dscp)] = *entry;
+        vip_ports[service.vip.port / 64] |= std::uint64_t{1} << (service.vip.port % 64);
         ports[service.backend.port / 64] |= std::uint64_t{1} << (service.backend.port % 64);
     }
     if (mode_ == Mode::translate) {
@@ -102,6 +104,9 @@ SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {
             if (bpf_map_update_elem(object_.map("ports"), &word, &ports[word], BPF_ANY) != 0)
                 return system_error("write the BPF map ports", errno);
     }
+    for (std::uint32_t word = 0; word < vip_ports.size(); ++word)
+        if (bpf_map_update_elem(object_.map("vip_ports"), &word, &vip_ports[word], BPF_ANY) != 0)
+            return system_error("write the BPF map vip_ports", errno);
     if (auto written = write_settings(rules.secret); !written) return written;
     for (std::uint32_t index = 0; index < entries.size(); ++index)
         if (bpf_map_update_elem(object_.map("services"), &index, &entries[index], BPF_ANY) != 0)

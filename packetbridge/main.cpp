@@ -42,7 +42,8 @@ int run(const PacketbridgeOptions& options, const PacketbridgeConfig& config, Fi
     auto bridge = Packetbridge::start(options, config);
     if (!bridge) return fail(kExitSystem, bridge.error());
     if (!watched) return fail(kExitSystem, watched.error().text);
-    supervise(*signals, watch, [&](std::string_view why) { (*bridge)->reload(why); });
+    supervise(
+        *signals, watch, [&](std::string_view why) { (*bridge)->reload(why); }, [&] { (*bridge)->look(); });
     const bool goes_on = (*bridge)->goes_on();
     bridge->reset();
     log_stopped(goes_on, config.common.interface);

@@ -8,6 +8,7 @@
 #include "libsplice/config/secret_file.hpp"
 #include "libsplice/config/start.hpp"
 #include "libsplice/engine/attached_program.hpp"
+#include "libsplice/engine/clock.hpp"
 #include "libsplice/ops/log.hpp"
 
 namespace splice {
@@ -127,6 +128,11 @@ std::expected<void, std::string> Packetbridge::open() {
                          to_string(engine_.mode),
                          config_.common.api ? config_.common.api->to_string() : "off"));
     return {};
+}
+
+void Packetbridge::look() {
+    for (const std::string& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
+        log_warning(line);
 }
 
 void Packetbridge::reload(std::string_view why) {

@@ -15,6 +15,7 @@
 #include "packetbridge/dataplane.hpp"
 #include "packetbridge/options.hpp"
 #include "packetbridge/rules.hpp"
+#include "packetbridge/trouble.hpp"
 
 namespace splice {
 
@@ -39,6 +40,8 @@ class Packetbridge {
     // Reads configuration and secret anew. An error leaves everything as it is; either way one line in the
     // log.
     void reload(std::string_view why);
+    // Logs what the counters show to be wrong. About once a second.
+    void look();
 
   private:
     Packetbridge(const PacketbridgeOptions& options, const PacketbridgeConfig& config);
@@ -54,6 +57,7 @@ class Packetbridge {
     std::unique_ptr<BridgeDataPlane> dataplane_;
     std::unique_ptr<PacketbridgeApi> api_;
     std::optional<ApiServer> api_server_;
+    CounterWarnings trouble_{kBridgeTrouble};
 };
 
 }  // namespace splice

@@ -283,7 +283,7 @@ int bridge_ad_in(struct __sk_buff *skb)
 	int action;
 	const enum splice_verdict verdict = splice_read_marked(skb, &marked);
 
-	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(verdict);
+	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(skb, &marked, verdict);
 	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
 		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 	struct bpf_sock *socket = splice_find_socket(skb, &marked);

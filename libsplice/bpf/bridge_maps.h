@@ -7,6 +7,7 @@
  *   settings    0 -> splice_bridge_settings
  *   counters    0 -> splice_bridge_counters, one a processor
  *   asked       ring of splice_bridge_asked                what the kernel does not decide
+ *   vip_ports   VIP port / 64 -> bits                      what goes to none of them is not looked at twice
  * and when translating:
  *   flows       splice_flow_key {client, backend} -> splice_bridge_flow   made and removed by user space
  *   ports       backend port / 64 -> bits                  what does not leave from one of them is not looked up
@@ -58,7 +59,13 @@ struct splice_bridge_settings {
 struct splice_bridge_counters {
 	__u64 verdicts[SPLICE_VERDICT_COUNT];
 	__u64 asked; /* handed to user space, which counts their verdicts */
+	/* Packets without a known mark that were looked at: so many a window and processor. */
+	__u64 window;
+	__u64 looked; /* in that window */
 };
+
+#define SPLICE_LOOK_WINDOW_SHIFT 26 /* of nanoseconds: 67 ms */
+#define SPLICE_LOOKS_A_WINDOW 16
 
 enum splice_bridge_door { SPLICE_FROM_BALANCER, SPLICE_FROM_BACKEND };
 

@@ -47,6 +47,13 @@ struct {
 	__uint(max_entries, SPLICE_BRIDGE_RING_BYTES);
 } asked SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536 / 64);
+	__type(key, __u32);
+	__type(value, __u64);
+} vip_ports SEC(".maps");
+
 /* Headers that a packet must have in one piece: Ethernet with two tags, IP and TCP with all their options. */
 #define SPLICE_LINEAR_MIN (22 + 60 + 60)
 
@@ -206,10 +213,60 @@ static __always_inline enum splice_verdict splice_read_marked(struct __sk_buff *
 	return packet->key.vip_port == marked->service->vip_port ? SPLICE_CONTINUE : SPLICE_pass_not_service;
 }
 
-/* What is not ours goes on to whatever else hangs here: TC_ACT_OK would end the chain. */
-static __always_inline int splice_conclude_unread(enum splice_verdict verdict)
+/* The service of a VIP's port and family to which the packet would go if it were marked. */
+static __noinline __u32 splice_service_of_port(const struct splice_packet *packet)
 {
-	if (verdict == SPLICE_pass_unmarked) return TC_ACT_UNSPEC;
+	for (__u32 dscp = 1; dscp < 63; dscp++) {
+		const __u32 index = splice_bridge_service_index(packet->family, (__u8)dscp);
+		const struct splice_bridge_service_entry *service = bpf_map_lookup_elem(&services, &index);
+		if (service && service->address_count && service->vip_port == packet->key.vip_port &&
+		    splice_is_our_address(service, &packet->key.vip))
+			return index;
+	}
+	return 0;
+}
+
+/* A packet without a known mark: none of ours, unless its mark was lost or is one that nobody told us of. A few of them are
+ * looked at, so that it is told; every packet goes on. */
+static __noinline int splice_look_at_unmarked(struct __sk_buff *skb, struct splice_packet *packet)
+{
+	struct splice_bridge_counters *mine = bpf_map_lookup_elem(&counters, &zero_key);
+	const struct splice_bridge_settings *now_settings = bpf_map_lookup_elem(&settings, &zero_key);
+	const __u64 window = bpf_ktime_get_coarse_ns() >> SPLICE_LOOK_WINDOW_SHIFT;
+	const void *data = (void *)(long)skb->data;
+	const void *end = (void *)(long)skb->data_end;
+
+	if (!mine || !now_settings || !packet) return TC_ACT_UNSPEC;
+	if (mine->window != window) {
+		mine->window = window;
+		mine->looked = 0;
+	}
+	if (mine->looked >= SPLICE_LOOKS_A_WINDOW) return TC_ACT_UNSPEC;
+	mine->looked++;
+	if (splice_parse_ethernet(data, end, packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
+	if (splice_parse_ip_beginning(data, end, skb->len, packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
+	if (packet->protocol != SPLICE_PROTOCOL_TCP || !packet->payload_length || (packet->tcp_flags & SPLICE_SYN))
+		return TC_ACT_UNSPEC;
+	const __u32 port = splice_ntohs(packet->key.vip_port);
+	const __u32 word = port / 64;
+	const __u64 *bits = bpf_map_lookup_elem(&vip_ports, &word);
+	if (!bits || !(*bits >> (port & 63) & 1)) return TC_ACT_UNSPEC;
+	const __u32 index = splice_service_of_port(packet);
+	const struct splice_bridge_service_entry *service = index ? bpf_map_lookup_elem(&services, &index) : NULL;
+	if (!service) return TC_ACT_UNSPEC;
+	if (splice_dscp(packet) != 0) return splice_conclude(SPLICE_pass_mark_of_no_service, TC_ACT_UNSPEC);
+	packet->key.vip = service->vip;
+	if (splice_bridge_mark_lost(packet, &now_settings->secrets[now_settings->secret & 1], splice_unix_s(now_settings)))
+		return splice_conclude(SPLICE_pass_mark_lost, TC_ACT_UNSPEC);
+	return TC_ACT_UNSPEC;
+}
+
+/* What is not ours goes on to whatever else hangs here: TC_ACT_OK would end the chain. */
+static __always_inline int splice_conclude_unread(struct __sk_buff *skb, struct splice_marked *marked,
+						  enum splice_verdict verdict)
+{
+	if (verdict == SPLICE_pass_unmarked)
+		return marked->service ? TC_ACT_UNSPEC : splice_look_at_unmarked(skb, &marked->packet);
 	return splice_conclude(verdict, splice_verdict_passes(verdict) ? TC_ACT_UNSPEC : TC_ACT_SHOT);
 }
 

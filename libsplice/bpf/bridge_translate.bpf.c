@@ -64,7 +64,7 @@ int bridge_tr_in(struct __sk_buff *skb)
 	struct splice_flow_key key;
 	const enum splice_verdict verdict = splice_read_marked(skb, &marked);
 
-	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(verdict);
+	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(skb, &marked, verdict);
 	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
 		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 	splice_bridge_key_of_client(&key, &marked.packet, &marked.service->backend, marked.service->backend_port);

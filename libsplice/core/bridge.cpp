@@ -138,7 +138,7 @@ struct Bridge::Impl {
     }
 
     [[nodiscard]] const BridgeService* service_of(const splice_packet& packet) const noexcept;
-    [[nodiscard]] Verdict judge_unmarked(const splice_packet& packet) noexcept;
+    [[nodiscard]] Verdict judge_unmarked(Instant now, const splice_packet& packet) noexcept;
     [[nodiscard]] std::array<std::uint32_t, kListCount> limits() const noexcept {
         const auto opening_s = static_cast<std::uint32_t>(std::chrono::seconds(kOpeningTimeout).count());
         return {rules->timeouts.open_s, rules->timeouts.closing_s, opening_s};
@@ -243,7 +243,7 @@ Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     // A link's padding is no part of the packet: a raw socket would send it as if it were.
     bytes = bytes.first(splice_ip_length(&packet));
     const BridgeService* service = service_of(packet);
-    if (!service) return judge_unmarked(packet);
+    if (!service) return judge_unmarked(now, packet);
     Walk walk{now, bytes, packet, hop, *service, {}, {}, out};
     if (packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_balancer(walk);
     if (splice_ntohs(packet.key.vip_port) != service->vip.port) return SPLICE_pass_not_service;
@@ -702,9 +702,18 @@ void Bridge::Impl::drop_hold(Flow& flow) noexcept {
 
 // Unmarked packets pass. One of a connection that is spliced here lost its mark on the way: worth a count of
 // its own.
-Verdict Bridge::Impl::judge_unmarked(const splice_packet& packet) noexcept {
+Verdict Bridge::Impl::judge_unmarked(Instant now, const splice_packet& packet) noexcept {
     for (const BridgeService& service : rules->services) {
-        if (splice_htons(service.vip.port) != packet.key.vip_port) continue;
+        if (splice_htons(service.vip.port) != packet.key.vip_port ||
+            service.vip.address.family() != packet.family)
+            continue;
+        const bool to_us =
+            std::ranges::find(rules->addresses, IpAddress(packet.key.vip)) != rules->addresses.end();
+        if (to_us && splice_dscp(&packet) != 0) return SPLICE_pass_mark_of_no_service;
+        splice_packet sent = packet;
+        sent.key.vip = service.vip.address.raw();
+        if (to_us && splice_bridge_mark_lost(&sent, &rules->secret, static_cast<std::uint64_t>(now.unix_s)))
+            return SPLICE_pass_mark_lost;
         const Known known = find(backend_key(packet, service));
         if (known.entry || known.carried) return SPLICE_pass_unmarked_known_flow;
     }

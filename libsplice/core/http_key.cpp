@@ -96,6 +96,7 @@ bool append_host(const Authority& authority, std::string& out) {
 }
 
 std::optional<std::string_view> find_parameter(std::string_view uri, std::string_view name) noexcept {
+    uri = uri.substr(0, uri.find('#'));
     const auto question_mark = uri.find('?');
     if (question_mark == std::string_view::npos) return {};
     std::string_view rest = uri.substr(question_mark + 1);
@@ -231,7 +232,7 @@ KeyAnswer uri_key(const HashKeyRule& rule, const Target& target, std::string& sc
         scratch.assign("/").append(uri);
         uri = scratch;
     }
-    if (rule.kind == KeyKind::path) uri = uri.substr(0, uri.find('?'));
+    if (rule.kind == KeyKind::path) uri = uri.substr(0, uri.find_first_of("?#"));
     return Key{cut_uri(uri, rule.depth, rule.length)};
 }
 

@@ -16,6 +16,9 @@
 //   asterisk-form   *                   as it stands
 //   authority-form  h:443               as it stands; also the host (CONNECT only)
 //   none of them                        as it stands
+// A fragment ("#" and what follows) has no place in a target. Servers take it, though: nginx drops it from
+// the path and the arguments, and keeps it in $request_uri. So path and url_param end at "#" (RFC 3986
+// section 3.3); uri and host+uri keep it.
 //
 // The host of host+uri: the authority of the target, else the first Host header; without user and "@"; ASCII
 // letters lower-cased; without one trailing dot; without the port when it is empty or the default one (443
@@ -25,8 +28,8 @@
 // hdr(name): the first header of that name, in any case, its whole value without the blanks around it; a
 // folded value (obs-fold) is joined by single spaces. An empty value is none, as in HAProxy. Unlike there, a
 // comma does not end it. url_param(name): of the part after the first "?", the value of the first "name="
-// that follows "?" or "&", as it stands up to the next "&" or the end. It may be empty, and then is a key:
-// HAProxy's `balance url_param`.
+// that follows "?" or "&", as it stands up to the next "&", "#" or the end. It may be empty, and then is a
+// key: HAProxy's `balance url_param`.
 #pragma once
 
 #include <cstddef>

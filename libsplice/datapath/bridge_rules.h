@@ -50,6 +50,18 @@ SPLICE_INLINE enum splice_bridge_known splice_bridge_known_flow(const struct spl
 	return packet->seq == flow->client_next ? SPLICE_KNOWN_NEXT : SPLICE_KNOWN_OTHER;
 }
 
+/* 1 for an unmarked first payload that a balancer of ours has sent: its cookie says so, `packet` being addressed to the
+ * VIP again. */
+SPLICE_INLINE int splice_bridge_mark_lost(const struct splice_packet *packet, const struct splice_secret *secret,
+					  __u64 unix_s)
+{
+	struct splice_negotiated negotiated;
+
+	return packet->payload_length &&
+	       (packet->tcp_flags & (SPLICE_ACK | SPLICE_SYN | SPLICE_RST)) == SPLICE_ACK &&
+	       splice_cookie_check_segment(secret, packet, unix_s, &negotiated);
+}
+
 SPLICE_INLINE struct splice_bridge_decision splice_bridge_decide(const struct splice_packet *packet,
 								  enum splice_bridge_known known,
 								  const struct splice_secret *secret, __u64 unix_s,

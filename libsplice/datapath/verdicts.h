@@ -22,6 +22,8 @@
 	X(pass, pass_icmp_not_ours, "an ICMP message about no flow of ours") \
 	X(pass, pass_unmarked, "without the mark of a service") \
 	X(pass, pass_unmarked_known_flow, "without a mark, yet of a flow that is spliced here: does the network clear DSCP?") \
+	X(pass, pass_mark_of_no_service, "marked, and for a port that is served here, but by the mark of no service") \
+	X(pass, pass_mark_lost, "without a mark, yet with a valid cookie of a service here: does the network clear DSCP?") \
 	X(pass, pass_not_spliced, "sent by the backend on a connection that is not spliced") \
 	/* Judged by its bytes alone. */ \
 	X(drop, drop_truncated, "shorter than its own headers say") \

@@ -9,7 +9,9 @@
 
 namespace splice {
 
-// Calls reload(why) at SIGHUP and when a watched file changed; returns at SIGINT or SIGTERM.
-void supervise(Signals& signals, FileWatch& files, const std::function<void(std::string_view why)>& reload);
+// Calls reload(why) at SIGHUP and when a watched file changed, and look() about once a second; returns at
+// SIGINT or SIGTERM.
+void supervise(Signals& signals, FileWatch& files, const std::function<void(std::string_view why)>& reload,
+               const std::function<void()>& look);
 
 }  // namespace splice

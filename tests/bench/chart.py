@@ -5,8 +5,8 @@ from xml.sax.saxutils import escape
 PANEL_WIDTH, BAR_HEIGHT, GAP, COLUMNS = 400, 17, 5, 2
 MARGIN, HEADING, BAR_ROOM = 16, 40, 300
 LEGEND_LINE = 20
-# Grey for direct, ochre for proxies, blues for SpliceLB: told apart without colour vision by lightness, too.
-COLOURS = {"direct": "#8b949e", "HAProxy": "#d29922", "nginx": "#b0701a"}
+# Greys for direct and the limit, ochre for proxies, blues for SpliceLB: told apart without colour vision by lightness, too.
+COLOURS = {"direct": "#8b949e", "limit": "#57606a", "HAProxy": "#d29922", "nginx": "#b0701a"}
 OURS = ("#79b8ff", "#2f81f7", "#0a3d91")
 
 

@@ -14,14 +14,19 @@ README_KEYS = ("keepalive", "close", "download", "upload", "first_byte_p50", "fi
 
 
 class Summary:
-    """A measure of a variant over all rounds. Ratios are of the same round, so that a busy moment weighs on both."""
+    """A measure of a variant over all rounds. Ratios are of the same round, so that a busy moment weighs on both: `ratio` to
+    direct, `to_limit` to the limit of the path."""
 
     def __init__(self, result, variant, key):
         rounds = result["samples"].get(variant, [])
         self.values = [one[key] for one in rounds if key in one]
-        pairs = [(one[key], base[key]) for one, base in zip(rounds, result["samples"].get("direct", []))
-                 if one.get(key) is not None and base.get(key)]
-        self.ratio = statistics.median(a / b for a, b in pairs) if pairs else None
+
+        def ratio_to(base_name):
+            pairs = [(one[key], base[key]) for one, base in zip(rounds, result["samples"].get(base_name, []))
+                     if one.get(key) is not None and base.get(key)]
+            return statistics.median(a / b for a, b in pairs) if pairs and variant != base_name else None
+
+        self.ratio, self.to_limit = ratio_to("direct"), ratio_to("limit")
         if self.values:
             self.median, self.least, self.most = statistics.median(self.values), min(self.values), max(self.values)
 
@@ -47,14 +52,14 @@ def machine_line(result):
 
 def measure_table(result, measure):
     lines = [f"### {measure.title} ({measure.unit}, {measure.better} is better)", "",
-             "| | median | to direct | least | most |", "|---|---:|---:|---:|---:|"]
+             "| | median | to direct | to the limit | least | most |", "|---|---:|---:|---:|---:|---:|"]
     for name in served(result):
         summary = Summary(result, name, measure.key)
         if not summary:
             continue
-        ratio = f"{summary.ratio:.2f}" if summary.ratio is not None else ""
+        ratio, to_limit = (f"{one:.2f}" if one is not None else "" for one in (summary.ratio, summary.to_limit))
         median, least, most = (number(value, measure.digits) for value in (summary.median, summary.least, summary.most))
-        lines.append(f"| {result['variants'][name]} | {median} | {ratio} | {least} | {most} |")
+        lines.append(f"| {result['variants'][name]} | {median} | {ratio} | {to_limit} | {least} | {most} |")
     return lines + [""] if len(lines) > 4 else []
 
 
@@ -116,12 +121,14 @@ def readme_section(result):
         cells = []
         for name in names:
             summary = Summary(result, name, measure.key)
-            ratio = f" ({summary.ratio:.2f})" if summary and summary.ratio is not None and name != "direct" else ""
+            ratios = [f"{one:.2f}" for one in ((summary.ratio, summary.to_limit) if summary else ()) if one is not None]
+            ratio = f" ({', '.join(ratios)})" if ratios and name != "direct" else ""
             cells.append(number(summary.median, measure.digits) + ratio if summary else "")
         named = measure.title.lower().startswith(measure.unit)
         lines.append(f"| {measure.title}{'' if named else f', {measure.unit}'} | " + " | ".join(cells) + " |")
-    return "\n".join(["![Requests, downloads, first byte and processor time of each variant](docs/bench.svg)", "", *lines, "", "In parentheses: the ratio to direct. "
-                      "Measured on " + machine_line(result) + " `make bench` repeats it; [docs/bench.md](docs/bench.md) says how "
+    return "\n".join(["![Requests, downloads, first byte and processor time of each variant](docs/bench.svg)", "", *lines, "", "In parentheses: the ratio to "
+                      "direct, then to the limit of the path: an XDP program that only exchanges two MAC addresses, below which "
+                      "no balancer that touches each packet of a client can come. Measured on " + machine_line(result) + " `make bench` repeats it; [docs/bench.md](docs/bench.md) says how "
                       "to read it."])
 
 

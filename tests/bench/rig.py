@@ -126,6 +126,62 @@ class Direct(Variant):
         return []
 
 
+class Limit(Variant):
+    """An XDP program on the balancer's host that only exchanges two Ethernet addresses: no balancer that touches every
+    packet of a client costs less. One backend's nginx listens on the VIP, which is on its lo."""
+
+    name, title = "limit", "limit of the path: two MAC addresses exchanged"
+
+    def start(self):
+        self.rig.unfinished_checksums_to_balancer(False)
+        lab, self._undo = self.rig.lab, contextlib.ExitStack()
+        try:
+            lab.on("balancer", "ip", "address", "add", f"{VIP}/32", "dev", "eth1")
+            self._undo.callback(lab.on, "balancer", "ip", "address", "del", f"{VIP}/32", "dev", "eth1")
+            self._listen_on_vip()
+            link = lab.on("b1", "cat", "/sys/class/net/eth1/address").strip()
+            # pylint: disable-next=consider-using-with
+            process = subprocess.Popen(["ip", "netns", "exec", lab.namespace("balancer"), f"{PROGRAMS}/bench_limit", "eth1",
+                                        VIP, link], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                       stderr=subprocess.STDOUT, text=True)
+            self._undo.callback(lambda: (process.terminate(), process.wait(10)))
+            said = process.stdout.readline().strip()
+            if said != "ready":
+                raise Refused(said)
+            self.wait_until_it_serves()
+        except (Refused, RuntimeError) as error:
+            self.stop()
+            raise Refused(str(error)) from error
+
+    def stop(self):
+        self._undo.close()
+
+    def middle_pids(self):
+        return []
+
+    def _listen_on_vip(self):
+        lab = self.rig.lab
+        for setting, value in (("arp_ignore", 1), ("arp_announce", 2)):
+            lab.on("b1", "sysctl", "-q", "-w", f"net.ipv4.conf.eth1.{setting}={value}")
+            self._undo.callback(lab.on, "b1", "sysctl", "-q", "-w", f"net.ipv4.conf.eth1.{setting}=0")
+        lab.on("b1", "ip", "address", "add", f"{VIP}/32", "dev", "lo")
+        self._undo.callback(lab.on, "b1", "ip", "address", "del", f"{VIP}/32", "dev", "lo")
+        path = f"{lab.run_dir}/b1/nginx.conf"
+        with open(path, encoding="utf-8") as file:
+            before = file.read()
+        listen = f"listen {BACKENDS['b1']}:80 backlog=8192;"
+        if listen not in before:
+            raise Refused(f"{path} has no line {listen}")
+        self._undo.callback(self._restart_nginx, path, before)
+        self._restart_nginx(path, before.replace(listen, f"{listen}\n        listen {VIP}:80 backlog=8192;"))
+
+    def _restart_nginx(self, path, text):
+        self.rig.lab.stop("nginx1")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        self.rig.lab.start("nginx1")
+
+
 class Proxy(Variant):
     """A proxy on the balancer's host, in the foreground."""
 

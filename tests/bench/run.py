@@ -20,7 +20,7 @@ import micro
 import replay
 import report
 from measures import background_load, slot, syn_flood
-from rig import SOURCE, Direct, Haproxy, Nginx, Refused, Rig, Splice
+from rig import SOURCE, Direct, Haproxy, Limit, Nginx, Refused, Rig, Splice
 
 ENGINES_AND_MODES = [("nfqueue", "translate"), ("ebpf", "translate"), ("ebpf", "adopt")]
 ON_DEMAND = [("ebpf", "adopt", "generic")]  # measured when --only names it
@@ -110,11 +110,11 @@ def bench(arguments, effort):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as exceptions, so that the rig goes whatever happens
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with Rig(f"bench-{os.getpid()}") as rig:
-        variants = [Direct(rig), Haproxy(rig), Nginx(rig)]
+        variants = [Direct(rig), Limit(rig), Haproxy(rig), Nginx(rig)]
         variants += [Splice(rig, engine, mode) for engine, mode in ENGINES_AND_MODES]
         if arguments.only:
             variants += [Splice(rig, *which) for which in ON_DEMAND]
-            variants = [v for v in variants if v.name in arguments.only.split(",") or v.name == "direct"]
+            variants = [v for v in variants if v.name in arguments.only.split(",") or v.name in ("direct", "limit")]
         result["variants"] = {variant.name: variant.title for variant in variants}
         take_turns(rig, variants, effort, result)
     if not arguments.no_micro:
@@ -128,7 +128,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--only", help="direct, haproxy, nginx, nfqueue-translate, ebpf-translate, ebpf-adopt, and "
+    parser.add_argument("--only", help="direct and limit always; haproxy, nginx, nfqueue-translate, ebpf-translate, ebpf-adopt, and "
                         "ebpf-adopt-generic (generic XDP)")
     parser.add_argument("--no-micro", action="store_true")
     parser.add_argument("--update-readme", action="store_true", help="figures into README.md and docs/bench.svg")

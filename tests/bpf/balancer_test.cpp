@@ -338,8 +338,11 @@ TEST_CASE("a flood of orphans does not reach user space") {
     Client client = pair.connected();
     const PacketBytes orphan = client.segment(kGet, 1).build();
     std::uint64_t dropped = 0;
-    for (int i = 0; i < 2000; ++i)
-        dropped += pair.kernel.handle(read_clock(), orphan).verdict == SPLICE_drop_orphan;
+    for (int i = 0; i < 2000; ++i) {
+        // User space drops some, too: one flow has only so many places there.
+        const Verdict verdict = pair.kernel.handle(read_clock(), orphan).verdict;
+        dropped += pair.kernel.decided_in_kernel() && verdict == SPLICE_drop_orphan;
+    }
     const auto asked = pair.kernel.maps().counters().asked;
     CHECK(dropped + asked == 2000);
     CHECK(asked >= SPLICE_ASKS_A_WINDOW);

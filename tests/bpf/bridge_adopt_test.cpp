@@ -378,6 +378,36 @@ TEST_CASE("unmarked packets, and marked ones that are not for us, pass byte for 
     }
 }
 
+TEST_CASE("a first payload whose mark was lost, or is no service's, is counted by name, and passes") {
+    for (const int family : {4, 6}) {
+        for (const Mode mode : {Mode::adopt, Mode::translate}) {
+            CAPTURE(family);
+            const BridgeRules rules = bridge_rules(family);
+            BridgeHost host(mode, family, rules);
+            Splicer splicer(std::make_shared<const SplicerRules>(splicer_rules(family)));
+            Client client(family);
+            REQUIRE(client.connect(splicer, read_clock()) == SPLICE_answer_syn_ack);
+            Segment segment = client.segment(kGet);
+            segment.destination = topology(family).bridges[0];
+            for (const auto& [dscp, verdict] :
+                 {std::pair{0, SPLICE_pass_mark_lost}, std::pair{2, SPLICE_pass_mark_of_no_service}}) {
+                segment.dscp = static_cast<std::uint8_t>(dscp);
+                PacketBytes frame = frame_of(segment.build());
+                const PacketBytes before = frame;
+                CHECK(BridgeHost::run(host.programs().ingress(), frame) == TC_ACT_UNSPEC);
+                CHECK(frame == before);
+                CHECK(host.count(verdict) == 1);
+            }
+            // Looking has a budget.
+            for (int i = 0; i < 1000; ++i) {
+                PacketBytes frame = frame_of(segment.build());
+                BridgeHost::run(host.programs().ingress(), frame);
+            }
+            CHECK(host.count(SPLICE_pass_mark_of_no_service) < 1000);
+        }
+    }
+}
+
 TEST_CASE("a host's other classifiers see what is not ours, before and after our programs") {
     for (const int family : {4, 6}) {
         for (const Mode mode : {Mode::adopt, Mode::translate}) {

@@ -143,10 +143,12 @@ inline std::optional<std::string> reference_http_key(const HashKeyRule& rule, st
     const Resource resource = read_target(*line);
 
     if (rule.kind == KeyKind::uri) return "key:" + cut(resource.uri, rule);
-    if (rule.kind == KeyKind::path) return "key:" + cut(resource.uri.substr(0, resource.uri.find('?')), rule);
+    if (rule.kind == KeyKind::path)
+        return "key:" + cut(resource.uri.substr(0, resource.uri.find_first_of("?#")), rule);
     if (rule.kind == KeyKind::url_param) {
-        const auto query = resource.uri.find('?');
-        std::string rest = query == std::string::npos ? "" : resource.uri.substr(query + 1) + "&";
+        const std::string uri = resource.uri.substr(0, resource.uri.find('#'));
+        const auto query = uri.find('?');
+        std::string rest = query == std::string::npos ? "" : uri.substr(query + 1) + "&";
         for (; !rest.empty(); rest.erase(0, rest.find('&') + 1)) {
             const std::string parameter = rest.substr(0, rest.find('&'));
             if (parameter.starts_with(rule.name + "="))

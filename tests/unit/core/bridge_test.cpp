@@ -322,7 +322,9 @@ TEST_CASE("a connection whose numbers took a great step goes on when the backend
     Segment taken = rig.from_backend_segment(SPLICE_ACK);
     taken.ack += 0x04000000;
     CHECK(rig.from_backend(taken, 2) == SPLICE_toward_client);
-    CHECK(rig.from_balancer(rig.client.segment("more", 0x04000000), 3) == SPLICE_deliver);
+    Segment more = rig.client.segment("more", 0x04000000);
+    more.ack = acknowledgement.ack;
+    CHECK(rig.from_balancer(more, 3) == SPLICE_deliver);
 }
 
 TEST_CASE("strangers who insist on numbers of their own are the backend's to judge, and teach nothing") {
@@ -615,6 +617,24 @@ TEST_CASE("a packet that lost its mark passes, and is counted when its connectio
     CHECK(rig.bridge.handle_from_balancer(at(0), bytes, true, rig.hop, rig.out) ==
           SPLICE_pass_unmarked_known_flow);
     CHECK(bytes == before);
+}
+
+TEST_CASE("a first payload whose mark was lost, or is no service's, passes and is counted by name") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        Segment segment = rig.marked(rig.client.segment(kGet));
+        const auto verdict = [&](std::uint8_t dscp) {
+            segment.dscp = dscp;
+            rig.packet = segment.build();
+            return rig.bridge.handle_from_balancer(at(0), rig.packet, true, rig.hop, rig.out);
+        };
+        CHECK(verdict(0) == SPLICE_pass_mark_lost);
+        CHECK(verdict(2) == SPLICE_pass_mark_of_no_service);
+        segment.ack ^= 0x1000;
+        CHECK(verdict(0) == SPLICE_pass_unmarked);
+        segment.destination_port = 22;
+        CHECK(verdict(2) == SPLICE_pass_unmarked);
+    }
 }
 
 TEST_CASE("an ICMP error of the backend's host reaches the client in the cookie's numbers") {

@@ -1,0 +1,41 @@
+// What the balancer's counters say to an operator, in words.
+#pragma once
+
+#include <array>
+
+#include "libsplice/ops/counter_warnings.hpp"
+
+namespace splice {
+
+inline constexpr std::array kBalancerTrouble{
+    CounterWarning{
+        SPLICE_drop_no_bridge,
+        "a service has no bridge that takes connections; give one of its bridges a weight above 0"},
+    CounterWarning{SPLICE_answer_refused_503,
+                   "every bridge that was asked refused a connection; do the caches listen, and does each "
+                   "bridge have the "
+                   "service with the same DSCP, VIP and port?"},
+    CounterWarning{SPLICE_answer_refused_rst,
+                   "every bridge that was asked refused a connection; do the caches listen, and does each "
+                   "bridge have the "
+                   "service with the same DSCP, VIP and port?"},
+    CounterWarning{
+        SPLICE_drop_refused_stray,
+        "refused in the name of a bridge that the flow did not go to; after a reload a few are ordinary, "
+        "else "
+        "something on the way changes IPv4 identifications or IPv6 flow labels, or forges DSCP 63"},
+    CounterWarning{SPLICE_drop_flow_table_full,
+                   "new connections are refused; raise max_flows, or look for a flood"},
+    CounterWarning{SPLICE_drop_first_payload_memory,
+                   "first payloads that come in pieces fill the memory for them; look for a flood"},
+    CounterWarning{SPLICE_drop_ask_overrun,
+                   "user space does not keep up with what the kernel program asks it; look for a flood"},
+    CounterWarning{SPLICE_drop_no_next_hop,
+                   "a bridge's next hop is not known; is it up, and in this network? try: ip neigh"},
+    CounterWarning{SPLICE_answer_too_big,
+                   "the way to a bridge is narrower than clients were told; set the service's mss to that "
+                   "MTU less 40 (IPv4) "
+                   "or 60 (IPv6)"},
+};
+
+}  // namespace splice

@@ -1,0 +1,45 @@
+// Outcomes of packets that mean trouble on a healthy network, told in the log: what it is and what to do.
+// Counters say how often; a line says that it happens at all.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libsplice/base/time.hpp"
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/ops/data_plane_statistics.hpp"
+
+namespace splice {
+
+struct CounterWarning {
+    Verdict verdict;
+    std::string_view advice;  // what it means and what to do, without the verdict's own words
+};
+
+// Between two lines about the same verdict.
+inline constexpr Duration kCounterWarningPeriod = std::chrono::minutes(1);
+
+class CounterWarnings {
+  public:
+    // `table` must outlive this.
+    explicit CounterWarnings(std::span<const CounterWarning> table) : table_(table), told_(table.size()) {}
+
+    // The lines to log now. The first reading is what earlier processes have counted: it says nothing.
+    std::vector<std::string> look(Duration now, const DataPlaneStatistics& statistics);
+
+  private:
+    struct Told {
+        std::uint64_t count = 0;
+        std::optional<Duration> at;
+    };
+
+    std::span<const CounterWarning> table_;
+    std::vector<Told> told_;
+    bool first_ = true;
+};
+
+}  // namespace splice

@@ -1,0 +1,35 @@
+#include "libsplice/ops/counter_warnings.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace splice;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::array kTable{CounterWarning{SPLICE_drop_no_bridge, "give a bridge a weight"},
+                            CounterWarning{SPLICE_drop_flow_table_full, "raise max_flows"}};
+
+}  // namespace
+
+TEST_CASE("a counter that grows is told once a minute, with what has come since") {
+    CounterWarnings warnings(kTable);
+    DataPlaneStatistics now;
+    now.verdicts[SPLICE_drop_no_bridge] = 1000;  // an earlier process's
+    CHECK(warnings.look(0s, now).empty());
+    CHECK(warnings.look(1s, now).empty());
+    now.verdicts[SPLICE_drop_no_bridge] += 1;
+    const auto lines = warnings.look(2s, now);
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0] == "1 packet (drop_no_bridge): give a bridge a weight");
+    now.verdicts[SPLICE_drop_no_bridge] += 41;
+    CHECK(warnings.look(3s, now).empty());
+    // Another one is not silenced by the first.
+    now.verdicts[SPLICE_drop_flow_table_full] = 7;
+    CHECK(warnings.look(4s, now) ==
+          std::vector<std::string>{"7 packets (drop_flow_table_full): raise max_flows"});
+    now.verdicts[SPLICE_drop_no_bridge] += 1;
+    CHECK(warnings.look(62s, now) ==
+          std::vector<std::string>{"42 packets (drop_no_bridge): give a bridge a weight"});
+    CHECK(warnings.look(200s, now).empty());
+}
