@@ -331,6 +331,20 @@ def seeds_of_configurations():
         put("yaml", f"{name}.yaml", text.encode())
 
 
+def seeds_of_logs():
+    """The first byte is the format's place in the fuzzer's list."""
+    request = '192.0.2.1 - - [17/May/2015:10:05:03 +0200] "GET /a?id=1 HTTP/1.1" 200 10'
+    lines = {"plain": "/a?id=1\nhttp://h:80/a\n", "common": request,
+             "combined": f'www.example.com:80 {request} "-" "a \\"b\\" \\x16"',
+             "json": '{"uri":"/a","bytes":5,"time":1.5,"host":"h","http_a":"v","ttl":3,"deep":{"uri":[1]}}',
+             "w3c": "#Fields: date time c-ip cs-method cs-uri-stem cs-uri-query sc-bytes cs(a)\n"
+                    "2015-05-17 10:05:03.25 192.0.2.1 GET /a id=1 5 v",
+             "trace": "time,object,bytes\n0.5,17,10\n1,/a,b,7",
+             "keys": "192.0.2.1\t1\t192.0.2.10\t80\turi\t/a\\x20b\tb1\n1.2.3.4\t1\t1.2.3.5\t80\turl_param(id)\t7\tb1"}
+    for number, (name, text) in enumerate(lines.items()):
+        put("log_line", name, bytes([number]) + text.encode())
+
+
 def dictionaries():
     """Words for the mutations; libFuzzer's format."""
     def write(name, words):
@@ -348,6 +362,9 @@ def dictionaries():
               "adopt", "nfqueue", "native", "depth 2", "len 64", "1MiB", "1ms", "168h", "{", "}", "[", "]", ": ", "- ", "&a", "*a",
               "\n  ", "\"", "|", ">", "!!str ", "---\n", "? ", "#", "2001:db8::1", "192.0.2.1", "[::1]:80"]
     write("yaml", [word.encode() for word in words + values])
+    write("log_line", [b" [17/May/2015:10:05:03 +0000] \"GET /", b" HTTP/1.1\" 200 5", b"#Fields: ", b"cs-uri-stem", b"sc-bytes",
+                       b"{\"uri\":\"", b"\",\"bytes\":", b"\"ttl\":", b"\"time\":\"", b"2015-05-17T10:05:03Z", b"\\x", b"\t",
+                       b"url_param(", b"hdr(a)", b"host+uri", b"\"-\""])
     write("client_hello", [b"\x16\x03\x01", b"\x16\x03\x03", b"\x01\x00", b"\x03\x03", b"\x00\x00", b"\x00\x05\x00\x03\x00\x00\x01a",
                            b"\x13\x01", b"\x00\x10", b"\x00\x33"])
 
@@ -363,6 +380,7 @@ def main():
     seeds_of_first_payloads()
     seeds_of_captures()
     seeds_of_configurations()
+    seeds_of_logs()
     dictionaries()
 
 

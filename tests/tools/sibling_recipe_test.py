@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The nginx configuration of docs/hashing.md, run: three hosts' fronts and owners in one nginx, and an origin that logs.
+"""The nginx configuration of docs/hashing.md, run: three fronts and owners in one nginx, and an origin that logs.
 
 Whichever front is asked, the URL's own bridge, as splice-hash tells it, answers, and the origin is asked once a URL.
 Usage: sibling_recipe_test.py SPLICE_HASH PAGE

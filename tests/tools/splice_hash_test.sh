@@ -62,6 +62,9 @@ refuses "weights with jump" 'jump' map "${fleet[@]}" --algorithm jump
 refuses "an unknown rule" '--hash-key' map "${fleet[@]}" --hash-key body
 refuses "no rows" '--rows' map "${fleet[@]}" --rows 0
 refuses "an unknown bridge to leave" '--without' disrupt "${fleet[@]}" --without b9
+refuses "all bridges leaving" '--without' disrupt "${fleet[@]}" --without b1 --without b2 --without b3 --url /a
+refuses "a weight that the algorithm does not know" 'jump' disrupt --bridge a=10.0.0.1 --bridge b=10.0.0.2 \
+    --algorithm jump --weight a=2 --url /a
 refuses "nothing that changes" '--without' disrupt "${fleet[@]}"
 refuses "an unknown output" '--format' balance "${fleet[@]}" --format xml
 refuses "an unknown log format" '--log-format' balance "${fleet[@]}" --log-format ltsv

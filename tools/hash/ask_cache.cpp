@@ -250,8 +250,7 @@ double seconds(Duration time) {
 class CacheQuestion {
   public:
     explicit CacheQuestion(const Options& options)
-        : options_(options),
-          wanted_(options.cache),
+        : wanted_(options.cache),
           spec_(options.fleet),
           placement_(spec_.place().value()),
           reader_(spec_.protocol, spec_.key),
@@ -445,7 +444,6 @@ class CacheQuestion {
         report["series"] = std::move(series);
     }
 
-    const Options& options_;
     const CacheOptions& wanted_;
     const FleetSpec& spec_;
     Placement placement_;

@@ -12,15 +12,6 @@ namespace {
 // More than so much above the least possible, an algorithm is unfit for the change.
 constexpr double kTolerated = 0.05;
 
-// The fleet after the change, with the same indices; who left has weight 0, who joins comes last.
-FleetSpec changed(const FleetSpec& fleet, const DisruptOptions& change) {
-    FleetSpec after = fleet;
-    for (const std::size_t bridge : change.without) after.bridges[bridge].weight = 0;
-    for (const auto& [bridge, weight] : change.weights) after.bridges[bridge].weight = weight;
-    for (const PlacementMember& member : change.joining) after.bridges.push_back(member);
-    return after;
-}
-
 // What moves at least, when bridges had `before` and are to have `after`.
 std::uint64_t least_between(const std::vector<std::uint64_t>& before,
                             const std::vector<std::uint64_t>& after) {
@@ -51,18 +42,15 @@ struct Moves {
 }  // namespace
 
 Answered ask_disrupt(const Options& options, LogReader& log, const Write& write) {
-    const FleetSpec after = changed(options.fleet, options.disrupt);
+    const FleetSpec after = fleet_after(options.fleet, options.disrupt);
     FleetSpec before = options.fleet;
     // So that both have the same bridges.
     for (PlacementMember member : options.disrupt.joining) {
         member.weight = 0;
         before.bridges.push_back(member);
     }
-    if (std::ranges::all_of(after.bridges, [](const auto& bridge) { return bridge.weight == 0; }))
-        return std::unexpected("disrupt: no bridge is left");
     const Placement placement = before.place().value();
-    auto placement_then = after.place();
-    if (!placement_then) return std::unexpected(placement_then.error());
+    const Placement placement_then = after.place().value();
 
     KeyReader reader(before.protocol, before.key);
     RequestText request;
@@ -78,7 +66,7 @@ Answered ask_disrupt(const Options& options, LogReader& log, const Write& write)
         if (key.fallback) keyless.add(key);
         if (!key.placed) continue;
         const std::uint16_t from = placement.choose(key.bytes).bridges.choices[0];
-        const std::uint16_t to = placement_then->choose(key.bytes).bridges.choices[0];
+        const std::uint16_t to = placement_then.choose(key.bytes).bridges.choices[0];
         const std::uint64_t amount = record.bytes.value_or(0);
         requests.add(from, to, 1);
         bytes.add(from, to, amount);

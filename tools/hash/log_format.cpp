@@ -254,7 +254,8 @@ class Fields {
                 record_.connection = text;
                 return;
             case Meaning::bytes:
-                if (!(record_.bytes = whole_number(text))) defect_ = "bytes that are no number";
+                record_.bytes = whole_number(text);
+                if (!record_.bytes) defect_ = "bytes that are no number";
                 return;
             case Meaning::time:
                 clock_ = text;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/program_options.hpp>
+#include <tuple>
 
 #include "libsplice/base/quoted.hpp"
 #include "libsplice/config/values.hpp"
@@ -391,6 +392,11 @@ Judged<DisruptOptions> judge_disrupt(const Flags& flags, const FleetSpec& fleet)
     }
     if (options.without.empty() && options.joining.empty() && options.weights.empty())
         return std::unexpected(wrong("disrupt: say what changes: --without, --add or --weight"));
+    after = fleet_after(fleet, options);
+    if (std::ranges::all_of(after.bridges, [](const auto& bridge) { return bridge.weight == 0; }))
+        return std::unexpected(wrong("--without: no bridge is left"));
+    if (const auto placed = after.place(); !placed)
+        return std::unexpected(wrong("disrupt: " + placed.error()));
     return options;
 }
 
@@ -508,7 +514,9 @@ Judged<CacheOptions> judge_cache(const Flags& flags, const FleetSpec& fleet) {
         if (auto loss = judge_loss(text, fleet, flags["return-warm"].as<bool>(), options); !loss)
             return std::unexpected(loss.error());
     }
-    std::ranges::stable_sort(options.events, {}, &cache::FleetEvent::time);
+    std::ranges::sort(options.events, {}, [](const cache::FleetEvent& event) {
+        return std::tuple(event.time, event.kind, event.bridge);
+    });
     const auto slow_start = duration(flags, "slow-start");
     if (!slow_start) return std::unexpected(slow_start.error());
     options.slow_start = *slow_start;
@@ -640,6 +648,14 @@ std::optional<OptionsError> replaced(int argc, char** argv) {
 }
 
 }  // namespace
+
+FleetSpec fleet_after(const FleetSpec& fleet, const DisruptOptions& change) {
+    FleetSpec after = fleet;
+    for (const std::size_t bridge : change.without) after.bridges[bridge].weight = 0;
+    for (const auto& [bridge, weight] : change.weights) after.bridges[bridge].weight = weight;
+    for (const PlacementMember& member : change.joining) after.bridges.push_back(member);
+    return after;
+}
 
 std::string_view to_string(Routing routing) noexcept {
     static constexpr std::array<std::string_view, kRoutings.size()> kNames = {"hash", "random", "round-robin",

@@ -30,6 +30,9 @@ struct DisruptOptions {
     std::vector<std::pair<std::size_t, std::uint32_t>> weights;  // a bridge's index and its new weight
 };
 
+// The fleet after the change, with the same indices; who left has weight 0, who joins comes last.
+[[nodiscard]] FleetSpec fleet_after(const FleetSpec& fleet, const DisruptOptions& change);
+
 struct CompareOptions {
     // Every combination is a variant. None is empty.
     std::vector<Algorithm> algorithms;
@@ -74,7 +77,7 @@ struct GenerateOptions {
     std::uint64_t objects = 100'000;
     double zipf = 0.9;
     std::uint64_t seed = 1;
-    std::uint64_t mean_bytes = 32 * 1024;
+    std::uint64_t mean_bytes = 32UZ * 1024;
     double sigma = 1.5;
     double requests_per_second = 1000;
     Duration lifetime{};  // for so long an object has its rank; 0: for ever
