@@ -58,7 +58,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
             // Bridges first: a service's new table may name new ones.
             refresh_routes(read_clock(), *rules);
             written = path_->maps().write_rules(*rules);
-            if (!written) return;
+            if (!written) return refresh_routes(read_clock(), *rules_);
             splicer_->swap_rules(rules);
             before_ = std::exchange(rules_, rules);
         });
