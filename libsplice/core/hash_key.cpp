@@ -181,12 +181,19 @@ std::string HashKeyRule::to_string() const {
     return text;
 }
 
-KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream, std::string& scratch) {
+KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream, std::string& scratch,
+                            FirstPayloadScan& scan) {
     if (rule.kind == KeyKind::source) return NoKey{Fallback::key_is_source};
     if (rule.kind == KeyKind::sni) {
         return protocol == Protocol::tls ? tls_sni(stream, scratch) : NoKey{Fallback::not_tls};
     }
-    return protocol == Protocol::http ? http_key(rule, stream, scratch) : NoKey{Fallback::not_http};
+    return protocol == Protocol::http ? http_key(rule, stream, scratch, scan.http)
+                                      : NoKey{Fallback::not_http};
+}
+
+KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream, std::string& scratch) {
+    FirstPayloadScan scan;
+    return first_payload_key(protocol, rule, stream, scratch, scan);
 }
 
 }  // namespace splice

@@ -10,6 +10,7 @@
 
 #include "libsplice/base/bytes.hpp"
 #include "libsplice/base/verdict.hpp"
+#include "libsplice/core/head_scan.hpp"
 
 namespace splice {
 
@@ -74,10 +75,19 @@ struct Key {
 };
 using KeyAnswer = std::variant<NeedMore, NoKey, Key>;
 
-// The key in the stream's beginning, as far as it has come, without a gap. Stateless: called again with the
-// longer stream when more has come. Once it is not NeedMore, no longer stream changes it, so how the stream
-// was cut into segments does not matter. At most first_payload_max bytes. `scratch` is for keys that stand
-// nowhere in one piece (host+uri); it may be reused between calls.
+// What a caller keeps for a stream that is not told yet. It begins as {}, and belongs to one stream and one
+// rule. A ClientHello is looked at anew each time: records and messages are passed over by their lengths.
+struct FirstPayloadScan {
+    HeadScan http;
+};
+
+// The key in the stream's beginning, as far as it has come, without a gap; called again with the longer
+// stream, from its first byte, when more has come. Once it is not NeedMore, no longer stream changes it, so
+// how the stream was cut into segments does not matter. At most first_payload_max bytes. `scratch` is for
+// keys that stand nowhere in one piece (host+uri); it may be reused between calls. With the scan that the
+// last call left each byte of HTTP is read once; without it each call begins anew. The answer is the same.
+[[nodiscard]] KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream,
+                                          std::string& scratch, FirstPayloadScan& scan);
 [[nodiscard]] KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream,
                                           std::string& scratch);
 

@@ -1,19 +1,11 @@
 #include "libsplice/core/http_key.hpp"
 
 #include <algorithm>
-#include <boost/asio/buffer.hpp>
-#include <boost/beast/http/basic_parser.hpp>
-#include <functional>
 #include <iterator>
-#include <limits>
 #include <optional>
 
 namespace splice {
 namespace {
-
-namespace http = boost::beast::http;
-using boost::beast::error_code;
-using BeastText = boost::beast::string_view;
 
 // RFC 9113 section 3.4: "PRI * HTTP/2.0"; no line of HTTP/1 begins so.
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2";
@@ -127,103 +119,162 @@ Want wanted_by(const HashKeyRule& rule) noexcept {
     }
 }
 
-// Beast's parser, stopped as soon as it has shown what is wanted. It allocates nothing on this way.
-class RequestHead final : public http::basic_parser<true> {
-  public:
-    enum class Progress : std::uint8_t { need_more, malformed, done };
-
-    explicit RequestHead(Want want) noexcept : want_(want) {
-        header_limit(std::numeric_limits<std::uint32_t>::max());  // the caller's limit counts
-        skip(true);                                               // the body is nobody's business here
-    }
-
-    Progress parse(std::string_view text) {
-        text_ = text;
-        error_code error;
-        put(boost::asio::const_buffer(text.data(), text.size()), error);
-        if (stopped_) return Progress::done;
-        if (error == http::error::need_more) return Progress::need_more;
-        return error ? Progress::malformed : Progress::done;
-    }
-
-    // Only when the request line is complete and good there are a method and a target.
-    [[nodiscard]] bool has_line() const noexcept { return !method_.empty(); }
-    [[nodiscard]] std::string_view method() const noexcept { return method_; }
-    [[nodiscard]] const Target& target() const noexcept { return target_; }
-    // The wanted field's value, in the parsed text or, when it was folded, in here.
-    [[nodiscard]] std::string_view value() const noexcept { return value_; }
-    [[nodiscard]] bool value_was_folded() const noexcept { return !unfolded_.empty(); }
-
-  private:
-    void stop(error_code& error) noexcept {
-        stopped_ = true;
-        error = make_error_code(boost::system::errc::operation_canceled);
-    }
-
-    void on_request_impl(http::verb /*verb*/, BeastText method, BeastText target, int /*version*/,
-                         error_code& error) override {
-        method_ = {method.data(), method.size()};
-        target_ = take_apart(method_, {target.data(), target.size()});
-        if (want_.field.empty() || (want_.only_without_authority && target_.authority)) stop(error);
-    }
-
-    void on_field_impl(http::field /*field*/, BeastText name, BeastText value, error_code& error) override {
-        if (!equal_in_any_case({name.data(), name.size()}, want_.field)) return;
-        value_ = {value.data(), value.size()};
-        if (!value_.empty() && !stands_in_text(value_)) value_ = unfolded_ = value_;
-        stop(error);
-    }
-
-    // Beast joins a folded value in a buffer on its own stack.
-    [[nodiscard]] bool stands_in_text(std::string_view part) const noexcept {
-        constexpr std::less_equal<> before;  // over pointers of different objects, unlike the operator
-        return before(text_.data(), part.data()) && before(part.data(), text_.data() + text_.size());
-    }
-
-    void on_response_impl(int /*code*/, BeastText /*reason*/, int /*version*/,
-                          error_code& /*error*/) override {}
-    void on_header_impl(error_code& /*error*/) override {}
-    void on_body_init_impl(const boost::optional<std::uint64_t>& /*length*/, error_code& /*error*/) override {
-    }
-    std::size_t on_body_impl(BeastText body, error_code& /*error*/) override { return body.size(); }
-    void on_chunk_header_impl(std::uint64_t /*size*/, BeastText /*extensions*/,
-                              error_code& /*error*/) override {}
-    std::size_t on_chunk_body_impl(std::uint64_t /*remain*/, BeastText body, error_code& /*error*/) override {
-        return body.size();
-    }
-    void on_finish_impl(error_code& /*error*/) override {}
-
-    Want want_;
-    std::string_view text_;
-    std::string_view method_;
-    Target target_;
-    std::string_view value_;
-    std::string unfolded_;
-    bool stopped_ = false;
-};
-
-// Beast waits for a method's end however long it grows, and for eight bytes of a version before it looks at
-// the first. This tells earlier that an incomplete line will be none.
-bool incomplete_line_is_hopeless(std::string_view line) noexcept {
-    const auto method_end = line.find(' ');
-    if (std::min(method_end, line.size()) > kMethodMax) return true;
-    if (method_end == std::string_view::npos) return false;
-    const auto target_end = line.find(' ', method_end + 1);
-    if (target_end == std::string_view::npos) return false;
-    const auto version = line.substr(target_end + 1);
-    return !std::string_view("HTTP/1.0\r\n").starts_with(version) &&
-           !std::string_view("HTTP/1.1\r\n").starts_with(version);
+bool is_blank(char c) noexcept {
+    return c == ' ' || c == '\t';
+}
+bool ends_line(char c) noexcept {
+    return c == '\r' || c == '\n';
+}
+// RFC 9110 section 5.6.2.
+bool is_token_byte(char c) noexcept {
+    constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+    return is_letter(c) || (c >= '0' && c <= '9') || kMarks.contains(c);
+}
+bool is_target_byte(char c) noexcept {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte > ' ' && byte != 0x7f;
 }
 
-// What the parser's answer means before a key is looked for; nothing when there is a good line and all that
-// the rule wants.
-std::optional<KeyAnswer> judge(const RequestHead& head, RequestHead::Progress progress,
-                               std::string_view text) noexcept {
-    const bool method_is_too_long = head.method().size() > kMethodMax;
-    if (progress == RequestHead::Progress::malformed || method_is_too_long) return NoKey{Fallback::not_http};
-    if (progress == RequestHead::Progress::done) return {};
-    if (!head.has_line() && incomplete_line_is_hopeless(text)) return NoKey{Fallback::not_http};
-    return NeedMore{};
+using Stage = HeadScan::Stage;
+
+// One byte more of the request line: where the reading stands after it. `broken` is the end.
+Stage after_target(char c, std::string_view method) noexcept {
+    if (c == ' ') return Stage::before_version;
+    // A line without a version is HTTP/0.9, which knows GET only.
+    if (!ends_line(c) || method != "GET") return Stage::broken;
+    return c == '\n' ? Stage::old_line_done : Stage::old_line_feed;
+}
+
+Stage take_version_byte(HeadScan& scan, char c, std::size_t place) noexcept {
+    constexpr std::string_view kBegin = "HTTP/1.";
+    if (place < kBegin.size()) return c == kBegin[place] ? Stage::version : Stage::broken;
+    if (c >= '0' && c <= '9') {
+        const int minor = scan.minor_version * 10 + (c - '0');
+        if (minor > kMinorVersionMax) return Stage::broken;
+        scan.minor_version = static_cast<std::uint8_t>(minor);
+        return Stage::version;
+    }
+    if (place == kBegin.size()) return Stage::broken;
+    if (c == ' ') return Stage::after_version;
+    if (!ends_line(c)) return Stage::broken;
+    return c == '\n' ? Stage::fields : Stage::line_feed;
+}
+
+Stage take_line_byte(HeadScan& scan, std::string_view text, char c) noexcept {
+    const std::uint32_t at = scan.next;
+    switch (scan.stage) {
+        case Stage::before_line:
+            if (ends_line(c)) return Stage::before_line;
+            scan.method_begin = at;
+            return is_token_byte(c) ? Stage::method : Stage::broken;
+        case Stage::method:
+            if (is_token_byte(c)) return at - scan.method_begin < kMethodMax ? Stage::method : Stage::broken;
+            scan.method_end = at;
+            return c == ' ' ? Stage::before_target : Stage::broken;
+        case Stage::before_target:
+            if (c == ' ') return Stage::before_target;
+            scan.target_begin = at;
+            return is_target_byte(c) ? Stage::target : Stage::broken;
+        case Stage::target:
+            if (is_target_byte(c)) return Stage::target;
+            scan.target_end = at;
+            return after_target(c, scan.method(text));
+        case Stage::before_version:
+            if (c != 'H') return after_target(c, scan.method(text));
+            scan.version_begin = at;
+            return Stage::version;
+        case Stage::version:
+            return take_version_byte(scan, c, at - scan.version_begin);
+        case Stage::after_version:
+            if (c == ' ') return Stage::after_version;
+            if (!ends_line(c)) return Stage::broken;
+            return c == '\n' ? Stage::fields : Stage::line_feed;
+        case Stage::line_feed:
+            return c == '\n' ? Stage::fields : Stage::broken;
+        case Stage::old_line_feed:
+            return c == '\n' ? Stage::old_line_done : Stage::broken;
+        default:
+            return scan.stage;
+    }
+}
+
+enum class Progress : std::uint8_t { need_more, broken, done };
+
+Progress read_line(HeadScan& scan, std::string_view text) noexcept {
+    while (scan.stage < Stage::broken && scan.next < text.size()) {
+        scan.stage = take_line_byte(scan, text, text[scan.next]);
+        if (scan.stage != Stage::broken) ++scan.next;
+        if (scan.stage == Stage::fields) scan.field_begin = scan.next;
+    }
+    if (scan.stage == Stage::broken) return Progress::broken;
+    return scan.stage < Stage::fields ? Progress::need_more : Progress::done;
+}
+
+bool is_field(std::string_view line, std::string_view name) noexcept {
+    return line.size() > name.size() && line[name.size()] == ':' &&
+           equal_in_any_case(line.substr(0, name.size()), name);
+}
+
+struct FieldSearch {
+    Progress progress;
+    std::string_view value;  // with its blanks and folds; empty where there is no such field
+};
+
+// Looks at nothing but line ends and names until the name fits: other fields are not this key's business.
+FieldSearch find_field(HeadScan& scan, std::string_view text, std::string_view name) noexcept {
+    if (scan.stage == Stage::old_line_done) return {Progress::done, {}};
+    for (;;) {
+        const auto end = text.find('\n', scan.next);
+        if (end == std::string_view::npos) {
+            scan.next = static_cast<std::uint32_t>(text.size());
+            return {Progress::need_more, {}};
+        }
+        const auto line = text.substr(scan.field_begin, end - scan.field_begin);
+        if (line.empty() || line == "\r") return {Progress::done, {}};
+        if (is_field(line, name)) {
+            scan.next = static_cast<std::uint32_t>(end);
+            // Whether the value goes on in the next line is told by that line's first byte.
+            if (end + 1 == text.size()) return {Progress::need_more, {}};
+            if (!is_blank(text[end + 1])) return {Progress::done, line.substr(name.size() + 1)};
+        } else {
+            scan.field_begin = static_cast<std::uint32_t>(end + 1);
+        }
+        scan.next = static_cast<std::uint32_t>(end + 1);
+    }
+}
+
+std::string_view without_blanks(std::string_view text) noexcept {
+    while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+    while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+    return text;
+}
+
+// Takes the next line of a folded value, without its end and its blanks.
+std::string_view take_piece(std::string_view& value) noexcept {
+    const auto end = std::min(value.find('\n'), value.size());
+    auto piece = value.substr(0, end);
+    value.remove_prefix(std::min(end + 1, value.size()));
+    if (piece.ends_with('\r')) piece.remove_suffix(1);
+    return without_blanks(piece);
+}
+
+// The field's value, in the stream or, when it was folded, in `scratch`. Nothing where it has a NUL or a bare
+// CR: RFC 9110 section 5.5 calls these dangerous, and nginx refuses the request.
+std::optional<std::string_view> clean_value(std::string_view value, std::string& scratch) {
+    const auto first = take_piece(value);
+    std::string_view whole = first;
+    if (!value.empty()) {
+        scratch = first;
+        while (!value.empty()) {
+            const auto piece = take_piece(value);
+            if (!scratch.empty() && !piece.empty()) scratch += ' ';
+            scratch += piece;
+        }
+        whole = scratch;
+    }
+    constexpr std::string_view kDangerous("\0\r", 2);
+    if (whole.find_first_of(kDangerous) != std::string_view::npos) return {};
+    return whole;
 }
 
 KeyAnswer uri_key(const HashKeyRule& rule, const Target& target, std::string& scratch) {
@@ -236,10 +287,10 @@ KeyAnswer uri_key(const HashKeyRule& rule, const Target& target, std::string& sc
     return Key{cut_uri(uri, rule.depth, rule.length)};
 }
 
-KeyAnswer host_uri_key(const HashKeyRule& rule, const RequestHead& head, std::string& scratch) {
-    const Target& target = head.target();
+KeyAnswer host_uri_key(const HashKeyRule& rule, const Target& target, std::string_view host_field,
+                       std::string& scratch) {
     scratch.clear();
-    if (!append_host(target.authority.value_or(Authority{head.value(), "80"}), scratch)) {
+    if (!append_host(target.authority.value_or(Authority{host_field, "80"}), scratch)) {
         return NoKey{Fallback::no_host};
     }
     const auto host_size = scratch.size();
@@ -247,13 +298,6 @@ KeyAnswer host_uri_key(const HashKeyRule& rule, const RequestHead& head, std::st
     scratch += target.uri;
     const std::string_view whole = scratch;
     return Key{whole.substr(0, host_size + cut_uri(whole.substr(host_size), rule.depth, rule.length).size())};
-}
-
-KeyAnswer header_key(const RequestHead& head, std::string& scratch) {
-    if (head.value().empty()) return NoKey{Fallback::no_header};
-    if (!head.value_was_folded()) return Key{head.value()};
-    scratch = head.value();
-    return Key{scratch};
 }
 
 KeyAnswer parameter_key(const HashKeyRule& rule, const Target& target) noexcept {
@@ -264,25 +308,43 @@ KeyAnswer parameter_key(const HashKeyRule& rule, const Target& target) noexcept 
 
 }  // namespace
 
-KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch) {
-    std::string_view text = as_text(stream);
-    while (text.starts_with("\r\n")) text.remove_prefix(2);
-    if (text.empty() || text == "\r") return NeedMore{};
-    if (text.starts_with(kHttp2Preface)) return NoKey{Fallback::http2};
-
-    RequestHead head(wanted_by(rule));
-    const auto progress = head.parse(text);
-    if (const auto answer = judge(head, progress, text)) return *answer;
+KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch, HeadScan& scan) {
+    const std::string_view text = as_text(stream);
+    const auto line = read_line(scan, text);
+    if (line == Progress::need_more) return NeedMore{};
+    if (line == Progress::broken) {
+        const bool preface = text.substr(scan.method_begin).starts_with(kHttp2Preface);
+        return NoKey{preface ? Fallback::http2 : Fallback::not_http};
+    }
+    const Target target = take_apart(scan.method(text), scan.target(text));
+    const Want want = wanted_by(rule);
+    std::string_view value;
+    std::string unfolded;
+    if (!want.field.empty() && !(want.only_without_authority && target.authority)) {
+        const auto field = find_field(scan, text, want.field);
+        if (field.progress == Progress::need_more) return NeedMore{};
+        const auto clean = clean_value(field.value, unfolded);
+        if (!clean) return NoKey{Fallback::not_http};
+        value = *clean;
+    }
     switch (rule.kind) {
         case KeyKind::host_uri:
-            return host_uri_key(rule, head, scratch);
+            return host_uri_key(rule, target, value, scratch);
         case KeyKind::hdr:
-            return header_key(head, scratch);
+            if (value.empty()) return NoKey{Fallback::no_header};
+            if (unfolded.empty()) return Key{value};
+            scratch = std::move(unfolded);
+            return Key{scratch};
         case KeyKind::url_param:
-            return parameter_key(rule, head.target());
+            return parameter_key(rule, target);
         default:
-            return uri_key(rule, head.target(), scratch);
+            return uri_key(rule, target, scratch);
     }
+}
+
+KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch) {
+    HeadScan scan;
+    return http_key(rule, stream, scratch, scan);
 }
 
 std::string_view cut_uri(std::string_view uri, std::uint16_t depth, std::uint16_t length) noexcept {

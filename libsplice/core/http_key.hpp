@@ -1,13 +1,22 @@
-// Keys out of the head of an HTTP/1 request (RFC 9112), parsed by Boost.Beast; http_key.cpp alone knows it.
+// Keys out of the head of an HTTP/1 request (RFC 9112).
 //
-// What is a request: Beast judges, and is strict. Refused as Fallback::not_http, as early as the bytes allow:
-//   - HTTP/0.9, versions other than 1.0 and 1.1, other protocols (RTSP, ICE)
-//   - lines that end in a bare LF or CR: RFC 9112 section 2.2 lets a server accept the LF, Beast does not
+// A scanner of our own, where a library could stand. A library judges a whole head: Boost.Beast refuses a
+// request for an odd Connection value or a DEL in a header that the key does not need, though servers serve
+// it. And it begins anew when another segment has come. The scanner reads the request line and the one header
+// that the rule names, and goes on from where it stopped. A fuzzer holds it to Beast wherever Beast takes a
+// head.
+//
+// What is a request: what nginx takes, since the cache judges in the end and the key needs only to be the
+// same for the same object. Refused as Fallback::not_http, at the first byte that shows it:
+//   - a major version other than 1, a minor one above 99, other protocols (RTSP, ICE), "http" in lower case
+//   - HTTP/0.9 (no version) with a method other than GET
 //   - a method that is no token, or longer than kMethodMax; any other token is one, in the registry or not
-//   - controls and DEL in the target; bytes above 127 pass, for caches and browsers that do not encode them
-// Empty lines (CRLF) before the request line are skipped (RFC 9112 section 2.2). Only what stands before the
-// key is judged: a broken header after the request line does not take its URI away, as it does not in the
-// kernel.
+//   - controls and DEL in the target, a tab in the line, words after the version; bytes above 127 pass in the
+//     target, for caches and browsers that do not encode them
+//   - a NUL or a bare CR in the header that the rule wants. In others they do not matter
+// Taken: HTTP/1.2 and on (RFC 9110 section 6.2), several spaces between the words and after the last, lines
+// that end in a bare LF (RFC 9112 section 2.2), and CRs and LFs before the request line. A header line that
+// is broken is passed over: it never takes another header or the URI away.
 //
 // The URI of each form of the request target (RFC 9112 section 3.2):
 //   origin-form     /a?b                as it stands, byte for byte: nothing is decoded or normalised
@@ -33,6 +42,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
 
 #include "libsplice/core/hash_key.hpp"
 
@@ -41,10 +53,13 @@ namespace splice {
 // The longest registered method, UPDATEREDIRECTREF, has 17 bytes. Text that is no HTTP is told by it, too.
 inline constexpr std::size_t kMethodMax = 32;
 
-// uri, path and url_param need the request line only and answer as soon as its CRLF is there; hdr and
-// host+uri as soon as the byte after their header's CRLF is there (it tells whether the value goes on), or
-// the head's end. `rule` is of one of these kinds. The limit for the head is the stream's: whatever the
-// caller collects.
+inline constexpr std::uint8_t kMinorVersionMax = 99;
+
+// uri, path and url_param need the request line only and answer as soon as its LF is there; hdr and
+// host+uri as soon as the byte after their header's LF is there (it tells whether the value goes on), or
+// the head's end. Each call gets the stream from its first byte, and the scan that the last call left. `rule`
+// is of one of these kinds. The limit for the head is the stream's: whatever the caller collects.
+[[nodiscard]] KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch, HeadScan& scan);
 [[nodiscard]] KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch);
 
 // Cuts a URI as HAProxy's `balance uri` does: at most `length` bytes of it, and of these the part before

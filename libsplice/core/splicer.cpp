@@ -50,6 +50,7 @@ struct Splicer::Impl {
     // A flow that waits for the rest of its first payload.
     struct Pending {
         SegmentHold hold;
+        FirstPayloadScan scan;  // of the hold's stream
         std::multimap<Duration, splice_flow_key>::iterator deadline;
     };
     // One packet on its way through the rules.
@@ -99,7 +100,7 @@ struct Splicer::Impl {
     Verdict answer_syn(Walk& walk);
     Verdict begin(Walk& walk, bool by_source);
     Verdict open(Walk& walk, const Chosen& chosen);
-    Verdict hold_first(Walk& walk);
+    Verdict hold_first(Walk& walk, const FirstPayloadScan& scan);
     Verdict hold_more(Walk& walk);
     Verdict forward(Walk& walk, Verdict verdict);
     [[nodiscard]] std::uint32_t narrower_way(std::uint16_t bridge, std::size_t size) const noexcept;
@@ -110,7 +111,7 @@ struct Splicer::Impl {
 
     // The answer that a held or whole first payload gives by now; nothing = wait for more.
     std::optional<Chosen> try_choose(const SplicerService& service, std::string_view source, Bytes stream,
-                                     bool ended, bool at_limit);
+                                     FirstPayloadScan& scan, bool ended, bool at_limit);
     Chosen choose_source(const SplicerService& service, std::string_view source, Fallback why);
     bool release(Instant now, const splice_flow_key& key, const Chosen& chosen, std::size_t in_hand,
                  Actions& out);
@@ -171,6 +172,8 @@ void Splicer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
 
 void Splicer::swap_rules(std::shared_ptr<const SplicerRules> rules) {
     impl_->rules = std::move(rules);
+    // A scan belongs to one rule.
+    for (auto& [key, waiting] : impl_->pending) waiting.scan = {};
     impl_->flows.set_limits(impl_->rules->max_flows, impl_->rules->timeouts);
 }
 
@@ -374,8 +377,9 @@ Splicer::Impl::Chosen Splicer::Impl::choose_source(const SplicerService& service
 
 std::optional<Splicer::Impl::Chosen> Splicer::Impl::try_choose(const SplicerService& service,
                                                                std::string_view source, Bytes stream,
-                                                               bool ended, bool at_limit) {
-    const KeyAnswer answer = first_payload_key(service.protocol, service.key, stream, scratch);
+                                                               FirstPayloadScan& scan, bool ended,
+                                                               bool at_limit) {
+    const KeyAnswer answer = first_payload_key(service.protocol, service.key, stream, scratch, scan);
     if (const auto* key = std::get_if<Key>(&answer))
         return Chosen{service.placement->choose(key->bytes), {}, key->bytes};
     if (const auto* none = std::get_if<NoKey>(&answer)) return choose_source(service, source, none->why);
@@ -395,9 +399,10 @@ Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
     }
     const Bytes stream = Bytes(walk.bytes).subspan(walk.packet.payload_offset, walk.packet.payload_length);
     const bool at_limit = stream.size() >= walk.service->first_payload_max;
-    if (const auto chosen = try_choose(*walk.service, source, stream, ended, at_limit))
+    FirstPayloadScan scan;
+    if (const auto chosen = try_choose(*walk.service, source, stream, scan, ended, at_limit))
         return open(walk, *chosen);
-    return hold_first(walk);
+    return hold_first(walk, scan);
 }
 
 // The first payload is whole in this one packet: it is edited in place and goes.
@@ -416,7 +421,7 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     return forward(walk, bare_ack ? SPLICE_forward_first_ack : SPLICE_forward_first_payload_source);
 }
 
-Verdict Splicer::Impl::hold_first(Walk& walk) {
+Verdict Splicer::Impl::hold_first(Walk& walk, const FirstPayloadScan& scan) {
     if (held() + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_first_payload_memory;
     splice_flow_entry entry;
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_PENDING, walk.service->dscp, 0, SPLICE_NO_BRIDGE,
@@ -428,14 +433,15 @@ Verdict Splicer::Impl::hold_first(Walk& walk) {
     SegmentHold hold(Seq(walk.packet.seq), limits);
     hold.add(walk.packet, walk.bytes);
     held_bytes += hold.memory();
-    pending.try_emplace(walk.key, std::move(hold), deadlines.emplace(deadline, walk.key));
+    pending.try_emplace(walk.key, std::move(hold), scan, deadlines.emplace(deadline, walk.key));
     overtakers.hurry(walk.now, walk.key);
     return SPLICE_hold_first_payload;
 }
 
 Verdict Splicer::Impl::hold_more(Walk& walk) {
     // It exists: handle() ignores a pending entry whose segments are not held here.
-    SegmentHold& hold = pending.at(walk.key).hold;
+    Pending& waiting = pending.at(walk.key);
+    SegmentHold& hold = waiting.hold;
     // The client gave up and began anew from the same port before its first payload was complete.
     if ((walk.entry->flags & SPLICE_FLOW_REOPENED) && Seq(walk.packet.seq) != hold.first() &&
         splice_balancer_cookie_valid(&walk.packet, &rules->secret,
@@ -450,7 +456,8 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     if (added == SegmentHold::Added::outside) return SPLICE_drop_first_payload_window;
     const bool at_limit = hold.at_limit() || added == SegmentHold::Added::full;
     const bool ended = hold.ended() || (walk.packet.tcp_flags & SPLICE_RST);
-    const auto chosen = try_choose(*walk.service, source_key(walk.key), hold.stream(), ended, at_limit);
+    const auto chosen =
+        try_choose(*walk.service, source_key(walk.key), hold.stream(), waiting.scan, ended, at_limit);
     if (!chosen) return SPLICE_hold_first_payload;
     // This packet is counted by its verdict and not as one that was held and lost.
     const bool held_this = added == SegmentHold::Added::stored;

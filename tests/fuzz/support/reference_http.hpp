@@ -48,6 +48,17 @@ inline std::optional<RequestLine> read_request_line(std::string_view line) {
     return is;
 }
 
+// A line that no server takes for HTTP/1: it does not begin with a method, or the last word is no version of
+// HTTP/1 and the first is not GET. Of lines between right and wrong (several spaces, other minor versions)
+// this page says nothing.
+inline bool is_plainly_wrong(std::string_view line) {
+    const auto first = line.find(' ');
+    const auto method = line.substr(0, first);
+    if (line.contains('\n') || line.contains('\r')) return false;
+    if (!is_token(method) || method.size() > kMethodMax) return true;
+    return method != "GET" && !line.contains("HTTP/1.");
+}
+
 // The URI and the authority of a target; the table of http_key.hpp.
 struct Resource {
     std::string uri;
@@ -138,7 +149,9 @@ inline std::optional<std::string> reference_http_key(const HashKeyRule& rule, st
     const auto line_end = stream.find("\r\n");
     if (line_end == std::string_view::npos) return {};
     const auto line = read_request_line(stream.substr(0, line_end));
-    if (!line) return "not_http";
+    if (!line)
+        return is_plainly_wrong(stream.substr(0, line_end)) ? std::optional<std::string>("not_http")
+                                                            : std::nullopt;
     const auto head = stream.substr(line_end + 2);
     const Resource resource = read_target(*line);
 

@@ -39,9 +39,10 @@ constexpr std::array kDifferences{
     Difference{"SOURCE request with ICE", "not_http", "not HTTP"},
     Difference{"OPTIONS request with RTSP", "not_http", "not HTTP"},
     Difference{"ANNOUNCE request with RTSP", "not_http", "not HTTP"},
-    Difference{"Invalid HTTP version (lenient)", "not_http", "1.0 and 1.1 only"},
-    Difference{"No LF after CR (lenient)", "not_http", "a line ends in CRLF"},
-    Difference{"Only LFs present (lenient)", "not_http", "a line ends in CRLF"},
+    Difference{"Invalid HTTP version (lenient)", "not_http", "1.x only"},
+    Difference{"No HTTP version", "key:/", "HTTP/0.9, which nginx serves"},
+    Difference{"Only LFs present", "key:/", "a bare LF ends a line (RFC 9112 section 2.2)"},
+    Difference{"No LF after CR (lenient)", "not_http", "a CR alone ends no line"},
 };
 
 struct Case {
