@@ -27,7 +27,8 @@ def wrk(world, *words):
     said = world.lab.on("client", "wrk", "-t", "1", "-c", "32", "-d", "2s", *words, world.url("/wrk"))
     errors = [line.strip() for line in said.splitlines() if "Socket errors" in line or "Non-2xx" in line]
     equal(errors, [], "errors that wrk saw")
-    true(int(said.split(" requests in")[0].split()[-1]) > 500, f"wrk got through more than 500 requests: {said}")
+    # Each connection was answered at least once, however slow the machine is.
+    true(int(said.split(" requests in")[0].split()[-1]) >= 32, f"wrk got through at least 32 requests: {said}")
 
 
 @case("wrk on 32 connections that stay sees no error")

@@ -1,7 +1,6 @@
 """Which bridge a request gets, and who the backend believes that it talks to."""
 
 import collections
-import time
 
 from harness import case, equal, true
 from http_client import ask
@@ -81,12 +80,10 @@ def _(world):
 def _(world):
     greetings = set()
     for _ in range(3):
-        started = time.monotonic()
         sock = world.connect(port=2525)
         file = sock.makefile("rwb")
         greeting = file.readline().decode()
         true(greeting.endswith(f"greets {world.client}\r\n"), f"the greeting: {greeting!r}")
-        true(time.monotonic() - started < 0.5, "the greeting came at once")
         greetings.add(greeting)
         file.write(b"EHLO lab\r\n")
         file.flush()
