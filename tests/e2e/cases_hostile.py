@@ -5,7 +5,7 @@ import random
 from harness import case, equal, eventually, true
 from http_client import ask, request
 from raw_tcp import ACK, FIN, PSH, RST, SYN, Sender, packet
-from world import BRIDGES
+from world import BRIDGES, Rule
 
 
 @case("random bytes as first payload reach a backend, which refuses them, and harm nobody")
@@ -99,3 +99,36 @@ def _(world):
         return 5000 - answers.hits() - (world.interface_count("balancer", "dropped") - dropped)
 
     eventually(lambda: missing() <= 0, lambda: f"of 5000 SYNs {answers.hits()} were answered, {missing()} are missing", 30)
+
+
+def log_of(world, program):
+    with open(f"{world.lab.run_dir}/log/{program}.log", encoding="utf-8") as file:
+        return file.read()
+
+
+def bridge_counts(world, bridge, verdict):
+    page = world.lab.on(bridge, "curl", "-sS", "http://127.0.0.1:10002/metrics")
+    line = next(line for line in page.splitlines() if f'verdict="{verdict}"' in line)
+    return int(float(line.split()[-1]))
+
+
+def kernel_bridge(world):
+    return None if world.lab.engine == "ebpf" else "the nfqueue engine's rules bring it marked packets only"
+
+
+@case("a network that clears or changes the mark is told in the bridge's log, and what it did is over when it ends",
+      requires=kernel_bridge)
+def _(world):
+    bridge = world.bridge_of("/marks")
+    world.sysctl("segment", f"net.bridge.bridge-nf-call-{world.iptables}", 1)
+    for dscp, verdict in ((0, "pass_mark_lost"), (40, "pass_mark_of_no_service")):
+        before = bridge_counts(world, bridge, verdict)
+        with Rule(world, "segment", "mangle", "FORWARD", f"-d {world.bridge_address(bridge)} -p tcp --dport 80",
+                  f"DSCP --set-dscp {dscp}"):
+            sock = world.connect()
+            sock.sendall(request("/marks"))
+            # The bridge looks at a sample, the client repeats itself. A line is written once a minute.
+            eventually(lambda: bridge_counts(world, bridge, verdict) > before and verdict in log_of(world, bridge),
+                       f"{bridge} counts {verdict}, and says so in its log", 30)
+            sock.close()
+    equal(ask(world.connect(), "/marks").bridge, bridge, "the bridge afterwards")
