@@ -10,6 +10,7 @@
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/subprocess.hpp"
 #include "libsplice/engine/sysctl.hpp"
+#include "tests/bpf/asked_packets.hpp"
 #include "tests/bpf/bridge_host.hpp"
 #include "tests/bpf/bystander.hpp"
 
@@ -405,6 +406,28 @@ TEST_CASE("a first payload whose mark was lost, or is no service's, is counted b
             }
             CHECK(host.count(SPLICE_pass_mark_of_no_service) < 1000);
         }
+    }
+}
+
+TEST_CASE("a link's padding does not go to user space with the packet") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        BridgeHost host(Mode::translate, family, bridge_rules(family));
+        AskedPackets<splice_bridge_asked> asked(host.programs().ring());
+        Splicer splicer(std::make_shared<const SplicerRules>(splicer_rules(family)));
+        Client client(family);
+        client.base.timestamps.reset();
+        REQUIRE(client.connect(splicer, read_clock()) == SPLICE_answer_syn_ack);
+        Segment segment = client.segment("GET");
+        segment.destination = topology(family).bridges[0];
+        segment.dscp = 1;
+        const PacketBytes packet = segment.build();
+        PacketBytes frame = frame_of(packet);
+        frame.resize(frame.size() + 7);
+        CHECK(BridgeHost::run(host.programs().ingress(), frame) == TC_ACT_SHOT);
+        const auto taken = asked.take();
+        REQUIRE(taken.size() == 1);
+        CHECK(taken[0] == packet);
     }
 }
 
