@@ -37,7 +37,8 @@ std::size_t MemoryFlowStore::expire(Instant now, const Gone& gone) {
 std::array<std::uint32_t, SPLICE_SILENCES> MemoryFlowStore::limits_s() const noexcept {
     std::array<std::uint32_t, SPLICE_SILENCES> limits{};
     for (std::size_t i = 0; i < SPLICE_SILENCES; ++i)
-        limits[i] = splice_silence_limit_s(static_cast<splice_silence>(i), &timeouts_, table_.size() > capacity_ / 2);
+        limits[i] =
+            splice_silence_limit_s(static_cast<splice_silence>(i), &timeouts_, table_.size() > capacity_ / 2);
     return limits;
 }
 

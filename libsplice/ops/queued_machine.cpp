@@ -3,8 +3,7 @@
 namespace splice {
 
 SystemResult<void> QueuedMachine::start(const std::vector<NfQueueOptions>& queues, PacketMachine& machine,
-                                        const std::string& owner,
-                                        const std::vector<NetfilterMatch>& matches,
+                                        const std::string& owner, const std::vector<NetfilterMatch>& matches,
                                         std::vector<std::unique_ptr<PacketSource>> more) {
     // The queues first: another process that runs here keeps its rules.
     auto loop = PacketLoop::open(queues, machine, std::move(more));
