@@ -291,7 +291,7 @@ static __always_inline int answer_with(struct xdp_md *ctx, const struct splice_p
 	return count(verdict, reply == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(reply, 0));
 }
 
-
+/* The SYN becomes its SYN-ACK, with a cookie; nothing is stored. An entry is marked reopened. */
 SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet *syn,
 			  const struct splice_service_entry *service, struct splice_flow_entry *entry)
 {

@@ -84,6 +84,12 @@ SPLICE_INLINE struct splice_option_words splice_syn_options(__u16 mss, int sack_
 	return options;
 }
 
+/* The options of a segment that is no SYN: timestamps or nothing. */
+SPLICE_INLINE struct splice_option_words splice_timestamps_option(int present, __u32 tsval, __u32 tsecr)
+{
+	return splice_syn_options(0, 0, SPLICE_NO_WINDOW_SCALE, present, tsval, tsecr);
+}
+
 /* The TCP header, from `at`, and its checksum; sums saved values only. `pseudo` is the addresses' sum. */
 SPLICE_INLINE void splice_write_tcp(__u32 *at, const struct splice_segment_draft *draft,
 				    const struct splice_option_words *options, splice_sum pseudo)
@@ -200,8 +206,7 @@ SPLICE_INLINE void splice_write_ack(struct splice_segment *out, const struct spl
 				    __u32 family, __u32 seq, __u32 ack, __u16 window, int tsval_present, __u32 tsval,
 				    __u32 tsecr)
 {
-	const struct splice_option_words options =
-		splice_syn_options(0, 0, SPLICE_NO_WINDOW_SCALE, tsval_present, tsval, tsecr);
+	const struct splice_option_words options = splice_timestamps_option(tsval_present, tsval, tsecr);
 	const struct splice_segment_draft draft = {
 		&backend_flow->client,	&backend_flow->vip, family, backend_flow->client_port,
 		backend_flow->vip_port, seq,		    ack,    window,
@@ -216,8 +221,7 @@ SPLICE_INLINE void splice_write_ack(struct splice_segment *out, const struct spl
 SPLICE_INLINE void splice_write_keep_alive(struct splice_segment *out, const struct splice_packet *probe, __u16 window,
 					   int tsval_present, __u32 tsval, __u32 tsecr)
 {
-	const struct splice_option_words options =
-		splice_syn_options(0, 0, SPLICE_NO_WINDOW_SCALE, tsval_present, tsval, tsecr);
+	const struct splice_option_words options = splice_timestamps_option(tsval_present, tsval, tsecr);
 	const struct splice_segment_draft draft = {
 		&probe->key.vip, &probe->key.client, probe->family, probe->key.vip_port, probe->key.client_port,
 		probe->ack,	 probe->seq + 1,     window,	    SPLICE_ACK,
@@ -262,12 +266,6 @@ SPLICE_INLINE void splice_write_rst(struct splice_segment *out, const struct spl
 }
 
 #if !SPLICE_BPF
-/* The options of a segment that is no SYN: timestamps or nothing. */
-SPLICE_INLINE struct splice_option_words splice_timestamps_option(int present, __u32 tsval, __u32 tsecr)
-{
-	return splice_syn_options(0, 0, SPLICE_NO_WINDOW_SCALE, present, tsval, tsecr);
-}
-
 /* A segment with `length` bytes of payload, from its IP header on, into `out`, which has room for SPLICE_SEGMENT_MAX +
  * length bytes (together at most 65535). Both checksums are finished. The number of bytes written. */
 SPLICE_INLINE __u32 splice_write_segment_with_payload(void *out, const struct splice_segment_draft *draft,
