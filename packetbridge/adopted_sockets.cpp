@@ -7,8 +7,8 @@ namespace splice {
 std::optional<splice_bridge_flow> AdoptedSockets::find(const splice_flow_key& key) const noexcept {
     const auto& services = rules_->services;
     const auto service = std::ranges::find_if(services, [&](const BridgeService& candidate) {
-        return splice_htons(candidate.backend.port) == key.vip_port &&
-               splice_address_equal(&candidate.backend.address.raw(), &key.vip);
+        return splice_htons(candidate.backend.port) == key.server_port &&
+               splice_address_equal(&candidate.backend.address.raw(), &key.server);
     });
     if (service == services.end() || !sockets_.has_connection(key)) return std::nullopt;
     splice_bridge_flow flow{};

@@ -144,6 +144,17 @@ void Endpoint::append_to(std::string& text) const {
     append_decimal(text, port);
 }
 
+namespace {
+
+void append_pair(std::string& text, const splice_address& first, std::uint16_t first_port,
+                 const splice_address& second, std::uint16_t second_port) {
+    Endpoint{IpAddress(first), ntohs(first_port)}.append_to(text);
+    text += " > ";
+    Endpoint{IpAddress(second), ntohs(second_port)}.append_to(text);
+}
+
+}  // namespace
+
 std::string to_string(const splice_flow_key& key) {
     std::string text;
     append_to(text, key);
@@ -151,9 +162,17 @@ std::string to_string(const splice_flow_key& key) {
 }
 
 void append_to(std::string& text, const splice_flow_key& key) {
-    Endpoint{IpAddress(key.client), ntohs(key.client_port)}.append_to(text);
-    text += " > ";
-    Endpoint{IpAddress(key.vip), ntohs(key.vip_port)}.append_to(text);
+    append_pair(text, key.client, key.client_port, key.server, key.server_port);
+}
+
+std::string to_string(const splice_ends& ends) {
+    std::string text;
+    append_to(text, ends);
+    return text;
+}
+
+void append_to(std::string& text, const splice_ends& ends) {
+    append_pair(text, ends.source, ends.source_port, ends.destination, ends.destination_port);
 }
 
 }  // namespace splice

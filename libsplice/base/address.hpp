@@ -74,5 +74,8 @@ struct FlowKeyEqual {
 // "192.0.2.1:1234 > 192.0.2.10:80"
 std::string to_string(const splice_flow_key& key);
 void append_to(std::string& text, const splice_flow_key& key);
+// "192.0.2.1:1234 > 192.0.2.10:80": from the source to the destination.
+std::string to_string(const splice_ends& ends);
+void append_to(std::string& text, const splice_ends& ends);
 
 }  // namespace splice

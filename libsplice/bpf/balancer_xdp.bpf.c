@@ -117,13 +117,13 @@ static __always_inline const struct splice_service_table *services(void)
 /* Port 0 is no service's: what stands under it is an address alone. */
 static __always_inline const struct splice_service_entry *find_service(const struct splice_flow_key *key)
 {
-	return key->vip_port ? splice_service_find(services(), &key->vip, key->vip_port) : 0;
+	return key->server_port ? splice_service_find(services(), &key->server, key->server_port) : 0;
 }
 
 /* Whether a packet of which no port is known is addressed to one of our VIPs. */
 static __always_inline int to_vip(const struct splice_packet *packet)
 {
-	return splice_service_find(services(), &packet->key.vip, 0) != 0;
+	return splice_service_find(services(), &packet->ends.destination, 0) != 0;
 }
 
 /* --- What user space decides ------------------------------------------------------------------------------------ */
@@ -203,7 +203,7 @@ static __always_inline int ask_to_choose(struct xdp_md *ctx, const struct splice
 	long error;
 
 	splice_flow_begin(&entry, packet, SPLICE_FLOW_PENDING, service->dscp, 0, SPLICE_NO_BRIDGE, (__u32)now_s());
-	error = bpf_map_update_elem(&flows, &packet->key, &entry, flags);
+	error = bpf_map_update_elem(&flows, splice_flow_toward_server(packet), &entry, flags);
 	if (error && error != ALREADY_THERE) return count(SPLICE_drop_flow_table_full, XDP_DROP);
 	return ask(ctx, packet);
 }
@@ -356,14 +356,14 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 	if (!choices) return ask(ctx, packet);
 	if (choices->choices[0] == SPLICE_NO_BRIDGE) return count(SPLICE_drop_no_bridge, XDP_DROP);
 	splice_flow_begin(&entry, packet, SPLICE_FLOW_OPEN, service->dscp, row, choices->choices[0], (__u32)now_s());
-	const long error = bpf_map_update_elem(&flows, &packet->key, &entry, flags);
+	const long error = bpf_map_update_elem(&flows, splice_flow_toward_server(packet), &entry, flags);
 	if (error && error != ALREADY_THERE) return count(SPLICE_drop_flow_table_full, XDP_DROP);
 	return forward(ctx, packet, &entry, verdict);
 }
 
 static __always_inline __u64 source_hash(const struct splice_packet *packet)
 {
-	const struct splice_address client = packet->key.client;
+	const struct splice_address client = packet->ends.source;
 	return splice_xxh64(client.bytes, client.bytes + sizeof(client), sizeof(client));
 }
 
@@ -410,7 +410,7 @@ static __always_inline void find_refusers(struct splice_refusers *refusers, cons
 /* A bridge refused: to the next choice of the flow's row. The last refusal is user space's to answer. */
 SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry)
 {
-	const struct splice_service_entry *service = find_service(&packet->key);
+	const struct splice_service_entry *service = find_service(splice_flow_toward_server(packet));
 	const struct splice_placement_row *row;
 	struct splice_refusers refusers;
 	__u16 mark;
@@ -448,9 +448,8 @@ SPLICE_SUBPROGRAM int relay_icmp(struct xdp_md *ctx, struct splice_packet *packe
 	if (verdict == SPLICE_drop_bad_icmp && !to_vip(packet)) verdict = SPLICE_pass_icmp_not_ours;
 	if (verdict == SPLICE_drop_bad_icmp) return count(verdict, XDP_DROP);
 	if (verdict != SPLICE_CONTINUE) return count(verdict, XDP_PASS);
-	/* The quoted packet went to the client. */
-	const struct splice_flow_key key = { quoted.key.vip, quoted.key.client, quoted.key.vip_port,
-					     quoted.key.client_port, 0 };
+	/* The VIP had sent the quoted packet. */
+	const struct splice_flow_key key = splice_flow_toward_client(&quoted);
 	if (!find_service(&key)) return count(SPLICE_pass_icmp_not_ours, XDP_PASS);
 	entry = bpf_map_lookup_elem(&flows, &key);
 	if (!entry || entry->state != SPLICE_FLOW_OPEN) return count(SPLICE_drop_orphan_icmp, XDP_DROP);
@@ -472,7 +471,7 @@ SPLICE_SUBPROGRAM int end_early(const struct splice_packet *packet, enum splice_
 
 	if (passes) return count(verdict, XDP_PASS);
 	if (packet->family == 0) return count(SPLICE_pass_not_service, XDP_PASS);
-	ours = packet->key.vip_port ? find_service(&packet->key) != 0 : to_vip(packet);
+	ours = packet->ends.destination_port ? find_service(splice_flow_toward_server(packet)) != 0 : to_vip(packet);
 	return ours ? count(verdict, XDP_DROP) : count(SPLICE_pass_not_service, XDP_PASS);
 }
 
@@ -518,7 +517,7 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 		if (decision.verdict == SPLICE_drop_orphan) return end_orphan(ctx, packet);
 		return count(decision.verdict, XDP_DROP);
 	case SPLICE_STEP_SYN_ACK:
-		if (!service) service = find_service(&packet->key);
+		if (!service) service = find_service(splice_flow_toward_server(packet));
 		if (!service) return count(SPLICE_pass_not_service, XDP_PASS);
 		return answer_syn(ctx, packet, service, entry);
 	case SPLICE_STEP_CHOOSE:
@@ -554,12 +553,12 @@ int balancer_xdp(struct xdp_md *ctx)
 	if (SPLICE_UNLIKELY(verdict != SPLICE_CONTINUE)) return end_early(&packet, verdict);
 	if (SPLICE_UNLIKELY(packet.protocol != SPLICE_PROTOCOL_TCP)) return relay_icmp(ctx, &packet);
 
-	entry = bpf_map_lookup_elem(&flows, &packet.key);
+	entry = bpf_map_lookup_elem(&flows, splice_flow_toward_server(&packet));
 	if (SPLICE_LIKELY(entry && splice_flow_carries(entry, &packet)))
 		return forward(ctx, &packet, entry, SPLICE_forward_open);
 	/* An open flow's packets ask nothing of the service. */
 	if (!entry || (entry->flags & SPLICE_FLOW_REOPENED)) {
-		service = find_service(&packet.key);
+		service = find_service(splice_flow_toward_server(&packet));
 		if (!service) return count(SPLICE_pass_not_service, XDP_PASS);
 	}
 	const struct splice_balancer_decision decision =

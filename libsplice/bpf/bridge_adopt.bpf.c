@@ -83,18 +83,18 @@ static __always_inline struct bpf_sock *splice_find_socket(struct __sk_buff *skb
 	struct bpf_sock_tuple tuple;
 
 	if (packet->family == 4) {
-		tuple.ipv4.saddr = packet->key.client.words[3];
+		tuple.ipv4.saddr = packet->ends.source.words[3];
 		tuple.ipv4.daddr = service->backend.words[3];
-		tuple.ipv4.sport = packet->key.client_port;
+		tuple.ipv4.sport = packet->ends.source_port;
 		tuple.ipv4.dport = service->backend_port;
 		return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 	}
 	SPLICE_UNROLL
 	for (int i = 0; i < 4; i++) {
-		tuple.ipv6.saddr[i] = packet->key.client.words[i];
+		tuple.ipv6.saddr[i] = packet->ends.source.words[i];
 		tuple.ipv6.daddr[i] = service->backend.words[i];
 	}
-	tuple.ipv6.sport = packet->key.client_port;
+	tuple.ipv6.sport = packet->ends.source_port;
 	tuple.ipv6.dport = service->backend_port;
 	return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
@@ -155,7 +155,7 @@ static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_m
 	const enum splice_verdict verdict = splice_forward_ip(data, end, &marked->packet, &marked->service->vip,
 							      SPLICE_DSCP_BOUNCE, &deltas.pseudo_header);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
-	splice_write_refusal(data, end, &marked->packet, splice_refusal_mark(&marked->packet.key.vip));
+	splice_write_refusal(data, end, &marked->packet, splice_refusal_mark(&marked->packet.ends.destination));
 	// Source and destination of the frame change places, as words of 2, 4, 4 and 2 bytes.
 	hop[0] = splice_load32(data);
 	hop[1] = splice_load16(data + 4);
@@ -176,10 +176,10 @@ static __noinline int splice_clear_old_socket(struct __sk_buff *skb, const struc
 	const struct splice_option_words none = {0};
 	const __u32 at = packet->l3_offset;
 	const struct splice_segment_draft draft = {
-		.from = &packet->key.client,
+		.from = &packet->ends.source,
 		.to = &marked->service->backend,
 		.family = packet->family,
-		.from_port = packet->key.client_port,
+		.from_port = packet->ends.source_port,
 		.to_port = marked->service->backend_port,
 		.seq = rst_seq,
 		.flags = SPLICE_RST,
@@ -317,8 +317,8 @@ int bridge_ad_out(struct __sk_buff *skb)
 	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
 	const __u32 index = splice_bridge_service_index(packet.family, splice_mark_dscp(&field, skb->mark));
 	const struct splice_bridge_service_entry *service = bpf_map_lookup_elem(&services, &index);
-	if (!service || packet.protocol != SPLICE_PROTOCOL_TCP || packet.key.client_port != service->backend_port ||
-	    !splice_address_equal(&packet.key.client, &service->backend))
+	if (!service || packet.protocol != SPLICE_PROTOCOL_TCP || packet.ends.source_port != service->backend_port ||
+	    !splice_address_equal(&packet.ends.source, &service->backend))
 		return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_UNSPEC);
 
 	const struct splice_translation translation = {.vip = service->vip, .vip_port = service->vip_port};

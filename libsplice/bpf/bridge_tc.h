@@ -189,7 +189,7 @@ static __always_inline void splice_settle_checksum(struct __sk_buff *skb, const 
 
 /* The parse of a marked packet at ingress. */
 struct splice_marked {
-	struct splice_packet packet; /* key.vip: our address, as it stands in the packet */
+	struct splice_packet packet; /* ends.destination: our address, as it stands in the packet */
 	struct splice_bridge_service_entry *service;
 };
 
@@ -205,12 +205,12 @@ static __always_inline enum splice_verdict splice_read_marked(struct __sk_buff *
 	marked->service = splice_service_of_mark(data, end, packet);
 	if (!marked->service) return SPLICE_pass_unmarked;
 	const enum splice_verdict verdict = splice_parse_ip_beginning(data, end, skb->len, packet);
-	if (packet->family == 0 || !splice_is_our_address(marked->service, &packet->key.vip))
+	if (packet->family == 0 || !splice_is_our_address(marked->service, &packet->ends.destination))
 		return SPLICE_pass_unmarked;
 	if (verdict != SPLICE_CONTINUE) return verdict;
 	if (packet->protocol != SPLICE_PROTOCOL_TCP)
 		return splice_is_icmp_error(packet) ? SPLICE_CONTINUE : SPLICE_pass_icmp_not_ours;
-	return packet->key.vip_port == marked->service->vip_port ? SPLICE_CONTINUE : SPLICE_pass_not_service;
+	return packet->ends.destination_port == marked->service->vip_port ? SPLICE_CONTINUE : SPLICE_pass_not_service;
 }
 
 /* The service of a VIP's port and family to which the packet would go if it were marked. */
@@ -219,8 +219,8 @@ static __noinline __u32 splice_service_of_port(const struct splice_packet *packe
 	for (__u32 dscp = 1; dscp < 63; dscp++) {
 		const __u32 index = splice_bridge_service_index(packet->family, (__u8)dscp);
 		const struct splice_bridge_service_entry *service = bpf_map_lookup_elem(&services, &index);
-		if (service && service->address_count && service->vip_port == packet->key.vip_port &&
-		    splice_is_our_address(service, &packet->key.vip))
+		if (service && service->address_count && service->vip_port == packet->ends.destination_port &&
+		    splice_is_our_address(service, &packet->ends.destination))
 			return index;
 	}
 	return 0;
@@ -247,7 +247,7 @@ static __noinline int splice_look_at_unmarked(struct __sk_buff *skb, struct spli
 	if (splice_parse_ip_beginning(data, end, skb->len, packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
 	if (packet->protocol != SPLICE_PROTOCOL_TCP || !packet->payload_length || (packet->tcp_flags & SPLICE_SYN))
 		return TC_ACT_UNSPEC;
-	const __u32 port = splice_ntohs(packet->key.vip_port);
+	const __u32 port = splice_ntohs(packet->ends.destination_port);
 	const __u32 word = port / 64;
 	const __u64 *bits = bpf_map_lookup_elem(&vip_ports, &word);
 	if (!bits || !(*bits >> (port & 63) & 1)) return TC_ACT_UNSPEC;
@@ -255,7 +255,7 @@ static __noinline int splice_look_at_unmarked(struct __sk_buff *skb, struct spli
 	const struct splice_bridge_service_entry *service = index ? bpf_map_lookup_elem(&services, &index) : NULL;
 	if (!service) return TC_ACT_UNSPEC;
 	if (splice_dscp(packet) != 0) return splice_conclude(SPLICE_pass_mark_of_no_service, TC_ACT_UNSPEC);
-	packet->key.vip = service->vip;
+	packet->ends.destination = service->vip;
 	if (splice_bridge_mark_lost(packet, &now_settings->secrets[now_settings->secret & 1], splice_unix_s(now_settings)))
 		return splice_conclude(SPLICE_pass_mark_lost, TC_ACT_UNSPEC);
 	return TC_ACT_UNSPEC;
@@ -277,16 +277,16 @@ static __always_inline struct splice_bridge_decision splice_decide_marked(struct
 {
 	const struct splice_bridge_settings *now_settings = bpf_map_lookup_elem(&settings, &zero_key);
 	struct splice_bridge_decision decision = {SPLICE_BRIDGE_DROP, SPLICE_drop_bad_cookie};
-	const struct splice_address ours = marked->packet.key.vip;
+	const struct splice_address ours = marked->packet.ends.destination;
 	__u64 unix_s = 0;
 
 	if (!now_settings) return decision;
 	/* Nearly every packet is the next of its connection, and no cookie is looked for. */
 	if (known != SPLICE_KNOWN_SAME && known != SPLICE_KNOWN_NEXT) unix_s = splice_unix_s(now_settings);
-	marked->packet.key.vip = marked->service->vip;
+	marked->packet.ends.destination = marked->service->vip;
 	decision = splice_bridge_decide(&marked->packet, known, &now_settings->secrets[now_settings->secret & 1],
 					unix_s, negotiated);
-	marked->packet.key.vip = ours;
+	marked->packet.ends.destination = ours;
 	return decision;
 }
 

@@ -61,13 +61,13 @@ int bridge_tr_in(struct __sk_buff *skb)
 {
 	struct splice_marked marked;
 	struct splice_negotiated negotiated;
-	struct splice_flow_key key;
 	const enum splice_verdict verdict = splice_read_marked(skb, &marked);
 
 	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(skb, &marked, verdict);
 	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
 		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
-	splice_bridge_key_of_client(&key, &marked.packet, &marked.service->backend, marked.service->backend_port);
+	const struct splice_flow_key key = splice_bridge_key_of_marked(&marked.packet, &marked.service->backend,
+								      marked.service->backend_port);
 	struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &key);
 	const enum splice_bridge_known known =
 		splice_bridge_known_flow(flow, &marked.packet, splice_dscp(&marked.packet));
@@ -89,8 +89,8 @@ static __noinline int splice_backend_icmp(struct __sk_buff *skb, const struct sp
 	struct splice_packet quoted;
 
 	if (splice_parse_icmp_error(data, end, packet, &quoted) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
-	quoted.key.zero = 0;
-	const struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &quoted.key);
+	quoted.ends.zero = 0;
+	const struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, splice_flow_toward_server(&quoted));
 	if (!flow || flow->state != SPLICE_BRIDGE_ESTABLISHED) return TC_ACT_UNSPEC;
 	return splice_ask(skb, packet, SPLICE_FROM_BACKEND);
 }
@@ -99,7 +99,6 @@ SEC("tc")
 int bridge_tr_out(struct __sk_buff *skb)
 {
 	struct splice_packet packet;
-	struct splice_flow_key key;
 
 	splice_make_linear(skb);
 	void *data = (void *)(long)skb->data;
@@ -108,11 +107,11 @@ int bridge_tr_out(struct __sk_buff *skb)
 	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
 	if (SPLICE_UNLIKELY(packet.protocol != SPLICE_PROTOCOL_TCP)) return splice_backend_icmp(skb, &packet);
 
-	const __u32 port = splice_ntohs(packet.key.client_port);
+	const __u32 port = splice_ntohs(packet.ends.source_port);
 	const __u32 word = port / 64;
 	const __u64 *bits = bpf_map_lookup_elem(&ports, &word);
 	if (!bits || !(*bits >> (port & 63) & 1)) return TC_ACT_UNSPEC;
-	splice_bridge_key_of_backend(&key, &packet);
+	const struct splice_flow_key key = splice_flow_toward_client(&packet);
 	struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow) return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_UNSPEC);
 	if (flow->state == SPLICE_BRIDGE_ESTABLISHED &&

@@ -43,10 +43,8 @@ struct Known {
 };
 
 splice_flow_key backend_key(const splice_packet& packet, const BridgeService& service) noexcept {
-    splice_flow_key key;
-    splice_bridge_key_of_client(&key, &packet, &service.backend.address.raw(),
-                                splice_htons(service.backend.port));
-    return key;
+    return splice_bridge_key_of_marked(&packet, &service.backend.address.raw(),
+                                       splice_htons(service.backend.port));
 }
 
 // What a SYN says, which is never scaled (RFC 7323 section 2.2).
@@ -246,7 +244,7 @@ Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     if (!service) return judge_unmarked(now, packet);
     Walk walk{now, bytes, packet, hop, *service, {}, {}, out};
     if (packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_balancer(walk);
-    if (splice_ntohs(packet.key.vip_port) != service->vip.port) return SPLICE_pass_not_service;
+    if (splice_ntohs(packet.ends.destination_port) != service->vip.port) return SPLICE_pass_not_service;
     return tcp_from_balancer(walk, checksum_finished);
 }
 
@@ -255,8 +253,8 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
     if (!checksum_finished) splice_finish_tcp_checksum(bytes.data(), &walk.packet);
 
     // From here on the segment is the VIP's, as the client sent it: the cookie is about that address.
-    const splice_address bridge_address = walk.packet.key.vip;
-    walk.packet.key.vip = walk.service.vip.address.raw();
+    const splice_address bridge_address = walk.packet.ends.destination;
+    walk.packet.ends.destination = walk.service.vip.address.raw();
     walk.key = backend_key(walk.packet, walk.service);
     walk.known = find(walk.key);
     const splice_bridge_flow* flow = walk.known.flow();
@@ -264,7 +262,7 @@ Verdict Bridge::Impl::tcp_from_balancer(Walk& walk, bool checksum_finished) {
     splice_negotiated negotiated{};
     const splice_bridge_decision decision = splice_bridge_decide(
         &walk.packet, known, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s), &negotiated);
-    walk.packet.key.vip = bridge_address;  // as it stands in the packet
+    walk.packet.ends.destination = bridge_address;  // as it stands in the packet
 
     // What is delivered keeps its checksum for the backend to judge. What opens, or is kept and compared with
     // what else comes, is judged here: a damaged number would make one connection two.
@@ -296,8 +294,9 @@ Verdict Bridge::Impl::icmp_from_balancer(Walk& walk) {
         verdict != SPLICE_CONTINUE)
         return verdict;
     // The quoted packet went from the VIP to the client.
-    const splice_flow_key key{quoted.key.vip, walk.service.backend.address.raw(), quoted.key.vip_port,
-                              splice_htons(walk.service.backend.port), 0};
+    splice_flow_key key = splice_flow_toward_client(&quoted);
+    key.server = walk.service.backend.address.raw();
+    key.server_port = splice_htons(walk.service.backend.port);
     const Known known = find(key);
     const splice_bridge_flow* flow = known.established();
     if (!flow) return SPLICE_drop_orphan_icmp;
@@ -475,7 +474,7 @@ Verdict Bridge::Impl::answer_unknown(Overtakers::Segment& segment, Actions& out)
     // The RST comes from the VIP, to which the client wrote.
     const BridgeService* service = service_of(packet);
     if (!service) return SPLICE_CONTINUE;
-    packet.key.vip = service->vip.address.raw();
+    packet.ends.destination = service->vip.address.raw();
     splice_segment reset;
     splice_write_rst(&reset, &packet);
     if (!reset.length) return SPLICE_CONTINUE;
@@ -509,8 +508,7 @@ Verdict Bridge::Impl::from_backend(Instant now, MutableBytes bytes, bool checksu
     bytes = bytes.first(splice_ip_length(&packet));
     if (packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_backend(bytes, packet);
     // The flow is named by the client's end, wherever the packet comes from.
-    splice_flow_key key;
-    splice_bridge_key_of_backend(&key, &packet);
+    const splice_flow_key key = splice_flow_toward_client(&packet);
     const Known known = find(key);
     const splice_bridge_flow* flow = known.flow();
     if (!flow) return SPLICE_pass_not_spliced;
@@ -545,7 +543,7 @@ Verdict Bridge::Impl::icmp_from_backend(MutableBytes bytes, splice_packet& packe
     if (const Verdict verdict = splice_parse_icmp_error(begin_of(bytes), end_of(bytes), &packet, &quoted);
         verdict != SPLICE_CONTINUE)
         return verdict;
-    const Known known = find(quoted.key);  // it went from the client to the backend
+    const Known known = find(*splice_flow_toward_server(&quoted));
     const splice_bridge_flow* flow = known.established();
     if (!flow) return SPLICE_pass_icmp_not_ours;
     const Verdict verdict =
@@ -622,7 +620,7 @@ void Bridge::Impl::bounce_packet(MutableBytes bytes, const splice_address& vip, 
                                  Actions& out) {
     splice_packet packet{};
     if (splice_parse_ip(begin_of(bytes), end_of(bytes), &packet) != SPLICE_CONTINUE) return;
-    const std::uint16_t mark = splice_refusal_mark(&packet.key.vip);
+    const std::uint16_t mark = splice_refusal_mark(&packet.ends.destination);
     if (splice_forward(begin_of(bytes), end_of(bytes), &packet, &vip, SPLICE_DSCP_BOUNCE) != SPLICE_CONTINUE)
         return;
     splice_write_refusal(begin_of(bytes), end_of(bytes), &packet, mark);
@@ -654,7 +652,7 @@ void Bridge::Impl::acknowledge_again(const splice_packet& syn_ack, MutableBytes 
 
 void Bridge::Impl::send_replay_syn(const Table::Entry& entry, Actions& out) {
     const Flow& flow = entry.second.value;
-    const std::uint32_t family = splice_address_is_ipv4(&entry.first.vip) ? 4 : 6;
+    const std::uint32_t family = splice_address_is_ipv4(&entry.first.server) ? 4 : 6;
     splice_segment syn;
     splice_write_replay_syn(&syn, &entry.first, family, flow.client_isn, syn_window(flow), &flow.negotiated,
                             flow.timestamps, flow.client_tsval);
@@ -704,14 +702,14 @@ void Bridge::Impl::drop_hold(Flow& flow) noexcept {
 // its own.
 Verdict Bridge::Impl::judge_unmarked(Instant now, const splice_packet& packet) noexcept {
     for (const BridgeService& service : rules->services) {
-        if (splice_htons(service.vip.port) != packet.key.vip_port ||
+        if (splice_htons(service.vip.port) != packet.ends.destination_port ||
             service.vip.address.family() != packet.family)
             continue;
         const bool to_us =
-            std::ranges::find(rules->addresses, IpAddress(packet.key.vip)) != rules->addresses.end();
+            std::ranges::find(rules->addresses, IpAddress(packet.ends.destination)) != rules->addresses.end();
         if (to_us && splice_dscp(&packet) != 0) return SPLICE_pass_mark_of_no_service;
         splice_packet sent = packet;
-        sent.key.vip = service.vip.address.raw();
+        sent.ends.destination = service.vip.address.raw();
         if (to_us && splice_bridge_mark_lost(&sent, &rules->secret, static_cast<std::uint64_t>(now.unix_s)))
             return SPLICE_pass_mark_lost;
         const Known known = find(backend_key(packet, service));

@@ -32,11 +32,11 @@ HttpRefusal::HttpRefusal(Instant now, const splice_packet& request, Bytes bytes)
     const splice_option_words options = splice_timestamps_option(
         theirs.timestamps_offset != 0, continue_clock(now.tsval(), theirs.tsecr), theirs.tsval);
     const std::uint32_t fin = (request.tcp_flags & SPLICE_FIN) ? 1 : 0;
-    const splice_segment_draft draft{.from = &request.key.vip,
-                                     .to = &request.key.client,
+    const splice_segment_draft draft{.from = &request.ends.destination,
+                                     .to = &request.ends.source,
                                      .family = request.family,
-                                     .from_port = request.key.vip_port,
-                                     .to_port = request.key.client_port,
+                                     .from_port = request.ends.destination_port,
+                                     .to_port = request.ends.source_port,
                                      .seq = request.ack,
                                      .ack = request.seq + request.payload_length + fin,
                                      .window = 0,

@@ -17,12 +17,6 @@
 namespace splice {
 namespace {
 
-// The flow that an ICMP error's quoted packet (which went to the client) belongs to, as the client's packets
-// name it.
-splice_flow_key reversed(const splice_flow_key& key) noexcept {
-    return {key.vip, key.client, key.vip_port, key.client_port, 0};
-}
-
 std::string_view source_key(const splice_flow_key& key) noexcept {
     return {reinterpret_cast<const char*>(key.client.bytes), sizeof(key.client.bytes)};
 }
@@ -237,7 +231,7 @@ Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_fin
     walk.bytes = bytes = bytes.first(splice_ip_length(&walk.packet));
     if (walk.packet.protocol != SPLICE_PROTOCOL_TCP) return handle_icmp(walk);
 
-    walk.key = walk.packet.key;
+    walk.key = *splice_flow_toward_server(&walk.packet);
     walk.service = find_service(walk.key);
     if (!walk.service) return SPLICE_pass_not_service;
     if (!checksum_finished) splice_finish_tcp_checksum(bytes.data(), &walk.packet);
@@ -355,7 +349,7 @@ Verdict Splicer::Impl::handle_icmp(Walk& walk) {
             splice_parse_icmp_error(data, data + walk.bytes.size(), &walk.packet, &quoted);
         verdict != SPLICE_CONTINUE)
         return verdict;
-    const splice_flow_key key = reversed(quoted.key);
+    const splice_flow_key key = splice_flow_toward_client(&quoted);  // the VIP had sent it
     if (!find_service(key)) return SPLICE_pass_icmp_not_ours;
     const auto flow = flows.find(key);
     if (!flow || flow->state != SPLICE_FLOW_OPEN) return SPLICE_drop_orphan_icmp;
@@ -613,9 +607,9 @@ void Splicer::Impl::postpone(const splice_flow_key& key, Duration deadline) {
 }
 
 const SplicerService* Splicer::Impl::find_service(const splice_flow_key& key) const noexcept {
-    const std::uint16_t port = splice_ntohs(key.vip_port);
+    const std::uint16_t port = splice_ntohs(key.server_port);
     for (const SplicerService& service : rules->services) {
-        if (service.vip.port == port && splice_address_equal(&service.vip.address.raw(), &key.vip))
+        if (service.vip.port == port && splice_address_equal(&service.vip.address.raw(), &key.server))
             return &service;
     }
     return nullptr;

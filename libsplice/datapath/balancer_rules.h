@@ -72,8 +72,8 @@ SPLICE_SUBPROGRAM int splice_balancer_probe_valid(const struct splice_packet *pa
 						  struct splice_negotiated *negotiated)
 {
 	if (!splice_balancer_may_probe(packet)) return 0;
-	return splice_cookie_check(secret, &packet->key, packet->family, packet->seq, packet->ack - 1, unix_s,
-				   negotiated);
+	return splice_cookie_check(secret, splice_flow_toward_server(packet), packet->family, packet->seq,
+				   packet->ack - 1, unix_s, negotiated);
 }
 
 #if !SPLICE_BPF
@@ -81,10 +81,12 @@ SPLICE_SUBPROGRAM int splice_balancer_probe_valid(const struct splice_packet *pa
 SPLICE_INLINE int splice_balancer_cookie_expired(const struct splice_packet *packet, const struct splice_secret *secret,
 						 __u64 unix_s)
 {
+	const struct splice_flow_key *flow = splice_flow_toward_server(packet);
+
 	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_SYN | SPLICE_RST)) != SPLICE_ACK) return 0;
-	if (splice_cookie_expired(secret, &packet->key, packet->seq - 1, packet->ack - 1, unix_s)) return 1;
+	if (splice_cookie_expired(secret, flow, packet->seq - 1, packet->ack - 1, unix_s)) return 1;
 	return splice_balancer_may_probe(packet) &&
-	       splice_cookie_expired(secret, &packet->key, packet->seq, packet->ack - 1, unix_s);
+	       splice_cookie_expired(secret, flow, packet->seq, packet->ack - 1, unix_s);
 }
 #endif
 

@@ -43,24 +43,14 @@ struct splice_bridge_flow {
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_bridge_flow) == 96, "the bridge's flow is 96 bytes");
 
-/* The key of a marked segment, and of the backend's answer to it. */
-SPLICE_INLINE void splice_bridge_key_of_client(struct splice_flow_key *key, const struct splice_packet *packet,
-						const struct splice_address *backend, __u16 backend_port)
+/* The key of a marked segment, which the client wrote to the VIP: the bridge's flows name the backend. */
+SPLICE_INLINE struct splice_flow_key splice_bridge_key_of_marked(const struct splice_packet *packet,
+								 const struct splice_address *backend,
+								 __u16 backend_port)
 {
-	key->client = packet->key.client;
-	key->vip = *backend;
-	key->client_port = packet->key.client_port;
-	key->vip_port = backend_port;
-	key->zero = 0;
-}
+	const struct splice_flow_key key = { packet->ends.source, *backend, packet->ends.source_port, backend_port, 0 };
 
-SPLICE_INLINE void splice_bridge_key_of_backend(struct splice_flow_key *key, const struct splice_packet *packet)
-{
-	key->client = packet->key.vip;
-	key->vip = packet->key.client;
-	key->client_port = packet->key.vip_port;
-	key->vip_port = packet->key.client_port;
-	key->zero = 0;
+	return key;
 }
 
 /* `fin`: the flag of the side that sends. Each packet renews the idle time-out; what shortens it, see

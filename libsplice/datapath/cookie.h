@@ -73,9 +73,9 @@ SPLICE_INLINE __u32 splice_cookie_mss_index(__u32 family, __u16 mss)
 SPLICE_INLINE __u64 splice_cookie_hash(const struct splice_key *key, const struct splice_flow_key *flow,
 				       __u32 client_isn, __u32 epoch, __u8 options_byte)
 {
-	const __u64 ports = (__u64)flow->client_port | (__u64)flow->vip_port << 16;
-	return splice_siphash_48(key, flow->client.halves[0], flow->client.halves[1], flow->vip.halves[0],
-				 flow->vip.halves[1], ports | (__u64)splice_htonl(client_isn) << 32,
+	const __u64 ports = (__u64)flow->client_port | (__u64)flow->server_port << 16;
+	return splice_siphash_48(key, flow->client.halves[0], flow->client.halves[1], flow->server.halves[0],
+				 flow->server.halves[1], ports | (__u64)splice_htonl(client_isn) << 32,
 				 (__u64)splice_htonl(epoch) | (__u64)options_byte << 32);
 }
 
@@ -97,7 +97,7 @@ SPLICE_INLINE __u32 splice_cookie_make(const struct splice_secret *secret, const
 					 mss_index << SPLICE_COOKIE_MSS_SHIFT |
 					 (offered->sack_permitted ? SPLICE_COOKIE_SACK : 0) |
 					 (offered->window_scale & SPLICE_COOKIE_SCALE));
-	return splice_cookie_of(&secret->keys[0], &syn->key, syn->seq, epoch, options_byte);
+	return splice_cookie_of(&secret->keys[0], splice_flow_toward_server(syn), syn->seq, epoch, options_byte);
 }
 
 /* The epoch of the given parity that is nearest to this host's clock. */
@@ -131,8 +131,8 @@ SPLICE_INLINE int splice_cookie_check(const struct splice_secret *secret, const 
 SPLICE_INLINE int splice_cookie_check_segment(const struct splice_secret *secret, const struct splice_packet *packet,
 					      __u64 unix_s, struct splice_negotiated *negotiated)
 {
-	return splice_cookie_check(secret, &packet->key, packet->family, packet->seq - 1, packet->ack - 1, unix_s,
-				   negotiated);
+	return splice_cookie_check(secret, splice_flow_toward_server(packet), packet->family, packet->seq - 1,
+				   packet->ack - 1, unix_s, negotiated);
 }
 
 #if !SPLICE_BPF

@@ -19,16 +19,29 @@ struct splice_address {
 	};
 };
 
-/* 40 bytes without padding: compared and hashed as they stand. */
+/* Where a packet comes from and where it goes, as its headers say. Which end is the client's depends on the packet's
+ * direction: splice_flow_toward_server() and splice_flow_toward_client() make a flow's key of it. */
+struct splice_ends {
+	struct splice_address source;
+	struct splice_address destination;
+	__u16 source_port; /* network order; 0 unless it is TCP */
+	__u16 destination_port; /* network order; 0 unless it is TCP */
+	__u32 zero; /* always 0 */
+};
+
+/* Who talks to whom, the same for packets of both directions. 40 bytes without padding: compared and hashed as they
+ * are. */
 struct splice_flow_key {
 	struct splice_address client;
-	struct splice_address vip; /* the service's address; at a bridge's backend side, the backend's */
+	struct splice_address server; /* the service's VIP; on a bridge's backend side, the backend's address */
 	__u16 client_port; /* network order */
-	__u16 vip_port; /* network order */
+	__u16 server_port; /* network order */
 	__u32 zero; /* always 0 */
 };
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_key) == 40, "the flow key is 40 bytes, as maps and tables expect");
+SPLICE_STATIC_ASSERT(sizeof(struct splice_ends) == sizeof(struct splice_flow_key),
+		     "the ends of a client's packet are its flow's key");
 
 SPLICE_INLINE void splice_address_from_ipv4(struct splice_address *to, __u32 network_order)
 {
@@ -47,10 +60,10 @@ SPLICE_INLINE int splice_address_equal(const struct splice_address *a, const str
 	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
 }
 
-/* Both ports, `ports` as they stand at the head of a TCP header: the client's first. */
-SPLICE_INLINE void splice_flow_key_set_ports(struct splice_flow_key *key, __u32 ports)
+/* Both ports, `ports` as they are at the head of a TCP header: the source's first. */
+SPLICE_INLINE void splice_ends_set_ports(struct splice_ends *ends, __u32 ports)
 {
-	splice_store64(&key->client_port, ports); /* and zero */
+	splice_store64(&ends->source_port, ports); /* and zero */
 }
 
 /* The balancer's state of a flow (DESIGN section 5). */

@@ -52,7 +52,7 @@ SPLICE_INLINE enum splice_verdict splice_forward(void *data, void *end, struct s
 	if (verdict != SPLICE_CONTINUE) return verdict;
 	if (packet->protocol != SPLICE_PROTOCOL_ICMP)
 		splice_store16(check, splice_checksum_update(splice_load16(check), delta));
-	packet->key.vip = *destination;
+	packet->ends.destination = *destination;
 	packet->traffic_class = (__u8)(dscp << 2 | (packet->traffic_class & 3));
 	packet->ttl--;
 	return SPLICE_CONTINUE;

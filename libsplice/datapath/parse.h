@@ -94,9 +94,10 @@ SPLICE_STATIC_ASSERT(sizeof(struct splice_tcp_header) == 20, "TCP header");
 
 /* One packet, judged. */
 struct splice_packet {
-	/* client = source address and port, vip = destination address and port: as they stand in this packet,
-	 * whichever way it goes. Ports are 0 unless it is TCP. */
-	struct splice_flow_key key;
+	union {
+		struct splice_ends ends;
+		struct splice_flow_key as_from_client; /* by splice_flow_toward_server() only */
+	};
 	__u32 seq;
 	__u32 payload_length; /* bytes from payload_offset on, by the IP header (a link's padding does not count) */
 	__u32 ack;
@@ -113,6 +114,21 @@ struct splice_packet {
 	__u8 icmp_code;
 	__u8 zero;
 };
+
+/* The flow of a packet that goes from client to server. It lives as long as the packet does. */
+SPLICE_INLINE const struct splice_flow_key *splice_flow_toward_server(const struct splice_packet *packet)
+{
+	return &packet->as_from_client;
+}
+
+/* The flow of a packet that goes from server to client. */
+SPLICE_INLINE struct splice_flow_key splice_flow_toward_client(const struct splice_packet *packet)
+{
+	const struct splice_flow_key key = { packet->ends.destination, packet->ends.source,
+					     packet->ends.destination_port, packet->ends.source_port, 0 };
+
+	return key;
+}
 
 /* Bytes from the IP header to where that says the packet ends. */
 SPLICE_INLINE __u32 splice_ip_length(const struct splice_packet *packet)
@@ -199,8 +215,8 @@ SPLICE_INLINE enum splice_verdict splice_judge_ipv4(const __u8 *ip, const void *
 	packet->traffic_class = header->tos;
 	packet->ttl = header->ttl;
 	packet->protocol = protocol;
-	splice_address_from_ipv4(&packet->key.client, header->source);
-	splice_address_from_ipv4(&packet->key.vip, header->destination);
+	splice_address_from_ipv4(&packet->ends.source, header->source);
+	splice_address_from_ipv4(&packet->ends.destination, header->destination);
 	if (protocol != SPLICE_PROTOCOL_TCP && protocol != SPLICE_PROTOCOL_ICMP) return SPLICE_pass_not_tcp;
 
 	if (header_length < sizeof(*header) || total_length < header_length) return SPLICE_drop_bad_ip_header;
@@ -274,14 +290,14 @@ SPLICE_INLINE enum splice_verdict splice_judge_ipv6(const void *data, const __u8
 	packet->family = 6;
 	packet->traffic_class = (__u8)(splice_ntohl(header->version_class_label) >> 20);
 	packet->ttl = header->hop_limit;
-	packet->key.client.words[0] = header->source[0];
-	packet->key.client.words[1] = header->source[1];
-	packet->key.client.words[2] = header->source[2];
-	packet->key.client.words[3] = header->source[3];
-	packet->key.vip.words[0] = header->destination[0];
-	packet->key.vip.words[1] = header->destination[1];
-	packet->key.vip.words[2] = header->destination[2];
-	packet->key.vip.words[3] = header->destination[3];
+	packet->ends.source.words[0] = header->source[0];
+	packet->ends.source.words[1] = header->source[1];
+	packet->ends.source.words[2] = header->source[2];
+	packet->ends.source.words[3] = header->source[3];
+	packet->ends.destination.words[0] = header->destination[0];
+	packet->ends.destination.words[1] = header->destination[1];
+	packet->ends.destination.words[2] = header->destination[2];
+	packet->ends.destination.words[3] = header->destination[3];
 	if (next != SPLICE_PROTOCOL_TCP) {
 		const enum splice_verdict verdict = splice_judge_extension_headers(data, end, &offset, &next);
 		if (verdict != SPLICE_CONTINUE) return verdict;
@@ -318,7 +334,7 @@ SPLICE_INLINE enum splice_verdict splice_judge_tcp(const void *data, const void 
 	const __u32 header_length = (__u32)(tcp->offset >> 4) * 4;
 	const __u8 flags = tcp->flags;
 
-	splice_flow_key_set_ports(&packet->key, splice_load32(at));
+	splice_ends_set_ports(&packet->ends, splice_load32(at));
 	if (header_length < SPLICE_TCP_HEADER_MIN || header_length > length) return SPLICE_drop_bad_tcp_header;
 	if (at + header_length > (const __u8 *)end) return SPLICE_drop_truncated;
 	if (splice_bad_tcp_flags(flags)) return SPLICE_drop_bad_tcp_flags;
@@ -360,9 +376,9 @@ SPLICE_INLINE enum splice_verdict splice_parse_ip_beginning(const void *data, co
 	enum splice_verdict verdict;
 
 	packet->family = 0;
-	packet->key.client_port = 0;
-	packet->key.vip_port = 0;
-	packet->key.zero = 0;
+	packet->ends.source_port = 0;
+	packet->ends.destination_port = 0;
+	packet->ends.zero = 0;
 	packet->zero = 0;
 	if (ip + 1 > (const __u8 *)end) return SPLICE_drop_truncated;
 	const __u8 version = *ip >> 4;

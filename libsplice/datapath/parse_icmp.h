@@ -33,8 +33,8 @@ SPLICE_INLINE enum splice_verdict splice_judge_quoted_ip(const void *data, const
 		if (header->fragment & splice_htons(0x1fff)) return SPLICE_drop_bad_icmp;
 		quoted->traffic_class = header->tos;
 		quoted->ttl = header->ttl;
-		splice_address_from_ipv4(&quoted->key.client, header->source);
-		splice_address_from_ipv4(&quoted->key.vip, header->destination);
+		splice_address_from_ipv4(&quoted->ends.source, header->source);
+		splice_address_from_ipv4(&quoted->ends.destination, header->destination);
 		quoted->l4_offset = (__u16)(quoted->l3_offset + header_length);
 		return SPLICE_CONTINUE;
 	}
@@ -47,8 +47,8 @@ SPLICE_INLINE enum splice_verdict splice_judge_quoted_ip(const void *data, const
 	quoted->traffic_class = (__u8)(first_word >> 20);
 	quoted->ttl = header->hop_limit;
 	for (int i = 0; i < 4; i++) {
-		quoted->key.client.words[i] = header->source[i];
-		quoted->key.vip.words[i] = header->destination[i];
+		quoted->ends.source.words[i] = header->source[i];
+		quoted->ends.destination.words[i] = header->destination[i];
 	}
 	const enum splice_verdict verdict = splice_judge_extension_headers(data, end, &offset, &next);
 	if (verdict == SPLICE_pass_not_tcp) return SPLICE_pass_icmp_not_ours;
@@ -77,8 +77,8 @@ SPLICE_INLINE enum splice_verdict splice_parse_icmp_error(const void *data, cons
 	const __u32 message_end = packet->payload_offset + packet->payload_length;
 	const __u8 *tcp = splice_at(data, quoted->l4_offset);
 	if (quoted->l4_offset + 8U > message_end || tcp + 8 > (const __u8 *)end) return SPLICE_drop_bad_icmp;
-	quoted->key.client_port = splice_load16(tcp);
-	quoted->key.vip_port = splice_load16(tcp + 2);
+	quoted->ends.source_port = splice_load16(tcp);
+	quoted->ends.destination_port = splice_load16(tcp + 2);
 	quoted->seq = splice_load_be32(tcp + 4);
 	quoted->payload_offset = (__u16)(quoted->l4_offset + 8);
 	if (quoted->l4_offset + 20U > message_end || tcp + 20 > (const __u8 *)end) return SPLICE_CONTINUE;

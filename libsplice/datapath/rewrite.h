@@ -23,7 +23,7 @@ SPLICE_INLINE splice_sum splice_rewrite_ipv4(__u8 *ip, const struct splice_packe
 					     const struct splice_address *address)
 {
 	struct splice_ipv4_header *header = (struct splice_ipv4_header *)ip;
-	const struct splice_address *old = edit.side == SPLICE_SOURCE ? &packet->key.client : &packet->key.vip;
+	const struct splice_address *old = edit.side == SPLICE_SOURCE ? &packet->ends.source : &packet->ends.destination;
 	const __u32 is = address->words[3];
 	const splice_sum delta = splice_sum_replace32(0, old->words[3], is);
 	const __u16 check = header->checksum;
@@ -46,7 +46,7 @@ SPLICE_INLINE splice_sum splice_rewrite_ipv6(__u8 *ip, const struct splice_packe
 					     const struct splice_address *address)
 {
 	struct splice_ipv6_header *header = (struct splice_ipv6_header *)ip;
-	const struct splice_address *old = edit.side == SPLICE_SOURCE ? &packet->key.client : &packet->key.vip;
+	const struct splice_address *old = edit.side == SPLICE_SOURCE ? &packet->ends.source : &packet->ends.destination;
 	const splice_sum delta = splice_sum_replace_address(0, old->words, address->words);
 	const __u32 first = header->version_class_label & splice_htonl(0xf00fffff);
 

@@ -176,7 +176,7 @@ SPLICE_INLINE void splice_write_syn_ack(struct splice_segment *out, const struct
 		offered->window_scale == SPLICE_NO_WINDOW_SCALE ? SPLICE_NO_WINDOW_SCALE : terms->window_scale,
 		offered->timestamps_offset != 0, terms->tsval, offered->tsval);
 	const struct splice_segment_draft draft = {
-		&syn->key.vip,	    &syn->key.client, syn->family,  syn->key.vip_port,	    syn->key.client_port,
+		&syn->ends.destination,	    &syn->ends.source, syn->family,  syn->ends.destination_port,	    syn->ends.source_port,
 		cookie,		    syn->seq + 1,     terms->window, SPLICE_SYN | SPLICE_ACK,
 	};
 
@@ -192,8 +192,8 @@ SPLICE_INLINE void splice_write_replay_syn(struct splice_segment *out, const str
 	const struct splice_option_words options = splice_syn_options(
 		negotiated->mss, negotiated->sack_permitted, negotiated->window_scale, tsval_present, tsval, 0);
 	const struct splice_segment_draft draft = {
-		&backend_flow->client,	    &backend_flow->vip, family, backend_flow->client_port,
-		backend_flow->vip_port, client_isn,		0,	window,
+		&backend_flow->client,	    &backend_flow->server, family, backend_flow->client_port,
+		backend_flow->server_port, client_isn,		0,	window,
 		SPLICE_SYN,
 	};
 
@@ -208,8 +208,8 @@ SPLICE_INLINE void splice_write_ack(struct splice_segment *out, const struct spl
 {
 	const struct splice_option_words options = splice_timestamps_option(tsval_present, tsval, tsecr);
 	const struct splice_segment_draft draft = {
-		&backend_flow->client,	&backend_flow->vip, family, backend_flow->client_port,
-		backend_flow->vip_port, seq,		    ack,    window,
+		&backend_flow->client,	&backend_flow->server, family, backend_flow->client_port,
+		backend_flow->server_port, seq,		    ack,    window,
 		SPLICE_ACK,
 	};
 
@@ -223,7 +223,7 @@ SPLICE_INLINE void splice_write_keep_alive(struct splice_segment *out, const str
 {
 	const struct splice_option_words options = splice_timestamps_option(tsval_present, tsval, tsecr);
 	const struct splice_segment_draft draft = {
-		&probe->key.vip, &probe->key.client, probe->family, probe->key.vip_port, probe->key.client_port,
+		&probe->ends.destination, &probe->ends.source, probe->family, probe->ends.destination_port, probe->ends.source_port,
 		probe->ack,	 probe->seq + 1,     window,	    SPLICE_ACK,
 	};
 
@@ -249,11 +249,11 @@ SPLICE_INLINE void splice_write_rst(struct splice_segment *out, const struct spl
 	const __u32 sent = packet->payload_length + ((flags & SPLICE_SYN) != 0) + ((flags & SPLICE_FIN) != 0);
 	const struct splice_option_words none = {{0, 0, 0, 0, 0}, 0};
 	const struct splice_segment_draft draft = {
-		&packet->key.vip,
-		&packet->key.client,
+		&packet->ends.destination,
+		&packet->ends.source,
 		packet->family,
-		packet->key.vip_port,
-		packet->key.client_port,
+		packet->ends.destination_port,
+		packet->ends.source_port,
 		acknowledges ? packet->ack : 0,
 		acknowledges ? 0 : packet->seq + sent,
 		0,

@@ -114,7 +114,7 @@ SPLICE_INLINE enum splice_verdict splice_translate_toward_client(void *data, voi
 	if (!splice_rewrite_ip(data, end, packet, splice_translate_ip_edit(packet, SPLICE_SOURCE), &translation->vip,
 			       &deltas->pseudo_header))
 		return SPLICE_drop_truncated;
-	delta = splice_sum_replace16(delta, packet->key.client_port, translation->vip_port);
+	delta = splice_sum_replace16(delta, packet->ends.source_port, translation->vip_port);
 	splice_store16(tcp, translation->vip_port);
 	splice_shift_number(tcp + 4, translation->seq_shift, 0, &delta);
 	if (translation->backend_window_scale != translation->advertised_window_scale &&
@@ -143,7 +143,7 @@ SPLICE_INLINE enum splice_verdict splice_translate_toward_backend(void *data, vo
 	if (!splice_rewrite_ip(data, end, packet, splice_translate_ip_edit(packet, SPLICE_DESTINATION),
 			       &translation->backend, &deltas->pseudo_header))
 		return SPLICE_drop_truncated;
-	delta = splice_sum_replace16(delta, packet->key.vip_port, translation->backend_port);
+	delta = splice_sum_replace16(delta, packet->ends.destination_port, translation->backend_port);
 	splice_store16(tcp + 2, translation->backend_port);
 	if (packet->tcp_flags & SPLICE_ACK) splice_shift_number(tcp + 8, back, 0, &delta);
 	if (!splice_shift_sack(tcp, end, options, back, &delta)) return SPLICE_drop_truncated;

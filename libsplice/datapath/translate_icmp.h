@@ -59,9 +59,9 @@ SPLICE_INLINE void splice_finish_icmp(void *data, const void *end, const struct 
 
 	(void)splice_rewrite_ip(data, end, packet, splice_translate_ip_edit(packet, side), address, &delta);
 	if (side == SPLICE_SOURCE)
-		edited.key.client = *address;
+		edited.ends.source = *address;
 	else
-		edited.key.vip = *address;
+		edited.ends.destination = *address;
 	splice_finish_icmp_checksum(data, &edited);
 }
 
@@ -97,9 +97,9 @@ SPLICE_INLINE enum splice_verdict splice_translate_icmp_toward_client(void *data
 
 	const struct splice_quote_edit edit = {SPLICE_DESTINATION, &translation->vip, translation->vip_port, 0,
 					       translation->seq_shift};
-	const int from_backend = splice_address_equal(&packet->key.client, &translation->backend);
+	const int from_backend = splice_address_equal(&packet->ends.source, &translation->backend);
 	splice_rewrite_quote(data, end, &quoted, &edit);
-	splice_finish_icmp(data, end, packet, SPLICE_SOURCE, from_backend ? &translation->vip : &packet->key.client);
+	splice_finish_icmp(data, end, packet, SPLICE_SOURCE, from_backend ? &translation->vip : &packet->ends.source);
 	return SPLICE_CONTINUE;
 }
 

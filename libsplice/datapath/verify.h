@@ -15,7 +15,7 @@ SPLICE_INLINE splice_sum splice_sum_pseudo_header(const struct splice_packet *pa
 {
 	splice_sum sum = splice_htonl(length) + (splice_sum)splice_htons(packet->protocol);
 	for (int i = packet->family == 4 ? 3 : 0; i < 4; i++)
-		sum += (splice_sum)packet->key.client.words[i] + packet->key.vip.words[i];
+		sum += (splice_sum)packet->ends.source.words[i] + packet->ends.destination.words[i];
 	return sum;
 }
 

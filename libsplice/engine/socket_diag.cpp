@@ -28,14 +28,14 @@ SystemResult<SocketDiag> SocketDiag::open() {
 // The kernel looks the ends up as it does for a packet: a connection first, then whoever listens.
 std::optional<std::uint8_t> SocketDiag::state_of(const splice_flow_key& key) noexcept {
     NetlinkMessage message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST);
-    const bool is_ipv4 = splice_address_is_ipv4(&key.vip) != 0;
+    const bool is_ipv4 = splice_address_is_ipv4(&key.server) != 0;
     auto* request = message.put_extra_header<inet_diag_req_v2>();
     request->sdiag_family = is_ipv4 ? AF_INET : AF_INET6;
     request->sdiag_protocol = IPPROTO_TCP;
     request->idiag_states = ~0U;
-    request->id.idiag_sport = key.vip_port;
+    request->id.idiag_sport = key.server_port;
     request->id.idiag_dport = key.client_port;
-    put_address(request->id.idiag_src, key.vip, is_ipv4);
+    put_address(request->id.idiag_src, key.server, is_ipv4);
     put_address(request->id.idiag_dst, key.client, is_ipv4);
     request->id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
     request->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
@@ -56,8 +56,8 @@ bool SocketDiag::has_listener(const Endpoint& local) noexcept {
     const bool is_ipv4 = local.address.family() == 4;
     splice_flow_key key{};
     if (is_ipv4) splice_address_from_ipv4(&key.client, 0);
-    key.vip = local.address.raw();
-    key.vip_port = splice_htons(local.port);
+    key.server = local.address.raw();
+    key.server_port = splice_htons(local.port);
     return state_of(key) == TCP_LISTEN;
 }
 

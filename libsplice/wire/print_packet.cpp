@@ -41,7 +41,7 @@ class Line {
     void add_one(std::string_view text) { text_ += text; }
     void add_one(char letter) { text_ += letter; }
     void add_one(const IpAddress& address) { address.append_to(text_); }
-    void add_one(const splice_flow_key& key) { append_to(text_, key); }
+    void add_one(const splice_ends& ends) { append_to(text_, ends); }
     template <std::unsigned_integral Number>
     void add_one(Number number) {
         append_decimal(text_, number);
@@ -49,8 +49,8 @@ class Line {
     std::string& text_;
 };
 
-void add_hosts(Line& line, const splice_flow_key& key) {
-    line.add(IpAddress(key.client), " > ", IpAddress(key.vip));
+void add_hosts(Line& line, const splice_ends& ends) {
+    line.add(IpAddress(ends.source), " > ", IpAddress(ends.destination));
 }
 
 void add_flags(Line& line, std::uint8_t flags) {
@@ -110,7 +110,7 @@ void add_options(Line& line, Bytes data, const splice_packet& packet) {
 }
 
 void add_segment(Line& line, Bytes data, const splice_packet& packet) {
-    line.add(packet.key);
+    line.add(packet.ends);
     add_flags(line, packet.tcp_flags);
     line.add(" seq=", packet.seq);
     if (packet.tcp_flags & SPLICE_ACK) line.add(" ack=", packet.ack);
@@ -161,7 +161,7 @@ void add_icmp_reason(Line& line, Bytes data, const splice_packet& packet) {
 }
 
 void add_icmp(Line& line, Bytes data, const splice_packet& packet) {
-    add_hosts(line, packet.key);
+    add_hosts(line, packet.ends);
     const std::string_view word = icmp_word(packet);
     if (word.empty()) {
         line.add(" icmp type=", packet.icmp_type, " code=", packet.icmp_code, " len=", packet.payload_length);
@@ -172,7 +172,7 @@ void add_icmp(Line& line, Bytes data, const splice_packet& packet) {
     splice_packet quoted{};
     const Verdict verdict = splice_parse_icmp_error(data.data(), data.data() + data.size(), &packet, &quoted);
     if (verdict == SPLICE_CONTINUE) {
-        line.add(" {", quoted.key, " seq=", quoted.seq, "}");
+        line.add(" {", quoted.ends, " seq=", quoted.seq, "}");
     } else {
         line.add(" {", verdict_name(verdict), "}");
     }
@@ -181,8 +181,8 @@ void add_icmp(Line& line, Bytes data, const splice_packet& packet) {
 // What the parser turned away: its reason, and the bytes for whoever doubts it.
 void add_unread(Line& line, Bytes packet_bytes, const splice_packet& packet, Verdict verdict) {
     if (packet.family != 0) {
-        const bool ports = packet.key.client_port != 0 || packet.key.vip_port != 0;
-        ports ? line.add(packet.key) : add_hosts(line, packet.key);
+        const bool ports = packet.ends.source_port != 0 || packet.ends.destination_port != 0;
+        ports ? line.add(packet.ends) : add_hosts(line, packet.ends);
         line.add(" ");
     }
     line.add(verdict_name(verdict), ", ", packet_bytes.size(), " bytes");

@@ -42,8 +42,8 @@ FirstPayloads::FirstPayloads(const std::string& payload)
 
 FirstPayloads::FirstPayloads(const std::string& payload, const std::string& destination, std::uint8_t dscp)
     : model_(segment_of(payload, destination, dscp).build()) {
-    key_.vip = IpAddress::parse(testing::topology(4).vip)->raw();
-    key_.vip_port = splice_htons(80);
+    key_.server = IpAddress::parse(testing::topology(4).vip)->raw();
+    key_.server_port = splice_htons(80);
 }
 
 testing::PacketBytes& FirstPayloads::packet(std::uint32_t number) {

@@ -109,7 +109,7 @@ class Bench {
             splice_packet packet{};
             PacketBytes& bytes = acks.packet(i);
             splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet);
-            keys[i] = packet.key;
+            keys[i] = *splice_flow_toward_server(&packet);
             splice_flow_begin(&entries[i], &packet, SPLICE_FLOW_OPEN, 1, 0, 0, 0);
         }
         std::uint32_t done = count;

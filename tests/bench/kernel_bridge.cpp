@@ -171,8 +171,8 @@ splice_flow_key key_of(std::uint32_t number, const BridgeRules& rules) {
     splice_flow_key key{};
     splice_address_from_ipv4(&key.client, splice_htonl(0x0a000000U + number / 50'000));
     key.client_port = splice_htons(static_cast<std::uint16_t>(10'000 + number % 50'000));
-    key.vip = rules.services[0].backend.address.raw();
-    key.vip_port = splice_htons(rules.services[0].backend.port);
+    key.server = rules.services[0].backend.address.raw();
+    key.server_port = splice_htons(rules.services[0].backend.port);
     return key;
 }
 

@@ -130,8 +130,8 @@ class Backend {
         PacketBytes& packet = first_.packet(number);
         splice_packet judged{};
         splice_parse_ip(packet.data(), packet.data() + packet.size(), &judged);
-        client_port_ = splice_ntohs(judged.key.client_port);
-        client_ = IpAddress(judged.key.client).to_string();
+        client_port_ = splice_ntohs(judged.ends.source_port);
+        client_ = IpAddress(judged.ends.source).to_string();
         client_seq_ = judged.seq;
         cookie_ = judged.ack - 1;
         opened_ = bridge_.handle_from_balancer(at(0), packet, true, {}, out_) == SPLICE_open_replay &&

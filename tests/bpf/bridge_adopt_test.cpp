@@ -89,7 +89,7 @@ TEST_CASE("a first payload opens a connection at the cookie's own number, and an
         send_text(socket, "HTTP/1.1 200 OK\r\n\r\n");
         const testing::Parsed answer = rig.next_with(SPLICE_PSH);
         CHECK(answer.source == topology(family).vip);
-        CHECK(answer.packet.key.client_port == splice_htons(80));
+        CHECK(answer.packet.ends.source_port == splice_htons(80));
         CHECK(answer.destination == topology(family).client);
         CHECK(answer.packet.seq == client.cookie + 1);
         CHECK(answer.packet.ack == static_cast<std::uint32_t>(client.base.seq + 1 + kGet.size()));

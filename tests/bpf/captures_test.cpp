@@ -125,7 +125,7 @@ Fleet& fleet_of(Fleets& fleets, const Arrived& packet) {
     splice_packet judged{};
     const std::byte* const data = packet.bytes.data();
     REQUIRE(splice_parse_ip(data, data + packet.bytes.size(), &judged) == SPLICE_CONTINUE);
-    Fleet* const fleet = fleets.of(judged.key.vip, judged.key.vip_port);
+    Fleet* const fleet = fleets.of(judged.ends.destination, judged.ends.destination_port);
     REQUIRE(fleet);
     return *fleet;
 }

@@ -226,7 +226,7 @@ TEST_CASE("the kernel judges every frame as user space does") {
         REQUIRE(kernel.output.ip == here.ip);
         if (!here.good()) {
             REQUIRE(kernel.output.packet.family == here.packet.family);
-            if (here.packet.family != 0) REQUIRE(same(kernel.output.packet.key, here.packet.key));
+            if (here.packet.family != 0) REQUIRE(same(kernel.output.packet.ends, here.packet.ends));
             continue;
         }
         REQUIRE(same(kernel.output.packet, here.packet));
@@ -275,8 +275,8 @@ TEST_CASE("the kernel writes the same RST, replayed SYN and ACK") {
         const Judged here(frame);
         if (!here.is_tcp()) continue;
         auto kernel = zeroed();
-        kernel.input.backend_flow = here.packet.key;
-        kernel.input.backend_flow.vip = translation(here.packet.family).backend;
+        kernel.input.backend_flow = *splice_flow_toward_server(&here.packet);
+        kernel.input.backend_flow.server = translation(here.packet.family).backend;
         kernel.input.family = here.packet.family;
         kernel.input.client_isn = 0xffffffff;
         kernel.input.negotiated = {.mss = 1300, .window_scale = 9, .sack_permitted = 1};

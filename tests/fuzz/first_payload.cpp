@@ -167,8 +167,8 @@ class Bridges final : public Actions {
         FUZZ_REQUIRE(splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet) == SPLICE_CONTINUE,
                      "broken");
         FUZZ_REQUIRE(splice_verify_tcp_checksum(bytes.data(), &packet) == 1, "checksum");
-        const std::uint32_t bridge = splice_load_be32(packet.key.vip.bytes + 12) - 0x0a000001U;
-        FUZZ_REQUIRE(bridge < kBridges, "{}", IpAddress(packet.key.vip).to_string());
+        const std::uint32_t bridge = splice_load_be32(packet.ends.destination.bytes + 12) - 0x0a000001U;
+        FUZZ_REQUIRE(bridge < kBridges, "{}", IpAddress(packet.ends.destination).to_string());
         const std::uint32_t offset = packet.seq - kIsn - 1;
         if (!bridge_) FUZZ_REQUIRE(offset == 0 && packet.ack == cookie_ + 1, "{} came first", offset);
         FUZZ_REQUIRE(!bridge_ || *bridge_ == bridge, "{} and {}", *bridge_, bridge);

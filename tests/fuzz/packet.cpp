@@ -43,17 +43,18 @@ std::pair<Verdict, std::size_t> reference_ethernet(const Octets& frame) {
 }
 
 void require_addresses(const splice_packet& packet, const Reference& expected) {
-    FUZZ_REQUIRE(std::memcmp(packet.key.client.bytes, expected.source.data(), 16) == 0, "{}",
-                 to_string(packet.key));
-    FUZZ_REQUIRE(std::memcmp(packet.key.vip.bytes, expected.destination.data(), 16) == 0, "{}",
-                 to_string(packet.key));
+    FUZZ_REQUIRE(std::memcmp(packet.ends.source.bytes, expected.source.data(), 16) == 0, "{}",
+                 to_string(packet.ends));
+    FUZZ_REQUIRE(std::memcmp(packet.ends.destination.bytes, expected.destination.data(), 16) == 0, "{}",
+                 to_string(packet.ends));
     FUZZ_REQUIRE(packet.traffic_class == expected.traffic_class, "{}", packet.traffic_class);
-    FUZZ_REQUIRE(packet.key.zero == 0, "{}", packet.key.zero);
+    FUZZ_REQUIRE(packet.ends.zero == 0, "{}", packet.ends.zero);
 }
 
 void require_ports(const splice_packet& packet, const Reference& expected) {
-    FUZZ_REQUIRE(splice_ntohs(packet.key.client_port) == expected.source_port, "{}", to_string(packet.key));
-    FUZZ_REQUIRE(splice_ntohs(packet.key.vip_port) == expected.destination_port, "{}", to_string(packet.key));
+    FUZZ_REQUIRE(splice_ntohs(packet.ends.source_port) == expected.source_port, "{}", to_string(packet.ends));
+    FUZZ_REQUIRE(splice_ntohs(packet.ends.destination_port) == expected.destination_port, "{}",
+                 to_string(packet.ends));
 }
 
 void require_fields(const splice_packet& packet, const Reference& expected) {
@@ -141,7 +142,8 @@ void fuzz_ip(Bytes bytes, const Octets& octets, std::size_t l3) {
     if (packet.family != 0) require_addresses(packet, expected);
     if (verdict != SPLICE_CONTINUE) {
         // "The ports are either right or 0."
-        if (packet.key.client_port != 0 || packet.key.vip_port != 0) require_ports(packet, expected);
+        if (packet.ends.source_port != 0 || packet.ends.destination_port != 0)
+            require_ports(packet, expected);
         return;
     }
     require_fields(packet, expected);

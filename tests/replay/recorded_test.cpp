@@ -40,7 +40,7 @@ std::multiset<Said> said_by_clients(const std::string& path, std::uint16_t serve
         REQUIRE(packet.has_value());
         if (!*packet) return all;
         const Arrival arrival = mender.mend(**packet);
-        if (splice_ntohs(arrival.packet.key.vip_port) != server_port ||
+        if (splice_ntohs(arrival.packet.ends.destination_port) != server_port ||
             (arrival.packet.tcp_flags & SPLICE_SYN))
             continue;
         splice_tcp_options options{};
@@ -91,7 +91,7 @@ TEST_CASE("the backend hears the recorded client's own numbers, through the cook
         for (const Travelled& packet : recorder.sent_to("backend")) {
             const testing::Parsed parsed = testing::parse(packet.bytes);
             if (parsed.packet.tcp_flags & SPLICE_SYN) continue;
-            const auto spoken = said_by_clients(capture, splice_ntohs(parsed.packet.key.vip_port));
+            const auto spoken = said_by_clients(capture, splice_ntohs(parsed.packet.ends.destination_port));
             CHECK(spoken.contains(said(parsed.packet, parsed.options)));
             ++heard;
         }

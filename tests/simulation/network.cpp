@@ -9,7 +9,7 @@ std::uint64_t fingerprint(Bytes packet) {
     splice_packet parsed{};
     const std::byte* data = packet.data();
     if (splice_parse_ip(data, data + packet.size(), &parsed) != SPLICE_CONTINUE) return 0;
-    return std::uint64_t{parsed.key.client_port} << 48 ^ std::uint64_t{parsed.seq} << 16 ^
+    return std::uint64_t{parsed.ends.source_port} << 48 ^ std::uint64_t{parsed.seq} << 16 ^
            parsed.payload_length;
 }
 

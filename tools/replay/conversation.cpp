@@ -101,7 +101,7 @@ void Conversation::map_icmp_toward_balancer(Arrival& error) const {
     if (!splice_verify_icmp_checksum(data, &error.packet) ||
         splice_parse_icmp_error(data, end, &error.packet, &quoted) != SPLICE_CONTINUE)
         return;
-    const splice_quote_edit edit{SPLICE_SOURCE, &quoted.key.client, quoted.key.client_port,
+    const splice_quote_edit edit{SPLICE_SOURCE, &quoted.ends.source, quoted.ends.source_port,
                                  static_cast<std::uint32_t>(*cookie_isn - *server_isn), 0};
     splice_rewrite_quote(data, end, &quoted, &edit);
     splice_finish_icmp_checksum(data, &error.packet);
@@ -142,7 +142,7 @@ std::vector<std::byte> Conversation::answer_replayed_syn(Bytes syn, const Endpoi
 
 std::vector<std::byte> make_up_syn(const splice_flow_key& key, const MissingSyn& missing) {
     splice_segment syn;
-    const std::uint32_t family = splice_address_is_ipv4(&key.vip) ? 4 : 6;
+    const std::uint32_t family = splice_address_is_ipv4(&key.server) ? 4 : 6;
     splice_write_replay_syn(&syn, &key, family, missing.client_isn, kUsualWindow, &missing.negotiated,
                             missing.tsval.has_value(), missing.tsval.value_or(0));
     return bytes_of(syn);
@@ -155,11 +155,11 @@ void send_from(Arrival& segment, const Endpoint& backend) {
     const splice_ip_edit edit{SPLICE_SOURCE, packet.traffic_class, packet.ttl};
     splice_sum delta = 0;
     splice_rewrite_ip(data, data + segment.bytes.size(), &packet, edit, &backend.address.raw(), &delta);
-    delta = splice_sum_replace16(delta, packet.key.client_port, port);
+    delta = splice_sum_replace16(delta, packet.ends.source_port, port);
     splice_store16(data + packet.l4_offset, port);
     update_tcp_checksum(data, packet, delta);
-    packet.key.client = backend.address.raw();
-    packet.key.client_port = port;
+    packet.ends.source = backend.address.raw();
+    packet.ends.source_port = port;
 }
 
 }  // namespace splice::replay

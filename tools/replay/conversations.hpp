@@ -11,12 +11,13 @@ namespace splice::replay {
 // Connections of a capture that are followed; packets of more are judged as of none.
 inline constexpr std::size_t kMaxConversations = 4'000'000;
 
-// Of the other direction.
-[[nodiscard]] inline splice_flow_key reversed(const splice_flow_key& key) noexcept {
-    return {key.vip, key.client, key.vip_port, key.client_port, 0};
-}
-// One name for both directions: whether the lower end comes first in the other one.
-[[nodiscard]] bool is_reversed(const splice_flow_key& key) noexcept;
+// One name for the packets of both directions, while nobody knows which end is the client: that of the
+// direction in which the lower end comes first, which the name calls the client.
+struct PairName {
+    splice_flow_key key;
+    bool turned;  // this packet goes in the other direction
+};
+[[nodiscard]] PairName pair_name(const splice_packet& packet) noexcept;
 
 class Conversations {
   public:
@@ -39,7 +40,7 @@ class Conversations {
     Conversation* start(const splice_flow_key& key, Fleet& fleet);
 
     Fleets& fleets_;
-    // By the direction that is_reversed() says no of.
+    // By pair_name().
     std::unordered_map<splice_flow_key, Conversation, FlowKeyHash, FlowKeyEqual> known_;
     std::uint32_t count_ = 0;
 };

@@ -65,8 +65,8 @@ constexpr std::uint16_t kMssIpv6 = 1440;
 // The name of an endpoint among services.
 splice_flow_key service_key(const splice_address& vip, std::uint16_t port) noexcept {
     splice_flow_key key{};
-    key.vip = vip;
-    key.vip_port = port;
+    key.server = vip;
+    key.server_port = port;
     return key;
 }
 

@@ -50,7 +50,7 @@ std::string numbers_of(Bytes bytes) {
 
 std::string heading(const splice_flow_key& key) {
     return fmt::format("{} > {}", Endpoint{IpAddress(key.client), splice_ntohs(key.client_port)}.to_string(),
-                       Endpoint{IpAddress(key.vip), splice_ntohs(key.vip_port)}.to_string());
+                       Endpoint{IpAddress(key.server), splice_ntohs(key.server_port)}.to_string());
 }
 
 std::string escaped(std::string_view text) {

@@ -70,7 +70,7 @@ Verdict Machines::ask_balancer(MutableBytes bytes) {
 void Machines::balancer_sent(MutableBytes bytes) {
     splice_packet packet{};
     if (!parse(bytes, packet)) return;
-    if (const auto bridge = fleet_->bridge_at(packet.key.vip)) {
+    if (const auto bridge = fleet_->bridge_at(packet.ends.destination)) {
         if (conversation()) conversation()->bridge = bridge;
         to_bridge(*bridge, bytes);
         return;
@@ -103,8 +103,8 @@ void Machines::bridge_sent(std::uint16_t bridge, MutableBytes bytes) {
     if (!parse(bytes, packet)) return;
     const splice_flow_key& ends = narrator_.step().key;
     const bool toward_client =
-        conversation() && splice_address_equal(&packet.key.vip, &ends.client) &&
-        (packet.protocol != SPLICE_PROTOCOL_TCP || packet.key.vip_port == ends.client_port);
+        conversation() && splice_address_equal(&packet.ends.destination, &ends.client) &&
+        (packet.protocol != SPLICE_PROTOCOL_TCP || packet.ends.destination_port == ends.client_port);
     narrator_.left(station(bridge), toward_client ? kClient : kBackend, bytes);
     if (!toward_client) to_backend(bridge, bytes, packet);
 }
@@ -112,7 +112,7 @@ void Machines::bridge_sent(std::uint16_t bridge, MutableBytes bytes) {
 // The backend answers a SYN at once; whatever else it has to say, the capture says when.
 void Machines::to_backend(std::uint16_t bridge, Bytes bytes, const splice_packet& packet) {
     if (!(packet.tcp_flags & SPLICE_SYN) || !conversation()) return;
-    const Endpoint backend{IpAddress(packet.key.vip), splice_ntohs(packet.key.vip_port)};
+    const Endpoint backend{IpAddress(packet.ends.destination), splice_ntohs(packet.ends.destination_port)};
     std::vector<std::byte> answer = conversation()->answer_replayed_syn(bytes, backend);
     if (answer.empty()) return;
     narrator_.came(kBackend, station(bridge), answer);
@@ -213,12 +213,13 @@ void Machines::tell_time_out(Conversation* mine, const std::vector<ToldChoice>& 
 Conversation* Machines::conversation_of(const Fleet& fleet, const Sent& sent) {
     splice_packet packet{};
     if (!parse(sent.bytes, packet)) return nullptr;
-    if (Conversation* const answered = conversations_.find(reversed(packet.key))) return answered;
-    splice_flow_key key = packet.key;
+    if (Conversation* const answered = conversations_.find(splice_flow_toward_client(&packet)))
+        return answered;
+    splice_flow_key key = *splice_flow_toward_server(&packet);
     for (const SplicerService& service : fleet.rules->services) {
         if (service.dscp != splice_dscp(&packet)) continue;
-        key.vip = service.vip.address.raw();
-        key.vip_port = splice_htons(service.vip.port);
+        key.server = service.vip.address.raw();
+        key.server_port = splice_htons(service.vip.port);
         if (Conversation* const found = conversations_.find(key)) return found;
     }
     return nullptr;

@@ -86,7 +86,7 @@ void Replayer::Impl::take_icmp(Arrival& arrival) {
     const Verdict verdict =
         splice_parse_icmp_error(data, data + arrival.bytes.size(), &arrival.packet, &quoted);
     if (verdict != SPLICE_CONTINUE) return turn_away(arrival, verdict);
-    Conversation* const conversation = conversations.find(reversed(quoted.key));
+    Conversation* const conversation = conversations.find(splice_flow_toward_client(&quoted));
     if (!conversation) return turn_away(arrival, SPLICE_pass_icmp_not_ours);
     narrator.enter(*conversation);
     conversation->map_icmp_toward_balancer(arrival);

@@ -140,8 +140,8 @@ void KeyReport::left(const Step& step, Station from, Station to, Bytes) {
 void KeyReport::print(Output& output) const {
     for (const Line& line : lines_)
         output.line(fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}", IpAddress(line.key.client).to_string(),
-                                splice_ntohs(line.key.client_port), IpAddress(line.key.vip).to_string(),
-                                splice_ntohs(line.key.vip_port), line.kind, line.text, line.bridge));
+                                splice_ntohs(line.key.client_port), IpAddress(line.key.server).to_string(),
+                                splice_ntohs(line.key.server_port), line.kind, line.text, line.bridge));
 }
 
 void ChecksumReport::judged(const Step&, Station, Verdict verdict) {

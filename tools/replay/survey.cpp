@@ -60,12 +60,11 @@ std::optional<Protocol> guess(Bytes stream) {
 void Survey::take(const Arrival& arrival) {
     const splice_packet& packet = arrival.packet;
     if (arrival.verdict != SPLICE_CONTINUE || packet.protocol != SPLICE_PROTOCOL_TCP) return;
-    const bool turned = is_reversed(packet.key);
-    const splice_flow_key name = turned ? reversed(packet.key) : packet.key;
+    const auto [name, turned] = pair_name(packet);
     const auto [found, is_new] = index_.try_emplace(name, static_cast<std::uint32_t>(connections_.size()));
     if (is_new) {
         // Until a SYN says better.
-        const bool lower_first = splice_ntohs(name.client_port) < splice_ntohs(name.vip_port);
+        const bool lower_first = splice_ntohs(name.client_port) < splice_ntohs(name.server_port);
         Connection fresh;
         fresh.reversed = lower_first;
         connections_.emplace_back(name, std::move(fresh));
@@ -129,8 +128,8 @@ Fleets Survey::services() const {
     const auto server_of = [](const auto& each) {
         const auto& [key, connection] = each;
         splice_flow_key server{};
-        server.vip = connection.reversed ? key.client : key.vip;
-        server.vip_port = connection.reversed ? key.client_port : key.vip_port;
+        server.server = connection.reversed ? key.client : key.server;
+        server.server_port = connection.reversed ? key.client_port : key.server_port;
         return server;
     };
     for (const auto& each : connections_) {
@@ -140,7 +139,7 @@ Fleets Survey::services() const {
     }
     Fleets fleets;
     for (const auto& [server, protocol] : protocols)
-        fleets.add_service({IpAddress(server.vip), splice_ntohs(server.vip_port)},
+        fleets.add_service({IpAddress(server.server), splice_ntohs(server.server_port)},
                            protocol.value_or(Protocol::tcp));
     return fleets;
 }

@@ -120,7 +120,7 @@ static __always_inline void hear_answer(const struct splice_packet *packet)
 	if (packet->tcp_flags != (SPLICE_SYN | SPLICE_ACK)) return;
 	__sync_fetch_and_add(&settings.answered, 1);
 	if (settings.step != CROWD_SYN) return;
-	client = find_client(&packet->key.vip, packet->key.vip_port);
+	client = find_client(&packet->ends.destination, packet->ends.destination_port);
 	if (!client) return;
 	client->cookie = packet->seq;
 	client->answered_in = settings.round;
@@ -128,8 +128,8 @@ static __always_inline void hear_answer(const struct splice_packet *packet)
 
 static __always_inline void hear_forwarded(const struct splice_packet *packet)
 {
-	struct crowd_client *client = find_client(&packet->key.client, packet->key.client_port);
-	const __u32 bridge = packet->key.vip.words[3];
+	struct crowd_client *client = find_client(&packet->ends.source, packet->ends.source_port);
+	const __u32 bridge = packet->ends.destination.words[3];
 
 	if (client && !client->bridge) client->bridge = bridge;
 	if (!client || client->bridge != bridge || packet->traffic_class >> 2 != settings.dscp) {
@@ -150,11 +150,11 @@ int hear(struct xdp_md *ctx)
 	if (splice_parse_ethernet(data, end, &packet) != SPLICE_CONTINUE ||
 	    splice_parse_ip(data, end, &packet) != SPLICE_CONTINUE || packet.protocol != SPLICE_PROTOCOL_TCP)
 		return XDP_PASS;
-	if (is_of_crowd(&packet.key.vip)) {
+	if (is_of_crowd(&packet.ends.destination)) {
 		hear_answer(&packet);
 		return XDP_DROP;
 	}
-	if (!is_of_crowd(&packet.key.client)) return XDP_PASS;
+	if (!is_of_crowd(&packet.ends.source)) return XDP_PASS;
 	hear_forwarded(&packet);
 	return XDP_DROP;
 }

@@ -4,18 +4,6 @@
 #include <utility>
 
 namespace splice::faults {
-namespace {
-
-// The same key for both directions: the client's side first.
-splice_flow_key client_first(splice_flow_key key, bool to_server) noexcept {
-    if (!to_server) {
-        std::swap(key.client, key.vip);
-        std::swap(key.client_port, key.vip_port);
-    }
-    return key;
-}
-
-}  // namespace
 
 std::string FaultCounts::to_string() const {
     std::string text = "seen=" + std::to_string(seen) + " lost=" + std::to_string(lost) +
@@ -82,10 +70,11 @@ bool FaultPlan::is_first_of_its_kind(Bytes bytes) {
     splice_packet packet{};
     if (splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet) != SPLICE_CONTINUE) return false;
     if (packet.protocol != SPLICE_PROTOCOL_TCP) return false;
-    const bool to_server = splice_ntohs(packet.key.vip_port) == rules_.port;
-    if (!to_server && splice_ntohs(packet.key.client_port) != rules_.port) return false;
+    const bool to_server = splice_ntohs(packet.ends.destination_port) == rules_.port;
+    if (!to_server && splice_ntohs(packet.ends.source_port) != rules_.port) return false;
 
-    const splice_flow_key key = client_first(packet.key, to_server);
+    const splice_flow_key key =
+        to_server ? *splice_flow_toward_server(&packet) : splice_flow_toward_client(&packet);
     if (flows_.size() >= kMaxFlows && !flows_.contains(key)) return false;
     Flow& flow = flows_[key];
     // Another SYN than before: the port is used again, by a new flow.

@@ -112,8 +112,8 @@ Parsed parse(Bytes bytes) {
         throw std::runtime_error("a packet that was sent does not parse");
     if (parsed.packet.protocol == SPLICE_PROTOCOL_TCP)
         splice_parse_tcp_options(data, data + bytes.size(), &parsed.packet, &parsed.options);
-    parsed.source = IpAddress(parsed.packet.key.client).to_string();
-    parsed.destination = IpAddress(parsed.packet.key.vip).to_string();
+    parsed.source = IpAddress(parsed.packet.ends.source).to_string();
+    parsed.destination = IpAddress(parsed.packet.ends.destination).to_string();
     parsed.payload = as_text(bytes.subspan(parsed.packet.payload_offset));
     parsed.dscp = parsed.packet.traffic_class >> 2;
     parsed.ecn = parsed.packet.traffic_class & 3;

@@ -126,7 +126,7 @@ TEST_CASE("the backend's SYN-ACK stops here and lets the first payload go, trans
         const Parsed get = parse(rig.out.sent[0]);
         CHECK(get.checksums_right);
         CHECK(get.destination == topology(family).backend);
-        CHECK(splice_ntohs(get.packet.key.vip_port) == 8080);
+        CHECK(splice_ntohs(get.packet.ends.destination_port) == 8080);
         CHECK(get.packet.seq == rig.client.base.seq + 1);
         CHECK(get.packet.ack == kBackendIsn + 1);
         CHECK(get.options.tsecr == kBackendTsval);
@@ -148,7 +148,7 @@ TEST_CASE("responses go out in the VIP's name and in the cookie's numbers") {
         const Parsed sent = parse(rig.packet);
         CHECK(sent.checksums_right);
         CHECK(sent.source == topology(family).vip);
-        CHECK(splice_ntohs(sent.packet.key.client_port) == 80);
+        CHECK(splice_ntohs(sent.packet.ends.source_port) == 80);
         CHECK(sent.packet.seq == rig.client.cookie + 1);
         CHECK(sent.packet.ack == response.ack);
         CHECK(sent.options.tsval == rig.client.server_tsval);
@@ -654,8 +654,8 @@ TEST_CASE("an ICMP error of the backend's host reaches the client in the cookie'
         splice_packet quoted{};
         CHECK(splice_parse_icmp_error(error.data(), error.data() + error.size(), &sent.packet, &quoted) ==
               SPLICE_CONTINUE);
-        CHECK(IpAddress(quoted.key.vip).to_string() == topology(family).vip);
-        CHECK(splice_ntohs(quoted.key.vip_port) == 80);
+        CHECK(IpAddress(quoted.ends.destination).to_string() == topology(family).vip);
+        CHECK(splice_ntohs(quoted.ends.destination_port) == 80);
         CHECK(quoted.ack == rig.client.cookie + 1);
 
         delivered.source_port = 1;
@@ -695,8 +695,8 @@ TEST_CASE("an ICMP error reaches the backend in the backend's numbers") {
         splice_packet quoted{};
         CHECK(splice_parse_icmp_error(error.data(), error.data() + error.size(), &delivered.packet,
                                       &quoted) == SPLICE_CONTINUE);
-        CHECK(IpAddress(quoted.key.client).to_string() == topology(family).backend);
-        CHECK(splice_ntohs(quoted.key.client_port) == 8080);
+        CHECK(IpAddress(quoted.ends.source).to_string() == topology(family).backend);
+        CHECK(splice_ntohs(quoted.ends.source_port) == 8080);
         CHECK(quoted.seq == kBackendIsn + 1);
     }
 }

@@ -613,8 +613,8 @@ TEST_CASE("what is larger than the way to its bridge is answered with an ICMP er
         const PacketBytes& answer = rig.out.sent[0];
         splice_packet parsed{}, quoted{};
         REQUIRE(splice_parse_ip(answer.data(), answer.data() + answer.size(), &parsed) == SPLICE_CONTINUE);
-        CHECK(IpAddress(parsed.key.vip).to_string() == topology(family).client);
-        CHECK(IpAddress(parsed.key.client).to_string() == topology(family).vip);
+        CHECK(IpAddress(parsed.ends.destination).to_string() == topology(family).client);
+        CHECK(IpAddress(parsed.ends.source).to_string() == topology(family).vip);
         CHECK(parsed.icmp_type == (family == 4 ? 3 : 2));
         CHECK(parsed.icmp_code == (family == 4 ? 4 : 0));
         const std::size_t icmp = family == 4 ? 20 : 40;

@@ -69,8 +69,8 @@ struct Handshake {
     [[nodiscard]] bool check(std::uint32_t cookie, std::uint64_t unix_s,
                              splice_negotiated* negotiated = nullptr) const {
         splice_negotiated ignored{};
-        return splice_cookie_check(&secret, &syn.key, syn.family, syn.seq, cookie, unix_s,
-                                   negotiated ? negotiated : &ignored) != 0;
+        return splice_cookie_check(&secret, splice_flow_toward_server(&syn), syn.family, syn.seq, cookie,
+                                   unix_s, negotiated ? negotiated : &ignored) != 0;
     }
 };
 
@@ -102,9 +102,9 @@ TEST_CASE("a prepared key hashes as before, whatever the message begins with") {
 TEST_CASE("the hashed bytes are addresses, ports, ISN, epoch and options, in that order") {
     const Handshake four(4), six(6);
     for (const auto* handshake : {&four, &six}) {
-        const auto& key = handshake->syn.key;
+        const splice_flow_key& key = *splice_flow_toward_server(&handshake->syn);
         Octets message(key.client.bytes, key.client.bytes + 16);
-        message.insert(message.end(), key.vip.bytes, key.vip.bytes + 16);
+        message.insert(message.end(), key.server.bytes, key.server.bytes + 16);
         append16(message, 40000);
         append16(message, 80);
         append32(message, 0x01020304);
@@ -198,7 +198,7 @@ TEST_CASE("a cookie is of one flow, one ISN, one secret and one set of options")
     for (unsigned bit = 0; bit < 32; ++bit) CHECK_FALSE(handshake.check(cookie ^ 1U << bit, kEpochStart));
     for (std::size_t byte = 0; byte < 36; ++byte) {
         Handshake other;
-        reinterpret_cast<std::uint8_t*>(&other.syn.key)[byte] ^= 1;
+        reinterpret_cast<std::uint8_t*>(&other.syn.ends)[byte] ^= 1;
         CHECK_FALSE(other.check(cookie, kEpochStart));
     }
     Handshake other;

@@ -72,10 +72,10 @@ TEST_CASE("the worked example of docs/cookie.md is what the code does") {
                             .build();
     REQUIRE(judge(packet, syn) == SPLICE_CONTINUE);
     const auto offered = options_of(packet, syn);
-    CHECK(std::equal(message.begin(), message.begin() + 16, syn.key.client.bytes));
-    CHECK(std::equal(message.begin() + 16, message.begin() + 32, syn.key.vip.bytes));
-    CHECK(load16(message, 32) == splice_ntohs(syn.key.client_port));
-    CHECK(load16(message, 34) == splice_ntohs(syn.key.vip_port));
+    CHECK(std::equal(message.begin(), message.begin() + 16, syn.ends.source.bytes));
+    CHECK(std::equal(message.begin() + 16, message.begin() + 32, syn.ends.destination.bytes));
+    CHECK(load16(message, 32) == splice_ntohs(syn.ends.source_port));
+    CHECK(load16(message, 34) == splice_ntohs(syn.ends.destination_port));
     CHECK(load32(message, 36) == syn.seq);
     const auto epoch = load32(message, 40);
     CHECK(epoch == number_behind(text, "epoch 26562500"));
@@ -84,11 +84,13 @@ TEST_CASE("the worked example of docs/cookie.md is what the code does") {
 
     const auto hash = big_endian(hex_behind(text, "hash"));
     const auto cookie = static_cast<std::uint32_t>(big_endian(hex_behind(text, "cookie")));
-    CHECK(splice_cookie_hash(&secret.keys[0], &syn.key, syn.seq, epoch, message[44]) == hash);
+    CHECK(splice_cookie_hash(&secret.keys[0], splice_flow_toward_server(&syn), syn.seq, epoch, message[44]) ==
+          hash);
     CHECK(cookie == (hash >> 40 << 8 | message[44]));
     CHECK(splice_cookie_make(&secret, &syn, &offered, 1'700'000'000) == cookie);
     splice_negotiated negotiated{};
-    REQUIRE(splice_cookie_check(&secret, &syn.key, 4, syn.seq, cookie, 1'700'000'000, &negotiated));
+    REQUIRE(splice_cookie_check(&secret, splice_flow_toward_server(&syn), 4, syn.seq, cookie, 1'700'000'000,
+                                &negotiated));
     CHECK(negotiated.mss == 1460);
     CHECK(negotiated.sack_permitted == 1);
     CHECK(negotiated.window_scale == 7);

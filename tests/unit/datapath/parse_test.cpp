@@ -50,11 +50,11 @@ TEST_CASE("a segment's fields are those that libtins wrote") {
         CHECK(packet.ttl == 17);
         CHECK(packet.payload_length == 16);
         CHECK(packet.payload_offset + packet.payload_length == bytes.size());
-        CHECK(packet.key.client_port == splice_htons(40000));
-        CHECK(packet.key.vip_port == splice_htons(80));
-        CHECK(packet.key.zero == 0);
+        CHECK(packet.ends.source_port == splice_htons(40000));
+        CHECK(packet.ends.destination_port == splice_htons(80));
+        CHECK(packet.ends.zero == 0);
         const auto client = address_of(segment.source.c_str());
-        CHECK(splice_address_equal(&packet.key.client, &client));
+        CHECK(splice_address_equal(&packet.ends.source, &client));
         CHECK(splice_verify_tcp_checksum(bytes.data(), &packet));
     }
 }
@@ -265,8 +265,8 @@ TEST_CASE("other protocols pass with their addresses known") {
         CHECK(judge(packet, judged) == SPLICE_pass_not_tcp);
         CHECK(judged.family == family);
         const auto vip = address_of(family == 4 ? "198.51.100.10" : "2001:db8:ffff::10");
-        CHECK(splice_address_equal(&judged.key.vip, &vip));
-        CHECK(judged.key.vip_port == 0);
+        CHECK(splice_address_equal(&judged.ends.destination, &vip));
+        CHECK(judged.ends.destination_port == 0);
     }
 }
 
@@ -275,7 +275,7 @@ TEST_CASE("a dropped packet's addresses and ports tell whose it is") {
     splice_packet judged;
     REQUIRE(judge(packet, judged) == SPLICE_drop_bad_tcp_flags);
     CHECK(judged.family == 4);
-    CHECK(judged.key.vip_port == splice_htons(80));
+    CHECK(judged.ends.destination_port == splice_htons(80));
     packet.resize(10);
     REQUIRE(judge(packet, judged) == SPLICE_drop_truncated);
     CHECK(judged.family == 0);
@@ -340,8 +340,8 @@ TEST_CASE("an ICMP error tells the flow it is about from eight bytes of TCP") {
             }
             REQUIRE(verdict == SPLICE_CONTINUE);
             CHECK(quoted.seq == 0x01020304);
-            CHECK(quoted.key.client_port == splice_htons(80));
-            CHECK(quoted.key.vip_port == splice_htons(40000));
+            CHECK(quoted.ends.source_port == splice_htons(80));
+            CHECK(quoted.ends.destination_port == splice_htons(40000));
             CHECK(quoted.ack == (quoted_bytes >= l4 + 20 ? 0xa1a2a3a4 : 0));
             CHECK(quoted.tcp_flags == (quoted_bytes >= l4 + 20 ? SPLICE_ACK : 0));
         }

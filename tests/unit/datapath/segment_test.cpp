@@ -50,10 +50,10 @@ TEST_CASE("a SYN-ACK mirrors every subset of what was offered and nothing else")
         CHECK(answer.packet.window == 65535);
         CHECK(answer.packet.ttl == 64);
         CHECK(answer.packet.traffic_class == 0);
-        CHECK(splice_address_equal(&answer.packet.key.client, &syn.key.vip));
-        CHECK(splice_address_equal(&answer.packet.key.vip, &syn.key.client));
-        CHECK(answer.packet.key.client_port == syn.key.vip_port);
-        CHECK(answer.packet.key.vip_port == syn.key.client_port);
+        CHECK(splice_address_equal(&answer.packet.ends.source, &syn.ends.destination));
+        CHECK(splice_address_equal(&answer.packet.ends.destination, &syn.ends.source));
+        CHECK(answer.packet.ends.source_port == syn.ends.destination_port);
+        CHECK(answer.packet.ends.destination_port == syn.ends.source_port);
         CHECK(answer.options.mss == (subset & 1 ? 1460 : 0));
         CHECK(answer.options.sack_permitted == offered.sack_permitted);
         CHECK((answer.options.timestamps_offset != 0) == ((subset & 4) != 0));
@@ -77,9 +77,10 @@ TEST_CASE("data on a SYN is not acknowledged") {
 TEST_CASE("a replayed SYN says what the cookie negotiated, with the client's own ISN") {
     for (unsigned subset = 0; subset < 16; ++subset) {
         const int family = subset & 8 ? 6 : 4;
-        splice_flow_key flow = judged_syn(family, {}).key;
-        flow.vip = address_of(family == 6 ? "fd00::30" : "10.0.0.30");
-        flow.vip_port = splice_htons(8080);
+        const splice_packet offered = judged_syn(family, {});
+        splice_flow_key flow = *splice_flow_toward_server(&offered);
+        flow.server = address_of(family == 6 ? "fd00::30" : "10.0.0.30");
+        flow.server_port = splice_htons(8080);
         const splice_negotiated negotiated{
             .mss = 1300,
             .window_scale = static_cast<__u8>(subset & 1 ? 14 : SPLICE_NO_WINDOW_SCALE),
@@ -93,7 +94,7 @@ TEST_CASE("a replayed SYN says what the cookie negotiated, with the client's own
         CHECK(syn.packet.seq == 0xffffffff);
         CHECK(syn.packet.ack == 0);
         CHECK(syn.packet.window == 29200);
-        CHECK(std::memcmp(&syn.packet.key, &flow, sizeof(flow)) == 0);
+        CHECK(std::memcmp(splice_flow_toward_server(&syn.packet), &flow, sizeof(flow)) == 0);
         CHECK(syn.options.mss == 1300);
         CHECK(syn.options.window_scale == negotiated.window_scale);
         CHECK(syn.options.sack_permitted == negotiated.sack_permitted);
@@ -124,7 +125,7 @@ TEST_CASE("a RST answers as a closed port would") {
         CHECK(to_ack.packet.tcp_flags == SPLICE_RST);
         CHECK(to_ack.packet.seq == 0xa1a2a3a4);
         CHECK(to_ack.packet.ack == 0);
-        CHECK(to_ack.packet.key.client_port == splice_htons(80));
+        CHECK(to_ack.packet.ends.source_port == splice_htons(80));
         const auto to_syn = read(answer_to(SPLICE_SYN, "xyz"));
         CHECK(to_syn.checksums_right);
         CHECK(to_syn.packet.tcp_flags == (SPLICE_RST | SPLICE_ACK));
