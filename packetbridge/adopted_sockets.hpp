@@ -15,8 +15,7 @@ class AdoptedSockets final : public BridgeFlows {
 
     // Opening connections is the kernel program's.
     bool put(const splice_flow_key&, const splice_bridge_flow&) noexcept override { return false; }
-    // A flow whose numbers are shifted by nothing; only its addresses change.
-    [[nodiscard]] std::optional<splice_bridge_flow> find(const splice_flow_key& key) const noexcept override;
+    [[nodiscard]] CarriedFlow find(const splice_flow_key& key) const noexcept override;
     // The kernel removes its sockets itself.
     void erase(const splice_flow_key&) noexcept override {}
 

@@ -42,9 +42,9 @@ bool KernelFlows::put(const splice_flow_key& key, const splice_bridge_flow& flow
     return true;
 }
 
-std::optional<splice_bridge_flow> KernelFlows::find(const splice_flow_key& key) const noexcept {
+CarriedFlow KernelFlows::find(const splice_flow_key& key) const noexcept {
     splice_bridge_flow flow;
-    if (bpf_map_lookup_elem(map_, &key, &flow) != 0) return std::nullopt;
+    if (bpf_map_lookup_elem(map_, &key, &flow) != 0) return {};
     return flow;
 }
 

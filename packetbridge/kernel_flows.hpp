@@ -18,7 +18,7 @@ class KernelFlows final : public BridgeFlows {
     explicit KernelFlows(int map);
 
     bool put(const splice_flow_key& key, const splice_bridge_flow& flow) noexcept override;
-    [[nodiscard]] std::optional<splice_bridge_flow> find(const splice_flow_key& key) const noexcept override;
+    [[nodiscard]] CarriedFlow find(const splice_flow_key& key) const noexcept override;
     void erase(const splice_flow_key& key) noexcept override;
 
     // Looks at a bounded part of the map and goes on there the next time; removes what was idle too long and

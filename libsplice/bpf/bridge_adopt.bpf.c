@@ -99,26 +99,42 @@ static __always_inline struct bpf_sock *splice_find_socket(struct __sk_buff *skb
 	return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
+// Whether the connection was adopted for the segment's service. Where nothing is rewritten there is no mark, and the VIP
+// tells connections apart.
+static __always_inline int splice_is_of_service(struct bpf_sock *socket, const struct splice_marked *marked)
+{
+	const struct splice_mark_field field = splice_our_marks();
+	const struct bpf_sock *full = splice_rewrites(marked->service) ? bpf_sk_fullsock(socket) : 0;
+
+	return !full || full->mark == splice_mark_adopted(&field, full->mark, splice_dscp(&marked->packet));
+}
+
 // What the socket is to the segment, and the seq at which it takes a RST.
 static __always_inline enum splice_bridge_known splice_known_socket(struct bpf_sock *socket,
-								    const struct splice_packet *packet, __u32 *rst_seq)
+								    const struct splice_marked *marked, __u32 *rst_seq)
 {
-	if (!socket || socket->state == BPF_TCP_LISTEN) return SPLICE_KNOWN_NOTHING;
+	struct splice_socket_facts facts = {.kind = SPLICE_SOCKET_NONE};
+
+	if (!socket || socket->state == BPF_TCP_LISTEN) return splice_bridge_known_socket(&facts, &marked->packet);
+	facts.kind = SPLICE_SOCKET_HANDSHAKE;
 	if (socket->state == BPF_TCP_TIME_WAIT) {
 		const struct tcp_timewait_sock *old = bpf_skc_to_tcp_timewait_sock(socket);
-		if (!old) return SPLICE_KNOWN_SAME;
-		*rst_seq = old->tw_sk.__tw_common.skc_tw_rcv_nxt;
-		return SPLICE_KNOWN_OTHER;
+		if (old) {
+			facts.kind = SPLICE_SOCKET_TIME_WAIT;
+			*rst_seq = old->tw_sk.__tw_common.skc_tw_rcv_nxt;
+		}
+		return splice_bridge_known_socket(&facts, &marked->packet);
 	}
 	const struct tcp_sock *tcp = bpf_skc_to_tcp_sock(socket);
-	// A handshake that somebody has begun with the backend itself is left to it.
-	if (!tcp) return SPLICE_KNOWN_SAME;
-	const __u32 next = tcp->rcv_nxt;
-	if (packet->seq == next) return SPLICE_KNOWN_NEXT;
-	const __u32 first_seq = next - (__u32)tcp->bytes_received;
-	const __u32 first_ack = tcp->snd_una - (__u32)tcp->bytes_acked;
-	*rst_seq = next;
-	return packet->seq == first_seq && packet->ack == first_ack ? SPLICE_KNOWN_SAME : SPLICE_KNOWN_OTHER;
+	if (tcp) {
+		facts.kind = SPLICE_SOCKET_CONNECTION;
+		facts.next = *rst_seq = tcp->rcv_nxt;
+		facts.first_seq = facts.next - (__u32)tcp->bytes_received;
+		facts.first_ack = tcp->snd_una - (__u32)tcp->bytes_acked;
+		facts.of_service = splice_bridge_is_next_of(&facts, &marked->packet) ||
+				   splice_is_of_service(socket, marked);
+	}
+	return splice_bridge_known_socket(&facts, &marked->packet);
 }
 
 // The segment takes the backend's address and loses the mark: translation by nothing.
@@ -208,20 +224,6 @@ static __noinline int splice_clear_old_socket(struct __sk_buff *skb, const struc
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
-// A valid cookie on a socket that began with other numbers. One that another service adopted, or that the backend
-// accepted by itself, is another connection of the client's port, and may be alive: another bridge's backend has the
-// port free. Where nothing is rewritten there is no mark, and the VIP tells connections apart.
-static __always_inline int splice_take_place(struct __sk_buff *skb, const struct splice_marked *marked,
-					     struct bpf_sock *socket, __u32 rst_seq)
-{
-	const struct splice_mark_field field = splice_our_marks();
-	const struct bpf_sock *full = socket && splice_rewrites(marked->service) ? bpf_sk_fullsock(socket) : 0;
-
-	if (full && full->mark != splice_mark_adopted(&field, full->mark, splice_dscp(&marked->packet)))
-		return splice_bounce(skb, marked, SPLICE_bounce_tuple_in_use);
-	return splice_clear_old_socket(skb, marked, rst_seq);
-}
-
 // Hands the first segment to `listener`: the kernel creates the connection when the segment reaches it.
 static __noinline int splice_adopt(struct __sk_buff *skb, const struct splice_marked *marked,
 				   const struct splice_negotiated *negotiated, struct bpf_sock *listener)
@@ -288,11 +290,12 @@ int bridge_ad_in(struct __sk_buff *skb)
 		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 	struct bpf_sock *socket = splice_find_socket(skb, &marked);
 	const struct splice_bridge_decision decision = splice_decide_marked(
-		&marked, splice_known_socket(socket, &marked.packet, &rst_seq), &negotiated);
+		&marked, splice_known_socket(socket, &marked, &rst_seq), &negotiated);
 	switch (decision.step) {
 	case SPLICE_BRIDGE_DELIVER: action = splice_deliver(skb, &marked); break;
 	case SPLICE_BRIDGE_OPEN: action = splice_open(skb, &marked, &negotiated, socket); break;
-	case SPLICE_BRIDGE_REOPEN: action = splice_take_place(skb, &marked, socket, rst_seq); break;
+	case SPLICE_BRIDGE_REOPEN: action = splice_clear_old_socket(skb, &marked, rst_seq); break;
+	case SPLICE_BRIDGE_BOUNCE: action = splice_bounce(skb, &marked, SPLICE_bounce_tuple_in_use); break;
 	case SPLICE_BRIDGE_UNKNOWN: action = splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER); break;
 	default: action = splice_drop(decision.verdict); break;
 	}

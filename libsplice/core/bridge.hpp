@@ -1,44 +1,22 @@
-// The bridge's machine in translate mode (DESIGN section 7): marked packets from the balancer in one door,
-// the backend's packets in the other. No system call, no clock, no lock: one instance a thread.
+// The bridge's machine: marked packets from the balancer in one door, the backend's packets in the other. It
+// leaves connections that begin to Openings, and segments of no known connection to Strangers (core/bridge/).
+// No system call, no clock, no lock: one instance a thread.
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <vector>
 
-#include "libsplice/base/address.hpp"
-#include "libsplice/base/limits.hpp"
 #include "libsplice/base/time.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
+#include "libsplice/core/bridge/services.hpp"
 #include "libsplice/core/bridge_flows.hpp"
 #include "libsplice/core/held_loss.hpp"
-#include "libsplice/datapath/cookie.h"
-#include "libsplice/datapath/flow.h"
-#include "libsplice/datapath/translate.h"
 
 namespace splice {
-
-struct BridgeService {
-    std::uint8_t dscp = 1;
-    Endpoint vip;
-    Endpoint backend;
-    std::uint8_t window_scale = kWindowScale;  // what the balancer advertises
-};
-
-struct BridgeRules {
-    splice_secret secret{};
-    std::vector<IpAddress> addresses;  // where the balancer sends marked packets
-    std::vector<BridgeService> services;
-    splice_idle_timeouts timeouts{};
-    std::size_t max_flows = kMaxFlows;
-    std::size_t hold_memory = kHoldMemory;
-};
-
-// Whether a service of the flow's mark, VIP and backend is among the rules.
-[[nodiscard]] bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept;
 
 struct BridgeCounters {
     VerdictCounters verdicts;

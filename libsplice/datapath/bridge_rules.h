@@ -50,6 +50,43 @@ SPLICE_INLINE enum splice_bridge_known splice_bridge_known_flow(const struct spl
 	return packet->seq == flow->client_next ? SPLICE_KNOWN_NEXT : SPLICE_KNOWN_OTHER;
 }
 
+enum splice_socket_kind {
+	SPLICE_SOCKET_NONE, /* or one that listens */
+	SPLICE_SOCKET_CONNECTION,
+	SPLICE_SOCKET_TIME_WAIT,
+	SPLICE_SOCKET_HANDSHAKE, /* somebody has begun one with the backend itself */
+};
+
+/* The kernel's socket of a marked segment's addresses and ports, when connections are adopted. */
+struct splice_socket_facts {
+	enum splice_socket_kind kind;
+	__u32 next; /* RCV.NXT of a connection (RFC 9293 section 3.3.1) */
+	__u32 first_seq; /* the seq and ack numbers of a connection's first segment */
+	__u32 first_ack;
+	int of_service; /* 0: of another service's connection, or of one that the backend accepted by itself */
+};
+
+/* 1 when nobody needs to ask whose socket it is: nearly every segment is the next one of its connection. */
+SPLICE_INLINE int splice_bridge_is_next_of(const struct splice_socket_facts *socket,
+					   const struct splice_packet *packet)
+{
+	return socket->kind == SPLICE_SOCKET_CONNECTION && packet->seq == socket->next;
+}
+
+/* What the socket is to the segment. `of_service` need not be known where splice_bridge_is_next_of() says 1. */
+SPLICE_INLINE enum splice_bridge_known splice_bridge_known_socket(const struct splice_socket_facts *socket,
+								  const struct splice_packet *packet)
+{
+	if (socket->kind == SPLICE_SOCKET_NONE) return SPLICE_KNOWN_NOTHING;
+	/* A valid cookie may take the place of what only waits for its end, whose it was. */
+	if (socket->kind == SPLICE_SOCKET_TIME_WAIT) return SPLICE_KNOWN_OTHER;
+	if (socket->kind == SPLICE_SOCKET_HANDSHAKE) return SPLICE_KNOWN_SAME; /* left to it */
+	if (splice_bridge_is_next_of(socket, packet)) return SPLICE_KNOWN_NEXT;
+	if (!socket->of_service) return SPLICE_KNOWN_IN_USE;
+	return packet->seq == socket->first_seq && packet->ack == socket->first_ack ? SPLICE_KNOWN_SAME :
+										      SPLICE_KNOWN_OTHER;
+}
+
 /* 1 for an unmarked first payload that a balancer of ours has sent: its cookie says so, `packet` being addressed to the
  * VIP again. */
 SPLICE_INLINE int splice_bridge_mark_lost(const struct splice_packet *packet, const struct splice_secret *secret,

@@ -322,6 +322,9 @@ TEST_CASE("a client that speaks to the backend directly is left alone") {
         CHECK(bounced.dscp == SPLICE_DSCP_BOUNCE);
         CHECK(rig.host.count(SPLICE_bounce_tuple_in_use) == 1);
         CHECK(rig.host.count(SPLICE_clear_old_socket) == 0);
+        // A later segment of that one, without a cookie, does not reach the backend's own connection either.
+        rig.host.inject(rig.marked(rig.client(0, 0x12345678).segment("later", 100)));
+        CHECK(rig.host.count(SPLICE_drop_backend_tuple_in_use) == 1);
         char nothing = 0;
         CHECK(recv(socket->get(), &nothing, 1, MSG_DONTWAIT) == -1);
         CHECK(errno == EAGAIN);  // neither data nor a RST

@@ -804,9 +804,9 @@ class CarriedFlows final : public BridgeFlows {
         flows.insert_or_assign(key, flow);
         return true;
     }
-    [[nodiscard]] std::optional<splice_bridge_flow> find(const splice_flow_key& key) const noexcept override {
+    [[nodiscard]] CarriedFlow find(const splice_flow_key& key) const noexcept override {
         const auto found = flows.find(key);
-        if (found == flows.end()) return std::nullopt;
+        if (found == flows.end()) return {};
         return found->second;
     }
     void erase(const splice_flow_key& key) noexcept override { flows.erase(key); }
@@ -890,4 +890,52 @@ TEST_CASE("a segment that overtook its connection's opening elsewhere is deliver
     CHECK(delivered.payload == "later");
     CHECK(delivered.checksums_right);
     CHECK(rig.count(SPLICE_answer_unknown_rst) == 0);
+}
+
+namespace {
+
+// The kernel's sockets of adopted connections.
+class Sockets final : public BridgeFlows {
+  public:
+    bool put(const splice_flow_key&, const splice_bridge_flow&) noexcept override { return false; }
+    [[nodiscard]] CarriedFlow find(const splice_flow_key&) const noexcept override {
+        if (!there) return {};
+        const BridgeService service = bridge_rules(4).services[0];
+        AdoptedSocket socket;
+        socket.translation.vip = service.vip.address.raw();
+        socket.translation.vip_port = splice_htons(80);
+        socket.translation.backend = service.backend.address.raw();
+        socket.translation.backend_port = splice_htons(8080);
+        socket.dscp = dscp;
+        return socket;
+    }
+    void erase(const splice_flow_key&) noexcept override {}
+
+    bool there = true;
+    std::uint8_t dscp = 1;
+};
+
+}  // namespace
+
+TEST_CASE(
+    "no number of an adopted socket is known, so its client insists before the socket judges a segment") {
+    Sockets sockets;
+    Rig rig(bridge_rules(4), 4, &sockets);
+    const auto segment = rig.client.segment("later", 100);
+    REQUIRE(rig.from_balancer(segment) == SPLICE_hold_unknown);
+    REQUIRE(rig.from_balancer(segment, 0.3) == SPLICE_hold_unknown);
+    CHECK(rig.from_balancer(segment, 0.7) == SPLICE_deliver);
+    const auto delivered = parse(rig.out.sent.back());
+    CHECK(delivered.destination == topology(4).backend);
+    CHECK(delivered.payload == "later");
+    CHECK(delivered.checksums_right);
+    CHECK(rig.count(SPLICE_answer_unknown_rst) == 0);
+}
+
+TEST_CASE(
+    "an adopted socket of another service has the port, so a segment without a valid cookie is dropped") {
+    Sockets sockets;
+    sockets.dscp = 2;
+    Rig rig(bridge_rules(4), 4, &sockets);
+    CHECK(rig.from_balancer(rig.client.segment("later", 100)) == SPLICE_drop_backend_tuple_in_use);
 }

@@ -1,0 +1,128 @@
+#include "libsplice/core/bridge/connections.hpp"
+
+#include <chrono>
+#include <utility>
+
+namespace splice {
+namespace {
+
+constexpr std::uint8_t list_number(IdleList list) noexcept {
+    return static_cast<std::uint8_t>(list);
+}
+
+std::array<std::uint32_t, kIdleLists> limits(const splice_idle_timeouts& timeouts) noexcept {
+    const auto opening_s = static_cast<std::uint32_t>(std::chrono::seconds(kOpeningTimeout).count());
+    return {timeouts.open_s, timeouts.closing_s, opening_s};
+}
+
+}  // namespace
+
+const splice_translation* KnownConnection::established() const noexcept {
+    if (const AdoptedSocket* socket = std::get_if<AdoptedSocket>(&carried)) return &socket->translation;
+    const splice_bridge_flow* known = flow();
+    return known && known->state == SPLICE_BRIDGE_ESTABLISHED ? &known->translation : nullptr;
+}
+
+splice_bridge_known KnownConnection::known_to(const splice_packet& packet, std::uint8_t dscp) const noexcept {
+    // The kernel program has compared the socket's numbers, and asks about a segment that they do not fit.
+    if (const AdoptedSocket* socket = std::get_if<AdoptedSocket>(&carried))
+        return socket->dscp == dscp ? SPLICE_KNOWN_ALIEN : SPLICE_KNOWN_IN_USE;
+    return splice_bridge_known_flow(flow(), &packet, dscp);
+}
+
+KnownConnection BridgeConnections::find(const splice_flow_key& key) noexcept {
+    KnownConnection known;
+    known.entry = table_.find(key);
+    if (!known.entry && carried_) known.carried = carried_->find(key);
+    // An opening is only ever the machine's own: one elsewhere is a flow whose ports the kernel program has
+    // given to the segment that comes now, or an earlier process left it.
+    const splice_bridge_flow* elsewhere = std::get_if<splice_bridge_flow>(&known.carried);
+    known.displaced = elsewhere && elsewhere->state != SPLICE_BRIDGE_ESTABLISHED;
+    if (known.displaced) known.carried = {};
+    return known;
+}
+
+BridgeFlowTable::Entry* BridgeConnections::begin(const splice_flow_key& key, BridgeFlow flow,
+                                                 std::size_t max_flows) {
+    BridgeFlowTable::Entry* entry = table_.insert(key, max_flows, flow.last_seen_s);
+    if (!entry) return nullptr;
+    entry->second.value = std::move(flow);
+    if (carried_ && !carried_->put(key, entry->second.value)) {
+        table_.erase(*entry);
+        return nullptr;
+    }
+    table_.touch(*entry, list_number(IdleList::opening), entry->second.value.last_seen_s);
+    ++openings_;
+    return entry;
+}
+
+bool BridgeConnections::establish(BridgeFlowTable::Entry& entry) {
+    entry.second.value.state = SPLICE_BRIDGE_ESTABLISHED;
+    --openings_;
+    if (!carried_ || carried_->put(entry.first, entry.second.value)) return true;
+    erase(entry, HeldLoss::expired);
+    return false;
+}
+
+void BridgeConnections::settle(BridgeFlowTable::Entry& entry) {
+    drop_hold(entry.second.value);
+    if (carried_) table_.erase(entry);
+}
+
+void BridgeConnections::touch(BridgeFlowTable::Entry& entry, std::uint32_t now_s) {
+    const bool closing = splice_bridge_is_closing(&entry.second.value) != 0;
+    table_.touch(entry, list_number(closing ? IdleList::closing : IdleList::open), now_s);
+}
+
+SegmentHold::Added BridgeConnections::hold(BridgeFlow& flow, const splice_packet& packet, Bytes bytes) {
+    const std::size_t before = flow.hold->memory();
+    const SegmentHold::Added added = flow.hold->add(packet, bytes);
+    held_bytes_ += flow.hold->memory() - before;
+    return added;
+}
+
+void BridgeConnections::drop_hold(BridgeFlow& flow) noexcept {
+    if (!flow.hold) return;
+    held_bytes_ -= flow.hold->memory();
+    flow.hold.reset();
+    if (flow.state == SPLICE_BRIDGE_OPENING) --openings_;
+}
+
+void BridgeConnections::forget(BridgeFlowTable::Entry& entry, HeldLoss why) noexcept {
+    BridgeFlow& flow = entry.second.value;
+    if (flow.hold) held_lost_.add(why, flow.hold->packets());
+    drop_hold(flow);
+    if (carried_) carried_->erase(entry.first);
+}
+
+void BridgeConnections::erase(BridgeFlowTable::Entry& entry, HeldLoss why) {
+    forget(entry, why);
+    table_.erase(entry);
+}
+
+void BridgeConnections::erase(const splice_flow_key& key, const KnownConnection& known) {
+    if (known.entry)
+        erase(*known.entry, HeldLoss::begun_anew);
+    else if (carried_)
+        carried_->erase(key);
+}
+
+void BridgeConnections::erase_unserved(const BridgeRules& rules) {
+    table_.erase_if([&](BridgeFlowTable::Entry& entry) {
+        const bool goes_on = serves(rules, entry.second.value);
+        if (!goes_on) forget(entry, HeldLoss::service_gone);
+        return !goes_on;
+    });
+}
+
+std::size_t BridgeConnections::expire(Instant now, const splice_idle_timeouts& timeouts) {
+    return table_.expire(now.seconds(), limits(timeouts),
+                         [this](BridgeFlowTable::Entry& entry) { forget(entry, HeldLoss::expired); });
+}
+
+std::optional<std::uint32_t> BridgeConnections::next_expiry_s(
+    const splice_idle_timeouts& timeouts) const noexcept {
+    return table_.next_expiry_s(limits(timeouts));
+}
+
+}  // namespace splice

@@ -1,0 +1,28 @@
+// One marked TCP segment on its way through the bridge's rules.
+#pragma once
+
+#include <cstddef>
+
+#include "libsplice/base/bytes.hpp"
+#include "libsplice/base/time.hpp"
+#include "libsplice/core/actions.hpp"
+#include "libsplice/core/bridge/connections.hpp"
+#include "libsplice/core/bridge/services.hpp"
+#include "libsplice/datapath/parse.h"
+
+namespace splice {
+
+// Lives for one call of the machine.
+struct MarkedSegment {
+    Instant now;
+    MutableBytes bytes;    // from the IP header on, without a link's padding
+    splice_packet packet;  // as it is in `bytes`: addressed to the bridge
+    const Hop& hop;
+    const BridgeService& service;
+    splice_flow_key key;  // names the backend
+    KnownConnection known;
+    std::size_t room;  // bytes of packets that may still be held
+    Actions& out;
+};
+
+}  // namespace splice

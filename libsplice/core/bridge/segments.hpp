@@ -1,0 +1,30 @@
+// Segments of a bridge's connections, edited in place: translated, or sent back to the balancer.
+#pragma once
+
+#include "libsplice/base/bytes.hpp"
+#include "libsplice/base/verdict.hpp"
+#include "libsplice/core/actions.hpp"
+#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/segment.h"
+#include "libsplice/datapath/translate.h"
+
+namespace splice {
+
+[[nodiscard]] inline std::byte* begin_of(MutableBytes bytes) noexcept {
+    return bytes.data();
+}
+[[nodiscard]] inline std::byte* end_of(MutableBytes bytes) noexcept {
+    return bytes.data() + bytes.size();
+}
+[[nodiscard]] Bytes bytes_of(const splice_segment& segment) noexcept;
+
+// `packet` is what the parse said of `bytes`. SPLICE_CONTINUE, or why the segment is dropped.
+[[nodiscard]] Verdict translate_toward_backend(const splice_translation& how, const splice_packet& packet,
+                                               MutableBytes bytes) noexcept;
+[[nodiscard]] Verdict translate_toward_client(const splice_translation& how, const splice_packet& packet,
+                                              MutableBytes bytes) noexcept;
+
+// A marked packet as it came from the balancer goes back to the hop that brought it, as refused.
+void bounce(MutableBytes bytes, const splice_address& vip, const Hop& hop, Actions& out);
+
+}  // namespace splice

@@ -1,0 +1,31 @@
+#include "libsplice/core/bridge/services.hpp"
+
+#include <algorithm>
+
+#include "libsplice/datapath/forward.h"
+
+namespace splice {
+
+bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept {
+    return std::ranges::any_of(rules.services, [&](const BridgeService& service) {
+        return service.dscp == flow.dscp && splice_htons(service.vip.port) == flow.translation.vip_port &&
+               splice_htons(service.backend.port) == flow.translation.backend_port &&
+               splice_address_equal(&service.vip.address.raw(), &flow.translation.vip) &&
+               splice_address_equal(&service.backend.address.raw(), &flow.translation.backend);
+    });
+}
+
+const BridgeService* service_of(const BridgeRules& rules, const splice_packet& packet) noexcept {
+    for (const BridgeService& service : rules.services) {
+        if (service.dscp == splice_dscp(&packet) && service.vip.address.family() == packet.family)
+            return &service;
+    }
+    return nullptr;
+}
+
+splice_flow_key backend_key(const splice_packet& packet, const BridgeService& service) noexcept {
+    return splice_bridge_key_of_marked(&packet, &service.backend.address.raw(),
+                                       splice_htons(service.backend.port));
+}
+
+}  // namespace splice

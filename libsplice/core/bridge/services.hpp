@@ -1,0 +1,40 @@
+// What a bridge's machine works by: the services that it opens connections for, and its bounds. Immutable;
+// swapped whole.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/base/limits.hpp"
+#include "libsplice/datapath/bridge_flow.h"
+#include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/parse.h"
+
+namespace splice {
+
+struct BridgeService {
+    std::uint8_t dscp = 1;
+    Endpoint vip;
+    Endpoint backend;
+    std::uint8_t window_scale = kWindowScale;  // what the balancer advertises
+};
+
+struct BridgeRules {
+    splice_secret secret{};
+    std::vector<IpAddress> addresses;  // where the balancer sends marked packets
+    std::vector<BridgeService> services;
+    splice_idle_timeouts timeouts{};
+    std::size_t max_flows = kMaxFlows;
+    std::size_t hold_memory = kHoldMemory;
+};
+
+// Whether a service of the flow's mark, VIP and backend is among the rules.
+[[nodiscard]] bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept;
+// The service of a packet's mark and family, or null; it lives as long as `rules`.
+[[nodiscard]] const BridgeService* service_of(const BridgeRules& rules, const splice_packet& packet) noexcept;
+// How the bridge's flows name the flow of a marked segment of the service's.
+[[nodiscard]] splice_flow_key backend_key(const splice_packet& packet, const BridgeService& service) noexcept;
+
+}  // namespace splice
