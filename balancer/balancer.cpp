@@ -7,9 +7,9 @@
 
 #include "balancer/kernel_path.hpp"
 #include "libsplice/config/secret_file.hpp"
-#include "libsplice/config/start.hpp"
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/ops/log.hpp"
+#include "libsplice/ops/start.hpp"
 
 namespace splice {
 namespace {

@@ -9,11 +9,11 @@
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/limits.hpp"
 #include "libsplice/base/time.hpp"
+#include "libsplice/base/xdp_mode.hpp"
 #include "libsplice/config/common.hpp"
 #include "libsplice/config/error.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/placement/placement.hpp"
-#include "libsplice/engine/xdp_link.hpp"
 
 namespace splice {
 

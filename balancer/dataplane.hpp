@@ -10,10 +10,10 @@
 #include <string_view>
 #include <vector>
 
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/config/common.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/splicer.hpp"
-#include "libsplice/engine/error.hpp"
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/xdp_link.hpp"
 #include "libsplice/ops/data_plane_statistics.hpp"

@@ -12,7 +12,7 @@
 #include "libsplice/engine/bpf_flow_store.hpp"
 #include "libsplice/engine/bpf_ring.hpp"
 #include "libsplice/engine/clock.hpp"
-#include "libsplice/ops/packet_loop.hpp"
+#include "libsplice/engine/packet_loop.hpp"
 #include "libsplice/ops/trace.hpp"
 
 namespace splice {

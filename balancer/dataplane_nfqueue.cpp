@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "balancer/bridge_routes.hpp"
-#include "libsplice/ops/queued_machine.hpp"
+#include "libsplice/engine/queued_machine.hpp"
 #include "libsplice/ops/trace.hpp"
 
 namespace splice {

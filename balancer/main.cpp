@@ -6,11 +6,11 @@
 
 #include "balancer/balancer.hpp"
 #include "balancer/options.hpp"
-#include "libsplice/config/start.hpp"
 #include "libsplice/engine/randomness.hpp"
 #include "libsplice/ops/file_watch.hpp"
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/signals.hpp"
+#include "libsplice/ops/start.hpp"
 #include "libsplice/ops/supervise.hpp"
 
 namespace {

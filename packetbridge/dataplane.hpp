@@ -9,8 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/core/bridge.hpp"
-#include "libsplice/engine/error.hpp"
 #include "libsplice/ops/data_plane_statistics.hpp"
 #include "packetbridge/config.hpp"
 

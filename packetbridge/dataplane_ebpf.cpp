@@ -7,15 +7,15 @@
 #include <optional>
 #include <vector>
 
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/verify.h"
 #include "libsplice/engine/attached_program.hpp"
 #include "libsplice/engine/bpf_ring.hpp"
 #include "libsplice/engine/clock.hpp"
+#include "libsplice/engine/packet_loop.hpp"
 #include "libsplice/engine/sysctl.hpp"
 #include "libsplice/engine/tc_filter.hpp"
 #include "libsplice/ops/log.hpp"
-#include "libsplice/ops/packet_loop.hpp"
 #include "libsplice/ops/trace.hpp"
 #include "packetbridge/adopted_sockets.hpp"
 #include "packetbridge/adoption_checks.hpp"

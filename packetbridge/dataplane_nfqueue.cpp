@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "libsplice/ops/queued_machine.hpp"
+#include "libsplice/engine/queued_machine.hpp"
 #include "libsplice/ops/trace.hpp"
 
 namespace splice {

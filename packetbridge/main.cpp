@@ -4,11 +4,11 @@
 #include <string>
 #include <utility>
 
-#include "libsplice/config/start.hpp"
 #include "libsplice/engine/randomness.hpp"
 #include "libsplice/ops/file_watch.hpp"
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/signals.hpp"
+#include "libsplice/ops/start.hpp"
 #include "libsplice/ops/supervise.hpp"
 #include "packetbridge/options.hpp"
 #include "packetbridge/packetbridge.hpp"

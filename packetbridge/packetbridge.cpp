@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "libsplice/config/secret_file.hpp"
-#include "libsplice/config/start.hpp"
 #include "libsplice/engine/attached_program.hpp"
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/ops/log.hpp"
+#include "libsplice/ops/start.hpp"
 
 namespace splice {
 namespace {

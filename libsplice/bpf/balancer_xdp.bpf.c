@@ -12,7 +12,7 @@
 #include "libsplice/bpf/segment_checksum.h"
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/forward.h"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"

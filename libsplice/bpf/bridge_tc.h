@@ -15,7 +15,7 @@
 #include "libsplice/bpf/bridge_maps.h"
 #include "libsplice/datapath/bridge_rules.h"
 #include "libsplice/datapath/forward.h"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/parse_icmp.h"
 #include "libsplice/datapath/parse_options.h"
 #include "libsplice/datapath/refusal.h"

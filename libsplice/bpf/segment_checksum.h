@@ -8,7 +8,7 @@
 
 #include <bpf/bpf_helpers.h>
 
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/verify.h"
 
 /* Longer segments are for user space to judge. */

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "libsplice/config/error.hpp"
-#include "libsplice/config/text_file.hpp"
+#include "libsplice/ops/text_file.hpp"
 
 namespace splice {
 

@@ -6,16 +6,13 @@
 #include <array>
 #include <optional>
 
-#include "libsplice/config/text_file.hpp"
-#include "libsplice/engine/trusted_path.hpp"
+#include "libsplice/ops/text_file.hpp"
 
 namespace splice {
 namespace {
 
 constexpr std::size_t kMaxSecretFile = 4096;
 constexpr std::size_t kKeyDigits = 32;
-constexpr unsigned kOthersAny = 0007;
-constexpr unsigned kGroupWrite = 0020;
 
 // What provision/lab-secret says: "splicelb-lab-key".
 constexpr std::uint64_t kLabKey0 = 0x62'6c'65'63'69'6c'70'73;
@@ -91,14 +88,8 @@ std::expected<splice_secret, std::string> parse_secret(std::string_view text, co
 }
 
 std::expected<splice_secret, std::string> read_secret_file(const std::string& path) {
-    const auto file = read_text_file(path, kMaxSecretFile, "read the secret file", make_one(path));
+    const auto file = read_private_file(path, kMaxSecretFile, "the secret file", make_one(path));
     if (!file) return std::unexpected(file.error().text);
-    if (file->mode & (kOthersAny | kGroupWrite))
-        return std::unexpected(
-            fmt::format("the secret file {} has mode {:04o}: {}; run: chmod 600 {}", path, file->mode & 07777,
-                        file->mode & kOthersAny ? "others may use it" : "its group may write it", path));
-    if (auto trusted = check_trusted_path(path); !trusted)
-        return std::unexpected("the secret file " + path + ": " + trusted.error().text);
     return parse_secret(file->text, path);
 }
 

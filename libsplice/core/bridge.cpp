@@ -11,7 +11,7 @@
 #include "libsplice/core/bridge/strangers.hpp"
 #include "libsplice/datapath/bridge_rules.h"
 #include "libsplice/datapath/forward.h"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/translate_icmp.h"
 
 namespace splice {

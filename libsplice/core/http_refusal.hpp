@@ -6,7 +6,7 @@
 
 #include "libsplice/base/bytes.hpp"
 #include "libsplice/base/time.hpp"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 
 namespace splice {
 

@@ -15,7 +15,7 @@
 #include "libsplice/base/seq.hpp"
 #include "libsplice/base/time.hpp"
 #include "libsplice/core/actions.hpp"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 
 namespace splice {
 

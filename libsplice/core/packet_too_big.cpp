@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "libsplice/datapath/checksum.h"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 
 namespace splice {
 namespace {

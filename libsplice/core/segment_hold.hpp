@@ -8,7 +8,7 @@
 
 #include "libsplice/base/bytes.hpp"
 #include "libsplice/base/seq.hpp"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 
 namespace splice {
 

@@ -10,7 +10,7 @@
 #include "libsplice/core/segment_hold.hpp"
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/forward.h"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/segment.h"
 

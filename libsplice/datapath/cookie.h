@@ -16,6 +16,7 @@
 #include "libsplice/datapath/defs.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/parse_options.h"
 #include "libsplice/datapath/siphash.h"
 
 SPLICE_HEADER_BEGIN

@@ -407,12 +407,4 @@ SPLICE_INLINE enum splice_verdict splice_parse_ip(const void *data, const void *
 }
 
 SPLICE_HEADER_END
-
-/* The rest of judging, one idea a header. */
-#include "libsplice/datapath/parse_icmp.h"
-#include "libsplice/datapath/parse_options.h"
-#if !SPLICE_BPF
-#include "libsplice/datapath/verify.h"
-#endif
-
 #endif /* LIBSPLICE_DATAPATH_PARSE_H */

@@ -8,6 +8,8 @@
 
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/parse_options.h"
+#include "libsplice/datapath/verify.h"
 
 SPLICE_HEADER_BEGIN
 

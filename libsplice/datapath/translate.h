@@ -12,6 +12,7 @@
 
 #include "libsplice/datapath/checksum.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/parse_options.h"
 #include "libsplice/datapath/rewrite.h"
 
 SPLICE_HEADER_BEGIN
@@ -164,9 +165,4 @@ SPLICE_INLINE void splice_translate_finish(void *data, void *end, const struct s
 }
 
 SPLICE_HEADER_END
-
-#if !SPLICE_BPF
-#include "libsplice/datapath/translate_icmp.h"
-#endif
-
 #endif /* LIBSPLICE_DATAPATH_TRANSLATE_H */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Translation of ICMP errors, which quote a packet of the connection: path MTU discovery and its like must reach the
- * socket that sent the quoted packet, in that socket's own numbers. User space only; included by translate.h.
+ * socket that sent the quoted packet, in that socket's own numbers. User space only.
  */
 #ifndef LIBSPLICE_DATAPATH_TRANSLATE_ICMP_H
 #define LIBSPLICE_DATAPATH_TRANSLATE_ICMP_H
 
+#include "libsplice/datapath/parse_icmp.h"
 #include "libsplice/datapath/translate.h"
+#include "libsplice/datapath/verify.h"
 
 SPLICE_HEADER_BEGIN
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Whole checksums of TCP and ICMP: verified, and written anew. In user space, where a packet is there whole, parse.h
+ * Whole checksums of TCP and ICMP: verified, and written anew. In user space, where a packet is there whole, packet.h
  * includes it; kernel programs take the pseudo header's sum alone.
  */
 #ifndef LIBSPLICE_DATAPATH_VERIFY_H

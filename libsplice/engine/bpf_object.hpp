@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/descriptor.hpp"
-#include "libsplice/engine/error.hpp"
 
 struct bpf_object;
 

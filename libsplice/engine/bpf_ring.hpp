@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "libsplice/base/bytes.hpp"
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/packet_source.hpp"
 
 namespace splice {

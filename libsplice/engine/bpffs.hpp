@@ -4,8 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/descriptor.hpp"
-#include "libsplice/engine/error.hpp"
 
 namespace splice {
 

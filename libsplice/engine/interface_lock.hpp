@@ -4,8 +4,8 @@
 
 #include <string>
 
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/descriptor.hpp"
-#include "libsplice/engine/error.hpp"
 #include "libsplice/engine/interface.hpp"
 
 namespace splice {

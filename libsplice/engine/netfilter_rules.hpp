@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "libsplice/base/address.hpp"
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 
 namespace splice {
 

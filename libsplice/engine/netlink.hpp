@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <functional>
 
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/descriptor.hpp"
-#include "libsplice/engine/error.hpp"
 
 namespace splice {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "libsplice/engine/nfqueue.hpp"
+#include "libsplice/engine/queued_packet.hpp"
 #include "libsplice/engine/raw_socket.hpp"
 
 namespace splice {

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/engine/pcapng_blocks.hpp"
 
 namespace splice {

@@ -9,8 +9,8 @@
 #include <string>
 
 #include "libsplice/base/bytes.hpp"
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/base/time.hpp"
-#include "libsplice/engine/error.hpp"
 
 namespace splice {
 

@@ -8,8 +8,8 @@
 #include <optional>
 #include <string>
 
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/core/actions.hpp"
-#include "libsplice/engine/error.hpp"
 
 namespace splice {
 

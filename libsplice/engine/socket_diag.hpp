@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "libsplice/base/address.hpp"
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/netlink.hpp"
 
 namespace splice {

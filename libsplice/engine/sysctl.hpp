@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 
 namespace splice {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 
 namespace splice {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 
 namespace splice {
 

@@ -106,18 +106,6 @@ std::uint64_t sent_packets(const std::string& interface) {
 
 }  // namespace
 
-std::string_view to_string(XdpMode mode) noexcept {
-    switch (mode) {
-        case XdpMode::automatic:
-            return "auto";
-        case XdpMode::native:
-            return "native";
-        case XdpMode::generic:
-            break;
-    }
-    return "generic";
-}
-
 SystemResult<XdpLink> XdpLink::attach(int program, const InterfaceInfo& interface, XdpMode mode) {
     if (mode != XdpMode::automatic) {
         auto link = attach_in_mode(program, interface, mode);

@@ -1,23 +1,15 @@
 // An XDP program on an interface (bpf_link): detached at destruction, unless it was pinned and is to stay.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 
+#include "libsplice/base/system_error.hpp"
+#include "libsplice/base/xdp_mode.hpp"
 #include "libsplice/engine/descriptor.hpp"
-#include "libsplice/engine/error.hpp"
 #include "libsplice/engine/interface.hpp"
 
 namespace splice {
-
-enum class XdpMode : std::uint8_t {
-    automatic,  // native if the driver can, else generic
-    native,     // in the driver, before the kernel makes a packet of its own of it
-    generic,    // in the stack: any interface, slower
-};
-[[nodiscard]] std::string_view to_string(XdpMode mode) noexcept;
 
 class XdpLink {
   public:

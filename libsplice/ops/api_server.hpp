@@ -7,7 +7,7 @@
 #include <string>
 
 #include "libsplice/base/address.hpp"
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 
 namespace splice {
 

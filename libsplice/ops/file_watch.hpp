@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/descriptor.hpp"
-#include "libsplice/engine/error.hpp"
 
 namespace splice {
 

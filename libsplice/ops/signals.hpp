@@ -3,8 +3,8 @@
 
 #include <optional>
 
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/descriptor.hpp"
-#include "libsplice/engine/error.hpp"
 
 namespace splice {
 

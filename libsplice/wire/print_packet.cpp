@@ -8,7 +8,7 @@
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/decimal.hpp"
 #include "libsplice/base/verdict.hpp"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/wire/tcp_options.hpp"
 
 namespace splice {

@@ -10,7 +10,7 @@
 
 #include "libsplice/base/bytes.hpp"
 #include "libsplice/datapath/options.h"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 
 namespace splice {
 

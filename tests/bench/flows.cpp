@@ -6,7 +6,7 @@
 
 #include "libsplice/datapath/checksum.h"
 #include "libsplice/datapath/cookie.h"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/verify.h"
 
 namespace splice::bench {

@@ -9,7 +9,7 @@
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/forward.h"
 #include "libsplice/datapath/hash.h"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
 #include "libsplice/datapath/translate.h"

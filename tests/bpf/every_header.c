@@ -10,6 +10,7 @@
 #include "libsplice/datapath/forward.h"
 #include "libsplice/datapath/hash.h"
 #include "libsplice/datapath/options.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/parse.h"
 #include "libsplice/datapath/parse_icmp.h"
 #include "libsplice/datapath/parse_options.h"

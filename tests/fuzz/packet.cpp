@@ -8,7 +8,7 @@
 //
 // Input: one byte of choices (its high half: bytes of padding, where lengths are made right), then the frame
 // or packet.
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/wire/print_packet.hpp"

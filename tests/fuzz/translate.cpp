@@ -10,6 +10,7 @@
 // Input: the choices that read_choices() takes, then the packet from its IP header on; lengths and IPv4's
 // checksum are made right before.
 #include "libsplice/datapath/translate.h"
+#include "libsplice/datapath/translate_icmp.h"
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/datapath/forward.h"

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "libsplice/base/verdict.hpp"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/engine/pcap_file.hpp"
 
 namespace splice::replay {

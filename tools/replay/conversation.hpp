@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "libsplice/base/seq.hpp"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "tools/replay/arrival.hpp"
 #include "tools/replay/fleet.hpp"
 

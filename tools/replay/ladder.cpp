@@ -7,7 +7,7 @@
 #include <iterator>
 
 #include "libsplice/base/address.hpp"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "tools/replay/report.hpp"
 
 namespace splice::replay {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 
 namespace splice::replay {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 #include "tools/replay/arrival.hpp"
 #include "tools/replay/fleet.hpp"
 #include "tools/replay/observer.hpp"

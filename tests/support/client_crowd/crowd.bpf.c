@@ -9,7 +9,7 @@
 
 #include <bpf/bpf_helpers.h>
 
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "tests/support/client_crowd/crowd.h"
 
 struct {

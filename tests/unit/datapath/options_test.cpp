@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "tests/support/lib/packets.hpp"
 #include "tests/unit/datapath/raw_packet.hpp"
 

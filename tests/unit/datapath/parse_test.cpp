@@ -1,4 +1,4 @@
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 
 #include <doctest/doctest.h>
 

@@ -11,7 +11,7 @@
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/bytes.hpp"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 
 namespace splice::testing {
 

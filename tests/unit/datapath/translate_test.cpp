@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "libsplice/datapath/translate_icmp.h"
 #include "libsplice/wire/print_packet.hpp"
 #include "tests/unit/datapath/raw_packet.hpp"
 

@@ -3,8 +3,8 @@
 #include <cerrno>
 #include <ctime>
 
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/clock.hpp"
-#include "libsplice/engine/error.hpp"
 #include "libsplice/engine/subprocess.hpp"
 
 using namespace splice;

@@ -1,4 +1,4 @@
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 
 #include <system_error>
 

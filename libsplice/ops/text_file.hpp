@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string>
 
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/system_error.hpp"
 
 namespace splice {
 
@@ -17,5 +17,11 @@ struct TextFile {
 // "read the secret file". `hint` stands at its end.
 SystemResult<TextFile> read_text_file(const std::string& path, std::size_t limit, const std::string& doing,
                                       const std::string& missing_hint);
+
+// The same for a file that is a secret. More errors: others may use it or its group may write it; it, or a
+// folder or symbolic link on the way to it, is neither root's nor this process's user's. `name` is the file
+// in words: "the secret file".
+SystemResult<TextFile> read_private_file(const std::string& path, std::size_t limit, const std::string& name,
+                                         const std::string& missing_hint);
 
 }  // namespace splice

@@ -1,4 +1,4 @@
-#include "libsplice/ops/queued_machine.hpp"
+#include "libsplice/engine/queued_machine.hpp"
 
 namespace splice {
 

@@ -1,4 +1,4 @@
-#include "libsplice/ops/packet_loop.hpp"
+#include "libsplice/engine/packet_loop.hpp"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>

@@ -1,15 +1,23 @@
 #include "libsplice/engine/fcntl.hpp"  // first: see there
 
-#include "libsplice/config/text_file.hpp"
+#include "libsplice/ops/text_file.hpp"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "libsplice/engine/descriptor.hpp"
+#include "libsplice/engine/trusted_path.hpp"
 
 namespace splice {
+namespace {
+
+constexpr unsigned kOthersAny = 0007;
+constexpr unsigned kGroupWrite = 0020;
+
+}  // namespace
 
 SystemResult<TextFile> read_text_file(const std::string& path, std::size_t limit, const std::string& doing,
                                       const std::string& missing_hint) {
@@ -37,6 +45,20 @@ SystemResult<TextFile> read_text_file(const std::string& path, std::size_t limit
         return std::unexpected(SystemError{what + ": longer than " + std::to_string(limit) + " bytes", 0});
     read.text.resize(length);
     return read;
+}
+
+SystemResult<TextFile> read_private_file(const std::string& path, std::size_t limit, const std::string& name,
+                                         const std::string& missing_hint) {
+    auto file = read_text_file(path, limit, "read " + name, missing_hint);
+    if (!file) return file;
+    if (file->mode & (kOthersAny | kGroupWrite))
+        return std::unexpected(SystemError{
+            fmt::format("{} {} has mode {:04o}: {}; run: chmod 600 {}", name, path, file->mode & 07777,
+                        file->mode & kOthersAny ? "others may use it" : "its group may write it", path),
+            0});
+    if (auto trusted = check_trusted_path(path); !trusted)
+        return std::unexpected(SystemError{name + " " + path + ": " + trusted.error().text, 0});
+    return file;
 }
 
 }  // namespace splice

@@ -1,12 +1,13 @@
 // What both executables look at before they touch the host, and how they end when it does not suit.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "libsplice/config/common.hpp"
-#include "libsplice/engine/error.hpp"
+#include "libsplice/base/address.hpp"
+#include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/interface.hpp"
 
 namespace splice {
@@ -27,8 +28,8 @@ void log_stopped(bool goes_on, std::string_view interface);
 
 // Privileges, then the interface: there and up.
 SystemResult<InterfaceInfo> check_host(const std::string& interface);
-// Logs a warning for an API that others than this host may ask: it has no password.
-void warn_about_api(const ApiListen& api);
+// Logs a warning for an API that others than this host may ask: it has no password. Nothing: there is no API.
+void warn_about_api(const std::optional<Endpoint>& api);
 // Logs a warning when nothing disciplines the clock: cookies carry its epoch.
 void warn_about_clock();
 

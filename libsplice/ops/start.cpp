@@ -1,4 +1,4 @@
-#include "libsplice/config/start.hpp"
+#include "libsplice/ops/start.hpp"
 
 #include <fmt/format.h>
 
@@ -38,7 +38,7 @@ SystemResult<InterfaceInfo> check_host(const std::string& interface) {
     return info;
 }
 
-void warn_about_api(const ApiListen& api) {
+void warn_about_api(const std::optional<Endpoint>& api) {
     if (!api || api->address.is_loopback()) return;
     log_warning(fmt::format(
         "the API listens on {}, beyond loopback: whoever reaches it sees addresses and counters, without "

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "libsplice/engine/netfilter_rules.hpp"
-#include "libsplice/ops/packet_loop.hpp"
+#include "libsplice/engine/packet_loop.hpp"
 
 namespace splice {
 
