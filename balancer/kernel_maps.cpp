@@ -35,15 +35,12 @@ std::uint32_t capacity_of(int map) noexcept {
 
 // What the kernel decides of a service's key, and what it leaves to user space.
 splice_key_rule kernel_rule(const SplicerService& service) noexcept {
-    splice_key_rule rule{};
-    rule.length = service.key.length;
-    rule.depth = static_cast<std::uint8_t>(service.key.depth);
-    rule.kind = SPLICE_KEY_USER_SPACE;
+    splice_key_rule rule = kernel_key_rule(service.key);
+    const bool needs_http = rule.kind == SPLICE_KEY_URI || rule.kind == SPLICE_KEY_PATH;
     // A ketama ring is found by CRC-32, not by row.
-    if (service.placement->algorithm() == Algorithm::ketama) return rule;
-    if (service.key.kind == KeyKind::source) rule.kind = SPLICE_KEY_SOURCE;
-    if (service.protocol == Protocol::http && service.key.kind == KeyKind::uri) rule.kind = SPLICE_KEY_URI;
-    if (service.protocol == Protocol::http && service.key.kind == KeyKind::path) rule.kind = SPLICE_KEY_PATH;
+    if (service.placement->algorithm() == Algorithm::ketama ||
+        (needs_http && service.protocol != Protocol::http))
+        rule.kind = SPLICE_KEY_USER_SPACE;
     return rule;
 }
 

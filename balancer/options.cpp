@@ -33,8 +33,9 @@ std::vector<FlagGroup> single_service_groups() {
           {.name = "hash-key",
            .argument = "KEY",
            .help =
-               "what chooses the bridge: uri, path, host+uri (each with depth N, len N), url_param(name), "
-               "hdr(name), sni, source",
+               "what chooses the bridge: uri, path, host, url_param(name), hdr(name) or several joined as "
+               "in host+uri, with depth N, len N, query(sort,include=name,exclude=name), normalise or "
+               "decode; or sni or source",
            .defaults = {"uri"}},
           {.name = "algorithm",
            .argument = "NAME",

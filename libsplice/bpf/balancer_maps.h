@@ -24,7 +24,7 @@ SPLICE_HEADER_BEGIN
 
 /* A change of anything in this file, or of the flow entry, is a new layout: pinned maps of another one are not taken
  * over. */
-#define SPLICE_BALANCER_LAYOUT 3
+#define SPLICE_BALANCER_LAYOUT 4
 
 struct splice_service_key {
 	struct splice_address vip;

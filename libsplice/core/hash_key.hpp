@@ -7,15 +7,27 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "libsplice/base/bytes.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/head_scan.hpp"
+#include "libsplice/core/uri_form.hpp"
+#include "libsplice/datapath/request_line.h"
 
 namespace splice {
 
 enum class Protocol : std::uint8_t { http, tls, tcp };
-enum class KeyKind : std::uint8_t { source, uri, path, host_uri, url_param, hdr, sni };
+enum class KeyKind : std::uint8_t {
+    source,
+    host,
+    uri,
+    path,
+    url_param,
+    hdr,
+    sni,
+    joined,  // several of host, uri, path, url_param and hdr
+};
 
 // Whether streams of the protocol can have such a key at all; every stream has its source.
 [[nodiscard]] bool key_fits(Protocol protocol, KeyKind kind) noexcept;
@@ -48,19 +60,45 @@ inline constexpr std::size_t kFallbackCount = 0
 [[nodiscard]] std::string_view fallback_name(Fallback fallback) noexcept;
 [[nodiscard]] std::string_view fallback_sentence(Fallback fallback) noexcept;
 
+// At most so many headers, the Host header among them, and so many parts are in one key.
+inline constexpr std::size_t kKeyFieldsMax = HeadScan::kFields;
+inline constexpr std::size_t kKeyPartsMax = 8;
+inline constexpr std::size_t kKeyPatternsMax = 32;  // of include and exclude together
+
+struct KeyPart {
+    KeyKind kind = KeyKind::uri;
+    std::string name;  // url_param(name) as it stands, hdr(name) in lower case
+    friend bool operator==(const KeyPart&, const KeyPart&) = default;
+};
+
 struct HashKeyRule {
     KeyKind kind = KeyKind::uri;
-    std::uint16_t depth = 0;   // uri, path, host+uri: at most so many directories, 1 to 255; 0 = all
-    std::uint16_t length = 0;  // uri, path, host+uri: at most so many bytes of the URI; 0 = all
+    std::uint16_t depth = 0;   // uri, path: at most so many directories, 1 to 255; 0 = all
+    std::uint16_t length = 0;  // uri, path: at most so many bytes of the URI; 0 = all
     std::string name;          // url_param(name) as it stands, hdr(name) in lower case
+    UriForm form = {};         // of the uri, path or url_param
+    std::vector<KeyPart> parts = {};  // joined: 2 to kKeyPartsMax, at most one of them uri or path
 
-    // "uri", "uri depth 2 len 64", "path", "host+uri", "url_param(id)", "hdr(x-tenant)", "sni", "source".
-    // The error is a sentence that says what is expected. depth ends at 255 because the kernel program counts
-    // directories in one byte (datapath/request_line.h).
+    // "uri", "uri depth 2 len 64", "uri query(sort,include=id,exclude=utm_*)", "path normalise", "host+uri",
+    // "hdr(x-tenant)+path", "url_param(id)", "hdr(x-tenant)", "sni", "source". Blanks may stand between all
+    // words and marks. The error is a sentence that says what is expected. depth ends at 255 because the
+    // kernel program counts directories in one byte (datapath/request_line.h).
     static std::expected<HashKeyRule, std::string> parse(std::string_view text);
+    // As parse() takes it.
     [[nodiscard]] std::string to_string() const;
+    // What is joined: "host+uri", without the words that follow.
+    [[nodiscard]] std::string parts_text() const;
+    // The parts of a joined key, else the one.
+    [[nodiscard]] std::vector<KeyPart> all_parts() const;
+    // The first header's name that the key takes, in lower case; empty when it takes none. Host is one only
+    // where the rule says hdr(host).
+    [[nodiscard]] std::string_view header() const noexcept;
     friend bool operator==(const HashKeyRule&, const HashKeyRule&) = default;
 };
+
+// What the kernel program finds of the key by itself, given that the service speaks HTTP where the key needs
+// it: SPLICE_KEY_USER_SPACE when nothing.
+[[nodiscard]] splice_key_rule kernel_key_rule(const HashKeyRule& rule) noexcept;
 
 // The key can not be told yet from these bytes; more may come.
 struct NeedMore {};
@@ -84,7 +122,7 @@ struct FirstPayloadScan {
 // The key in the stream's beginning, as far as it has come, without a gap; called again with the longer
 // stream, from its first byte, when more has come. Once it is not NeedMore, no longer stream changes it, so
 // how the stream was cut into segments does not matter. At most first_payload_max bytes. `scratch` is for
-// keys that stand nowhere in one piece (host+uri); it may be reused between calls. With the scan that the
+// keys that stand nowhere in one piece (host+uri, or a URI in another form); it may be reused between calls. With the scan that the
 // last call left each byte of HTTP is read once; without it each call begins anew. The answer is the same.
 [[nodiscard]] KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream,
                                           std::string& scratch, FirstPayloadScan& scan);

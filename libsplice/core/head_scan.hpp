@@ -1,6 +1,8 @@
 // Where the reading of a first payload stands between two of its segments.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -22,6 +24,7 @@ struct HeadScan {
         broken,
         fields,         // the request line is read; those below need no more of it
         old_line_done,  // HTTP/0.9 has no fields
+        fields_done,    // all that the key takes are found, or the head has ended
     };
     std::uint32_t next = 0;  // the first byte that was not read
     std::uint32_t method_begin = 0;
@@ -30,6 +33,14 @@ struct HeadScan {
     std::uint32_t target_end = 0;
     std::uint32_t version_begin = 0;
     std::uint32_t field_begin = 0;  // of the field that is being read
+    // Of the fields that the key takes, by their number in the rule: the values, with their blanks and folds.
+    static constexpr std::size_t kFields = 4;
+    struct Value {
+        std::uint32_t begin = 0;
+        std::uint32_t end = 0;
+        bool found = false;
+    };
+    std::array<Value, kFields> values{};
     std::uint8_t minor_version = 0;
     Stage stage = Stage::before_line;
 

@@ -1,6 +1,7 @@
 #include "libsplice/core/http_key.hpp"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <optional>
 
@@ -102,22 +103,25 @@ std::optional<std::string_view> find_parameter(std::string_view uri, std::string
     }
 }
 
-// What has to be read of the head. Without a field the request line is enough.
-struct Want {
-    std::string_view field;  // in lower case
-    bool only_without_authority = false;
-};
-
-Want wanted_by(const HashKeyRule& rule) noexcept {
-    switch (rule.kind) {
-        case KeyKind::hdr:
-            return {rule.name, false};
-        case KeyKind::host_uri:
-            return {"host", true};  // an authority in the target overrules it (RFC 9112 section 3.2.2)
-        default:
-            return {};
+// The fields that have to be read of the head, in lower case. Without one the request line is enough.
+class Wanted {
+  public:
+    Wanted(const HashKeyRule& rule, bool has_authority) noexcept {
+        add(rule.kind, rule.name, has_authority);
+        for (const KeyPart& part : rule.parts) add(part.kind, part.name, has_authority);
     }
-}
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] std::string_view operator[](std::size_t number) const noexcept { return names_[number]; }
+
+  private:
+    void add(KeyKind kind, std::string_view name, bool has_authority) noexcept {
+        if (kind == KeyKind::hdr) names_[size_++] = name;
+        // An authority in the target overrules the field (RFC 9112 section 3.2.2).
+        if (kind == KeyKind::host && !has_authority) names_[size_++] = "host";
+    }
+    std::array<std::string_view, HeadScan::kFields> names_;
+    std::size_t size_ = 0;
+};
 
 bool is_blank(char c) noexcept {
     return c == ' ' || c == '\t';
@@ -215,32 +219,55 @@ bool is_field(std::string_view line, std::string_view name) noexcept {
            equal_in_any_case(line.substr(0, name.size()), name);
 }
 
-struct FieldSearch {
-    Progress progress;
-    std::string_view value;  // with its blanks and folds; empty where there is no such field
-};
+// The line from `begin` is the first of a field that is wanted and not found yet: its value is there. True:
+// none is missing now.
+bool take_field(HeadScan& scan, std::string_view line, const Wanted& wanted) noexcept {
+    bool all = true;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        HeadScan::Value& value = scan.values[i];
+        if (!value.found && is_field(line, wanted[i])) {
+            value.begin = scan.field_begin + static_cast<std::uint32_t>(wanted[i].size() + 1);
+            value.end = scan.field_begin + static_cast<std::uint32_t>(line.size());
+            value.found = true;
+        }
+        all = all && value.found;
+    }
+    return all;
+}
 
-// Looks at nothing but line ends and names until the name fits: other fields are not this key's business.
-FieldSearch find_field(HeadScan& scan, std::string_view text, std::string_view name) noexcept {
-    if (scan.stage == Stage::old_line_done) return {Progress::done, {}};
+bool is_wanted(const HeadScan& scan, std::string_view line, const Wanted& wanted) noexcept {
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        if (!scan.values[i].found && is_field(line, wanted[i])) return true;
+    }
+    return false;
+}
+
+// Looks at nothing but line ends and names until a name fits: other fields are not this key's business.
+Progress find_fields(HeadScan& scan, std::string_view text, const Wanted& wanted) noexcept {
+    if (scan.stage == Stage::old_line_done || scan.stage == Stage::fields_done) return Progress::done;
     for (;;) {
         const auto end = text.find('\n', scan.next);
         if (end == std::string_view::npos) {
             scan.next = static_cast<std::uint32_t>(text.size());
-            return {Progress::need_more, {}};
+            return Progress::need_more;
         }
         const auto line = text.substr(scan.field_begin, end - scan.field_begin);
-        if (line.empty() || line == "\r") return {Progress::done, {}};
-        if (is_field(line, name)) {
+        if (line.empty() || line == "\r") break;
+        if (is_wanted(scan, line, wanted)) {
             scan.next = static_cast<std::uint32_t>(end);
             // Whether the value goes on in the next line is told by that line's first byte.
-            if (end + 1 == text.size()) return {Progress::need_more, {}};
-            if (!is_blank(text[end + 1])) return {Progress::done, line.substr(name.size() + 1)};
+            if (end + 1 == text.size()) return Progress::need_more;
+            if (!is_blank(text[end + 1])) {
+                if (take_field(scan, line, wanted)) break;
+                scan.field_begin = static_cast<std::uint32_t>(end + 1);
+            }
         } else {
             scan.field_begin = static_cast<std::uint32_t>(end + 1);
         }
         scan.next = static_cast<std::uint32_t>(end + 1);
     }
+    scan.stage = Stage::fields_done;
+    return Progress::done;
 }
 
 std::string_view without_blanks(std::string_view text) noexcept {
@@ -277,33 +304,84 @@ std::optional<std::string_view> clean_value(std::string_view value, std::string&
     return whole;
 }
 
-KeyAnswer uri_key(const HashKeyRule& rule, const Target& target, std::string& scratch) {
-    std::string_view uri = target.uri;
-    if (target.slash_is_missing) {
-        scratch.assign("/").append(uri);
-        uri = scratch;
+// What the parts of a key are made from.
+struct Request {
+    const HashKeyRule& rule;
+    const Target& target;
+    std::array<std::string_view, HeadScan::kFields> fields;  // clean; in the order of the rule
+    std::size_t next_field = 0;
+
+    std::string_view take_field() noexcept { return fields[next_field++]; }
+};
+
+void append_uri(const Request& request, bool path_only, std::string& out) {
+    const HashKeyRule& rule = request.rule;
+    const auto begin = out.size();
+    if (request.target.slash_is_missing) {
+        std::string whole("/");
+        whole += request.target.uri;
+        rule.form.append_uri(whole, path_only, out);
+    } else {
+        rule.form.append_uri(request.target.uri, path_only, out);
     }
+    const auto cut = cut_uri(std::string_view(out).substr(begin), rule.depth, rule.length);
+    out.resize(begin + cut.size());
+}
+
+// Appends what the request has of the part. The answer: why it has nothing.
+std::optional<Fallback> append_part(Request& request, KeyKind kind, std::string_view name, std::string& out) {
+    switch (kind) {
+        case KeyKind::host: {
+            const auto authority = request.target.authority
+                                       ? *request.target.authority
+                                       : Authority{request.take_field(), "80"};
+            if (append_host(authority, out)) return {};
+            return Fallback::no_host;
+        }
+        case KeyKind::hdr: {
+            const auto value = request.take_field();
+            if (value.empty()) return Fallback::no_header;
+            out += value;
+            return {};
+        }
+        case KeyKind::url_param: {
+            const auto value = find_parameter(request.target.uri, name);
+            if (!value) return Fallback::no_param;
+            request.rule.form.append_text(*value, out);
+            return {};
+        }
+        default:
+            append_uri(request, kind == KeyKind::path, out);
+            return {};
+    }
+}
+
+// A request without the host is not HTTP/1.1, so it has no key. Another part that it lacks is empty in its
+// key; where all are missing there is none.
+KeyAnswer joined_key(Request& request, std::string& scratch) {
+    std::optional<Fallback> missing;
+    bool any = false;
+    for (const KeyPart& part : request.rule.parts) {
+        const auto why = append_part(request, part.kind, part.name, scratch);
+        if (why == Fallback::no_host) return NoKey{*why};
+        if (why && !missing) missing = why;
+        any = any || !why;
+    }
+    if (!any) return NoKey{*missing};
+    return Key{scratch};
+}
+
+// A key that stands in the stream as one piece, without a copy; nothing when it does not.
+std::optional<std::string_view> key_in_place(const Request& request) noexcept {
+    const HashKeyRule& rule = request.rule;
+    if (rule.kind == KeyKind::url_param && !rule.form.normalise && !rule.form.decode)
+        return find_parameter(request.target.uri, rule.name);
+    if ((rule.kind != KeyKind::uri && rule.kind != KeyKind::path) || !rule.form.as_it_stands() ||
+        request.target.slash_is_missing)
+        return {};
+    std::string_view uri = request.target.uri;
     if (rule.kind == KeyKind::path) uri = uri.substr(0, uri.find_first_of("?#"));
-    return Key{cut_uri(uri, rule.depth, rule.length)};
-}
-
-KeyAnswer host_uri_key(const HashKeyRule& rule, const Target& target, std::string_view host_field,
-                       std::string& scratch) {
-    scratch.clear();
-    if (!append_host(target.authority.value_or(Authority{host_field, "80"}), scratch)) {
-        return NoKey{Fallback::no_host};
-    }
-    const auto host_size = scratch.size();
-    if (target.slash_is_missing) scratch += '/';
-    scratch += target.uri;
-    const std::string_view whole = scratch;
-    return Key{whole.substr(0, host_size + cut_uri(whole.substr(host_size), rule.depth, rule.length).size())};
-}
-
-KeyAnswer parameter_key(const HashKeyRule& rule, const Target& target) noexcept {
-    const auto value = find_parameter(target.uri, rule.name);
-    if (!value) return NoKey{Fallback::no_param};
-    return Key{*value};
+    return cut_uri(uri, rule.depth, rule.length);
 }
 
 }  // namespace
@@ -317,29 +395,23 @@ KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch, 
         return NoKey{preface ? Fallback::http2 : Fallback::not_http};
     }
     const Target target = take_apart(scan.method(text), scan.target(text));
-    const Want want = wanted_by(rule);
-    std::string_view value;
-    std::string unfolded;
-    if (!want.field.empty() && !(want.only_without_authority && target.authority)) {
-        const auto field = find_field(scan, text, want.field);
-        if (field.progress == Progress::need_more) return NeedMore{};
-        const auto clean = clean_value(field.value, unfolded);
-        if (!clean) return NoKey{Fallback::not_http};
-        value = *clean;
+    const Wanted wanted(rule, target.authority.has_value());
+    Request request{.rule = rule, .target = target, .fields = {}};
+    std::array<std::string, HeadScan::kFields> unfolded;
+    if (wanted.size() != 0) {
+        if (find_fields(scan, text, wanted) == Progress::need_more) return NeedMore{};
+        for (std::size_t i = 0; i < wanted.size(); ++i) {
+            const HeadScan::Value& value = scan.values[i];
+            const auto clean = clean_value(text.substr(value.begin, value.end - value.begin), unfolded[i]);
+            if (!clean) return NoKey{Fallback::not_http};
+            request.fields[i] = *clean;
+        }
     }
-    switch (rule.kind) {
-        case KeyKind::host_uri:
-            return host_uri_key(rule, target, value, scratch);
-        case KeyKind::hdr:
-            if (value.empty()) return NoKey{Fallback::no_header};
-            if (unfolded.empty()) return Key{value};
-            scratch = std::move(unfolded);
-            return Key{scratch};
-        case KeyKind::url_param:
-            return parameter_key(rule, target);
-        default:
-            return uri_key(rule, target, scratch);
-    }
+    if (const auto key = key_in_place(request)) return Key{*key};
+    scratch.clear();
+    if (rule.kind == KeyKind::joined) return joined_key(request, scratch);
+    if (const auto why = append_part(request, rule.kind, rule.name, scratch)) return NoKey{*why};
+    return Key{scratch};
 }
 
 KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch) {

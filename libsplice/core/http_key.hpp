@@ -19,7 +19,8 @@
 // is broken is passed over: it never takes another header or the URI away.
 //
 // The URI of each form of the request target (RFC 9112 section 3.2):
-//   origin-form     /a?b                as it stands, byte for byte: nothing is decoded or normalised
+//   origin-form     /a?b                as it stands, byte for byte, unless the rule has another form for it
+//                                       (core/uri_form.hpp)
 //   absolute-form   http://h:80/a?b     /a?b: scheme and authority go. An empty path is "/", but "*" when the
 //                                       method is OPTIONS and there is no query; the authority overrules Host
 //   asterisk-form   *                   as it stands
@@ -27,18 +28,22 @@
 //   none of them                        as it stands
 // A fragment ("#" and what follows) has no place in a target. Servers take it, though: nginx drops it from
 // the path and the arguments, and keeps it in $request_uri. So path and url_param end at "#" (RFC 3986
-// section 3.3); uri and host+uri keep it.
+// section 3.3); uri keeps it, unless the rule gives the URI another form.
 //
-// The host of host+uri: the authority of the target, else the first Host header; without user and "@"; ASCII
+// host: the authority of the target, else the first Host header; without user and "@"; ASCII
 // letters lower-cased; without one trailing dot; without the port when it is empty or the default one (443
-// after https://, none for CONNECT, else 80). Then the URI, cut. Without a host, or with an empty one:
-// Fallback::no_host.
+// after https://, none for CONNECT, else 80). Without a host, or with an empty one: Fallback::no_host.
 //
 // hdr(name): the first header of that name, in any case, its whole value without the blanks around it; a
 // folded value (obs-fold) is joined by single spaces. An empty value is none, as in HAProxy. Unlike there, a
 // comma does not end it. url_param(name): of the part after the first "?", the value of the first "name="
 // that follows "?" or "&", as it stands up to the next "&", "#" or the end. It may be empty, and then is a
 // key: HAProxy's `balance url_param`.
+//
+// Joined keys: the parts in the rule's order with nothing between them, as in nginx's `hash $host$request_uri`.
+// Only a missing host takes the key away, for it belongs to every HTTP/1.1 request. Another missing part is
+// empty, so that requests without an optional header still go by the rest; when all are missing, the first of
+// them says why there is no key. depth and len cut the part that is uri or path.
 #pragma once
 
 #include <cstddef>
@@ -55,9 +60,8 @@ inline constexpr std::size_t kMethodMax = 32;
 
 inline constexpr std::uint8_t kMinorVersionMax = 99;
 
-// uri, path and url_param need the request line only and answer as soon as its LF is there; hdr and
-// host+uri as soon as the byte after their header's LF is there (it tells whether the value goes on), or
-// the head's end. Each call gets the stream from its first byte, and the scan that the last call left. `rule`
+// uri, path and url_param need the request line only and answer as soon as its LF is there; hdr and host as
+// soon as the byte after their header's LF is there (it tells whether the value goes on), or the head's end. Each call gets the stream from its first byte, and the scan that the last call left. `rule`
 // is of one of these kinds. The limit for the head is the stream's: whatever the caller collects.
 [[nodiscard]] KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch, HeadScan& scan);
 [[nodiscard]] KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch);

@@ -19,10 +19,19 @@ enum splice_key_kind {
 	SPLICE_KEY_USER_SPACE = 3, /* needs headers, TLS, or parameters: not decided in the kernel */
 };
 
+/* What in a target is user space's to judge, because the rule may write it otherwise in the key. */
+enum splice_key_asks {
+	SPLICE_ASKS_ABOUT_QUERY = 1, /* '?' */
+	SPLICE_ASKS_ABOUT_PERCENT = 2, /* '%' */
+	SPLICE_ASKS_ABOUT_DOTS = 4, /* a segment that begins with a dot */
+};
+
 struct splice_key_rule {
 	__u16 length; /* at most so many bytes of the key; 0 = all */
 	__u8 kind; /* enum splice_key_kind */
 	__u8 depth; /* at most so many directories: the key ends before slash depth + 1; 0 = all */
+	__u8 asks; /* enum splice_key_asks */
+	__u8 zero;
 };
 
 enum splice_request_line_answer {
@@ -81,9 +90,11 @@ struct splice_target_walk {
 	__u8 depth; /* of the rule */
 	__u8 stop_at_query; /* of the rule */
 	__u8 slashes; /* passed so far; at most depth */
-	__u8 zero;
+	__u8 asks; /* of the rule */
 	__u32 target_end; /* where its SP is; SPLICE_NOWHERE until found */
-	__u32 zero_too;
+	__u8 slash_before; /* the word before ended in '/' */
+	__u8 odd; /* the target has what the rule asks about */
+	__u8 zero[2];
 	__u32 cut; /* where the rule ends the key; SPLICE_NOWHERE until found */
 };
 
@@ -142,6 +153,28 @@ SPLICE_STEP splice_cut_step(__u32 index, void *context)
 	return 1;
 }
 
+/* Eight bytes more of a target whose end is known: whether it has what the rule asks about. What comes after the target
+ * in its last word, " HTTP/1" at most, is nothing of that. */
+SPLICE_STEP splice_asks_step(__u32 index, void *context)
+{
+	struct splice_target_walk *walk = (struct splice_target_walk *)context;
+	const __u32 offset = (index & 255) * 8;
+	const __u8 *at = walk->target + offset;
+
+	if (offset >= walk->target_end || splice_beyond(at, 8, walk->end)) return 1;
+	const __u64 word = splice_load64(at);
+	const __u64 slashes = splice_lanes_equal_exact(word, '/');
+	__u64 odd = 0;
+	if (walk->asks & SPLICE_ASKS_ABOUT_QUERY) odd |= splice_lanes_equal(word, '?');
+	if (walk->asks & SPLICE_ASKS_ABOUT_PERCENT) odd |= splice_lanes_equal(word, '%');
+	if (walk->asks & SPLICE_ASKS_ABOUT_DOTS)
+		odd |= splice_lanes_equal_exact(word, '.') & (slashes << 8 | (walk->slash_before ? 0x80 : 0));
+	walk->slash_before = slashes >> 63 != 0;
+	if (SPLICE_LIKELY(!odd)) return 0;
+	walk->odd = 1;
+	return 1;
+}
+
 /* The length of a method of 1 to 16 letters A to Z, which a space must follow; 0 when it is none. A line with a
  * method of n letters has n + 12 bytes at least, so each word here is in it. */
 SPLICE_INLINE __u32 splice_method_length(const __u8 *payload, const void *end)
@@ -178,7 +211,7 @@ SPLICE_INLINE int splice_version_here(const __u8 *at, const void *end)
 
 /* `payload` to `end` holds the payload of a first segment, `payload_length` bytes by its IP header (`end` may be
  * farther: links pad). A key comes only from "METHOD SP origin-form SP HTTP/1.[01] CRLF" with the method of one to 16
- * letters A-Z, the target of visible ASCII without '#', and the whole line there. Of a key that is cut, the rule's
+ * letters A-Z, the target of visible ASCII without '#' and without what the rule asks about, and the whole line there. Of a key that is cut, the rule's
  * length and depth both hold; slashes are counted in all that the kind takes, as HAProxy does. */
 SPLICE_INLINE enum splice_request_line_answer splice_request_line(const void *payload, const void *end,
 								   __u32 payload_length, struct splice_key_rule rule,
@@ -196,6 +229,9 @@ SPLICE_INLINE enum splice_request_line_answer splice_request_line(const void *pa
 	walk.target_end = SPLICE_NOWHERE;
 	walk.cut = SPLICE_NOWHERE;
 	walk.slashes = 0;
+	walk.slash_before = 0;
+	walk.odd = 0;
+	walk.asks = rule.asks;
 	walk.depth = rule.depth;
 	walk.stop_at_query = rule.kind == SPLICE_KEY_PATH;
 	splice_loop(SPLICE_TARGET_MAX / SPLICE_TARGET_STRIDE, splice_target_step, &walk);
@@ -203,6 +239,10 @@ SPLICE_INLINE enum splice_request_line_answer splice_request_line(const void *pa
 	if (!splice_version_here(splice_at(target, walk.target_end), end)) return SPLICE_REQUEST_ASK_USER_SPACE;
 	if (method + 1 + walk.target_end + 11 > payload_length) return SPLICE_REQUEST_ASK_USER_SPACE;
 
+	if (walk.asks) {
+		splice_loop(SPLICE_TARGET_MAX / 8, splice_asks_step, &walk);
+		if (walk.odd) return SPLICE_REQUEST_ASK_USER_SPACE;
+	}
 	if (walk.depth || walk.stop_at_query) splice_loop(SPLICE_TARGET_MAX / 8, splice_cut_step, &walk);
 	__u32 length = walk.target_end;
 	if (walk.cut < length) length = walk.cut;

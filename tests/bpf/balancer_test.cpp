@@ -227,6 +227,42 @@ TEST_CASE("keys with depth, len and without query are cut alike") {
     }
 }
 
+TEST_CASE("a URI that its key writes otherwise is user space's, and both choose alike") {
+    struct Case {
+        const char* key;
+        std::vector<const char*> in_kernel;
+        std::vector<const char*> asked;
+    };
+    const std::vector<Case> cases = {
+        {"uri query(sort,include=id,exclude=utm_*)",
+         {"/", "/a/b.c", "/%7e/../a"},
+         {"/a?id=1", "/a?utm_x=1&id=1", "/?"}},
+        {"uri normalise depth 2", {"/", "/a/b?c=/d", "/a.b/c"}, {"/%7ea", "/a/../b", "/.", "/a/./b?c"}},
+        {"path decode", {"/a?b", "/./a"}, {"/a%2fb", "/a?%20"}},
+        {"hdr(x-tenant)+path", {}, {"/a", "/b?c"}},
+        {"host+uri query(sort)", {}, {"/a", "/b?c&b"}}};
+    for (const Case& each : cases) {
+        CAPTURE(each.key);
+        SplicerRules rules = splicer_rules();
+        rules.services[0].key = HashKeyRule::parse(each.key).value();
+        Pair pair(std::move(rules));
+        std::uint16_t port = 3000;
+        const auto request = [](const char* target) {
+            return std::string("GET ") + target + " HTTP/1.1\r\nHost: h\r\nX-Tenant: t\r\n\r\n";
+        };
+        for (const char* target : each.in_kernel) {
+            CAPTURE(target);
+            Client client = pair.connected(port++);
+            CHECK(pair.in_kernel(client.segment(request(target))) == SPLICE_forward_first_payload);
+        }
+        for (const char* target : each.asked) {
+            CAPTURE(target);
+            Client client = pair.connected(port++);
+            CHECK(pair.asked(client.segment(request(target))) == SPLICE_forward_first_payload);
+        }
+    }
+}
+
 TEST_CASE("what the kernel does not decide user space decides, and the flow goes on in the kernel") {
     both_families([](int family) {
         Pair pair(family);

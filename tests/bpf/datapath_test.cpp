@@ -371,7 +371,9 @@ TEST_CASE("the kernel finds the same key in a request line and gives it the same
         auto kernel = zeroed();
         kernel.input.rule = {.length = static_cast<__u16>(random() % 4 ? 0 : random() % 50),
                              .kind = static_cast<__u8>(random() % 4),
-                             .depth = static_cast<__u8>(random() % 4)};
+                             .depth = static_cast<__u8>(random() % 4),
+                             .asks = static_cast<__u8>(random() % 8),
+                             .zero = 0};
         const Judged here(frame);
         REQUIRE(here.is_tcp());
         const auto* begin = frame.data() + here.packet.payload_offset;

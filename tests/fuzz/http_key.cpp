@@ -5,7 +5,7 @@
 // than the reference's; when Boost.Beast takes a head and its wanted header, and the answer is another; when
 // a rule that is written down does not read back the same.
 //
-// Input: kind, depth, length (two bytes), which name, then the stream.
+// Input: which key, depth, length (two bytes), which name, then the stream.
 #include "libsplice/core/http_key.hpp"
 
 #include <array>
@@ -17,22 +17,37 @@
 namespace splice::fuzz {
 namespace {
 
-constexpr std::array kKinds{KeyKind::uri, KeyKind::path, KeyKind::host_uri, KeyKind::url_param, KeyKind::hdr};
+// NAME is one of kNames.
+constexpr std::array<std::string_view, 13> kKeys{
+    "uri",
+    "path",
+    "host+uri",
+    "url_param(NAME)",
+    "hdr(NAME)",
+    "uri query(sort)",
+    "uri query(sort,include=NAME,exclude=x*) normalise",
+    "uri query(exclude=NAME*) decode",
+    "path normalise",
+    "hdr(NAME)+path",
+    "host+hdr(NAME)+url_param(id)+uri query(sort) normalise decode",
+    "url_param(NAME)+hdr(x-tenant)",
+    "host"};
 constexpr std::array<std::string_view, 4> kNames{"host", "x-tenant", "id", "a"};
 
 HashKeyRule read_rule(Input& input) {
-    HashKeyRule rule;
-    rule.kind = kKinds[input.number8() % kKinds.size()];
+    std::string text(kKeys[input.number8() % kKeys.size()]);
     const std::uint8_t depth = input.number8();
     const std::uint16_t length = input.number16();
     const std::uint8_t name = input.number8();
-    if (rule.kind == KeyKind::url_param || rule.kind == KeyKind::hdr) {
-        rule.name = kNames[name % kNames.size()];
-    } else {
-        rule.depth = depth;
-        rule.length = length;
+    if (const auto at = text.find("NAME"); at != std::string::npos)
+        text.replace(at, 4, kNames[name % kNames.size()]);
+    auto rule = HashKeyRule::parse(text);
+    FUZZ_REQUIRE(rule, "{}: {}", text, rule.error());
+    if (text.contains("uri") || text.contains("path")) {
+        rule->depth = depth;
+        rule->length = length;
     }
-    return rule;
+    return *rule;
 }
 
 }  // namespace

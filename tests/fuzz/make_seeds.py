@@ -140,6 +140,13 @@ def seeds_of_requests():
     for number, (name, request) in enumerate(REQUESTS.items()):
         put("http_key", name, bytes([number % 5, number % 4, 0, 0, number % 3]) + request)
         put("request_line", name, bytes([1 + number % 2, number % 4, 0, 0, number % 3]) + request)
+    forms = b"GET /a/./b/../%7ec%2F?x=1&id=%41&a=2&&id HTTP/1.1\r\nX-Tenant: t\r\nHost: H.:80\r\n\r\n"
+    for key in range(5, 13):
+        for name in range(3):
+            put("http_key", f"form-{key}-{name}", bytes([key, 0, 0, 0, name]) + forms)
+    for form in (4, 8, 16, 32, 60):
+        put("request_line", f"form-{form}", bytes([1 + form, 0, 0, 0, 0]) + forms)
+        put("request_line", f"form-{form}-plain", bytes([1 + form, 0, 0, 0, 0]) + b"GET /a/b.c HTTP/1.1\r\n")
     for length in (32, 33):
         put("http_key", f"method-of-{length}-bytes", bytes(5) + b"M" * length + b" /x HTTP/1.1\r\n\r\n")
     put("http_key", "host", bytes([2, 2, 0, 9, 0]) + REQUESTS["curl"])

@@ -6,8 +6,8 @@
 // that the IP header declares; when it asks user space about a line that request_line.h promises to take;
 // when the two hashes differ.
 //
-// Input: kind, depth, length (two bytes), bytes of padding behind the payload, then the payload and the
-// padding.
+// Input: kind (and in its higher bits the form of the URI), depth, length (two bytes), bytes of padding
+// behind the payload, then the payload and the padding.
 #include "libsplice/datapath/request_line.h"
 
 #include <xxhash.h>
@@ -31,6 +31,10 @@ std::optional<std::string> promised_key(std::string_view payload, const HashKeyR
     const bool visible =
         std::ranges::all_of(line->target, [](char c) { return c > ' ' && c < 0x7f && c != '#'; });
     if (line->target[0] != '/' || !visible) return {};
+    const UriForm& form = rule.form;
+    if (form.changes_query() && line->target.contains('?')) return {};
+    if ((form.normalise || form.decode) && line->target.contains('%')) return {};
+    if (form.normalise && line->target.contains("/.")) return {};
     std::string uri(line->target);
     if (rule.kind == KeyKind::path) uri.resize(std::min(uri.find('?'), uri.size()));
     uri = cut(uri, rule);
@@ -44,7 +48,8 @@ std::optional<std::string> promised_key(std::string_view payload, const HashKeyR
 FUZZER(request_line)(splice::Bytes input) {
     using namespace splice::fuzz;
     Input choices(input);
-    const std::uint8_t kind = choices.number8() % 4;
+    const std::uint8_t choice = choices.number8();
+    const std::uint8_t kind = choice % 4;
     const std::uint8_t depth = choices.number8();
     const std::uint16_t length = choices.number16();
     const std::size_t padding = choices.number8();
@@ -52,7 +57,16 @@ FUZZER(request_line)(splice::Bytes input) {
     const splice::Bytes all = copy.bytes();
     const splice::Bytes payload = all.first(all.size() - std::min(padding, all.size()));
 
-    const splice_key_rule rule{.length = length, .kind = kind, .depth = depth};
+    splice::HashKeyRule same;
+    same.kind = kind == SPLICE_KEY_PATH ? splice::KeyKind::path : splice::KeyKind::uri;
+    same.depth = depth;
+    same.length = length;
+    same.form.normalise = choice & 4;
+    same.form.decode = choice & 8;
+    same.form.sort = choice & 16;
+    if (choice & 32) same.form.exclude = {"a*"};
+    splice_key_rule rule = kernel_key_rule(same);
+    rule.kind = kind;
     splice_request_key key{};
     const auto answer = splice_request_line(all.data(), all.data() + all.size(),
                                             static_cast<__u32>(payload.size()), rule, &key);
@@ -60,10 +74,6 @@ FUZZER(request_line)(splice::Bytes input) {
         FUZZ_REQUIRE(answer == SPLICE_REQUEST_ASK_USER_SPACE, "kind {}", kind);
         return;
     }
-    splice::HashKeyRule same;
-    same.kind = kind == SPLICE_KEY_PATH ? splice::KeyKind::path : splice::KeyKind::uri;
-    same.depth = depth;
-    same.length = length;
     const auto promised = promised_key(splice::as_text(payload), same);
     if (answer != SPLICE_REQUEST_KEY) {
         FUZZ_REQUIRE(!promised, "asked about {}", printable(*promised));

@@ -376,6 +376,25 @@ class Formats(unittest.TestCase):
         self.assertEqual(ask("map", *THREE, "--hash-key", "host+uri", text=line)["keys"][0]["key"], "www.example.com/a")
         self.assertEqual(ask("map", *THREE, "--hash-key", "hdr(X-Tenant)", text=line)["keys"][0]["key"], "t1")
 
+    def test_keys_are_written_as_their_options_say(self):
+        for rule, target, key in (
+                ("uri query(sort,include=id,exclude=utm_*)", "/a?utm_id=1&x=2&id=3", "/a?id=3"),
+                ("uri  query( sort )", "/a?b&a", "/a?a&b"),
+                ("host+uri normalise", "http://H.example:80/%7ea/../b", "h.example/b"),
+                ("path decode", "/a%2Fb?c", "/a/b"),
+                ("url_param(id)+path", "/a?id=7", "7/a")):
+            with self.subTest(rule):
+                report = ask("map", *THREE, "--hash-key", rule, "--url", target)
+                self.assertEqual(report["keys"][0]["key"], key)
+                steps = ask("explain", *THREE, "--hash-key", rule, "--url", target)["explained"][0]
+                self.assertEqual(steps["key"], key)
+        line = json.dumps({"uri": "/a", "http_x_tenant": "t1"}) + "\n"
+        self.assertEqual(ask("map", *THREE, "--hash-key", "hdr(X-Tenant)+path", text=line)["keys"][0]["key"], "t1/a")
+        rules = "uri;uri query(sort);uri query(exclude=utm_*)"
+        variants = ask("compare", *THREE, "--keys", rules, "--algorithms", "rendezvous",
+                       text="/a?x=1&utm_s=2\n/a?utm_s=2&x=1\n/a?x=1\n")["variants"]
+        self.assertEqual([variant["distinct_keys"] for variant in variants], [3, 2, 1])
+
     def test_the_balancers_configuration_is_read(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "balancer.yaml")

@@ -65,13 +65,13 @@ class Balance {
           fleet_(options.fleet),
           placement_(fleet_.place().value()),
           reader_(fleet_.protocol, fleet_.key),
-          key_is_object_(fleet_.key.kind == KeyKind::uri && fleet_.key.depth == 0 && fleet_.key.length == 0),
+          key_is_object_(fleet_.key == HashKeyRule{}),
           tally_(fleet_.bridges.size()),
           request_error_(fleet_.bridges.size()),
           byte_error_(fleet_.bridges.size()) {}
 
     void take(const Record& record) {
-        request_.write(record, fleet_.key.name);
+        request_.write(record, fleet_.key.header());
         const RecordKey key = reader_.key_of(record, request_);
         if (key.fallback) keyless_.add(key);
         if (!key.placed) return;

@@ -272,7 +272,7 @@ class CacheQuestion {
     }
 
     void take(const Record& record) {
-        request_.write(record, spec_.key.name);
+        request_.write(record, spec_.key.header());
         const RecordKey key = reader_.key_of(record, request_);
         if (key.fallback) keyless_.add(key);
         if (!key.placed) return;

@@ -110,7 +110,7 @@ Answered ask_compare(const Options& options, LogReader& log, const Write& write)
         const Protocol protocol =
             rule == options.fleet.key ? options.fleet.protocol : natural_protocol(rule.kind);
         SameKey same{KeyReader(protocol, rule), KeySample(), KeylessCounts(), {}};
-        if (header.empty() && rule.kind == KeyKind::hdr) header = rule.name;
+        if (header.empty()) header = rule.header();
         for (const Algorithm algorithm : options.compare.algorithms) {
             for (const std::uint32_t rows : options.compare.rows) {
                 FleetSpec fleet = options.fleet;

@@ -61,7 +61,7 @@ Answered ask_disrupt(const Options& options, LogReader& log, const Write& write)
         const auto more = log.next(record);
         if (!more) return std::unexpected(more.error());
         if (!*more) break;
-        request.write(record, before.key.name);
+        request.write(record, before.key.header());
         const RecordKey key = reader.key_of(record, request);
         if (key.fallback) keyless.add(key);
         if (!key.placed) continue;

@@ -150,7 +150,7 @@ Answered ask_map(const Options& options, LogReader& log, const Write& write) {
         const auto more = log.next(record);
         if (!more) return std::unexpected(more.error());
         if (!*more) break;
-        request.write(record, fleet.key.name);
+        request.write(record, fleet.key.header());
         const RecordKey key = keys.key_of(record, request);
         keyless.add(key);
         const Choices choices = key.placed ? placement.choose(key.bytes) : Choices{};
@@ -181,7 +181,7 @@ Answered ask_explain(const Options& options, LogReader& log, const Write& write)
         const auto more = log.next(record);
         if (!more) return std::unexpected(more.error());
         if (!*more) break;
-        request.write(record, fleet.key.name);
+        request.write(record, fleet.key.header());
         const RecordKey key = keys.key_of(record, request);
         const Choices choices = key.placed ? placement.choose(key.bytes) : Choices{};
         Json steps = explain(fleet, placement, {record, key, choices}, request);

@@ -22,19 +22,10 @@ std::string_view as_server_name(std::string_view host, std::string& scratch) {
 }
 
 // What the balancer's kernel program decides by itself. User space gives the same key, more slowly.
-std::optional<std::string_view> key_of_plain_line(const HashKeyRule& rule, std::string_view request) {
-    splice_key_rule kernel{};
-    if (rule.kind == KeyKind::uri)
-        kernel.kind = SPLICE_KEY_URI;
-    else if (rule.kind == KeyKind::path)
-        kernel.kind = SPLICE_KEY_PATH;
-    else
-        return {};
-    kernel.length = rule.length;
-    kernel.depth = static_cast<std::uint8_t>(rule.depth);
+std::optional<std::string_view> key_of_plain_line(splice_key_rule rule, std::string_view request) {
     splice_request_key key{};
     if (splice_request_line(request.data(), request.data() + request.size(),
-                            static_cast<std::uint32_t>(request.size()), kernel, &key) != SPLICE_REQUEST_KEY)
+                            static_cast<std::uint32_t>(request.size()), rule, &key) != SPLICE_REQUEST_KEY)
         return {};
     return request.substr(key.offset, key.length);
 }
@@ -67,7 +58,7 @@ RecordKey KeyReader::key_of(const Record& record, const RequestText& request) {
         return {.bytes = as_server_name(record.host, scratch_), .placed = true, .fallback = {}};
     }
     if (record.target.empty()) return by_source(record, Fallback::not_http);
-    if (const auto key = key_of_plain_line(rule_, request.text()))
+    if (const auto key = key_of_plain_line(kernel_rule_, request.text()))
         return {.bytes = *key, .placed = true, .fallback = {}};
     const KeyAnswer answer = first_payload_key(protocol_, rule_, as_bytes(request.text()), scratch_);
     if (const Key* key = std::get_if<Key>(&answer))

@@ -32,7 +32,8 @@ class RequestText {
 
 class KeyReader {
   public:
-    KeyReader(Protocol protocol, HashKeyRule rule) : protocol_(protocol), rule_(std::move(rule)) {}
+    KeyReader(Protocol protocol, HashKeyRule rule)
+        : protocol_(protocol), rule_(std::move(rule)), kernel_rule_(kernel_key_rule(rule_)) {}
 
     // `request` is the record's. The key lives until the next call, or as long as the request.
     [[nodiscard]] RecordKey key_of(const Record& record, const RequestText& request);
@@ -44,6 +45,7 @@ class KeyReader {
 
     Protocol protocol_;
     HashKeyRule rule_;
+    splice_key_rule kernel_rule_;
     std::string scratch_;
 };
 

@@ -82,7 +82,8 @@ void add_fleet_flags(FlagGroups& groups) {
         ("algorithm", po::value<std::string>()->value_name("NAME"),
          "rendezvous, maglev, ketama or jump (default: rendezvous)")  //
         ("hash-key", po::value<std::string>()->value_name("RULE"),
-         "uri, path, host+uri (each with `depth N`, `len N`), url_param(NAME), hdr(NAME), sni or source "
+         "uri, path, host, url_param(NAME), hdr(NAME) or several joined as in host+uri, with `depth N`, "
+         "`len N`, `query(sort,include=NAME,exclude=NAME)`, `normalise` or `decode`; or sni or source "
          "(default: uri)")  //
         ("rows", po::value<std::string>()->value_name("N"),
          "rows of the placement table (default: 65536; ketama has its ring's points)");

@@ -6,11 +6,6 @@
 namespace splice::replay {
 namespace {
 
-std::string rule_kind(HashKeyRule rule) {
-    rule.depth = rule.length = 0;
-    return rule.to_string();
-}
-
 // The bytes of an address, as the balancer hashes it.
 std::string address_text(std::string_view bytes) {
     splice_address address{};
@@ -26,7 +21,7 @@ Choice choice_in_words(const ToldChoice& told, const SplicerService& service, co
     if (told.fallback) {
         choice.key = address_text(told.key);
     } else {
-        choice.kind = rule_kind(service.key);
+        choice.kind = service.key.parts_text();
         choice.key = told.key;
     }
     return choice;

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "libsplice/core/http_key.hpp"
 
@@ -111,6 +114,84 @@ inline std::string cut(std::string uri, const HashKeyRule& rule) {
     return uri;
 }
 
+// RFC 3986 section 5.2.4, letter by letter.
+inline std::string without_dots(std::string in) {
+    std::string out;
+    while (!in.empty()) {
+        if (in.starts_with("/./")) {
+            in.erase(0, 2);
+        } else if (in == "/.") {
+            in = "/";
+        } else if (in.starts_with("/../") || in == "/..") {
+            in = in == "/.." ? "/" : in.substr(3);
+            out.resize(out.find_last_of('/') == std::string::npos ? 0 : out.find_last_of('/'));
+        } else {
+            const auto end = std::min(in.find('/', 1), in.size());
+            out += in.substr(0, end);
+            in.erase(0, end);
+        }
+    }
+    return out;
+}
+
+inline std::string in_form(const UriForm& form, const std::string& text) {
+    if (!form.normalise && !form.decode) return text;
+    constexpr std::string_view kUnreserved =
+        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~";
+    constexpr std::string_view kHex = "0123456789ABCDEFabcdef";
+    std::string out;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] != '%' || i + 2 >= text.size() || !kHex.contains(text[i + 1]) ||
+            !kHex.contains(text[i + 2])) {
+            out += text[i];
+            continue;
+        }
+        std::string digits = text.substr(i + 1, 2);
+        std::ranges::transform(digits, digits.begin(),
+                               [](char c) { return c >= 'a' ? static_cast<char>(c - 32) : c; });
+        const auto byte = static_cast<char>(std::stoi(digits, nullptr, 16));
+        if (form.decode || kUnreserved.contains(byte))
+            out += byte;
+        else
+            out += "%" + digits;
+        i += 2;
+    }
+    return out;
+}
+
+// Of the few patterns that the fuzzer uses: a name, or its beginning and a star.
+inline bool is_named(const std::string& name, const std::string& pattern) {
+    return pattern.ends_with('*') ? name.starts_with(pattern.substr(0, pattern.size() - 1)) : name == pattern;
+}
+
+// uri_form.hpp once more.
+inline std::string uri_in_form(const UriForm& form, std::string uri, bool path_only) {
+    const bool as_it_stands = !form.normalise && !form.decode && !form.changes_query();
+    if (as_it_stands) return path_only ? uri.substr(0, uri.find_first_of("?#")) : uri;
+    uri.resize(std::min(uri.find('#'), uri.size()));
+    const auto mark = uri.find('?');
+    std::string out = in_form(form, uri.substr(0, mark));
+    if (form.normalise && !uri.empty() && uri[0] == '/') out = without_dots(out);
+    if (path_only || mark == std::string::npos) return out;
+    if (!form.changes_query()) return out + "?" + in_form(form, uri.substr(mark + 1));
+    std::vector<std::pair<std::string, std::string>> kept;
+    std::string rest = uri.substr(mark + 1) + "&";
+    for (; !rest.empty(); rest.erase(0, rest.find('&') + 1)) {
+        const std::string parameter = rest.substr(0, rest.find('&'));
+        if (parameter.empty()) continue;
+        const auto equals = std::min(parameter.find('='), parameter.size());
+        const std::string name = in_form(form, parameter.substr(0, equals));
+        const auto fits = [&](const std::string& pattern) { return is_named(name, pattern); };
+        if (!form.include.empty() && std::ranges::none_of(form.include, fits)) continue;
+        if (std::ranges::any_of(form.exclude, fits)) continue;
+        kept.emplace_back(name, name + in_form(form, parameter.substr(equals)));
+    }
+    std::multimap<std::string, std::string> sorted(kept.begin(), kept.end());  // equal ones keep their order
+    if (form.sort) kept.assign(sorted.begin(), sorted.end());
+    for (std::size_t i = 0; i < kept.size(); ++i) out += (i == 0 ? "?" : "&") + kept[i].second;
+    return out;
+}
+
 // "need_more" is no value: nothing can be said.
 struct Field {
     enum class Is { found, not_there, unsaid } is = Is::unsaid;
@@ -155,34 +236,56 @@ inline std::optional<std::string> reference_http_key(const HashKeyRule& rule, st
     const auto head = stream.substr(line_end + 2);
     const Resource resource = read_target(*line);
 
-    if (rule.kind == KeyKind::uri) return "key:" + cut(resource.uri, rule);
-    if (rule.kind == KeyKind::path)
-        return "key:" + cut(resource.uri.substr(0, resource.uri.find_first_of("?#")), rule);
-    if (rule.kind == KeyKind::url_param) {
-        const std::string uri = resource.uri.substr(0, resource.uri.find('#'));
-        const auto query = uri.find('?');
-        std::string rest = query == std::string::npos ? "" : uri.substr(query + 1) + "&";
-        for (; !rest.empty(); rest.erase(0, rest.find('&') + 1)) {
-            const std::string parameter = rest.substr(0, rest.find('&'));
-            if (parameter.starts_with(rule.name + "="))
-                return "key:" + parameter.substr(rule.name.size() + 1);
+    // "" and a reason: the part is missing.
+    struct Part {
+        std::string bytes;
+        std::string missing = {};
+    };
+    const auto part_of = [&](KeyKind kind, const std::string& name) -> std::optional<Part> {
+        if (kind == KeyKind::uri || kind == KeyKind::path)
+            return Part{cut(uri_in_form(rule.form, resource.uri, kind == KeyKind::path), rule)};
+        if (kind == KeyKind::url_param) {
+            const std::string uri = resource.uri.substr(0, resource.uri.find('#'));
+            const auto query = uri.find('?');
+            std::string rest = query == std::string::npos ? "" : uri.substr(query + 1) + "&";
+            for (; !rest.empty(); rest.erase(0, rest.find('&') + 1)) {
+                const std::string parameter = rest.substr(0, rest.find('&'));
+                if (parameter.starts_with(name + "="))
+                    return Part{in_form(rule.form, parameter.substr(name.size() + 1))};
+            }
+            return Part{"", "no_param"};
         }
-        return "no_param";
+        if (kind == KeyKind::hdr) {
+            const Field field = find_field(head, name);
+            if (field.is == Field::Is::unsaid) return {};
+            return field.value.empty() ? Part{"", "no_header"} : Part{field.value};
+        }
+        std::string host;
+        if (resource.authority) {
+            host = host_of(*resource.authority, resource.default_port);
+        } else {
+            const Field field = find_field(head, "host");
+            if (field.is == Field::Is::unsaid) return {};
+            host = host_of(field.value, "80");
+        }
+        return host.empty() ? Part{"", "no_host"} : Part{host};
+    };
+
+    std::string key;
+    std::string missing;
+    bool any = false;
+    for (const KeyPart& each : rule.all_parts()) {
+        const auto part = part_of(each.kind, each.name);
+        if (!part) return {};
+        if (part->missing == "no_host") missing = "no_host", any = false;
+        if (missing == "no_host") continue;
+        if (part->missing.empty())
+            any = true;
+        else if (missing.empty())
+            missing = part->missing;
+        key += part->bytes;
     }
-    if (rule.kind == KeyKind::hdr) {
-        const Field field = find_field(head, rule.name);
-        if (field.is == Field::Is::unsaid) return {};
-        return field.value.empty() ? "no_header" : "key:" + field.value;
-    }
-    std::string host;
-    if (resource.authority) {
-        host = host_of(*resource.authority, resource.default_port);
-    } else {
-        const Field field = find_field(head, "host");
-        if (field.is == Field::Is::unsaid) return {};
-        host = host_of(field.value, "80");
-    }
-    return host.empty() ? "no_host" : "key:" + host + cut(resource.uri, rule);
+    return any ? "key:" + key : missing;
 }
 
 }  // namespace splice::fuzz

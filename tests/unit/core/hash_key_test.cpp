@@ -32,7 +32,11 @@ Fallback fallback_of(Protocol protocol, std::string_view rule, std::string_view 
 TEST_CASE("a rule reads as it is written") {
     for (const char* text : {"source", "uri", "uri depth 2", "uri len 64", "uri depth 2 len 64", "path",
                              "path depth 255 len 65535", "host+uri", "host+uri depth 1", "url_param(id)",
-                             "url_param(Session[0])", "hdr(x-tenant)", "sni"}) {
+                             "url_param(Session[0])", "hdr(x-tenant)", "sni", "host", "host+path",
+                             "hdr(x)+path", "hdr(x)+hdr(y)+host+url_param(id)+uri query(sort) depth 2",
+                             "uri query(sort,include=id,exclude=utm_*)", "uri query(exclude=a,exclude=b)",
+                             "uri query(sort) normalise decode depth 1 len 9", "path normalise",
+                             "url_param(id) decode"}) {
         CAPTURE(text);
         CHECK(rule_of(text).to_string() == text);
     }
@@ -43,6 +47,34 @@ TEST_CASE("depth and len may come in either order and with any number of blanks"
     CHECK(rule_of("  path   depth  3 ").to_string() == "path depth 3");
 }
 
+TEST_CASE("blanks may stand between all words and marks, and normalise may be written with z") {
+    CHECK(rule_of(" hdr( X-A ) + path  normalize ").to_string() == "hdr(x-a)+path normalise");
+    CHECK(rule_of("uri query( sort , include = id,exclude= utm_* )depth 1").to_string() ==
+          "uri query(sort,include=id,exclude=utm_*) depth 1");
+    CHECK(rule_of("uri decode query (sort)").to_string() == "uri query(sort) decode");
+}
+
+TEST_CASE("a key may name so many parameters and no more") {
+    std::string text = "uri query(include=a0";
+    for (std::size_t i = 1; i < kKeyPatternsMax; ++i) text += ",exclude=a" + std::to_string(i);
+    CHECK(rule_of(text + ")").form.exclude.size() == kKeyPatternsMax - 1);
+    CHECK(error_of(text + ",exclude=b)") == "hash key uri: query: query(...) takes at most 32 names");
+}
+
+TEST_CASE("the kernel finds the keys that stand in the target as they are") {
+    CHECK(kernel_key_rule(rule_of("source")).kind == SPLICE_KEY_SOURCE);
+    CHECK(kernel_key_rule(rule_of("uri")).asks == 0);
+    const auto whole = kernel_key_rule(rule_of("path normalise depth 2 len 9"));
+    CHECK(whole.kind == SPLICE_KEY_PATH);
+    CHECK(whole.depth == 2);
+    CHECK(whole.length == 9);
+    CHECK(whole.asks == (SPLICE_ASKS_ABOUT_PERCENT | SPLICE_ASKS_ABOUT_DOTS));
+    CHECK(kernel_key_rule(rule_of("uri query(exclude=a) decode")).asks ==
+          (SPLICE_ASKS_ABOUT_QUERY | SPLICE_ASKS_ABOUT_PERCENT));
+    for (const char* key : {"host", "host+uri", "hdr(x)", "url_param(a)", "sni"})
+        CHECK(kernel_key_rule(rule_of(key)).kind == SPLICE_KEY_USER_SPACE);
+}
+
 TEST_CASE("the name of a header is lower-cased and that of a parameter is not") {
     CHECK(rule_of("hdr(X-Tenant)") == rule_of("hdr(x-tenant)"));
     CHECK(rule_of("url_param(Id)") != rule_of("url_param(id)"));
@@ -50,8 +82,8 @@ TEST_CASE("the name of a header is lower-cased and that of a parameter is not") 
 
 TEST_CASE("a wrong rule is answered by a sentence that says what is expected") {
     CHECK(error_of("url") ==
-          "unknown hash key 'url'; expected uri, path or host+uri (each with depth N and len N if wanted), "
-          "url_param(NAME), hdr(NAME), sni or source");
+          "unknown hash key 'url'; expected uri, path, host, url_param(NAME) or hdr(NAME), or several of them "
+          "joined by '+', then depth N, len N, query(...), normalise or decode if wanted; or sni or source");
     CHECK(error_of("").starts_with("unknown hash key ''; expected "));
     CHECK(error_of("URI").starts_with("unknown hash key 'URI'; expected "));
     CHECK(error_of("hdr") == "hash key hdr needs a name, as in hdr(id)");
@@ -69,8 +101,34 @@ TEST_CASE("a wrong rule is answered by a sentence that says what is expected") {
     CHECK(error_of("uri len 65536") == "hash key uri: len needs a number from 1 to 65535");
     CHECK(error_of("uri len -1") == "hash key uri: len needs a number from 1 to 65535");
     CHECK(error_of("uri depth 1 depth 2") == "hash key uri: depth stands there twice");
-    CHECK(error_of("uri whole") == "hash key uri: 'whole' is unknown here; expected depth N or len N");
-    CHECK(error_of("sni depth 2") == "hash key sni has no depth; only uri, path and host+uri have");
+    CHECK(error_of("uri whole") ==
+          "hash key uri: 'whole' is unknown here; expected depth N, len N, query(...), normalise or decode");
+    CHECK(error_of("sni depth 2") == "hash key sni has no depth; only keys with uri or path have");
+    CHECK(error_of("path query(sort)") == "hash key path has no query; only keys with uri have");
+    CHECK(error_of("hdr(x) decode") ==
+          "hash key hdr(x) has no decode; only keys with uri, path or url_param have");
+    CHECK(error_of("uri query") ==
+          "hash key uri: query needs what to do, as in query(sort,exclude=utm_*)");
+    CHECK(error_of("uri query(sort") == "hash key uri: query( lacks its closing parenthesis");
+    CHECK(error_of("uri query()") ==
+          "hash key uri: query: '' is unknown here; query(...) takes sort, include=NAME and exclude=NAME");
+    CHECK(error_of("uri query(sort,exlude=x)") ==
+          "hash key uri: query: 'exlude=x' is unknown here; query(...) takes sort, include=NAME and "
+          "exclude=NAME");
+    CHECK(error_of("uri query(sort=yes)").contains("'sort=yes' is unknown here"));
+    CHECK(error_of("uri query(sort,sort)") == "hash key uri: query: sort stands there twice");
+    CHECK(error_of("uri query(sort) query(sort)") == "hash key uri: query(...) stands there twice");
+    CHECK(error_of("uri query(include)") ==
+          "hash key uri: query: include needs a name, as in include=utm_*");
+    CHECK(error_of("uri query(include=a&b)") ==
+          "hash key uri: query: include: 'a&b' can not be the name of a query parameter");
+    CHECK(error_of("host+uri+path") == "a hash key takes uri or path once; expected one of them");
+    CHECK(error_of("uri+uri") == "hash key uri stands there twice");
+    CHECK(error_of("host+sni") == "hash key sni can not be joined with others");
+    CHECK(error_of("source+uri") == "hash key source can not be joined with others");
+    CHECK(error_of("host+").starts_with("unknown hash key 'host+'; expected "));
+    CHECK(error_of("hdr(a)+hdr(b)+hdr(c)+hdr(d)+host") == "a hash key takes at most 4 headers");
+    CHECK(error_of("uri normalise normalise") == "hash key uri: normalise stands there twice");
     CHECK(error_of("source source") == "hash key source: 'source' is one word too many");
     CHECK(error_of("hdr(" + std::string(256, 'a') + ")") ==
           "the name in hash key hdr is longer than 255 bytes");
@@ -99,6 +157,7 @@ TEST_CASE("each fallback has a name and a sentence of its own") {
 TEST_CASE("a protocol has the keys that its streams can show") {
     CHECK(key_fits(Protocol::http, KeyKind::uri));
     CHECK(key_fits(Protocol::http, KeyKind::hdr));
+    CHECK(key_fits(Protocol::http, KeyKind::joined));
     CHECK_FALSE(key_fits(Protocol::http, KeyKind::sni));
     CHECK(key_fits(Protocol::tls, KeyKind::sni));
     CHECK_FALSE(key_fits(Protocol::tls, KeyKind::uri));

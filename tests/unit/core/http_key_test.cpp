@@ -309,3 +309,54 @@ TEST_CASE("a URL of 8 KB and headers of 14 KB work, whole and cut anywhere") {
     CHECK(key("host+uri", one) == "key:h/a");
     CHECK(key("hdr(cookie)", one).size() == 4 + 14 * 1024);
 }
+
+TEST_CASE("joined keys are their parts in the rule's order, with nothing between them") {
+    const std::string head = "GET /a?id=7 HTTP/1.1\r\nX-Tenant:  t1 \r\nHost: Example.com:80\r\nY: z\r\n\r\n";
+    CHECK(key("hdr(x-tenant)+path", head) == "key:t1/a");
+    CHECK(key("path+hdr(x-tenant)", head) == "key:/at1");
+    CHECK(key("host+hdr(y)+url_param(id)+uri depth 1", head) == "key:example.comz7/a?id=7");
+    CHECK(key("hdr(host)+host", head) == "key:Example.com:80example.com");
+    CHECK(key("host", head) == "key:example.com");
+    CHECK(key("host+path", "GET http://U@H.:80/x?y HTTP/1.1\r\nHost: other\r\n\r\n") == "key:h/x");
+    CHECK(key("hdr(y)+hdr(x-tenant)+uri",
+              "GET / HTTP/1.1\r\nX-Tenant: a\r\n b\r\nY: c\r\n\td\r\n\r\n") == "key:c da b/");
+}
+
+TEST_CASE("a part that the request lacks is empty, but for the host") {
+    const std::string head = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+    CHECK(key("hdr(x)+path", head) == "key:/a");
+    CHECK(key("url_param(id)+host", head) == "key:h");
+    CHECK(key("hdr(x)+url_param(id)", head) == "no_header");
+    CHECK(key("url_param(id)+hdr(x)", head) == "no_param");
+    CHECK(key("hdr(x)+host+path", "GET /a HTTP/1.1\r\nX: y\r\n\r\n") == "no_host");
+    CHECK(key("hdr(x)+url_param(id)", "GET /a?id= HTTP/1.1\r\n\r\n") == "key:");
+}
+
+TEST_CASE("a joined key is told when the last of its headers is, or the head's end") {
+    const std::string until = "GET /a HTTP/1.1\r\nX: 1\r\nHost: h\r\n";
+    check_told_at("host+hdr(x)+uri", until + "Z: y\r\n\r\n", "key:h1/a", until.size() + 1);
+    const std::string head = "GET /a HTTP/1.1\r\nHost: h\r\nZ: 1\r\n\r\n";
+    check_told_at("host+hdr(x)+uri", head, "key:h/a", head.size());
+}
+
+TEST_CASE("the scan of a joined key goes on where it stopped") {
+    const auto rule = HashKeyRule::parse("hdr(y)+host+uri query(sort)").value();
+    const std::string head = "GET /a?c&b HTTP/1.1\r\nX: 1\r\nHost: h\r\nY: 2\r\n 3\r\n\r\n";
+    HeadScan scan;
+    std::string scratch;
+    for (std::size_t size = 0; size < head.size(); ++size) {
+        const auto answer = to_text(http_key(rule, as_bytes(std::string_view(head).substr(0, size)), scratch, scan));
+        CHECK(answer == (size < head.size() - 1 ? "need_more" : "key:2 3h/a?b&c"));
+    }
+    CHECK(to_text(http_key(rule, as_bytes(std::string_view(head)), scratch, scan)) == "key:2 3h/a?b&c");
+}
+
+TEST_CASE("the form of a URI comes before its cuts") {
+    CHECK(key("uri query(sort) len 8", request("/a?z=1&b=2")) == "key:/a?b=2&z");
+    CHECK(key("uri normalise depth 1", request("/x/../%61/b")) == "key:/a");
+    CHECK(key("path normalise", request("/%7ea?b")) == "key:/~a");
+    CHECK(key("url_param(id) decode", request("/?id=%41%2f")) == "key:A/");
+    CHECK(key("uri query(exclude=utm_*)", request("http://h?utm_a=1&b")) == "key:/?b");
+    CHECK(key("host+uri query(sort,include=id,exclude=utm_*)", request("/a?utm_x=1&id=3&x=2")) ==
+          "key:example.com/a?id=3");
+}

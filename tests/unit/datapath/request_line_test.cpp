@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <optional>
 #include <string>
 
@@ -12,8 +13,8 @@ using namespace splice::testing;
 
 namespace {
 
-constexpr splice_key_rule kUri{.length = 0, .kind = SPLICE_KEY_URI, .depth = 0};
-constexpr splice_key_rule kPath{.length = 0, .kind = SPLICE_KEY_PATH, .depth = 0};
+constexpr splice_key_rule kUri{.length = 0, .kind = SPLICE_KEY_URI, .depth = 0, .asks = 0, .zero = 0};
+constexpr splice_key_rule kPath{.length = 0, .kind = SPLICE_KEY_PATH, .depth = 0, .asks = 0, .zero = 0};
 
 std::optional<std::string> key_of(const std::string& payload, splice_key_rule rule = kUri) {
     // A heap copy without slack, so that a sanitizer sees a byte too many.
@@ -35,6 +36,9 @@ std::optional<std::string> user_space(const std::string& payload, splice_key_rul
     same.kind = rule.kind == SPLICE_KEY_PATH ? splice::KeyKind::path : splice::KeyKind::uri;
     same.depth = rule.depth;
     same.length = rule.length;
+    same.form.sort = (rule.asks & SPLICE_ASKS_ABOUT_QUERY) != 0;
+    same.form.normalise = (rule.asks & SPLICE_ASKS_ABOUT_DOTS) != 0;
+    same.form.decode = rule.asks & SPLICE_ASKS_ABOUT_PERCENT && !same.form.normalise;
     std::string scratch;
     const auto answer = splice::http_key(same, splice::as_bytes(payload), scratch);
     const auto* key = std::get_if<splice::Key>(&answer);
@@ -108,7 +112,7 @@ TEST_CASE("a path ends before the query") {
 TEST_CASE("depth and length cut as HAProxy does: before slash depth + 1, at most length bytes") {
     const auto cut = [](const std::string& target, std::uint16_t length, std::uint8_t depth,
                         std::uint8_t kind) {
-        return target_key(target, {.length = length, .kind = kind, .depth = depth}).value();
+        return target_key(target, {.length = length, .kind = kind, .depth = depth, .asks = 0, .zero = 0}).value();
     };
     CHECK(cut("/a/b/c", 0, 1, SPLICE_KEY_URI) == "/a");
     CHECK(cut("/a/b/c", 0, 2, SPLICE_KEY_URI) == "/a/b");
@@ -127,34 +131,69 @@ TEST_CASE("keys up to the hash's limit are found, longer ones are user space's")
         CHECK(target_key("/" + std::string(length - 1, 'u')).value().size() == length);
     CHECK_FALSE(target_key("/" + std::string(SPLICE_HASH_MAX, 'u')).has_value());
     CHECK(target_key("/" + std::string(SPLICE_HASH_MAX, 'u'),
-                     {.length = 10, .kind = SPLICE_KEY_URI, .depth = 0})
+                     {.length = 10, .kind = SPLICE_KEY_URI, .depth = 0, .asks = 0, .zero = 0})
               .value()
               .size() == 10);
-    CHECK_FALSE(target_key("/" + std::string(4000, 'u'), {.length = 10, .kind = SPLICE_KEY_URI, .depth = 0}));
+    CHECK_FALSE(target_key("/" + std::string(4000, 'u'), {.length = 10, .kind = SPLICE_KEY_URI, .depth = 0, .asks = 0, .zero = 0}));
 }
 
 TEST_CASE("rules that need more than the line are user space's") {
-    CHECK_FALSE(target_key("/", {.length = 0, .kind = SPLICE_KEY_SOURCE, .depth = 0}).has_value());
-    CHECK_FALSE(target_key("/", {.length = 0, .kind = SPLICE_KEY_USER_SPACE, .depth = 0}).has_value());
+    CHECK_FALSE(target_key("/", {.length = 0, .kind = SPLICE_KEY_SOURCE, .depth = 0, .asks = 0, .zero = 0}).has_value());
+    CHECK_FALSE(target_key("/", {.length = 0, .kind = SPLICE_KEY_USER_SPACE, .depth = 0, .asks = 0, .zero = 0}).has_value());
 }
 
 TEST_CASE("where the kernel gives a key, user space gives the same") {
     auto& random = generator();
     const std::string alphabet = "/?#ab %\x7f\t//??;";
+    // With these the target of a key is what user space leaves as it stands.
+    constexpr std::array<std::uint8_t, 6> kAsks = {0,
+                                                   0,
+                                                   SPLICE_ASKS_ABOUT_QUERY,
+                                                   SPLICE_ASKS_ABOUT_PERCENT,
+                                                   SPLICE_ASKS_ABOUT_PERCENT | SPLICE_ASKS_ABOUT_DOTS,
+                                                   SPLICE_ASKS_ABOUT_QUERY | SPLICE_ASKS_ABOUT_PERCENT |
+                                                       SPLICE_ASKS_ABOUT_DOTS};
     int keys = 0;
     for (int round = 0; round < 50'000; ++round) {
         std::string target = "/";
         const auto length = random() % 60;
         for (std::size_t i = 0; i < length; ++i)
-            target += random() % 8 ? 'a' : alphabet[random() % (random() % 8 ? 5 : alphabet.size())];
+            target += random() % 8 ? random() % 16 ? 'a' : "./"[random() % 2] : alphabet[random() % (random() % 8 ? 5 : alphabet.size())];
         const std::string payload = "GET " + target + " HTTP/1." + (random() % 2 ? "1" : "0") + "\r\n\r\n";
         const splice_key_rule rule{.length = static_cast<__u16>(random() % 3 ? 0 : random() % 40),
                                    .kind = static_cast<__u8>(random() % 2 ? SPLICE_KEY_URI : SPLICE_KEY_PATH),
-                                   .depth = static_cast<__u8>(random() % 3 ? 0 : random() % 6)};
+                                   .depth = static_cast<__u8>(random() % 3 ? 0 : random() % 6),
+                                   .asks = kAsks[random() % kAsks.size()],
+                                   .zero = 0};
         const auto key = key_of(payload, rule);
         if (!key) continue;
         ++keys;
         REQUIRE_MESSAGE(key == user_space(payload, rule), payload);
     }
     CHECK(keys > 10'000);
+}
+
+TEST_CASE("what the rule may write otherwise is user space's, at every place of the target") {
+    const auto asking = [](std::uint8_t asks) {
+        return splice_key_rule{.length = 0, .kind = SPLICE_KEY_URI, .depth = 0, .asks = asks, .zero = 0};
+    };
+    for (std::size_t place = 1; place < 40; ++place) {
+        CAPTURE(place);
+        std::string target = "/" + std::string(40, 'a');
+        CHECK(target_key(target, asking(7)) == target);
+        target[place] = '.';
+        CHECK(target_key(target, asking(SPLICE_ASKS_ABOUT_DOTS)).has_value() == (place > 1));
+        target[place] = '%';
+        CHECK_FALSE(target_key(target, asking(SPLICE_ASKS_ABOUT_PERCENT)));
+        CHECK(target_key(target, asking(SPLICE_ASKS_ABOUT_QUERY)) == target);
+        target[place] = '?';
+        CHECK_FALSE(target_key(target, asking(SPLICE_ASKS_ABOUT_QUERY)));
+        CHECK(target_key(target, asking(SPLICE_ASKS_ABOUT_PERCENT)) == target);
+        target.replace(place, 2, "/.");
+        CHECK_FALSE(target_key(target, asking(SPLICE_ASKS_ABOUT_DOTS)));
+        CHECK(target_key(target, asking(SPLICE_ASKS_ABOUT_QUERY)) == target);
+    }
+    // The version's own slash and dot are no part of the target.
+    for (std::size_t length = 1; length < 40; ++length)
+        CHECK(target_key("/" + std::string(length, 'a') + "/", asking(7)));
 }
