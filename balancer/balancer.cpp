@@ -111,7 +111,8 @@ std::expected<void, std::string> Balancer::open() {
     rules_ = std::move(*rules);
     if (auto started = start_engine(); !started) return std::unexpected(started.error());
     if (auto added = vips_.add_missing(vips_of(config_)); !added) return std::unexpected(added.error().text);
-    api_ = std::make_unique<BalancerApi>(state(), *dataplane_);
+    host_.replace(facts());
+    api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_);
     if (config_.common.api) {
         auto server = ApiServer::start(*config_.common.api, api_->routes());
         if (!server) return std::unexpected(server.error().text);
@@ -160,6 +161,18 @@ void Balancer::look() {
         log_warning(line);
 }
 
+// The interface first: without it there is nothing to put right.
+HostFactList Balancer::facts() {
+    HostFactList facts{interface_fact(config_.common.interface)};
+    for (HostFact& fact : dataplane_->facts()) facts.push_back(std::move(fact));
+    for (HostFact& fact : vips_.facts(vips_of(config_))) facts.push_back(std::move(fact));
+    return facts;
+}
+
+void Balancer::look_at_host(bool all) {
+    splice::look_at_host(host_, read_clock(), all);
+}
+
 void Balancer::reload(std::string_view why) {
     auto config = configuration_of(options_);
     if (!config)
@@ -189,6 +202,7 @@ std::expected<void, StepsFailure> Balancer::apply(const BalancerConfig& config) 
     vips_.remove_others(vips_of(config));
     config_ = config;
     rules_ = std::move(*rules);
+    host_.replace(facts());
     change_log(config_.common.log);
     api_->replace(state());
     return {};

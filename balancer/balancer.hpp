@@ -17,6 +17,7 @@
 #include "balancer/trouble.hpp"
 #include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/ops/api_server.hpp"
+#include "libsplice/ops/host_facts.hpp"
 #include "libsplice/ops/steps.hpp"
 
 namespace splice {
@@ -48,6 +49,8 @@ class Balancer {
     void reload(std::string_view why);
     // Logs what the counters show to be wrong. About once a second.
     void look();
+    // Puts right what others changed on this host. `all`: not only what is told of by no notice.
+    void look_at_host(bool all);
 
   private:
     Balancer(const BalancerOptions& options, const BalancerConfig& config);
@@ -59,6 +62,7 @@ class Balancer {
     std::expected<std::shared_ptr<const SplicerRules>, std::string> prepare(const BalancerConfig& config,
                                                                             BridgeIndex& index) const;
     [[nodiscard]] BalancerState state() const;
+    [[nodiscard]] HostFactList facts();
 
     BalancerOptions options_;
     BalancerConfig config_;
@@ -69,6 +73,7 @@ class Balancer {
     std::shared_ptr<const SplicerRules> rules_;
     std::unique_ptr<DataPlane> dataplane_;
     Vips vips_;
+    HostFacts host_;
     std::unique_ptr<BalancerApi> api_;
     std::optional<ApiServer> api_server_;
     CounterWarnings trouble_{kBalancerTrouble};

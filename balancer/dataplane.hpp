@@ -14,6 +14,7 @@
 #include "libsplice/config/common.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/splicer.hpp"
+#include "libsplice/engine/host_fact.hpp"
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/xdp_link.hpp"
 #include "libsplice/ops/data_plane_statistics.hpp"
@@ -47,6 +48,8 @@ class DataPlane {
     virtual void settle() = 0;
     // Whether packets are handled after destruction, too.
     [[nodiscard]] virtual bool goes_on() const { return false; }
+    // What the data path needs of the host, after start(). The facts refer to this.
+    [[nodiscard]] virtual HostFactList facts() = 0;
     // Any thread.
     [[nodiscard]] virtual BalancerStatistics statistics() const = 0;
     // What start() chose, for the log; may be empty.

@@ -83,6 +83,22 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
     bool goes_on() const override { return path_ && path_->goes_on(); }
 
+    // The loop's thread writes the same maps.
+    HostFactList facts() override {
+        HostFactList facts = path_->facts();
+        for (HostFact& fact : facts) {
+            fact.put_right = [this, put_right = std::move(fact.put_right)] {
+                SystemResult<void> done;
+                loop_->run([&] {
+                    done = put_right();
+                    refresh_routes(read_clock(), *rules_);
+                });
+                return done;
+            };
+        }
+        return facts;
+    }
+
     BalancerStatistics statistics() const override {
         const splice_balancer_counters kernel = path_->maps().counters();
         BalancerStatistics all;

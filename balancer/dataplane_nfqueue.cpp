@@ -68,6 +68,8 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         before_.reset();
     }
 
+    HostFactList facts() override { return {queued_.fact()}; }
+
     BalancerStatistics statistics() const override {
         BalancerStatistics all;
         all.read(splicer_.counters());

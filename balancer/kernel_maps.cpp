@@ -64,6 +64,13 @@ void turn(std::uint32_t& number, std::uint32_t to) noexcept {
     std::atomic_ref(number).store(to, std::memory_order_release);
 }
 
+// In the low 48 bits, as it is in a frame.
+std::uint64_t mac_of(const EthernetAddress& address) noexcept {
+    std::uint64_t mac = 0;
+    std::memcpy(&mac, address.data(), address.size());
+    return mac;
+}
+
 std::uint64_t coarse_clock_ns() noexcept {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -117,7 +124,11 @@ void KernelMaps::copy_latecomers() {
 void KernelMaps::write_uplink(const Uplink& uplink) {
     uplink_ = uplink;
     kernel_->reply = uplink.transmits ? SPLICE_OUT_BACK : uplink.interface;
-    std::memcpy(&kernel_->mac, uplink.address.data(), uplink.address.size());
+    std::atomic_ref(kernel_->mac).store(mac_of(uplink.address), std::memory_order_relaxed);
+    for (std::size_t i = 0; i < SPLICE_MAX_UPPER_MACS; ++i) {
+        const std::uint64_t mac = i < uplink.upper.size() ? mac_of(uplink.upper[i]) : 0;
+        std::atomic_ref(kernel_->upper_macs[i]).store(mac, std::memory_order_relaxed);
+    }
 }
 
 // The coarse clock shows the moment of the last jiffy: read the same before and behind, it is the jiffy's

@@ -25,6 +25,7 @@ struct InheritedMaps {
 struct Uplink {
     std::uint32_t interface = 0;
     EthernetAddress address{};
+    std::vector<EthernetAddress> upper;  // of devices above it; at most SPLICE_MAX_UPPER_MACS count
     bool transmits =
         true;  // XDP_TX reaches where packets come from; else they are redirected to the interface
 };
@@ -36,6 +37,7 @@ class KernelMaps {
     static SystemResult<KernelMaps> load(std::size_t max_flows, InheritedMaps inherited);
 
     void write_uplink(const Uplink& uplink);
+    [[nodiscard]] const Uplink& uplink() const noexcept { return uplink_; }
     // All services change from old to new at once. Errors: the kernel has no memory for a table; then nothing
     // has changed.
     SystemResult<void> write_rules(const SplicerRules& rules);

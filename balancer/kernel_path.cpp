@@ -58,11 +58,11 @@ SystemResult<XdpMode> KernelPath::choose_mode() {
 }
 
 SystemResult<void> KernelPath::choose_reply(XdpMode mode) {
-    const auto address = ethernet_address_of(settings_.interface.index);
-    if (!address) return std::unexpected(address.error());
+    const auto addresses = ethernet_addresses_at(settings_.interface.index);
+    if (!addresses) return std::unexpected(addresses.error());
     const std::string driver = driver_of(settings_.interface.name);
     const bool transmits = driver != "veth" || mode == XdpMode::generic;
-    maps_.write_uplink({settings_.interface.index, *address, transmits});
+    maps_.write_uplink({settings_.interface.index, addresses->own, addresses->upper, transmits});
     description_ += fmt::format("{} XDP, answers by {} (driver {})", to_string(mode),
                                 transmits ? "XDP_TX" : "redirect", driver);
     return {};
@@ -110,6 +110,57 @@ SystemResult<void> KernelPath::pin() {
     }
     if (folder_.mounted()) description_ += ", a bpffs mounted at " + *folder_.mounted();
     if (const auto why = folder_.short_lived()) log_warning(*why);
+    return {};
+}
+
+HostFactList KernelPath::facts() {
+    const std::string& interface = settings_.interface.name;
+    return {{.kind = "xdp_program",
+             .words = "the XDP program on " + interface,
+             .observe = [this]() -> std::optional<std::string> {
+                 if (link_ && link_->is_on(interface_index(settings_.interface.name))) return std::nullopt;
+                 return "is gone";
+             },
+             .put_right = [this] { return attach_again(); }},
+            {.kind = "ethernet_addresses",
+             .words = "the program's knowledge of the Ethernet addresses of " + interface +
+                      " and of devices above it",
+             .observe = [this]() -> std::optional<std::string> {
+                 const auto now = ethernet_addresses_at(settings_.interface.index);
+                 if (!now) return "cannot be compared: " + now.error().text;
+                 if (now->own == maps_.uplink().address && now->upper == maps_.uplink().upper)
+                     return std::nullopt;
+                 return "is old, for they have changed";
+             },
+             .put_right = [this] { return follow_addresses(); }}};
+}
+
+// The interface was removed and is back, under another index; or somebody detached the link.
+SystemResult<void> KernelPath::attach_again() {
+    auto interface = find_interface(settings_.interface.name);
+    if (!interface) return std::unexpected(interface.error());
+    settings_.interface = std::move(*interface);
+    link_.reset();
+    folder_.remove("link");
+    description_.clear();
+    const auto mode = choose_mode();
+    if (!mode) return std::unexpected(mode.error());
+    if (auto attached = attach_link(*mode); !attached) return attached;
+    if (link_->mode() == XdpMode::generic) {
+        auto off = NoPacketMerging::on(settings_.interface.name);
+        if (!off) return std::unexpected(off.error());
+        no_merging_ = std::move(*off);
+    }
+    return link_->pin(folder_.pin("link"));
+}
+
+SystemResult<void> KernelPath::follow_addresses() {
+    const auto now = ethernet_addresses_at(settings_.interface.index);
+    if (!now) return std::unexpected(now.error());
+    Uplink uplink = maps_.uplink();
+    uplink.address = now->own;
+    uplink.upper = now->upper;
+    maps_.write_uplink(uplink);
     return {};
 }
 

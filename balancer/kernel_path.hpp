@@ -40,6 +40,8 @@ class KernelPath {
     // destruction, whatever `keep` says.
     void settle() noexcept { settled_ = true; }
     [[nodiscard]] bool goes_on() const noexcept { return link_ && (settled_ ? settings_.keep : took_over_); }
+    // What the program needs of the host, once it is attached. They refer to this.
+    [[nodiscard]] HostFactList facts();
     // What attach() chose and why, for the log.
     [[nodiscard]] const std::string& description() const noexcept { return description_; }
 
@@ -49,6 +51,8 @@ class KernelPath {
     SystemResult<void> choose_reply(XdpMode mode);
     SystemResult<void> attach_link(XdpMode mode);
     SystemResult<void> pin();
+    SystemResult<void> attach_again();
+    SystemResult<void> follow_addresses();
 
     KernelPathSettings settings_;
     PinFolder folder_;

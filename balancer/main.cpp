@@ -38,13 +38,17 @@ int run(const BalancerOptions& options, const BalancerConfig& config, FileWatch 
     seed_hash_tables();
     auto signals = Signals::open();
     if (!signals) return fail(kExitSystem, signals.error().text);
+    // Before the start, so that no change after it is missed.
+    auto host = HostEvents::open();
+    if (!host) return fail(kExitSystem, host.error().text);
     const auto watched = watch.add(config.common.secret_file);
     auto balancer = Balancer::start(options, config);
     if (!balancer) return fail(kExitSystem, balancer.error());
     if (!watched) return fail(kExitSystem, watched.error().text);
-    supervise(
-        *signals, watch, [&](std::string_view why) { (*balancer)->reload(why); },
-        [&] { (*balancer)->look(); });
+    supervise(*signals, watch, *host,
+              {.reload = [&](std::string_view why) { (*balancer)->reload(why); },
+               .look_at_host = [&](bool all) { (*balancer)->look_at_host(all); },
+               .look = [&] { (*balancer)->look(); }});
     const bool goes_on = (*balancer)->goes_on();
     balancer->reset();
     log_stopped(goes_on, config.common.interface);

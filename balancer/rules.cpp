@@ -87,7 +87,7 @@ std::uint16_t mss_of_mtu(std::uint32_t mtu, int family) noexcept {
 
 std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(const BalancerConfig& config,
                                                                             const splice_secret& secret,
-                                                                            const HostFacts& host,
+                                                                            const RunningHost& host,
                                                                             BridgeIndex& bridges) {
     const Duration idle_timeout = longest_idle_timeout(config);
     const auto numbers = number_bridges(config, host.now, bridges);

@@ -12,7 +12,7 @@
 namespace splice {
 
 // What only the running host knows.
-struct HostFacts {
+struct RunningHost {
     std::uint32_t mtu = 1500;  // the uplink's
     Duration now{};            // monotonic
 };
@@ -21,7 +21,7 @@ struct HostFacts {
 // error is a sentence.
 std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(const BalancerConfig& config,
                                                                             const splice_secret& secret,
-                                                                            const HostFacts& host,
+                                                                            const RunningHost& host,
                                                                             BridgeIndex& bridges);
 
 // The numbers of the configuration's bridges, service by service; `bridges` is brought up to date.

@@ -11,6 +11,7 @@
 
 #include "libsplice/base/system_error.hpp"
 #include "libsplice/core/bridge.hpp"
+#include "libsplice/engine/host_fact.hpp"
 #include "libsplice/ops/data_plane_statistics.hpp"
 #include "packetbridge/config.hpp"
 
@@ -34,6 +35,8 @@ class BridgeDataPlane {
     virtual void settle() {}
     // Whether packets are handled after destruction, too.
     [[nodiscard]] virtual bool goes_on() const { return false; }
+    // What the data path needs of the host, after start(). The facts refer to this.
+    [[nodiscard]] virtual HostFactList facts() = 0;
     // Any thread.
     [[nodiscard]] virtual BridgeStatistics statistics() const = 0;
 };

@@ -27,6 +27,8 @@ namespace {
 
 // How often the clock is renewed and a part of the flows looked at.
 constexpr Duration kHousekeeping = std::chrono::seconds(1);
+// An accepted socket inherits the mark of the segment that opened it (ip-sysctl.rst).
+constexpr const char* kFwmarkAccept = "net/ipv4/tcp_fwmark_accept";
 
 // A record of the ring: its packet, and as the packet's number the door that it came by.
 Bytes read_asked(Bytes record, QueuedPacket& packet) {
@@ -92,6 +94,14 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
 
     void settle() override { settled_ = true; }
     bool goes_on() const override { return settled_ ? settings_.keep : took_over_; }
+
+    HostFactList facts() override {
+        HostFactList facts;
+        if (fwmark_accept_) facts.push_back(sysctl_fact(kFwmarkAccept, 1));
+        if (egress_) facts.push_back(filter_fact(TcSide::egress, egress_, programs_->egress()));
+        facts.push_back(filter_fact(TcSide::ingress, ingress_, programs_->ingress()));
+        return facts;
+    }
 
     BridgeStatistics statistics() const override {
         const splice_bridge_counters kernel = programs_->counters();
@@ -161,7 +171,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     SystemResult<void> attach(const BridgeRules& rules) {
         const bool adopts = settings_.mode == Mode::adopt;
         if (adopts && needs_egress(rules) && !fwmark_accept_) {
-            auto set = SysctlSetting::set("net/ipv4/tcp_fwmark_accept", 1);
+            auto set = SysctlSetting::set(kFwmarkAccept, 1);
             if (!set) return std::unexpected(set.error());
             fwmark_accept_ = std::move(*set);
         }
@@ -176,6 +186,24 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
         if (!ingress) return std::unexpected(ingress.error());
         replace(ingress_, std::move(*ingress));
         return {};
+    }
+
+    // Programs go with the clsact qdisc, which anyone may delete, and with the interface.
+    HostFact filter_fact(TcSide side, std::optional<TcFilter>& filter, int program) {
+        return {.kind = "tc_filter",
+                .words = fmt::format("the program at the {} of {}",
+                                     side == TcSide::ingress ? "ingress" : "egress", settings_.interface),
+                .observe = [this, &filter, program]() -> std::optional<std::string> {
+                    const bool same = filter->interface() == interface_index(settings_.interface);
+                    if (same && filter->carries(program_id(program))) return std::nullopt;
+                    return "is gone";
+                },
+                .put_right = [this, side, &filter, program]() -> SystemResult<void> {
+                    auto attached = TcFilter::attach(settings_.interface, side, program);
+                    if (!attached) return std::unexpected(attached.error());
+                    replace(filter, std::move(*attached));
+                    return {};
+                }};
     }
 
     // The filter that was there was replaced in its place, not detached.

@@ -77,6 +77,8 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
         return {};
     }
 
+    HostFactList facts() override { return {queued_.fact()}; }
+
     BridgeStatistics statistics() const override {
         const BridgeCounters& machine = bridge_.counters();
         BridgeStatistics all;

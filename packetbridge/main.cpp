@@ -38,12 +38,17 @@ int run(const PacketbridgeOptions& options, const PacketbridgeConfig& config, Fi
     seed_hash_tables();
     auto signals = Signals::open();
     if (!signals) return fail(kExitSystem, signals.error().text);
+    // Before the start, so that no change after it is missed.
+    auto host = HostEvents::open();
+    if (!host) return fail(kExitSystem, host.error().text);
     const auto watched = watch.add(config.common.secret_file);
     auto bridge = Packetbridge::start(options, config);
     if (!bridge) return fail(kExitSystem, bridge.error());
     if (!watched) return fail(kExitSystem, watched.error().text);
-    supervise(
-        *signals, watch, [&](std::string_view why) { (*bridge)->reload(why); }, [&] { (*bridge)->look(); });
+    supervise(*signals, watch, *host,
+              {.reload = [&](std::string_view why) { (*bridge)->reload(why); },
+               .look_at_host = [&](bool all) { (*bridge)->look_at_host(all); },
+               .look = [&] { (*bridge)->look(); }});
     const bool goes_on = (*bridge)->goes_on();
     bridge->reset();
     log_stopped(goes_on, config.common.interface);

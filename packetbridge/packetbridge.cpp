@@ -41,6 +41,21 @@ std::expected<void, std::string> check_addresses(const PacketbridgeConfig& confi
     return {};
 }
 
+// The address is the host's own, so we do not add it.
+HostFact own_address_fact(const IpAddress& address) {
+    return {
+        .kind = "address",
+        .words = "the bridge's address " + address.to_string(),
+        .observe = [address]() -> std::optional<std::string> {
+            const auto here = is_address_assigned(address);
+            if (here && *here) return std::nullopt;
+            return here ? "is on no interface of this host" : "cannot be looked up: " + here.error().text;
+        },
+        .put_right = [address]() -> SystemResult<void> {
+            return std::unexpected(SystemError{"balancers send to it; add it again with ip address add", 0});
+        }};
+}
+
 std::expected<splice_secret, std::string> read_secret(const PacketbridgeConfig& config) {
     auto secret = read_secret_file(config.common.secret_file);
     if (!secret) return secret;
@@ -112,7 +127,8 @@ std::expected<void, std::string> Packetbridge::open() {
     if (!secret) return std::unexpected(secret.error());
     dataplane_ = make_bridge_dataplane(engine_, config_, build_rules(config_, *secret));
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
-    api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_);
+    host_.replace(facts());
+    api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_);
     if (config_.common.api) {
         auto server = ApiServer::start(*config_.common.api, api_->routes());
         if (!server) return std::unexpected(server.error().text);
@@ -135,6 +151,18 @@ void Packetbridge::look() {
         log_warning(line);
 }
 
+// The interface first: without it there is nothing to put right.
+HostFactList Packetbridge::facts() {
+    HostFactList facts{interface_fact(config_.common.interface)};
+    for (const IpAddress& address : config_.addresses) facts.push_back(own_address_fact(address));
+    for (HostFact& fact : dataplane_->facts()) facts.push_back(std::move(fact));
+    return facts;
+}
+
+void Packetbridge::look_at_host(bool all) {
+    splice::look_at_host(host_, read_clock(), all);
+}
+
 void Packetbridge::reload(std::string_view why) {
     auto config = configuration_of(options_);
     if (!config)
@@ -153,6 +181,7 @@ std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& c
     if (auto replaced = dataplane_->replace_rules(build_rules(config, *secret)); !replaced)
         return std::unexpected(replaced.error().text);
     config_ = config;
+    host_.replace(facts());
     change_log(config_.common.log);
     api_->replace(state());
     return {};

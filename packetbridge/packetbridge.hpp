@@ -10,6 +10,7 @@
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/ops/api_server.hpp"
+#include "libsplice/ops/host_facts.hpp"
 #include "packetbridge/config.hpp"
 #include "packetbridge/control/api.hpp"
 #include "packetbridge/dataplane.hpp"
@@ -42,12 +43,15 @@ class Packetbridge {
     void reload(std::string_view why);
     // Logs what the counters show to be wrong. About once a second.
     void look();
+    // Puts right what others changed on this host. `all`: not only what is told of by no notice.
+    void look_at_host(bool all);
 
   private:
     Packetbridge(const PacketbridgeOptions& options, const PacketbridgeConfig& config);
     std::expected<void, std::string> open();
     std::expected<void, std::string> apply(const PacketbridgeConfig& config);
     [[nodiscard]] PacketbridgeState state() const;
+    [[nodiscard]] HostFactList facts();
 
     PacketbridgeOptions options_;
     PacketbridgeConfig config_;
@@ -55,6 +59,7 @@ class Packetbridge {
     InterfaceInfo interface_;
     std::optional<InterfaceLock> lock_;
     std::unique_ptr<BridgeDataPlane> dataplane_;
+    HostFacts host_;
     std::unique_ptr<PacketbridgeApi> api_;
     std::optional<ApiServer> api_server_;
     CounterWarnings trouble_{kBridgeTrouble};

@@ -13,6 +13,7 @@ namespace {
 constexpr const char* kIndex = "SpliceLB balancer " SPLICELB_VERSION
                                "\n"
                                "GET /healthz  ok while the balancer runs\n"
+                               "GET /readyz   ready while it serves, else 503 with the reasons\n"
                                "GET /metrics  counters for Prometheus\n"
                                "GET /status   services, bridges and flows as JSON\n";
 
@@ -99,8 +100,8 @@ std::vector<double> first_choice_shares(const ServiceConfig& config, const Splic
     return shares;
 }
 
-BalancerApi::BalancerApi(BalancerState state, const DataPlane& dataplane)
-    : dataplane_(dataplane), state_(std::move(state)), shares_(all_shares(state_)) {}
+BalancerApi::BalancerApi(BalancerState state, const DataPlane& dataplane, const HostFacts& host)
+    : dataplane_(dataplane), host_(host), state_(std::move(state)), shares_(all_shares(state_)) {}
 
 void BalancerApi::replace(BalancerState state) {
     auto shares = all_shares(state);
@@ -110,12 +111,16 @@ void BalancerApi::replace(BalancerState state) {
 }
 
 ApiRoutes BalancerApi::routes() {
-    return operator_routes(kIndex, [this] { return metrics(); }, [this] { return status(); });
+    return operator_routes({.index = kIndex,
+                            .not_ready = [this] { return host_.reasons(); },
+                            .metrics = [this] { return metrics(); },
+                            .status = [this] { return status(); }});
 }
 
 std::string BalancerApi::metrics() const {
     MetricsPage page;
     write_counters(page, dataplane_.statistics());
+    write_host_facts(page, "balancer", host_);
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < shares_.size(); i++) {
         const ServiceConfig& service = state_.config.services[i];

@@ -10,6 +10,7 @@
 #include "balancer/config.hpp"
 #include "balancer/dataplane.hpp"
 #include "libsplice/ops/api_server.hpp"
+#include "libsplice/ops/host_facts.hpp"
 
 namespace splice {
 
@@ -23,8 +24,8 @@ struct BalancerState {
 
 class BalancerApi {
   public:
-    // `dataplane` must outlive the API.
-    BalancerApi(BalancerState state, const DataPlane& dataplane);
+    // `dataplane` and `host` must outlive the API.
+    BalancerApi(BalancerState state, const DataPlane& dataplane, const HostFacts& host);
 
     void replace(BalancerState state);
     // Bound to this object.
@@ -35,6 +36,7 @@ class BalancerApi {
     [[nodiscard]] std::string status() const;
 
     const DataPlane& dataplane_;
+    const HostFacts& host_;
     mutable std::mutex mutex_;
     BalancerState state_;                      // under mutex_
     std::vector<std::vector<double>> shares_;  // under mutex_: of the keys, by service and bridge

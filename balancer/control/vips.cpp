@@ -22,6 +22,41 @@ SystemResult<void> Vips::add_missing(const std::vector<IpAddress>& wanted) {
     return {};
 }
 
+HostFactList Vips::facts(const std::vector<IpAddress>& wanted) {
+    HostFactList facts;
+    for (const IpAddress& address : wanted) {
+        const bool again =
+            std::ranges::any_of(facts, [&](const HostFact& fact) { return fact.words == words_of(address); });
+        if (again) continue;  // two services of one address
+        facts.push_back({.kind = "address",
+                         .words = words_of(address),
+                         .observe = [address]() -> std::optional<std::string> {
+                             const auto there = is_address_assigned(address);
+                             if (there && *there) return std::nullopt;
+                             return there ? "is missing" : "cannot be looked up: " + there.error().text;
+                         },
+                         .put_right = [this, address] { return add_again(address); }});
+    }
+    return facts;
+}
+
+std::string Vips::words_of(const IpAddress& address) const {
+    return "the address " + address.to_string() + " of " + interface_;
+}
+
+// Also one that the host had by itself: the services need it.
+SystemResult<void> Vips::add_again(const IpAddress& address) {
+    const auto known = std::ranges::find(added_, address, &std::pair<IpAddress, AddedAddress>::first);
+    if (known != added_.end()) {
+        known->second.keep();  // it is gone already
+        added_.erase(known);
+    }
+    auto added = AddedAddress::add(interface_, address);
+    if (!added) return std::unexpected(added.error());
+    added_.emplace_back(address, std::move(*added));
+    return {};
+}
+
 void Vips::remove_others(const std::vector<IpAddress>& wanted) {
     std::erase_if(added_,
                   [&](const auto& entry) { return std::ranges::find(wanted, entry.first) == wanted.end(); });

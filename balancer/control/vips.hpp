@@ -20,11 +20,15 @@ class Vips {
     void remove_others(const std::vector<IpAddress>& wanted);
     // Leaves those that were added to the next start.
     void keep() noexcept;
+    // That the host has each of them.
+    [[nodiscard]] HostFactList facts(const std::vector<IpAddress>& wanted);
     // Those that were added, for the log.
     [[nodiscard]] std::vector<IpAddress> added() const;
 
   private:
     [[nodiscard]] bool has(const IpAddress& address) const;
+    [[nodiscard]] std::string words_of(const IpAddress& address) const;
+    SystemResult<void> add_again(const IpAddress& address);
 
     std::string interface_;
     std::vector<std::pair<IpAddress, AddedAddress>> added_;

@@ -90,13 +90,17 @@ struct splice_bridge_entry {
 	__u32 zero;
 };
 
+/* Devices above the uplink whose frames are ours, too. */
+#define SPLICE_MAX_UPPER_MACS 8
+
 struct splice_balancer_settings {
 	struct splice_secret secrets[2]; /* one in use, one to write the next into */
 	struct splice_service_table services[2]; /* the same */
 	__u32 secret; /* the one in use */
 	__u32 service_table; /* the one in use */
 	__u32 reply; /* how a SYN-ACK goes back: SPLICE_OUT_BACK or an interface */
-	__u64 mac; /* our interface's address in the low 48 bits, as it stands; other frames are not ours */
+	__u64 mac; /* our interface's address in the low 48 bits, as it stands; other frames are not ours ... */
+	__u64 upper_macs[SPLICE_MAX_UPPER_MACS]; /* ... but those to devices above it (macvlan, VRRP's); 0: none */
 	/* The clocks. Jiffies are one load, where the kernel's own clocks are a call and a division for each packet. They
 	 * follow the monotonic clock, so one pairing holds, exact to a fraction of a second in years. */
 	__u64 jiffies; /* when the monotonic clock stood at ... */

@@ -534,6 +534,15 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 	}
 }
 
+/* VRRP's virtual address is a macvlan's above the uplink. */
+SPLICE_SUBPROGRAM int is_of_upper_device(__u64 mac)
+{
+	int found = 0;
+
+	for (int i = 0; i < SPLICE_MAX_UPPER_MACS; i++) found |= settings.upper_macs[i] == mac;
+	return found && mac;
+}
+
 SEC("xdp")
 int balancer_xdp(struct xdp_md *ctx)
 {
@@ -547,7 +556,8 @@ int balancer_xdp(struct xdp_md *ctx)
 	verdict = splice_parse_ethernet(data, end, &packet);
 	if (verdict == SPLICE_CONTINUE) {
 		/* A switch floods what it has not learnt. */
-		if ((splice_load64(data) & 0xffffffffffffULL) != settings.mac) return XDP_PASS;
+		const __u64 mac = splice_load64(data) & 0xffffffffffffULL;
+		if (SPLICE_UNLIKELY(mac != settings.mac && !is_of_upper_device(mac))) return XDP_PASS;
 		verdict = splice_parse_ip(data, end, &packet);
 	}
 	if (SPLICE_UNLIKELY(verdict != SPLICE_CONTINUE)) return end_early(&packet, verdict);

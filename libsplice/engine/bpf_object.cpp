@@ -122,4 +122,10 @@ MappedBpfArray::~MappedBpfArray() {
     if (address_) munmap(address_, bytes_);
 }
 
+std::uint32_t program_id(int program) noexcept {
+    bpf_prog_info info{};
+    std::uint32_t length = sizeof(info);
+    return bpf_obj_get_info_by_fd(program, &info, &length) == 0 ? info.id : 0;
+}
+
 }  // namespace splice

@@ -69,4 +69,7 @@ class MappedBpfArray {
     std::size_t bytes_ = 0;
 };
 
+// The id of a loaded program; 0: the descriptor is none.
+[[nodiscard]] std::uint32_t program_id(int program) noexcept;
+
 }  // namespace splice

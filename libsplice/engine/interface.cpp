@@ -165,12 +165,41 @@ SystemResult<InterfaceInfo> find_interface(const std::string& name) {
     return system_error("find interface " + name, ENODEV, "this host has " + names_of(*interfaces));
 }
 
+std::uint32_t interface_index(const std::string& name) noexcept {
+    return if_nametoindex(name.c_str());
+}
+
+HostFact interface_fact(const std::string& name) {
+    return {.kind = "interface",
+            .words = "the interface " + name,
+            .observe = [name]() -> std::optional<std::string> {
+                const auto found = find_interface(name);
+                if (!found) return "is gone";
+                return found->up ? std::nullopt : std::optional<std::string>("is down");
+            },
+            .put_right = [name]() -> SystemResult<void> {
+                const auto found = find_interface(name);
+                if (!found) return std::unexpected(SystemError{"waiting until it comes back", ENODEV});
+                return std::unexpected(
+                    SystemError{"waiting until it is up (try: ip link set " + name + " up)", ENETDOWN});
+            },
+            .ground = true};
+}
+
 SystemResult<bool> host_has_address(const IpAddress& address) {
     auto socket = open_route_socket();
     if (!socket) return std::unexpected(socket.error());
     const auto places = find_address(*socket, address);
     if (!places) return std::unexpected(places.error());
     return std::ranges::any_of(*places, [](const HostAddress& place) { return !place.ours; });
+}
+
+SystemResult<bool> is_address_assigned(const IpAddress& address) {
+    auto socket = open_route_socket();
+    if (!socket) return std::unexpected(socket.error());
+    const auto places = find_address(*socket, address);
+    if (!places) return std::unexpected(places.error());
+    return !places->empty();
 }
 
 AddedAddress::AddedAddress(std::uint32_t interface, const IpAddress& address) noexcept

@@ -7,6 +7,7 @@
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/system_error.hpp"
+#include "libsplice/engine/host_fact.hpp"
 
 namespace splice {
 
@@ -19,9 +20,16 @@ struct InterfaceInfo {
 
 // Errors: no such interface (the text lists those that exist), no privilege.
 SystemResult<InterfaceInfo> find_interface(const std::string& name);
+// The index of the interface of that name; 0: there is none.
+[[nodiscard]] std::uint32_t interface_index(const std::string& name) noexcept;
+// That the interface is there and up.
+HostFact interface_fact(const std::string& name);
 // Whether any interface of this host has the address as its own. One that AddedAddress added does not count,
 // be it of this process or left by a killed one: adding it is still our business.
 SystemResult<bool> host_has_address(const IpAddress& address);
+
+// Whether any interface of this host has the address, whoever added it.
+SystemResult<bool> is_address_assigned(const IpAddress& address);
 
 // An address that we added, on an interface, as /32 or /128 without duplicate address detection; removed at
 // destruction. It carries our tag (IFA_PROTO, Linux 5.18; for IPv4 also the label "<interface>:slb"), so that

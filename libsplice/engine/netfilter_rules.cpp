@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "libsplice/engine/ruleset_stamp.hpp"
 #include "libsplice/engine/subprocess.hpp"
 
 namespace splice {
@@ -196,6 +197,21 @@ SystemResult<SavedTables> save_tables(const Family& family) {
     return saved;
 }
 
+// The lines of iptables-save that are about the owner's chains, without counters.
+void append_own_lines(std::vector<std::string>& lines, std::string_view saved, std::string_view owner) {
+    const std::string ours = "SPLICELB-" + std::string(owner);
+    while (!saved.empty()) {
+        std::string_view line = saved.substr(0, saved.find('\n'));
+        saved.remove_prefix(std::min(saved.size(), line.size() + 1));
+        if (line.starts_with(':')) line = line.substr(0, line.find(' '));
+        const std::size_t at = line.find(ours);
+        if (at == std::string_view::npos) continue;
+        const std::string_view rest = line.substr(at + ours.size());
+        // SPLICELB-BRIDGE and SPLICELB-BRIDGE-I, but no other owner's that begins so.
+        if (rest.empty() || rest[0] == ' ' || rest[0] == '-') lines.emplace_back(line);
+    }
+}
+
 // A family that no rule names may be absent from this host, and then nothing of ours can be there.
 bool is_wanted(const Family& family, const std::vector<NetfilterMatch>& rules) {
     return std::ranges::any_of(rules, [&](const NetfilterMatch& rule) {
@@ -217,6 +233,16 @@ SystemResult<void> apply_family(const Family& family, std::string_view owner,
     return {};
 }
 
+std::vector<std::string> own_lines(std::string_view owner) {
+    std::vector<std::string> lines;
+    for (const Family& family : kFamilies) {
+        const auto saved = save_tables(family);
+        if (!saved) continue;
+        for (const std::string& table : *saved) append_own_lines(lines, table, owner);
+    }
+    return lines;
+}
+
 SystemResult<void> apply_rules(std::string_view owner, const std::vector<NetfilterMatch>& rules) {
     const std::string doing = "install the netfilter rules of SPLICELB-" + std::string(owner) + ": ";
     for (const Family& family : kFamilies) {
@@ -231,11 +257,16 @@ SystemResult<void> apply_rules(std::string_view owner, const std::vector<Netfilt
 NetfilterRules::NetfilterRules(std::string owner) noexcept : owner_(std::move(owner)) {}
 
 NetfilterRules::NetfilterRules(NetfilterRules&& other) noexcept
-    : owner_(std::exchange(other.owner_, {})), rules_(std::move(other.rules_)) {}
+    : owner_(std::exchange(other.owner_, {})),
+      rules_(std::move(other.rules_)),
+      installed_(std::move(other.installed_)),
+      stamp_(std::move(other.stamp_)) {}
 
 NetfilterRules& NetfilterRules::operator=(NetfilterRules&& other) noexcept {
     std::swap(owner_, other.owner_);
     std::swap(rules_, other.rules_);
+    std::swap(installed_, other.installed_);
+    std::swap(stamp_, other.stamp_);
     return *this;
 }
 
@@ -249,16 +280,39 @@ SystemResult<NetfilterRules> NetfilterRules::install(const std::string& owner,
     NetfilterRules installed(owner);  // an error below removes what a family already got
     if (auto applied = apply_rules(owner, rules); !applied) return std::unexpected(applied.error());
     installed.rules_ = rules;
+    installed.remember();
     return installed;
 }
 
 SystemResult<void> NetfilterRules::replace(const std::vector<NetfilterMatch>& rules) {
     if (auto applied = apply_rules(owner_, rules); !applied) {
         (void)apply_rules(owner_, rules_);
+        remember();
         return applied;
     }
     rules_ = rules;
+    remember();
     return {};
+}
+
+void NetfilterRules::remember() {
+    stamp_ = ruleset_stamp();
+    installed_ = own_lines(owner_);
+}
+
+bool NetfilterRules::are_whole() {
+    // Read first: what changes while iptables is asked shows at the next look.
+    std::string stamp = ruleset_stamp();
+    if (stamp == stamp_) return true;
+    if (own_lines(owner_) != installed_) return false;
+    stamp_ = std::move(stamp);
+    return true;
+}
+
+SystemResult<void> NetfilterRules::restore() {
+    auto applied = apply_rules(owner_, rules_);
+    if (applied) remember();
+    return applied;
 }
 
 }  // namespace splice

@@ -56,10 +56,20 @@ class NetfilterRules {
     // Other rules of the same owner in the place of these (a reload). After an error those before are back.
     SystemResult<void> replace(const std::vector<NetfilterMatch>& rules);
 
+    // Whether the owner's chains and the jumps to them are as they were installed. Asks iptables only when
+    // the kernel's rules may have changed since it was asked last.
+    [[nodiscard]] bool are_whole();
+    // Installs them again.
+    SystemResult<void> restore();
+
   private:
     explicit NetfilterRules(std::string owner) noexcept;
+    void remember();
+
     std::string owner_;  // empty: moved from, nothing to remove
     std::vector<NetfilterMatch> rules_;
+    std::vector<std::string> installed_;  // what iptables-save said of the owner's chains then
+    std::string stamp_;                   // of the kernel's rules when they were found whole last
 };
 
 }  // namespace splice

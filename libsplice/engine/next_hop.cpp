@@ -29,7 +29,20 @@ struct Route {
 struct Interface {
     std::optional<EthernetAddress> address;
     std::uint32_t mtu = 0;
+    std::uint32_t macvlan_on = 0;  // a macvlan: the device that it is stacked on
 };
+
+bool is_macvlan(const nlattr* link_info) {
+    const auto* attribute = static_cast<const nlattr*>(mnl_attr_get_payload(link_info));
+    const char* const end = static_cast<const char*>(mnl_attr_get_payload(link_info)) +
+                            mnl_attr_get_payload_len(link_info);
+    for (; mnl_attr_ok(attribute, static_cast<int>(end - reinterpret_cast<const char*>(attribute)));
+         attribute = mnl_attr_next(attribute)) {
+        if (mnl_attr_get_type(attribute) == IFLA_INFO_KIND)
+            return std::string_view(mnl_attr_get_str(attribute)) == "macvlan";
+    }
+    return false;
+}
 
 struct Neighbour {
     std::uint32_t interface = 0;
@@ -145,11 +158,18 @@ std::map<std::uint32_t, Interface> list_interfaces(NetlinkSocket& socket) {
         if (message->nlmsg_type != RTM_NEWLINK) return;
         const auto* const header = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
         Interface& found = interfaces[static_cast<std::uint32_t>(header->ifi_index)];
+        std::uint32_t lower = 0;
+        bool elsewhere = false;  // the lower device is in another network namespace
+        bool macvlan = false;
         for_each_attribute(message, sizeof(ifinfomsg), [&](const nlattr* attribute) {
             if (mnl_attr_get_type(attribute) == IFLA_MTU) found.mtu = mnl_attr_get_u32(attribute);
             if (mnl_attr_get_type(attribute) == IFLA_ADDRESS && header->ifi_type == ARPHRD_ETHER)
                 found.address = get_ethernet(attribute);
+            if (mnl_attr_get_type(attribute) == IFLA_LINK) lower = mnl_attr_get_u32(attribute);
+            if (mnl_attr_get_type(attribute) == IFLA_LINK_NETNSID) elsewhere = true;
+            if (mnl_attr_get_type(attribute) == IFLA_LINKINFO) macvlan = is_macvlan(attribute);
         });
+        if (macvlan && !elsewhere) found.macvlan_on = lower;
     });
     return interfaces;
 }
@@ -206,7 +226,7 @@ std::vector<std::optional<NextHop>> NextHops::resolve(std::span<const IpAddress>
     return hops;
 }
 
-SystemResult<EthernetAddress> ethernet_address_of(std::uint32_t interface) {
+SystemResult<EthernetAddresses> ethernet_addresses_at(std::uint32_t interface) {
     auto socket = NetlinkSocket::open(NETLINK_ROUTE, "open a route netlink socket");
     if (!socket) return std::unexpected(socket.error());
     const auto interfaces = list_interfaces(*socket);
@@ -214,7 +234,17 @@ SystemResult<EthernetAddress> ethernet_address_of(std::uint32_t interface) {
     if (found == interfaces.end() || !found->second.address)
         return system_error("read the Ethernet address of interface " + std::to_string(interface), ENODEV,
                             "XDP works on Ethernet interfaces");
-    return *found->second.address;
+    EthernetAddresses addresses{.own = *found->second.address, .upper = {}};
+    for (const auto& [index, each] : interfaces) {
+        if (each.macvlan_on == interface && each.address) addresses.upper.push_back(*each.address);
+    }
+    return addresses;
+}
+
+SystemResult<EthernetAddress> ethernet_address_of(std::uint32_t interface) {
+    const auto addresses = ethernet_addresses_at(interface);
+    if (!addresses) return std::unexpected(addresses.error());
+    return addresses->own;
 }
 
 }  // namespace splice

@@ -46,6 +46,15 @@ class NextHops {
     NetlinkSocket changes_;
 };
 
+// The Ethernet addresses at which frames for an interface arrive: its own, and those of devices that are
+// stacked on it in this network namespace (macvlan), in the order of their indices. Errors: no such
+// interface, or it has none.
+struct EthernetAddresses {
+    EthernetAddress own{};
+    std::vector<EthernetAddress> upper;
+};
+SystemResult<EthernetAddresses> ethernet_addresses_at(std::uint32_t interface);
+
 // An interface's own Ethernet address; errors: no such interface, or it has none.
 SystemResult<EthernetAddress> ethernet_address_of(std::uint32_t interface);
 

@@ -26,4 +26,15 @@ SystemResult<void> QueuedMachine::replace(const std::vector<NetfilterMatch>& mat
     return replaced;
 }
 
+HostFact QueuedMachine::fact() {
+    return {.kind = "netfilter_rules",
+            .words = "the netfilter rules that bring packets to the queues",
+            .observe = [this]() -> std::optional<std::string> {
+                if (netfilter_->are_whole()) return std::nullopt;
+                return "are not as they were installed";
+            },
+            .put_right = [this] { return netfilter_->restore(); },
+            .silent = true};  // legacy iptables sends no notice
+}
+
 }  // namespace splice

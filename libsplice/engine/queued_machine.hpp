@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "libsplice/engine/host_fact.hpp"
 #include "libsplice/engine/netfilter_rules.hpp"
 #include "libsplice/engine/packet_loop.hpp"
 
@@ -29,6 +30,8 @@ class QueuedMachine {
 
     // Once it is started.
     [[nodiscard]] const PacketLoop& loop() const noexcept { return *loop_; }
+    // That the rules are there. It refers to this.
+    [[nodiscard]] HostFact fact();
 
   private:
     std::optional<PacketLoop> loop_;

@@ -2,6 +2,7 @@
 
 #include "libsplice/engine/sysctl.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <fstream>
@@ -53,6 +54,20 @@ SysctlSetting& SysctlSetting::operator=(SysctlSetting&& other) noexcept {
 
 SysctlSetting::~SysctlSetting() {
     if (!path_.empty() && read_sysctl(path_) == value_) (void)write_sysctl(path_, before_);
+}
+
+HostFact sysctl_fact(const std::string& path, int value) {
+    std::string name = path;
+    std::ranges::replace(name, '/', '.');
+    return {.kind = "sysctl",
+            .words = "the sysctl " + name + ", which must be " + std::to_string(value) + ",",
+            .observe = [path, value]() -> std::optional<std::string> {
+                const std::optional<int> now = read_sysctl(path);
+                if (now == value) return std::nullopt;
+                return now ? "is " + std::to_string(*now) : std::string("cannot be read");
+            },
+            .put_right = [path, value] { return write_sysctl(path, value); },
+            .silent = true};
 }
 
 }  // namespace splice

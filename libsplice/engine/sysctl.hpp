@@ -5,6 +5,7 @@
 #include <string>
 
 #include "libsplice/base/system_error.hpp"
+#include "libsplice/engine/host_fact.hpp"
 
 namespace splice {
 
@@ -30,5 +31,8 @@ class SysctlSetting {
     int before_ = 0;
     int value_ = 0;
 };
+
+// That a sysctl has the value which is needed of it.
+HostFact sysctl_fact(const std::string& path, int value);
 
 }  // namespace splice

@@ -139,6 +139,14 @@ SystemResult<void> XdpLink::replace_program(int program) {
     return system_error("replace the attached XDP program", errno);
 }
 
+bool XdpLink::is_on(std::uint32_t interface) const noexcept {
+    bpf_link_info info{};
+    std::uint32_t length = sizeof(info);
+    // The index is 0 once the link is detached or the interface is gone.
+    return interface != 0 && bpf_obj_get_info_by_fd(link_.get(), &info, &length) == 0 &&
+           info.xdp.ifindex == interface;
+}
+
 SystemResult<void> XdpLink::pin(const std::string& path) {
     if (bpf_obj_pin(link_.get(), path.c_str()) == 0) return {};
     return system_error("pin the XDP link at " + path, errno);

@@ -27,6 +27,9 @@ class XdpLink {
     // The kernel keeps it attached for as long as the pin is there, whatever becomes of this process.
     SystemResult<void> pin(const std::string& path);
 
+    // Whether it still hangs on the interface of that index.
+    [[nodiscard]] bool is_on(std::uint32_t interface) const noexcept;
+
     // native or generic, and why when it was to be chosen.
     [[nodiscard]] XdpMode mode() const noexcept { return mode_; }
     [[nodiscard]] const std::string& reason() const noexcept { return reason_; }

@@ -20,6 +20,8 @@
 namespace splice {
 namespace {
 
+constexpr unsigned kNotReady = 503;  // Service Unavailable (RFC 9110 section 15.6.4)
+
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
@@ -146,15 +148,21 @@ tcp::endpoint to_asio(const Endpoint& endpoint) {
 
 }  // namespace
 
-ApiRoutes operator_routes(std::string index, std::function<std::string()> metrics,
-                          std::function<std::string()> status) {
+ApiRoutes operator_routes(OperatorPages pages) {
     ApiRoutes routes;
-    routes["/"] = [index = std::move(index)] { return ApiReply{.body = index}; };
+    routes["/"] = [index = std::move(pages.index)] { return ApiReply{.body = index}; };
     routes["/healthz"] = [] { return ApiReply{.body = "ok\n"}; };
-    routes["/metrics"] = [metrics = std::move(metrics)] {
+    routes["/readyz"] = [not_ready = std::move(pages.not_ready)] {
+        const std::vector<std::string> reasons = not_ready();
+        if (reasons.empty()) return ApiReply{.body = "ready\n"};
+        ApiReply reply{.status = kNotReady, .body = {}};
+        for (const std::string& reason : reasons) reply.body += reason + "\n";
+        return reply;
+    };
+    routes["/metrics"] = [metrics = std::move(pages.metrics)] {
         return ApiReply{.content_type = std::string(MetricsPage::kContentType), .body = metrics()};
     };
-    routes["/status"] = [status = std::move(status)] {
+    routes["/status"] = [status = std::move(pages.status)] {
         return ApiReply{.content_type = "application/json", .body = status()};
     };
     return routes;

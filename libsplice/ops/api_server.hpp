@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/system_error.hpp"
@@ -22,9 +23,15 @@ using ApiRoute = std::function<ApiReply()>;
 // By path, query left out: "/metrics".
 using ApiRoutes = std::map<std::string, ApiRoute, std::less<>>;
 
-// What both executables answer: / with `index`, /healthz, /metrics (Prometheus) and /status (JSON).
-ApiRoutes operator_routes(std::string index, std::function<std::string()> metrics,
-                          std::function<std::string()> status);
+// What both executables answer: / with `index`, /healthz (the process lives), /readyz (it serves: 200, or 503
+// with a line for each of the reasons why it does not), /metrics (Prometheus) and /status (JSON).
+struct OperatorPages {
+    std::string index;
+    std::function<std::vector<std::string>()> not_ready;  // reasons
+    std::function<std::string()> metrics;
+    std::function<std::string()> status;
+};
+ApiRoutes operator_routes(OperatorPages pages);
 
 // Serves as long as it lives. Bounded: connections, time and size of a request.
 class ApiServer {

@@ -2,46 +2,81 @@
 
 #include <poll.h>
 
-#include <array>
+#include <algorithm>
 #include <chrono>
+#include <vector>
 
 namespace splice {
 
 namespace {
 
-constexpr std::chrono::milliseconds kLookPeriod{1000};
+using std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+constexpr auto kLookPeriod = 1000ms;
+// Notices seldom come alone: a program that changes one thing of a host changes several. Yet a host that
+// never is quiet is looked at.
+constexpr auto kHostQuiet = 50ms;
+constexpr auto kHostLatest = 500ms;
+constexpr auto kWholeHostPeriod = 5000ms;
+constexpr auto kNever = steady_clock::time_point::max();
+
+// When the whole host is looked at.
+class HostSchedule {
+  public:
+    void notice(steady_clock::time_point now) noexcept {
+        first_notice_ = std::min(first_notice_, now);
+        next_ = std::min(now + kHostQuiet, first_notice_ + kHostLatest);
+    }
+    [[nodiscard]] bool is_due(steady_clock::time_point now) noexcept {
+        if (now < next_) return false;
+        next_ = now + kWholeHostPeriod;
+        first_notice_ = kNever;
+        return true;
+    }
+    [[nodiscard]] steady_clock::time_point next() const noexcept { return next_; }
+
+  private:
+    steady_clock::time_point next_ = steady_clock::now() + kWholeHostPeriod;
+    steady_clock::time_point first_notice_ = kNever;
+};
 
 }  // namespace
 
-void supervise(Signals& signals, FileWatch& files, const std::function<void(std::string_view why)>& reload,
-               const std::function<void()>& look) {
-    bool unsettled = false;  // something happened beside a watched file, and may go on
-    auto next_look = std::chrono::steady_clock::now();
+void supervise(Signals& signals, FileWatch& files, HostEvents& host, const Supervised& supervised) {
+    std::vector<pollfd> waits{{signals.descriptor(), POLLIN, 0}, {files.descriptor(), POLLIN, 0}};
+    for (const int descriptor : host.descriptors()) waits.push_back({descriptor, POLLIN, 0});
+    auto files_quiet = kNever;  // something happened beside a watched file, and may go on until then
+    auto next_look = steady_clock::now();
+    HostSchedule schedule;
     for (;;) {
-        if (std::chrono::steady_clock::now() >= next_look) {
-            look();
-            next_look = std::chrono::steady_clock::now() + kLookPeriod;
+        auto now = steady_clock::now();
+        if (schedule.is_due(now)) supervised.look_at_host(true);
+        if (now >= next_look) {
+            supervised.look_at_host(false);
+            supervised.look();
+            next_look = now + kLookPeriod;
         }
-        std::array<pollfd, 2> waits{{{signals.descriptor(), POLLIN, 0}, {files.descriptor(), POLLIN, 0}}};
-        const int ready = poll(waits.data(), waits.size(),
-                               static_cast<int>(unsettled ? kFileQuiet.count() : kLookPeriod.count()));
-        if (ready == 0 && unsettled) {
-            unsettled = false;
-            for (const std::string& path : files.changed()) {
-                reload(path + " changed");
-                break;  // one reload reads all files anew
-            }
+        if (now >= files_quiet) {
+            files_quiet = kNever;
+            // One reload reads all files anew.
+            if (const auto changed = files.changed(); !changed.empty())
+                supervised.reload(changed.front() + " changed");
         }
-        if (ready <= 0) continue;
+        const auto until = std::min({next_look, schedule.next(), files_quiet});
+        const auto wait = std::chrono::ceil<std::chrono::milliseconds>(until - steady_clock::now());
+        if (poll(waits.data(), waits.size(), static_cast<int>(std::max(wait, 0ms).count())) <= 0) continue;
+        now = steady_clock::now();
         while (const auto event = signals.next()) {
             if (*event == SignalEvent::stop) return;
             (void)files.changed();  // what SIGHUP reads needs no second reload, but what comes meanwhile does
-            reload("SIGHUP");
+            supervised.reload("SIGHUP");
         }
         if (waits[1].revents & POLLIN) {
             files.drain();
-            unsettled = true;
+            files_quiet = now + kFileQuiet;
         }
+        if (host.drain()) schedule.notice(now);
     }
 }
 

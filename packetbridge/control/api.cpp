@@ -12,6 +12,7 @@ namespace {
 constexpr const char* kIndex = "SpliceLB packetbridge " SPLICELB_VERSION
                                "\n"
                                "GET /healthz  ok while the bridge runs\n"
+                               "GET /readyz   ready while it serves, else 503 with the reasons\n"
                                "GET /metrics  counters for Prometheus\n"
                                "GET /status   services and flows as JSON\n";
 
@@ -37,8 +38,9 @@ nlohmann::ordered_json services_json(const PacketbridgeConfig& config) {
 
 }  // namespace
 
-PacketbridgeApi::PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane)
-    : dataplane_(dataplane), state_(std::move(state)) {}
+PacketbridgeApi::PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane,
+                                 const HostFacts& host)
+    : dataplane_(dataplane), host_(host), state_(std::move(state)) {}
 
 void PacketbridgeApi::replace(PacketbridgeState state) {
     const std::lock_guard lock(mutex_);
@@ -46,12 +48,16 @@ void PacketbridgeApi::replace(PacketbridgeState state) {
 }
 
 ApiRoutes PacketbridgeApi::routes() {
-    return operator_routes(kIndex, [this] { return metrics(); }, [this] { return status(); });
+    return operator_routes({.index = kIndex,
+                            .not_ready = [this] { return host_.reasons(); },
+                            .metrics = [this] { return metrics(); },
+                            .status = [this] { return status(); }});
 }
 
 std::string PacketbridgeApi::metrics() const {
     MetricsPage page;
     write_counters(page, dataplane_.statistics());
+    write_host_facts(page, "bridge", host_);
     const std::lock_guard lock(mutex_);
     page.gauge("splicelb_bridge_info", "Version, engine and mode", 1,
                {{"version", SPLICELB_VERSION},

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "libsplice/ops/api_server.hpp"
+#include "libsplice/ops/host_facts.hpp"
 #include "packetbridge/config.hpp"
 #include "packetbridge/dataplane.hpp"
 
@@ -20,8 +21,8 @@ struct PacketbridgeState {
 
 class PacketbridgeApi {
   public:
-    // `dataplane` must outlive the API.
-    PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane);
+    // `dataplane` and `host` must outlive the API.
+    PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane, const HostFacts& host);
 
     void replace(PacketbridgeState state);
     // Bound to this object.
@@ -32,6 +33,7 @@ class PacketbridgeApi {
     [[nodiscard]] std::string status() const;
 
     const BridgeDataPlane& dataplane_;
+    const HostFacts& host_;
     mutable std::mutex mutex_;
     PacketbridgeState state_;  // under mutex_
 };

@@ -21,6 +21,7 @@ import cases_tls  # noqa: E402,F401
 import cases_hostile  # noqa: E402,F401
 import cases_restart  # noqa: E402,F401
 import cases_kernel  # noqa: E402,F401
+import cases_host  # noqa: E402,F401
 import cases_wan  # noqa: E402,F401
 import harness  # noqa: E402
 import raw_tcp  # noqa: E402

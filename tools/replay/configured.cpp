@@ -25,7 +25,7 @@ std::expected<Configured, ConfigFailure> load_configured(const std::string& path
         remark = "a fixed secret is used: " + read.error();
 
     BridgeIndex index;
-    auto rules = build_rules(*balancer, secret, HostFacts{}, index);
+    auto rules = build_rules(*balancer, secret, RunningHost{}, index);
     if (!rules) return wrong(path + ": " + rules.error());
     std::shared_ptr<const BridgeRules> delivery;
     if (!bridge_path.empty()) {

@@ -6,6 +6,7 @@
 
 #include "libsplice/datapath/segment.h"
 #include "libsplice/datapath/translate.h"
+#include "libsplice/datapath/translate_icmp.h"
 
 namespace splice::replay {
 namespace {

@@ -4,7 +4,7 @@
 #include "libsplice/base/bytes.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
-#include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/segment.h"
 #include "libsplice/datapath/translate.h"
 

@@ -1,0 +1,28 @@
+// One thing that a daemon needs of its host: a link, an address, a rule, a sysctl.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libsplice/base/system_error.hpp"
+
+namespace splice {
+
+// A value; what its functions refer to outlives its stay in a list. Whoever made the thing undoes it at
+// destruction.
+struct HostFact {
+    std::string kind;   // a metric's label: "address", "netfilter_rules"
+    std::string words;  // what it is, with the article: "the address 192.0.2.1 on eth1"; unique in a list
+    // Nothing when all is as it should be, else what is wrong, to follow `words`: "is missing". Cheap: called
+    // at every notice of a change, and at least every five seconds.
+    std::function<std::optional<std::string>()> observe;
+    // Makes it so, where observe() says that it is not. Errors: the system refuses.
+    std::function<SystemResult<void>()> put_right;
+    bool silent = false;  // no notice tells of a change: it is looked at every second
+    bool ground = false;  // while it is not so, there is no use in looking at the facts after it
+};
+using HostFactList = std::vector<HostFact>;
+
+}  // namespace splice

@@ -1,0 +1,13 @@
+// Whether the kernel's netfilter rules may have changed, without reading them.
+#pragma once
+
+#include <string>
+
+namespace splice {
+
+// Equal to an earlier one: no rule has changed since. It holds the generation of nftables' rules, and sizes
+// and counts of the legacy tables that are loaded. Legacy rules that one rule of the same size replaces are
+// not told apart.
+[[nodiscard]] std::string ruleset_stamp();
+
+}  // namespace splice

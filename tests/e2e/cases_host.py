@@ -1,0 +1,194 @@
+"""A host that other programs change: what the start set up is put right, or its loss is told."""
+
+import time
+
+from cases_restart import only_ebpf
+from harness import case, equal, eventually, true
+from http_client import ask
+from world import BRIDGES
+
+PATHS = [f"/host/{n}" for n in range(12)]
+
+
+def only_nfqueue(world):
+    return None if world.lab.engine == "nfqueue" else "another engine has no such rules"
+
+
+def only_adopt(world):
+    return None if world.lab.mode == "adopt" else "only adoption needs it"
+
+
+def api(world, program, path):
+    """Status and body of the program's own API."""
+    port = 10001 if program == "balancer" else 10002
+    text = world.lab.on(program, "curl", "-sS", "--max-time", "5", "-w", "\n%{http_code}",
+                        f"http://127.0.0.1:{port}{path}")
+    body, status = text.rsplit("\n", 1)
+    return int(status), body
+
+
+def repairs(world, program, kind):
+    lines = api(world, program, "/metrics")[1].splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines
+               if "_host_repairs_total{" in line and f'fact="{kind}"' in line)
+
+
+def served(world, path):
+    try:
+        return ask(world.connect(timeout=1), path).status == 200
+    except (OSError, AssertionError):
+        return False
+
+
+def log_of(world, program):
+    with open(f"{world.lab.run_dir}/log/{program}.log", encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def restore_network(world):
+    """What the host's own network manager sets up when its link comes back; the VIP is none of its business."""
+    for words in (("address", "replace", "192.168.33.10/24", "dev", "eth1"),
+                  ("address", "replace", "fd33::10/64", "dev", "eth1", "nodad"),
+                  ("route", "replace", "default", "via", "192.168.33.1"),
+                  ("-6", "route", "replace", "default", "via", "fd33::1")):
+        world.lab.on("balancer", "ip", *words)
+
+
+def put_right(world, program, kind, break_it, words):
+    """break_it() loses a fact of `kind`; it is put right, told once in the log with `words`, and requests work again."""
+    before, told = repairs(world, program, kind), log_of(world, program).count(words)
+    break_it()
+    began = time.monotonic()
+    eventually(lambda: repairs(world, program, kind) > before, f"{kind} of {program} is put right", 15)
+    eventually(lambda: all(served(world, path) for path in PATHS), "every request is served again", 15)
+    world.notes.append(f"served again after {time.monotonic() - began:.1f} s")
+    equal(log_of(world, program).count(words), told + 1, f"lines of {program} with '{words}'")
+    equal(api(world, program, "/readyz"), (200, "ready\n"), "readiness")
+
+
+@case("the VIP that another program removes is back at once")
+def _(world):
+    prefix = 32 if world.family == 4 else 128
+    put_right(world, "balancer", "address",
+              lambda: world.lab.on("balancer", "ip", "address", "del", f"{world.vip}/{prefix}", "dev", "eth1"),
+              f"the address {world.vip} of eth1 is missing: put right")
+
+
+@case("a link that goes down and comes up has the VIP again, and says meanwhile that it is not ready")
+def _(world):
+    def bring_up():
+        world.lab.on("balancer", "ip", "link", "set", "eth1", "up")
+        restore_network(world)
+
+    world.clean_up.callback(bring_up)
+    world.lab.on("balancer", "ip", "link", "set", "eth1", "down")
+    eventually(lambda: api(world, "balancer", "/readyz")[0] == 503, "readiness is 503 while the link is down")
+    true("the interface eth1 is down" in api(world, "balancer", "/readyz")[1], "the reason is told")
+    equal(api(world, "balancer", "/healthz")[0], 200, "the process lives")
+    bring_up()
+    eventually(lambda: all(served(world, path) for path in PATHS), "every request is served again", 15)
+    eventually(lambda: api(world, "balancer", "/readyz")[0] == 200, "readiness is back")
+
+
+@case("netfilter rules that another program flushes are back", requires=only_nfqueue)
+def _(world):
+    def flush(host):
+        for save in ("iptables", "ip6tables"):
+            for table in ("raw", "mangle"):
+                world.lab.on(host, save, "-t", table, "-F")
+                world.lab.on(host, save, "-t", table, "-X")
+
+    for program in ("balancer", BRIDGES[1]):
+        put_right(world, program, "netfilter_rules", lambda host=program: flush(host),
+                  "the netfilter rules that bring packets to the queues are not as they were installed: put right")
+
+
+@case("other programs' netfilter rules come and go without a repair", requires=only_nfqueue)
+def _(world):
+    before = repairs(world, "balancer", "netfilter_rules")
+    for _ in range(3):
+        world.lab.on("balancer", "iptables", "-t", "mangle", "-A", "INPUT", "-p", "udp", "--dport", "9", "-j", "DROP")
+        world.lab.on("balancer", "iptables", "-t", "mangle", "-D", "INPUT", "-p", "udp", "--dport", "9", "-j", "DROP")
+    time.sleep(2)  # longer than the period of looks
+    equal(repairs(world, "balancer", "netfilter_rules"), before, "repairs")
+
+
+@case("a bridge's sysctl that another program sets back is set again", requires=only_adopt)
+def _(world):
+    put_right(world, BRIDGES[0], "sysctl",
+              lambda: world.lab.on(BRIDGES[0], "sysctl", "-q", "-w", "net.ipv4.tcp_fwmark_accept=0"),
+              "the sysctl net.ipv4.tcp_fwmark_accept, which must be 1, is 0: put right")
+
+
+@case("a bridge whose qdisc another program deletes has its programs again", requires=only_ebpf)
+def _(world):
+    before = repairs(world, BRIDGES[0], "tc_filter")
+    world.lab.on(BRIDGES[0], "tc", "qdisc", "del", "dev", "eth1", "clsact")
+    eventually(lambda: repairs(world, BRIDGES[0], "tc_filter") >= before + 2, "both programs are put right", 15)
+    eventually(lambda: all(served(world, path) for path in PATHS), "every request is served again", 15)
+    shown = [world.lab.on(BRIDGES[0], "tc", "filter", "show", "dev", "eth1", side) for side in ("ingress", "egress")]
+    true("_in" in shown[0] and "_out" in shown[1], f"each program is on its own side: {shown}")
+
+
+@case("the balancer's interface gets another Ethernet address, and is followed", requires=only_ebpf)
+def _(world):
+    link = world.lab.on("balancer", "cat", "/sys/class/net/eth1/address").strip()
+
+    def become(address):
+        world.lab.on("balancer", "ip", "link", "set", "dev", "eth1", "address", address)
+        for host in ("client", "router", *BRIDGES):
+            world.lab.on(host, "ip", "neigh", "flush", "all", check=False)
+
+    world.clean_up.callback(lambda: eventually(lambda: all(served(world, path) for path in PATHS), "served after all", 15))
+    world.clean_up.callback(become, link)
+    put_right(world, "balancer", "ethernet_addresses", lambda: become("02:00:5e:00:53:01"),
+              "is old, for they have changed: put right")
+
+
+@case("frames to the address of a macvlan above the balancer's interface are served", requires=only_ebpf)
+def _(world):
+    world.clean_up.callback(world.lab.on, "balancer", "ip", "link", "del", "vrrp0", check=False)
+    before = repairs(world, "balancer", "ethernet_addresses")
+    world.lab.on("balancer", "ip", "link", "add", "vrrp0", "link", "eth1", "address", "00:00:5e:00:01:21", "type", "macvlan",
+                 "mode", "bridge")
+    world.lab.on("balancer", "ip", "link", "set", "vrrp0", "up")
+    eventually(lambda: repairs(world, "balancer", "ethernet_addresses") > before, "the address is known", 15)
+    neighbour = ("ip", "neigh", "replace", world.vip, "lladdr", "00:00:5e:00:01:21", "dev", "eth1", "nud", "permanent")
+    world.clean_up.callback(world.lab.on, "router", "ip", "neigh", "del", world.vip, "dev", "eth1", check=False)
+    world.lab.on("router", *neighbour)
+    for path in PATHS:
+        true(served(world, path), f"{path} by the virtual address")
+
+
+@case("an interface that is removed is told of, and serves again when it is back")
+def _(world):
+    # Into another namespace and back again: for the host it is gone meanwhile, with all that hung on it.
+    world.lab.on("balancer", "ip", "link", "set", "eth1", "netns", world.lab.namespace("router"), "name", "away1")
+
+    def bring_back():
+        if "away1" not in world.lab.on("router", "ip", "-o", "link"):
+            return
+        world.lab.on("router", "ip", "link", "set", "away1", "netns", world.lab.namespace("balancer"), "name", "eth1")
+        world.lab.on("balancer", "ip", "link", "set", "eth1", "up")
+        restore_network(world)
+
+    world.clean_up.callback(bring_back)
+    eventually(lambda: api(world, "balancer", "/readyz")[0] == 503, "readiness is 503 while the interface is away", 15)
+    true("the interface eth1 is gone" in api(world, "balancer", "/readyz")[1], "the reason is told")
+    bring_back()
+    eventually(lambda: all(served(world, path) for path in PATHS), "every request is served again", 20)
+    eventually(lambda: api(world, "balancer", "/readyz")[0] == 200, "readiness is back", 15)
+
+
+@case("two programs that fight are noticed, and the repair slows down")
+def _(world):
+    prefix = 32 if world.family == 4 else 128
+    words = "another program undoes what is put right"
+    told = log_of(world, "balancer").count(words)
+    before = repairs(world, "balancer", "address")
+    for number in range(6):
+        world.lab.on("balancer", "ip", "address", "del", f"{world.vip}/{prefix}", "dev", "eth1")
+        eventually(lambda wanted=before + number + 1: repairs(world, "balancer", "address") >= wanted,
+                   "the address is put right", 15)
+    equal(log_of(world, "balancer").count(words), told + 1, "lines that tell of the fight")
+    eventually(lambda: all(served(world, path) for path in PATHS), "every request is served", 15)
