@@ -126,9 +126,11 @@ HostFactList KernelPath::facts() {
              .words = "the program's knowledge of the Ethernet addresses of " + interface +
                       " and of devices above it",
              .observe = [this]() -> std::optional<std::string> {
-                 const auto now = ethernet_addresses_at(settings_.interface.index);
+                 const std::uint32_t index = interface_index(settings_.interface.name);
+                 const auto now = ethernet_addresses_at(index);
                  if (!now) return "cannot be compared: " + now.error().text;
-                 if (now->own == maps_.uplink().address && now->upper == maps_.uplink().upper)
+                 const Uplink& known = maps_.uplink();
+                 if (index == known.interface && now->own == known.address && now->upper == known.upper)
                      return std::nullopt;
                  return "is old, for they have changed";
              },
@@ -155,9 +157,14 @@ SystemResult<void> KernelPath::attach_again() {
 }
 
 SystemResult<void> KernelPath::follow_addresses() {
+    // A device that was in another network namespace meanwhile has kept the program, but not its index.
+    auto interface = find_interface(settings_.interface.name);
+    if (!interface) return std::unexpected(interface.error());
+    settings_.interface = std::move(*interface);
     const auto now = ethernet_addresses_at(settings_.interface.index);
     if (!now) return std::unexpected(now.error());
     Uplink uplink = maps_.uplink();
+    uplink.interface = settings_.interface.index;
     uplink.address = now->own;
     uplink.upper = now->upper;
     maps_.write_uplink(uplink);

@@ -233,6 +233,24 @@ SystemResult<void> apply_family(const Family& family, std::string_view owner,
     return {};
 }
 
+// How many lines own_lines() has when all rules are there: of each chain its declaration, its rules and the
+// jump to it.
+std::size_t own_line_count(const std::vector<NetfilterMatch>& rules) {
+    std::size_t count = 0;
+    for (const Family& family : kFamilies) {
+        if (!is_wanted(family, rules)) continue;
+        for (const Hook& hook : kHooks) {
+            std::string wanted;
+            for (const NetfilterMatch& rule : rules) {
+                if (rule.hook == hook.hook && is_of_family(rule, family.number))
+                    append_rule(wanted, family, hook, "chain", rule);
+            }
+            if (!wanted.empty()) count += 2 + static_cast<std::size_t>(std::ranges::count(wanted, '\n'));
+        }
+    }
+    return count;
+}
+
 std::vector<std::string> own_lines(std::string_view owner) {
     std::vector<std::string> lines;
     for (const Family& family : kFamilies) {
@@ -295,16 +313,21 @@ SystemResult<void> NetfilterRules::replace(const std::vector<NetfilterMatch>& ru
     return {};
 }
 
+// What another program removed between the installation and this look must not be taken for what was
+// installed.
 void NetfilterRules::remember() {
-    stamp_ = ruleset_stamp();
-    installed_ = own_lines(owner_);
+    std::string stamp = ruleset_stamp();
+    std::vector<std::string> lines = own_lines(owner_);
+    const bool whole = lines.size() == own_line_count(rules_);
+    installed_ = whole ? std::move(lines) : std::vector<std::string>();
+    stamp_ = whole ? std::move(stamp) : std::string();
 }
 
 bool NetfilterRules::are_whole() {
     // Read first: what changes while iptables is asked shows at the next look.
     std::string stamp = ruleset_stamp();
     if (stamp == stamp_) return true;
-    if (own_lines(owner_) != installed_) return false;
+    if (installed_.empty() || own_lines(owner_) != installed_) return false;
     stamp_ = std::move(stamp);
     return true;
 }

@@ -271,6 +271,8 @@ class World:
         for host in PROGRAMS:
             with open(os.path.join(target, f"{host}.state"), "w", encoding="utf-8") as state:
                 state.write(self.lab.on(host, "ss", "-tan", check=False))
+                for words in (("address",), ("route",), ("-6", "route"), ("neigh",)):
+                    state.write(self.lab.on(host, "ip", *words, check=False))
                 state.write(self.lab.on(host, "iptables-save", "-c", check=False))
                 state.write(self.lab.on(host, "ip6tables-save", "-c", check=False))
                 api = f"http://127.0.0.1:{10001 if host == 'balancer' else 10002}/metrics"
