@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "balancer/kernel_path.hpp"
@@ -34,6 +35,16 @@ std::string describe(const BalancerConfig& config) {
     services.reserve(config.services.size());
     for (const ServiceConfig& service : config.services) services.push_back(describe(service));
     return fmt::format("{}", fmt::join(services, ", "));
+}
+
+// Those of `before`, as the log names them.
+std::vector<std::string> services_missing_in(const BalancerConfig& config, const BalancerConfig& before) {
+    std::vector<std::string> missing;
+    for (const ServiceConfig& service : before.services) {
+        if (std::ranges::find(config.services, service.name, &ServiceConfig::name) == config.services.end())
+            missing.push_back(describe(service));
+    }
+    return missing;
 }
 
 void log_warnings_about(const BalancerConfig& config) {
@@ -177,10 +188,13 @@ void Balancer::reload(std::string_view why) {
     auto config = configuration_of(options_);
     if (!config)
         return log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, config.error().text));
+    const std::vector<std::string> removed = services_missing_in(*config, config_);
     if (auto applied = apply(*config); !applied)
         return log_error(fmt::format("reload ({}) refused, {}: {}", why,
                                      applied.error().undone ? "nothing changed" : "partly changed",
                                      applied.error().text));
+    for (const std::string& service : removed)
+        log_warning(fmt::format("reload ({}): the service {} is gone; its connections end", why, service));
     log_warnings_about(config_);
     log_info(fmt::format("reloaded ({}): serves {}", why, describe(config_)));
 }

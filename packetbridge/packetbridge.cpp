@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "libsplice/config/secret_file.hpp"
@@ -25,6 +26,18 @@ std::string describe(const PacketbridgeConfig& config) {
     addresses.reserve(config.addresses.size());
     for (const IpAddress& address : config.addresses) addresses.push_back(address.to_string());
     return fmt::format("{} at {}", fmt::join(services, ", "), fmt::join(addresses, ", "));
+}
+
+// Those of `before`, by their VIPs.
+std::vector<std::string> services_missing_in(const PacketbridgeConfig& config,
+                                             const PacketbridgeConfig& before) {
+    std::vector<std::string> missing;
+    for (const BridgeServiceConfig& service : before.services) {
+        if (std::ranges::find(config.services, service.vip, &BridgeServiceConfig::vip) ==
+            config.services.end())
+            missing.push_back(service.vip.to_string());
+    }
+    return missing;
 }
 
 // Marked packets to an address that is not here would only be forwarded by this host, or dropped.
@@ -167,8 +180,12 @@ void Packetbridge::reload(std::string_view why) {
     auto config = configuration_of(options_);
     if (!config)
         return log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, config.error().text));
+    const std::vector<std::string> removed = services_missing_in(*config, config_);
     if (auto applied = apply(*config); !applied)
         return log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, applied.error()));
+    for (const std::string& service : removed)
+        log_warning(
+            fmt::format("reload ({}): the service {} is gone; its translated connections end", why, service));
     log_info(fmt::format("reloaded ({}): serves {}", why, describe(config_)));
 }
 
