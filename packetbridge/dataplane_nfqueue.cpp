@@ -113,8 +113,12 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
 
     Verdict judge(std::size_t queue, Instant now, QueuedPacket& packet, Actions& out) {
         if (packet.truncated) {
-            cut_short_.add(SPLICE_drop_super_packet);
-            return SPLICE_drop_super_packet;
+            // What the backend sends to others than our clients (a cache on this host) is none of our
+            // business.
+            const bool ours = queue == kFromBalancer || bridge_.is_spliced_answer(packet.bytes);
+            const Verdict verdict = ours ? SPLICE_drop_super_packet : SPLICE_pass_not_spliced;
+            cut_short_.add(verdict);
+            return verdict;
         }
         // A super-packet's checksums are made when it is cut, whatever stands there now.
         if (queue == kFromBackend)

@@ -81,6 +81,16 @@ Verdict Bridge::handle_from_backend(Instant now, MutableBytes packet, bool check
     return verdict;
 }
 
+bool Bridge::is_spliced_answer(Bytes head) const noexcept {
+    splice_packet packet{};
+    // The rest of the segment is somewhere else, however long its header says that it is.
+    constexpr std::uint64_t kAnyLength = 1U << 20;
+    return splice_parse_ip_beginning(head.data(), head.data() + head.size(), kAnyLength, &packet) ==
+               SPLICE_CONTINUE &&
+           packet.protocol == SPLICE_PROTOCOL_TCP &&
+           impl_->connections.find(splice_flow_toward_client(&packet)).exists();
+}
+
 void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
     swap_rules(std::move(rules));
     end_unserved_flows();

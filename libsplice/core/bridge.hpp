@@ -52,6 +52,10 @@ class Bridge {
     Verdict handle_from_backend(Instant now, MutableBytes packet, bool checksum_finished,
                                 Actions& out) noexcept;
 
+    // Whether a segment that a backend sends is of a connection here. `head`: its first bytes, from the IP
+    // header on.
+    [[nodiscard]] bool is_spliced_answer(Bytes head) const noexcept;
+
     void expire(Instant now, Actions& out) noexcept;
     [[nodiscard]] std::optional<Duration> next_deadline() const noexcept;
 

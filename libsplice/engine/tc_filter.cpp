@@ -65,6 +65,28 @@ bool is_in_use(std::uint32_t interface) {
     return found;
 }
 
+// Of the qdisc that has the interface's ingress; empty: none. An `ingress` qdisc takes filters of clsact's
+// ingress, and, in the same list, those that are meant for its egress.
+std::string ingress_qdisc_of(std::uint32_t interface) {
+    auto socket = NetlinkSocket::open(NETLINK_ROUTE, "open rtnetlink");
+    std::string kind;
+    if (!socket) return kind;
+    NetlinkMessage message(RTM_GETQDISC, NLM_F_REQUEST);
+    auto* qdisc = message.put_extra_header<tcmsg>();
+    qdisc->tcm_family = AF_UNSPEC;
+    qdisc->tcm_ifindex = static_cast<int>(interface);
+    (void)socket->dump(message, [&](const nlmsghdr* answer) {
+        const auto* const found = static_cast<const tcmsg*>(mnl_nlmsg_get_payload(answer));
+        if (answer->nlmsg_type != RTM_NEWQDISC || found->tcm_parent != TC_H_INGRESS ||
+            found->tcm_ifindex != static_cast<int>(interface))
+            return;
+        for_each_attribute(answer, sizeof(tcmsg), [&](const nlattr* attribute) {
+            if (mnl_attr_get_type(attribute) == TCA_KIND) kind = mnl_attr_get_str(attribute);
+        });
+    });
+    return kind;
+}
+
 void detach(std::uint32_t interface, TcSide side) noexcept {
     bpf_tc_hook hook = hook_of(interface, point_of(side));
     bpf_tc_opts options = our_place();
@@ -83,6 +105,12 @@ SystemResult<TcFilter> TcFilter::attach(const std::string& interface, TcSide sid
     if (index == 0) return system_error(what, errno);
     if (!has_ethernet_header(interface))
         return system_error(what, 0, "the interface has no Ethernet header; try --engine nfqueue");
+    if (const std::string kind = ingress_qdisc_of(index); !kind.empty() && kind != "clsact")
+        return system_error(what, EBUSY,
+                            "another program's `" + kind +
+                                "` qdisc has the interface's ingress, and no egress: delete "
+                                "it (tc qdisc del dev " +
+                                interface + " " + kind + "), or try --engine nfqueue");
     bpf_tc_hook hook = hook_of(index, point_of(side));
     if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST)
         return system_error(what + ": make the clsact qdisc", -error, "does the kernel have sch_ingress?");

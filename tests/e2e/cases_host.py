@@ -205,6 +205,36 @@ def _(world):
                   lambda: move("router", "away1", "balancer", "eth1"))
 
 
+@case("a bridge does not start beside an ingress qdisc of another program, and names it", requires=only_ebpf)
+def _(world):
+    bridge = BRIDGES[2]
+    world.lab.stop(bridge)
+    world.lab.on(bridge, "tc", "qdisc", "add", "dev", "eth1", "ingress")
+
+    def end():
+        world.lab.on(bridge, "tc", "qdisc", "del", "dev", "eth1", "ingress")
+        world.lab.start(bridge)
+
+    world.clean_up.callback(end)
+    try:
+        world.lab.start(bridge)
+    except RuntimeError as refused:
+        true("`ingress` qdisc has the interface's ingress" in str(refused), f"it names the qdisc: {refused}")
+        return
+    raise AssertionError("it started")
+
+
+@case("a client on the cache's host that asks the backend itself has its full speed")
+def _(world):
+    # Large segments on lo: a Varnish before a local nginx, an exporter.
+    address = world.bracketed(world.backend_address(BRIDGES[0]))
+    size = 20 << 20
+    got = world.lab.on(BRIDGES[0], "curl", "-sS", "-g", "-o", "/dev/null", "-w", "%{size_download} %{time_total}", "-r",
+                       f"0-{size - 1}", "--max-time", "20", f"http://{address}/file/100m.bin").split()
+    equal(int(got[0]), size, "bytes")
+    world.notes.append(f"20 MB in {float(got[1]):.2f} s")
+
+
 @case("two programs that fight are noticed, and the repair slows down")
 def _(world):
     prefix = 32 if world.family == 4 else 128

@@ -892,6 +892,21 @@ TEST_CASE("a segment that overtook its connection's opening elsewhere is deliver
     CHECK(rig.count(SPLICE_answer_unknown_rst) == 0);
 }
 
+TEST_CASE("a backend's segment of which only the head is there is known by its connection") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        rig.establish();
+        PacketBytes whole = rig.from_backend_segment(SPLICE_ACK, std::string(9000, 'x')).build();
+        const Bytes head = Bytes(whole).first(100);
+        CHECK(rig.bridge.is_spliced_answer(head));
+        CHECK_FALSE(rig.bridge.is_spliced_answer(head.first(30)));
+        Segment other = rig.from_backend_segment(SPLICE_ACK, std::string(9000, 'x'));
+        other.destination_port = 1;
+        whole = other.build();
+        CHECK_FALSE(rig.bridge.is_spliced_answer(Bytes(whole).first(100)));
+    }
+}
+
 namespace {
 
 // The kernel's sockets of adopted connections.
