@@ -1,7 +1,6 @@
 #include "balancer/dataplane_ebpf.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -17,12 +16,6 @@
 
 namespace splice {
 namespace {
-
-Bytes read_record(Bytes record, QueuedPacket&) {
-    splice_asked_packet head{};
-    std::memcpy(&head, record.data(), sizeof(head));
-    return record.subspan(sizeof(head), head.length);
-}
 
 class EbpfDataPlane final : public DataPlane, private PacketMachine {
   public:
@@ -103,11 +96,11 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         const splice_balancer_counters kernel = path_->maps().counters();
         BalancerStatistics all;
         all.read(splicer_->counters());
-        all.add(kernel.verdicts);
+        all.add(kernel.common.verdicts);
         all.read(loop_->sender());
         all.fallbacks[static_cast<std::size_t>(Fallback::key_is_source)] += kernel.chosen_by_source;
         all.bridges_unreachable = routes_->unreachable();
-        all.queue_overruns = kernel.verdicts[SPLICE_drop_ask_overrun];
+        all.queue_overruns = kernel.common.verdicts[SPLICE_drop_ask_overrun];
         return all;
     }
 
@@ -115,7 +108,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
   private:
     SystemResult<void> open_loop() {
-        auto ring = BpfRing::open(path_->maps().asked(), read_record);
+        auto ring = BpfRing::open(path_->maps().asked(), read_asked);
         if (!ring) return std::unexpected(ring.error());
         std::vector<std::unique_ptr<PacketSource>> sources;
         sources.push_back(std::move(*ring));
@@ -136,7 +129,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
     void expire(Instant now, Actions& out) override {
         splicer_->expire(now, out);
-        path_->maps().write_wall_clock();
+        path_->maps().renew_clock();
         if (now.monotonic >= routes_->next_refresh()) refresh_routes(now, *rules_);
     }
 

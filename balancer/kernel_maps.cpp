@@ -1,36 +1,28 @@
 #include "balancer/kernel_maps.hpp"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <ctime>
 
 #include "balancer_xdp.skel.h"
 #include "libsplice/engine/bpf_flow_store.hpp"
-#include "libsplice/engine/clock.hpp"
 
 namespace splice {
 namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000;  // nanoseconds
-constexpr std::uint32_t kOnly = 0;                // the key of an array of one
 
-SystemResult<BpfObject> open_program() {
+SystemResult<KernelProgram> open_program() {
     std::size_t size = 0;
     const void* const bytes = balancer_xdp__elf_bytes(&size);
-    return BpfObject::open("balancer", {static_cast<const std::byte*>(bytes), size});
-}
-
-std::uint32_t capacity_of(int map) noexcept {
-    bpf_map_info info{};
-    std::uint32_t length = sizeof(info);
-    return bpf_obj_get_info_by_fd(map, &info, &length) == 0 ? info.max_entries : 0;
+    return KernelProgram::open("balancer", {static_cast<const std::byte*>(bytes), size});
 }
 
 // What the kernel decides of a service's key, and what it leaves to user space.
@@ -59,11 +51,6 @@ splice_service_entry entry_of(const SplicerService& service, std::uint32_t table
     return entry;
 }
 
-// The program reads the number first: whoever sees the new one sees what it names.
-void turn(std::uint32_t& number, std::uint32_t to) noexcept {
-    std::atomic_ref(number).store(to, std::memory_order_release);
-}
-
 // In the low 48 bits, as it is in a frame.
 std::uint64_t mac_of(const EthernetAddress& address) noexcept {
     std::uint64_t mac = 0;
@@ -77,42 +64,32 @@ std::uint64_t coarse_clock_ns() noexcept {
     return static_cast<std::uint64_t>(now.tv_sec) * kSecond + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-void add(splice_balancer_counters& sum, const splice_balancer_counters& one) noexcept {
-    for (std::size_t i = 0; i < kVerdictCount; ++i) sum.verdicts[i] += one.verdicts[i];
-    sum.asked += one.asked;
-    sum.chosen_by_source += one.chosen_by_source;
-}
-
 }  // namespace
 
 SystemResult<KernelMaps> KernelMaps::load(std::size_t max_flows, InheritedMaps inherited) {
-    auto object = open_program();
-    if (!object) return std::unexpected(object.error());
-    KernelMaps maps(std::move(*object));
+    auto program = open_program();
+    if (!program) return std::unexpected(program.error());
+    KernelMaps maps(std::move(*program));
     if (auto inherits = maps.inherit(max_flows, std::move(inherited)); !inherits)
         return std::unexpected(inherits.error());
-    if (auto loaded = maps.object_.load(); !loaded) return std::unexpected(loaded.error());
+    if (auto loaded = maps.program_.load(sizeof(splice_balancer_settings)); !loaded)
+        return std::unexpected(loaded.error());
     if (maps.old_flows_) copy_flows(maps.old_flows_->get(), maps.flows());
-    auto memory = MappedBpfArray::map(maps.object_.map(".bss"), sizeof(splice_balancer_settings));
-    if (!memory) return std::unexpected(memory.error());
-    maps.memory_ = std::move(*memory);
-    maps.kernel_ = static_cast<splice_balancer_settings*>(maps.memory_.data());
     if (auto started = maps.start_clock(); !started) return std::unexpected(started.error());
-    maps.write_wall_clock();
     return maps;
 }
 
 SystemResult<void> KernelMaps::inherit(std::size_t max_flows, InheritedMaps inherited) {
     const auto capacity = static_cast<std::uint32_t>(max_flows);
-    object_.set_capacity("flows", capacity);
+    program_.object().set_capacity("flows", capacity);
     if (inherited.flows) {
-        if (capacity_of(inherited.flows->get()) != capacity) {
+        if (capacity_of_map(inherited.flows->get()) != capacity) {
             old_flows_ = std::move(inherited.flows);
-        } else if (auto reused = object_.reuse_map("flows", inherited.flows->get()); !reused) {
+        } else if (auto reused = program_.object().reuse_map("flows", inherited.flows->get()); !reused) {
             return reused;
         }
     }
-    if (inherited.bridges) return object_.reuse_map("bridges", inherited.bridges->get());
+    if (inherited.bridges) return program_.object().reuse_map("bridges", inherited.bridges->get());
     return {};
 }
 
@@ -123,11 +100,11 @@ void KernelMaps::copy_latecomers() {
 
 void KernelMaps::write_uplink(const Uplink& uplink) {
     uplink_ = uplink;
-    kernel_->reply = uplink.transmits ? SPLICE_OUT_BACK : uplink.interface;
-    std::atomic_ref(kernel_->mac).store(mac_of(uplink.address), std::memory_order_relaxed);
+    kernel().reply = uplink.transmits ? SPLICE_OUT_BACK : uplink.interface;
+    std::atomic_ref(kernel().mac).store(mac_of(uplink.address), std::memory_order_relaxed);
     for (std::size_t i = 0; i < SPLICE_MAX_UPPER_MACS; ++i) {
         const std::uint64_t mac = i < uplink.upper.size() ? mac_of(uplink.upper[i]) : 0;
-        std::atomic_ref(kernel_->upper_macs[i]).store(mac, std::memory_order_relaxed);
+        std::atomic_ref(kernel().upper_macs[i]).store(mac, std::memory_order_relaxed);
     }
 }
 
@@ -145,23 +122,17 @@ SystemResult<void> KernelMaps::start_clock() {
     std::uint64_t jiffy_ns = 0;
     do {
         jiffy_ns = coarse_clock_ns();
-        if (bpf_prog_test_run_opts(object_.program("start_clock"), &options) != 0)
+        if (bpf_prog_test_run_opts(program_.program("start_clock"), &options) != 0)
             return system_error("start the clock of the kernel program", errno);
     } while (coarse_clock_ns() != jiffy_ns);
     timespec tick{};
     clock_getres(CLOCK_MONOTONIC_COARSE, &tick);  // a jiffy
     const auto tick_ns = static_cast<std::uint64_t>(tick.tv_nsec);
-    kernel_->monotonic_s = jiffy_ns / kSecond;
-    kernel_->jiffies -= jiffy_ns % kSecond / tick_ns;
-    kernel_->seconds_per_jiffy = (tick_ns << SPLICE_SECONDS_SHIFT) / kSecond;
-    kernel_->ms_per_jiffy = (tick_ns << SPLICE_MS_SHIFT) / 1'000'000;
+    kernel().monotonic_s = jiffy_ns / kSecond;
+    kernel().jiffies -= jiffy_ns % kSecond / tick_ns;
+    kernel().seconds_per_jiffy = (tick_ns << SPLICE_SECONDS_SHIFT) / kSecond;
+    kernel().ms_per_jiffy = (tick_ns << SPLICE_MS_SHIFT) / 1'000'000;
     return {};
-}
-
-void KernelMaps::write_wall_clock() {
-    const Instant now = read_clock();
-    std::atomic_ref(kernel_->unix_minus_monotonic_s)
-        .store(now.unix_s - static_cast<std::int64_t>(now.seconds()), std::memory_order_relaxed);
 }
 
 SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
@@ -178,13 +149,13 @@ SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
         turned_.push_back(service.dscp);
     }
     write_services(services);
-    write_secret(rules.secret);
+    program_.write_secret(rules.secret);
     return {};
 }
 
 void KernelMaps::restore_rules() noexcept {
-    turn(kernel_->service_table, kernel_->service_table ^ 1U);
-    turn(kernel_->secret, kernel_->secret ^ 1U);
+    turn_slot(kernel().service_table, kernel().service_table ^ 1U);
+    program_.restore_secret();
     for (const std::uint8_t dscp : turned_) generation_[dscp] ^= 1U;
     turned_.clear();
 }
@@ -206,25 +177,19 @@ SystemResult<void> KernelMaps::write_table(std::uint32_t slot, std::span<const s
         at += kStride;
     }
     const int descriptor = table.get();
-    if (bpf_map_update_elem(object_.map("tables"), &slot, &descriptor, BPF_ANY) == 0) return {};
+    if (bpf_map_update_elem(program_.map("tables"), &slot, &descriptor, BPF_ANY) == 0) return {};
     return system_error("put a placement table into its place", errno);
 }
 
 void KernelMaps::write_services(std::span<const ServiceTableRow> services) {
-    const std::uint32_t other = kernel_->service_table ^ 1U;
-    write_service_table(services, kernel_->services[other]);
-    turn(kernel_->service_table, other);
-}
-
-void KernelMaps::write_secret(const splice_secret& secret) {
-    const std::uint32_t other = kernel_->secret ^ 1U;
-    kernel_->secrets[other] = splice_secret_prepared(&secret);
-    turn(kernel_->secret, other);
+    const std::uint32_t other = kernel().service_table ^ 1U;
+    write_service_table(services, kernel().services[other]);
+    turn_slot(kernel().service_table, other);
 }
 
 void KernelMaps::write_bridges(std::span<const SplicerBridge> bridges,
                                std::span<const std::optional<NextHop>> hops) {
-    const int map = object_.map("bridges");
+    const int map = program_.map("bridges");
     for (std::uint32_t i = 0; i < bridges.size() && i < SPLICE_MAX_BRIDGES; ++i) {
         splice_bridge_entry was{};
         (void)bpf_map_lookup_elem(map, &i, &was);
@@ -250,19 +215,13 @@ void KernelMaps::write_bridges(std::span<const SplicerBridge> bridges,
 }
 
 splice_balancer_counters KernelMaps::counters() const {
-    static const auto processors = static_cast<std::size_t>(std::max(libbpf_num_possible_cpus(), 1));
-    std::vector<splice_balancer_counters> each(processors);
-    static_assert(sizeof(splice_balancer_counters) % 8 == 0, "values of a processor stand side by side");
-    splice_balancer_counters sum{};
-    if (bpf_map_lookup_elem(object_.map("counters"), &kOnly, each.data()) != 0) return sum;
-    for (const splice_balancer_counters& one : each) add(sum, one);
-    return sum;
+    return program_.counters<splice_balancer_counters>(offsetof(splice_balancer_counters, budgets));
 }
 
 std::vector<IpAddress> read_bridges(int map) {
     std::vector<IpAddress> bridges;
     std::size_t used = 0;
-    for (std::uint32_t i = 0; i < capacity_of(map); ++i) {
+    for (std::uint32_t i = 0; i < capacity_of_map(map); ++i) {
         splice_bridge_entry entry{};
         if (bpf_map_lookup_elem(map, &i, &entry) != 0) break;
         bridges.emplace_back(entry.address);

@@ -10,7 +10,7 @@
 #include "balancer/service_table.hpp"
 #include "libsplice/bpf/balancer_maps.h"
 #include "libsplice/core/splicer.hpp"
-#include "libsplice/engine/bpf_object.hpp"
+#include "libsplice/engine/kernel_program.hpp"
 #include "libsplice/engine/next_hop.hpp"
 
 namespace splice {
@@ -47,30 +47,30 @@ class KernelMaps {
     // sends.
     void write_bridges(std::span<const SplicerBridge> bridges, std::span<const std::optional<NextHop>> hops);
     // Again now and then, for it may be set.
-    void write_wall_clock();
+    void renew_clock() noexcept { program_.renew_clock(); }
     // Copies what an earlier program put into inherited flows that had to be copied since.
     void copy_latecomers();
 
-    [[nodiscard]] int program() const { return object_.program("balancer_xdp"); }
-    [[nodiscard]] int redirect_probe() const { return object_.program("redirect_probe"); }
-    [[nodiscard]] int flows() const { return object_.map("flows"); }
-    [[nodiscard]] int bridges() const { return object_.map("bridges"); }
-    [[nodiscard]] int asked() const { return object_.map("asked"); }
+    [[nodiscard]] int program() const { return program_.program("balancer_xdp"); }
+    [[nodiscard]] int redirect_probe() const { return program_.program("redirect_probe"); }
+    [[nodiscard]] int flows() const { return program_.map("flows"); }
+    [[nodiscard]] int bridges() const { return program_.map("bridges"); }
+    [[nodiscard]] int asked() const { return program_.map("asked"); }
     // Of all processors together, since load().
     [[nodiscard]] splice_balancer_counters counters() const;
 
   private:
-    explicit KernelMaps(BpfObject object) noexcept : object_(std::move(object)) {}
+    explicit KernelMaps(KernelProgram program) noexcept : program_(std::move(program)) {}
     SystemResult<void> inherit(std::size_t max_flows, InheritedMaps inherited);
     SystemResult<void> start_clock();
     SystemResult<void> write_table(std::uint32_t slot, std::span<const splice_placement_row> rows);
     void write_services(std::span<const ServiceTableRow> services);
-    void write_secret(const splice_secret& secret);
+    [[nodiscard]] splice_balancer_settings& kernel() const noexcept {
+        return program_.settings<splice_balancer_settings>();
+    }
 
-    BpfObject object_;
-    std::optional<Descriptor> old_flows_;         // of another capacity: copied
-    MappedBpfArray memory_;                       // the program's settings
-    splice_balancer_settings* kernel_ = nullptr;  // in that memory
+    KernelProgram program_;
+    std::optional<Descriptor> old_flows_;  // of another capacity: copied
     Uplink uplink_;
     std::vector<std::uint8_t> turned_;  // the DSCPs whose slots the last write_rules() has turned
     std::vector<std::uint8_t> generation_ = std::vector<std::uint8_t>(SPLICE_MAX_SERVICES + 1);  // by DSCP

@@ -1,12 +1,10 @@
 #include "packetbridge/bridge_programs.hpp"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <ctime>
+#include <cstddef>
 #include <span>
 
 #include "bridge_adopt.skel.h"
@@ -26,20 +24,12 @@ std::vector<const char*> pinned_maps(Mode mode) {
     return {"counters", "flows"};
 }
 
-SystemResult<BpfObject> open_object(Mode mode) {
+SystemResult<KernelProgram> open_program(Mode mode) {
     std::size_t size = 0;
     const void* bytes =
         mode == Mode::adopt ? bridge_adopt::elf_bytes(&size) : bridge_translate::elf_bytes(&size);
     const char* name = mode == Mode::adopt ? "bridge_adopt" : "bridge_translate";
-    return BpfObject::open(name, {static_cast<const std::byte*>(bytes), size});
-}
-
-// Nanoseconds; steps of the wall clock show here.
-std::int64_t unix_minus_monotonic_ns() noexcept {
-    timespec wall{}, monotonic{};
-    clock_gettime(CLOCK_REALTIME, &wall);
-    clock_gettime(CLOCK_MONOTONIC, &monotonic);
-    return (wall.tv_sec - monotonic.tv_sec) * std::int64_t{1'000'000'000} + wall.tv_nsec - monotonic.tv_nsec;
+    return KernelProgram::open(name, {static_cast<const std::byte*>(bytes), size});
 }
 
 SystemResult<splice_bridge_service_entry> entry_of(const BridgeRules& rules, const BridgeService& service) {
@@ -64,23 +54,25 @@ SystemResult<splice_bridge_service_entry> entry_of(const BridgeRules& rules, con
 SystemResult<BridgePrograms> BridgePrograms::load(Mode mode, std::size_t max_flows,
                                                   std::optional<PinFolder> pins,
                                                   const splice_mark_field& marks) {
-    auto object = open_object(mode);
-    if (!object) return std::unexpected(object.error());
-    if (mode == Mode::adopt) object->set_constants(".rodata.marks", std::as_bytes(std::span(&marks, 1)));
-    if (mode == Mode::translate) object->set_capacity("flows", static_cast<std::uint32_t>(max_flows));
+    auto program = open_program(mode);
+    if (!program) return std::unexpected(program.error());
+    BpfObject& object = program->object();
+    if (mode == Mode::adopt) object.set_constants(".rodata.marks", std::as_bytes(std::span(&marks, 1)));
+    if (mode == Mode::translate) object.set_capacity("flows", static_cast<std::uint32_t>(max_flows));
     std::vector<const char*> to_pin;
     for (const char* map : pinned_maps(mode)) {
         if (!pins) break;
         const auto old = pins->get(pin_name(map).c_str());
         // A map that does not fit (another size was configured) is left behind with what is in it.
-        if (!old || !object->reuse_map(map, old->get())) to_pin.push_back(map);
+        if (!old || !object.reuse_map(map, old->get())) to_pin.push_back(map);
     }
-    if (auto loaded = object->load(); !loaded) return std::unexpected(loaded.error());
+    if (auto loaded = program->load(sizeof(splice_common_settings)); !loaded)
+        return std::unexpected(loaded.error());
     for (const char* map : to_pin) {
-        if (auto pinned = pins->put(pin_name(map).c_str(), object->map(map)); !pinned)
+        if (auto pinned = pins->put(pin_name(map).c_str(), program->map(map)); !pinned)
             return std::unexpected(pinned.error());
     }
-    return BridgePrograms(std::move(*object), mode, std::move(pins));
+    return BridgePrograms(std::move(*program), mode, std::move(pins));
 }
 
 bool BridgePrograms::are_flows_pinned(const PinFolder& pins) {
@@ -101,58 +93,29 @@ SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {
     }
     if (mode_ == Mode::translate) {
         for (std::uint32_t word = 0; word < ports.size(); ++word)
-            if (bpf_map_update_elem(object_.map("ports"), &word, &ports[word], BPF_ANY) != 0)
+            if (bpf_map_update_elem(program_.map("ports"), &word, &ports[word], BPF_ANY) != 0)
                 return system_error("write the BPF map ports", errno);
     }
     for (std::uint32_t word = 0; word < vip_ports.size(); ++word)
-        if (bpf_map_update_elem(object_.map("vip_ports"), &word, &vip_ports[word], BPF_ANY) != 0)
+        if (bpf_map_update_elem(program_.map("vip_ports"), &word, &vip_ports[word], BPF_ANY) != 0)
             return system_error("write the BPF map vip_ports", errno);
-    if (auto written = write_settings(rules.secret); !written) return written;
+    program_.write_secret(rules.secret);
+    program_.renew_clock();
     for (std::uint32_t index = 0; index < entries.size(); ++index)
-        if (bpf_map_update_elem(object_.map("services"), &index, &entries[index], BPF_ANY) != 0)
+        if (bpf_map_update_elem(program_.map("services"), &index, &entries[index], BPF_ANY) != 0)
             return system_error("write the BPF map services", errno);
     return {};
 }
 
-// The new secret stands whole in the slot that is not in use before its number is turned.
-SystemResult<void> BridgePrograms::write_settings(const splice_secret& secret) {
-    const std::uint32_t zero = 0;
-    const std::uint32_t other = settings_.secret ^ 1;
-    settings_.secrets[other] = splice_secret_prepared(&secret);
-    settings_.unix_minus_monotonic_ns = unix_minus_monotonic_ns();
-    for (const std::uint32_t in_use : {settings_.secret, other}) {
-        settings_.secret = in_use;
-        if (bpf_map_update_elem(object_.map("settings"), &zero, &settings_, BPF_ANY) != 0)
-            return system_error("write the BPF map settings", errno);
-    }
-    return {};
-}
-
-void BridgePrograms::renew_clock() noexcept {
-    const std::uint32_t zero = 0;
-    settings_.unix_minus_monotonic_ns = unix_minus_monotonic_ns();
-    (void)bpf_map_update_elem(object_.map("settings"), &zero, &settings_, BPF_ANY);
-}
-
 int BridgePrograms::ingress() const {
-    return object_.program(mode_ == Mode::adopt ? "bridge_ad_in" : "bridge_tr_in");
+    return program_.program(mode_ == Mode::adopt ? "bridge_ad_in" : "bridge_tr_in");
 }
 int BridgePrograms::egress() const {
-    return object_.program(mode_ == Mode::adopt ? "bridge_ad_out" : "bridge_tr_out");
+    return program_.program(mode_ == Mode::adopt ? "bridge_ad_out" : "bridge_tr_out");
 }
 
 splice_bridge_counters BridgePrograms::counters() const {
-    static_assert(sizeof(splice_bridge_counters) % 8 == 0,
-                  "values of per-processor maps are rounded up to 8");
-    std::vector<splice_bridge_counters> each(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-    splice_bridge_counters sum{};
-    const std::uint32_t zero = 0;
-    if (bpf_map_lookup_elem(object_.map("counters"), &zero, each.data()) != 0) return sum;
-    for (const splice_bridge_counters& one : each) {
-        for (std::size_t i = 0; i < kVerdictCount; ++i) sum.verdicts[i] += one.verdicts[i];
-        sum.asked += one.asked;
-    }
-    return sum;
+    return program_.counters<splice_bridge_counters>(offsetof(splice_bridge_counters, looks));
 }
 
 void BridgePrograms::unpin() noexcept {

@@ -9,8 +9,8 @@
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/bpf/bridge_maps.h"
 #include "libsplice/core/bridge.hpp"
-#include "libsplice/engine/bpf_object.hpp"
 #include "libsplice/engine/bpffs.hpp"
+#include "libsplice/engine/kernel_program.hpp"
 #include "packetbridge/config.hpp"
 
 namespace splice {
@@ -29,26 +29,24 @@ class BridgePrograms {
     // new. Errors: more addresses of a family than the kernel's entry has room for.
     SystemResult<void> write(const BridgeRules& rules);
     // The wall clock moves: to be called every second or so.
-    void renew_clock() noexcept;
+    void renew_clock() noexcept { program_.renew_clock(); }
 
     [[nodiscard]] int ingress() const;
     [[nodiscard]] int egress() const;
-    [[nodiscard]] int ring() const { return object_.map("asked"); }
-    [[nodiscard]] int flows() const { return object_.map("flows"); }
+    [[nodiscard]] int ring() const { return program_.map("asked"); }
+    [[nodiscard]] int flows() const { return program_.map("flows"); }
     // Over all processors.
     [[nodiscard]] splice_bridge_counters counters() const;
     // The pins stay for a next process only if they are kept.
     void unpin() noexcept;
 
   private:
-    BridgePrograms(BpfObject object, Mode mode, std::optional<PinFolder> pins) noexcept
-        : object_(std::move(object)), mode_(mode), pins_(std::move(pins)) {}
-    SystemResult<void> write_settings(const splice_secret& secret);
+    BridgePrograms(KernelProgram program, Mode mode, std::optional<PinFolder> pins) noexcept
+        : program_(std::move(program)), mode_(mode), pins_(std::move(pins)) {}
 
-    BpfObject object_;
+    KernelProgram program_;
     Mode mode_;
     std::optional<PinFolder> pins_;
-    splice_bridge_settings settings_{};
 };
 
 }  // namespace splice

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -30,15 +29,9 @@ constexpr Duration kHousekeeping = std::chrono::seconds(1);
 // An accepted socket inherits the mark of the segment that opened it (ip-sysctl.rst).
 constexpr const char* kFwmarkAccept = "net/ipv4/tcp_fwmark_accept";
 
-// A record of the ring: its packet, and as the packet's number the door that it came by.
-Bytes read_asked(Bytes record, QueuedPacket& packet) {
-    splice_bridge_asked asked;
-    std::memcpy(&asked, record.data(), sizeof(asked));
-    const Bytes bytes = record.subspan(sizeof(asked), asked.length);
-    packet.id = asked.door;
-    packet.hop.interface = asked.interface;
-    packet.hop.address_length = sizeof(asked.hop);
-    std::copy_n(asked.hop, sizeof(asked.hop), packet.hop.address);
+// The queue of what the kernel asked: a checksum may be unfinished, which the record does not say.
+Bytes read_judged(Bytes record, QueuedPacket& packet) {
+    const Bytes bytes = read_asked(record, packet);
     splice_packet judged{};
     const std::byte* data = bytes.data();
     packet.checksum_finished = splice_parse_ip(data, data + bytes.size(), &judged) != SPLICE_CONTINUE ||
@@ -109,13 +102,13 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
         BridgeStatistics all;
         all.add(machine.verdicts);
         all.read(machine.held_lost);
-        all.add(kernel.verdicts);
+        all.add(kernel.common.verdicts);
         all.read(loop_->sender());
         all.flows = flows_count_;
         all.flows_opening = machine.flows_opening;
         all.flows_expired = machine.flows_expired + expired_;
         all.held_bytes = machine.held_bytes;
-        all.queue_overruns = kernel.verdicts[SPLICE_drop_ask_overrun];
+        all.queue_overruns = kernel.common.verdicts[SPLICE_drop_ask_overrun];
         return all;
     }
 
@@ -155,7 +148,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     }
 
     SystemResult<void> make_loop() {
-        auto ring = BpfRing::open(programs_->ring(), read_asked);
+        auto ring = BpfRing::open(programs_->ring(), read_judged);
         if (!ring) return std::unexpected(ring.error());
         std::vector<std::unique_ptr<PacketSource>> sources;
         sources.push_back(std::move(*ring));

@@ -2,14 +2,11 @@
 
 #include <bpf/bpf.h>
 
-#include <cerrno>
-
 #include "libsplice/base/limits.hpp"
 
 namespace splice {
 namespace {
 
-constexpr std::uint32_t kBatch = 4096;     // entries a system call
 constexpr std::size_t kSweepBatches = 16;  // batches a sweep: a million flows pass in 16 sweeps
 
 // An opening of a process that is gone is finished by nobody.
@@ -21,17 +18,11 @@ std::uint32_t limit_s(const splice_bridge_flow& flow, const splice_idle_timeouts
 
 }  // namespace
 
-struct KernelFlows::Batch {
-    std::uint32_t count = 0;
-};
-
-KernelFlows::KernelFlows(int map) : map_(map), keys_(kBatch), values_(kBatch) {
+KernelFlows::KernelFlows(int map) : map_(map), walk_(map) {
     // A map that was taken over has flows in it.
-    Batch batch;
-    bool more = true;
-    while (more) {
-        more = next_batch(batch);
-        size_ += batch.count;
+    for (bool more = true; more;) {
+        more = walk_.next();
+        size_ += walk_.keys().size();
     }
 }
 
@@ -52,31 +43,18 @@ void KernelFlows::erase(const splice_flow_key& key) noexcept {
     if (bpf_map_delete_elem(map_, &key) == 0) --size_;
 }
 
-// False: it was the last one, and the next begins anew.
-bool KernelFlows::next_batch(Batch& batch) {
-    bpf_map_batch_opts options{};
-    options.sz = sizeof(options);
-    batch.count = kBatch;
-    const int error = bpf_map_lookup_batch(map_, at_beginning_ ? nullptr : &cursor_, &cursor_, keys_.data(),
-                                           values_.data(), &batch.count, &options);
-    if (error != 0 && errno != ENOENT) batch.count = 0;
-    at_beginning_ = error != 0;
-    return error == 0;
-}
-
 std::size_t KernelFlows::sweep(std::uint32_t now_s, const splice_idle_timeouts& timeouts,
                                const Unwanted& unwanted) {
     std::size_t expired = 0;
     for (std::size_t i = 0; i < kSweepBatches; ++i) {
-        Batch batch;
-        const bool more = next_batch(batch);
-        for (std::uint32_t at = 0; at < batch.count; ++at) {
-            const splice_bridge_flow& flow = values_[at];
+        const bool more = walk_.next();
+        for (std::size_t at = 0; at < walk_.keys().size(); ++at) {
+            const splice_bridge_flow& flow = walk_.values()[at];
             // A packet may have come since the second began.
             const auto silent_s = static_cast<std::int32_t>(now_s - flow.last_seen_s);
             const bool idle = silent_s >= static_cast<std::int32_t>(limit_s(flow, timeouts));
             if (!idle && !unwanted(flow)) continue;
-            erase(keys_[at]);
+            erase(walk_.keys()[at]);
             expired += idle;
         }
         if (!more) break;
@@ -87,10 +65,10 @@ std::size_t KernelFlows::sweep(std::uint32_t now_s, const splice_idle_timeouts& 
 std::size_t KernelFlows::sweep_all(std::uint32_t now_s, const splice_idle_timeouts& timeouts,
                                    const Unwanted& unwanted) {
     std::size_t expired = 0;
-    at_beginning_ = true;
+    walk_.rewind();
     do {
         expired += sweep(now_s, timeouts, unwanted);
-    } while (!at_beginning_);
+    } while (!walk_.at_beginning());
     return expired;
 }
 

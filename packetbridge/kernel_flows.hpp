@@ -5,10 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <vector>
 
 #include "libsplice/base/time.hpp"
 #include "libsplice/core/bridge_flows.hpp"
+#include "libsplice/engine/bpf_batches.hpp"
 
 namespace splice {
 
@@ -32,15 +32,9 @@ class KernelFlows final : public BridgeFlows {
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
   private:
-    struct Batch;
-    bool next_batch(Batch& batch);
-
     int map_;
     std::size_t size_ = 0;
-    std::vector<splice_flow_key> keys_;
-    std::vector<splice_bridge_flow> values_;
-    std::uint64_t cursor_ = 0;
-    bool at_beginning_ = true;
+    BpfWalk<splice_flow_key, splice_bridge_flow> walk_;
 };
 
 }  // namespace splice

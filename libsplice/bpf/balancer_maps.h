@@ -7,18 +7,17 @@
  *   bridges     bridge index -> splice_bridge_entry    user space keeps the next hops fresh
  *   tables      slot -> array of splice_placement_row  two slots a service, filled in turn; the entry says which
  *   counters    one splice_balancer_counters a processor
- *   asked       ring of splice_asked_packet            what the kernel does not decide
+ *   asked       ring of splice_asked                   what the kernel does not decide
  *
  * and in memory that both see, struct splice_balancer_settings: secrets, clocks, services.
  */
 #ifndef LIBSPLICE_BPF_BALANCER_MAPS_H
 #define LIBSPLICE_BPF_BALANCER_MAPS_H
 
-#include "libsplice/datapath/cookie.h"
+#include "libsplice/bpf/common_maps.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
-#include "libsplice/datapath/verdicts.h"
 
 SPLICE_HEADER_BEGIN
 
@@ -94,9 +93,8 @@ struct splice_bridge_entry {
 #define SPLICE_MAX_UPPER_MACS 8
 
 struct splice_balancer_settings {
-	struct splice_secret secrets[2]; /* one in use, one to write the next into */
-	struct splice_service_table services[2]; /* the same */
-	__u32 secret; /* the one in use */
+	struct splice_common_settings common;
+	struct splice_service_table services[2]; /* one in use, one to write the next into */
 	__u32 service_table; /* the one in use */
 	__u32 reply; /* how a SYN-ACK goes back: SPLICE_OUT_BACK or an interface */
 	__u64 mac; /* our interface's address in the low 48 bits, as it stands; other frames are not ours ... */
@@ -107,7 +105,6 @@ struct splice_balancer_settings {
 	__u64 monotonic_s;
 	__u64 seconds_per_jiffy; /* times 2^SPLICE_SECONDS_SHIFT */
 	__u64 ms_per_jiffy; /* times 2^SPLICE_MS_SHIFT: exact for every HZ */
-	__s64 unix_minus_monotonic_s; /* renewed by user space; right without it until the wall clock is set */
 };
 
 /* Seconds of uptime: a product overflows after 8 years. */
@@ -124,31 +121,17 @@ enum splice_ask_kind {
 };
 
 struct splice_balancer_counters {
-	__u64 verdicts[SPLICE_VERDICT_COUNT];
-	__u64 asked; /* handed to user space, which counts their verdicts */
+	struct splice_common_counters common;
 	__u64 chosen_by_source; /* because the service's key is `source` */
-	/* What strangers or one flow could flood user space with: so many a window and processor may go there. */
-	struct splice_ask_budget {
-		__u64 window;
-		__u64 asked; /* in that window */
-	} budgets[SPLICE_ASK_BUDGETS];
+	/* What strangers or one flow could flood user space with. */
+	struct splice_budget budgets[SPLICE_ASK_BUDGETS];
 };
 
-#define SPLICE_ASK_WINDOW_SHIFT 26 /* of nanoseconds: 67 ms */
 #define SPLICE_ASKS_A_WINDOW 256
 #define SPLICE_KEEP_ALIVES_A_WINDOW 2048 /* 30,000 a second: of 1.4 million clients that wait and probe every 45 s */
 
-/* A packet from its IP header on. The record is as long as its class, `length` bytes of it are used. */
-struct splice_asked_packet {
-	__u32 length;
-	__u32 zero;
-	__u8 bytes[];
-};
-
-/* Two classes of records, so that the ring is not filled with the unused ends of long ones. */
-#define SPLICE_ASKED_SHORT 2048
+/* The class of records beside SPLICE_ASKED_SHORT. */
 #define SPLICE_ASKED_LONG 9216 /* jumbo frames */
-#define SPLICE_ASKED_RING_BYTES (8U << 20)
 
 #define SPLICE_MAX_BRIDGES 8192 /* numbers, of those that are gone too */
 

@@ -55,11 +55,6 @@ struct {
 	__type(value, struct splice_balancer_counters);
 } counters SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, SPLICE_ASKED_RING_BYTES);
-} asked SEC(".maps");
-
 struct splice_balancer_settings settings;
 
 /* An entry that bpf_map_update_elem() with BPF_NOEXIST found (EEXIST): another processor has handled a copy of the same
@@ -78,7 +73,7 @@ static __always_inline struct splice_balancer_counters *my_counters(void)
 static __always_inline int count(enum splice_verdict verdict, int action)
 {
 	struct splice_balancer_counters *mine = my_counters();
-	if (mine && verdict < SPLICE_VERDICT_COUNT) mine->verdicts[verdict]++;
+	if (mine && verdict < SPLICE_VERDICT_COUNT) mine->common.verdicts[verdict]++;
 	return action;
 }
 
@@ -94,7 +89,7 @@ static __always_inline __u64 now_s(void)
 
 static __always_inline __u64 unix_s(void)
 {
-	return now_s() + (__u64)settings.unix_minus_monotonic_s;
+	return now_s() + (__u64)settings.common.unix_minus_monotonic_s;
 }
 
 /* The millisecond clock of our SYN-ACKs. */
@@ -106,7 +101,7 @@ static __always_inline __u32 now_ms(void)
 
 static __always_inline const struct splice_secret *secret(void)
 {
-	return &settings.secrets[*(volatile __u32 *)&settings.secret & 1];
+	return splice_secret_in_use(&settings.common);
 }
 
 static __always_inline const struct splice_service_table *services(void)
@@ -139,7 +134,7 @@ static __always_inline int ask_in_class(struct xdp_md *ctx, const struct splice_
 					const __u32 class)
 {
 	__u32 length;
-	struct splice_asked_packet *record = bpf_ringbuf_reserve(&asked, sizeof(*record) + class, 0);
+	struct splice_asked *record = bpf_ringbuf_reserve(&asked, sizeof(*record) + class, 0);
 	struct splice_balancer_counters *mine;
 
 	if (!record) return not_asked();
@@ -149,11 +144,12 @@ static __always_inline int ask_in_class(struct xdp_md *ctx, const struct splice_
 		bpf_ringbuf_discard(record, 0);
 		return not_asked();
 	}
+	__builtin_memset(record, 0, sizeof(*record));
 	record->length = length;
-	record->zero = 0;
+	record->interface = ctx->ingress_ifindex;
 	bpf_ringbuf_submit(record, 0);
 	mine = my_counters();
-	if (mine) mine->asked++;
+	if (mine) mine->common.asked++;
 	return XDP_DROP;
 }
 
@@ -172,18 +168,9 @@ SPLICE_SUBPROGRAM int ask(struct xdp_md *ctx, const struct splice_packet *packet
 static __always_inline int take_from_budget(__u32 kind, __u64 limit)
 {
 	struct splice_balancer_counters *mine = my_counters();
-	const __u64 window = bpf_ktime_get_coarse_ns() >> SPLICE_ASK_WINDOW_SHIFT;
-	struct splice_ask_budget *budget;
 
 	if (!mine || kind >= SPLICE_ASK_BUDGETS) return 0;
-	budget = &mine->budgets[kind];
-	if (budget->window != window) {
-		budget->window = window;
-		budget->asked = 0;
-	}
-	if (budget->asked >= limit) return 0;
-	budget->asked++;
-	return 1;
+	return splice_budget_take(&mine->budgets[kind], bpf_ktime_get_coarse_ns(), limit);
 }
 
 /* The same for packets that can come in floods: when the window's budget is used up they end with `verdict`. */

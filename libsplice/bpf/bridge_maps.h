@@ -4,21 +4,21 @@
  * records of the ring buffer. Included by both, mirrored by nobody. Addresses and ports are in network order.
  *
  *   services    splice_bridge_service_index() -> splice_bridge_service_entry   replaced one entry at a time
- *   settings    0 -> splice_bridge_settings
  *   counters    0 -> splice_bridge_counters, one a processor
- *   asked       ring of splice_bridge_asked                what the kernel does not decide
+ *   asked       ring of splice_asked                       what the kernel does not decide
  *   vip_ports   VIP port / 64 -> bits                      what goes to none of them is not looked at twice
  * and when translating:
  *   flows       splice_flow_key {client, backend} -> splice_bridge_flow   made and removed by user space
  *   ports       backend port / 64 -> bits                  what does not leave from one of them is not looked up
+ *
+ * and in memory that both see, struct splice_common_settings: secrets and the wall clock.
  */
 #ifndef LIBSPLICE_BPF_BRIDGE_MAPS_H
 #define LIBSPLICE_BPF_BRIDGE_MAPS_H
 
+#include "libsplice/bpf/common_maps.h"
 #include "libsplice/datapath/bridge_flow.h"
-#include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
-#include "libsplice/datapath/verdicts.h"
 
 SPLICE_HEADER_BEGIN
 
@@ -49,40 +49,18 @@ SPLICE_INLINE __u32 splice_bridge_service_index(__u32 family, __u8 dscp)
 	return (family == 6 ? 64U : 0) | (dscp & 63U);
 }
 
-struct splice_bridge_settings {
-	struct splice_secret secrets[2]; /* one in use, one to write the next into */
-	__u32 secret; /* the one in use */
-	__u32 zero;
-	__s64 unix_minus_monotonic_ns; /* renewed by user space; right without it until the wall clock is set */
-};
-
 struct splice_bridge_counters {
-	__u64 verdicts[SPLICE_VERDICT_COUNT];
-	__u64 asked; /* handed to user space, which counts their verdicts */
-	/* Packets without a known mark that were looked at: so many a window and processor. */
-	__u64 window;
-	__u64 looked; /* in that window */
+	struct splice_common_counters common;
+	struct splice_budget looks; /* at packets without a known mark */
 };
 
-#define SPLICE_LOOK_WINDOW_SHIFT 26 /* of nanoseconds: 67 ms */
 #define SPLICE_LOOKS_A_WINDOW 16
 
+/* splice_asked.door. The hop is known of SPLICE_FROM_BALANCER only. */
 enum splice_bridge_door { SPLICE_FROM_BALANCER, SPLICE_FROM_BACKEND };
 
-/* A packet from its IP header on. The record is as long as its class, `length` bytes of it are used. */
-struct splice_bridge_asked {
-	__u32 length;
-	__u32 interface;
-	__u8 hop[6]; /* the link address that it came from; of SPLICE_FROM_BALANCER only */
-	__u8 door; /* enum splice_bridge_door */
-	__u8 zero;
-	__u8 bytes[];
-};
-
-/* Classes of records, so that the ring is not filled with the unused ends of long ones: a segment, a super-packet. */
-#define SPLICE_BRIDGE_ASKED_SHORT 2048
-#define SPLICE_BRIDGE_ASKED_LONG (66U << 10)
-#define SPLICE_BRIDGE_RING_BYTES (8U << 20)
+/* The class of records beside SPLICE_ASKED_SHORT. */
+#define SPLICE_BRIDGE_ASKED_LONG (66U << 10) /* super-packets */
 
 /* Which bits of this host's packet marks (skb->mark) are ours. The stack carries a mark from a connection's first segment
  * to its socket (tcp_fwmark_accept) and from there to everything that leaves for it, from the TIME_WAIT socket's ACK to the

@@ -29,13 +29,6 @@ struct {
 } services SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct splice_bridge_settings);
-} settings SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -43,16 +36,13 @@ struct {
 } counters SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, SPLICE_BRIDGE_RING_BYTES);
-} asked SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 65536 / 64);
 	__type(key, __u32);
 	__type(value, __u64);
 } vip_ports SEC(".maps");
+
+struct splice_common_settings settings;
 
 /* Headers that a packet must have in one piece: Ethernet with two tags, IP and TCP with all their options. */
 #define SPLICE_LINEAR_MIN (22 + 60 + 60)
@@ -64,7 +54,7 @@ static __always_inline int splice_conclude(enum splice_verdict verdict, int acti
 {
 	struct splice_bridge_counters *mine = bpf_map_lookup_elem(&counters, &zero_key);
 
-	if (mine && verdict < SPLICE_VERDICT_COUNT) mine->verdicts[verdict]++;
+	if (mine && verdict < SPLICE_VERDICT_COUNT) mine->common.verdicts[verdict]++;
 	return action;
 }
 
@@ -73,14 +63,14 @@ static __always_inline int splice_drop(enum splice_verdict verdict)
 	return splice_conclude(verdict, TC_ACT_SHOT);
 }
 
-static __always_inline __u64 splice_unix_s(const struct splice_bridge_settings *now_settings)
-{
-	return (__u64)((__s64)bpf_ktime_get_coarse_ns() + now_settings->unix_minus_monotonic_ns) / 1000000000;
-}
-
 static __always_inline __u32 splice_now_s(void)
 {
 	return (__u32)(bpf_ktime_get_coarse_ns() / 1000000000);
+}
+
+static __always_inline __u64 splice_unix_s(void)
+{
+	return bpf_ktime_get_coarse_ns() / 1000000000 + (__u64)settings.unix_minus_monotonic_s;
 }
 
 /* Only the beginning of a packet need be in one piece; what a driver left elsewhere is fetched. */
@@ -126,7 +116,7 @@ static __always_inline int splice_copy_record(struct __sk_buff *skb, __u32 l3_of
 {
 	const void *data = (void *)(long)skb->data;
 	const void *end = (void *)(long)skb->data_end;
-	struct splice_bridge_asked *record = bpf_ringbuf_reserve(&asked, sizeof(*record) + room, 0);
+	struct splice_asked *record = bpf_ringbuf_reserve(&asked, sizeof(*record) + room, 0);
 	/* One less, because older verifiers (Linux 6.1) do not learn from a comparison with 0 that a length is not 0. */
 	__u32 last = length - 1;
 
@@ -157,14 +147,14 @@ static __noinline int splice_ask(struct __sk_buff *skb, const struct splice_pack
 	int copied = 0;
 
 	if (!mine) return TC_ACT_SHOT; /* never: the map has its one entry */
-	if (length <= SPLICE_BRIDGE_ASKED_SHORT)
-		copied = splice_copy_record(skb, l3_offset, length, door, SPLICE_BRIDGE_ASKED_SHORT);
+	if (length <= SPLICE_ASKED_SHORT)
+		copied = splice_copy_record(skb, l3_offset, length, door, SPLICE_ASKED_SHORT);
 	else if (length <= SPLICE_BRIDGE_ASKED_LONG)
 		copied = splice_copy_record(skb, l3_offset, length, door, SPLICE_BRIDGE_ASKED_LONG);
 	if (copied)
-		mine->asked++;
+		mine->common.asked++;
 	else
-		mine->verdicts[SPLICE_drop_ask_overrun]++;
+		mine->common.verdicts[SPLICE_drop_ask_overrun]++;
 	return TC_ACT_SHOT;
 }
 
@@ -231,18 +221,11 @@ static __noinline __u32 splice_service_of_port(const struct splice_packet *packe
 static __noinline int splice_look_at_unmarked(struct __sk_buff *skb, struct splice_packet *packet)
 {
 	struct splice_bridge_counters *mine = bpf_map_lookup_elem(&counters, &zero_key);
-	const struct splice_bridge_settings *now_settings = bpf_map_lookup_elem(&settings, &zero_key);
-	const __u64 window = bpf_ktime_get_coarse_ns() >> SPLICE_LOOK_WINDOW_SHIFT;
 	const void *data = (void *)(long)skb->data;
 	const void *end = (void *)(long)skb->data_end;
 
-	if (!mine || !now_settings || !packet) return TC_ACT_UNSPEC;
-	if (mine->window != window) {
-		mine->window = window;
-		mine->looked = 0;
-	}
-	if (mine->looked >= SPLICE_LOOKS_A_WINDOW) return TC_ACT_UNSPEC;
-	mine->looked++;
+	if (!mine || !packet) return TC_ACT_UNSPEC;
+	if (!splice_budget_take(&mine->looks, bpf_ktime_get_coarse_ns(), SPLICE_LOOKS_A_WINDOW)) return TC_ACT_UNSPEC;
 	if (splice_parse_ethernet(data, end, packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
 	if (splice_parse_ip_beginning(data, end, skb->len, packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
 	if (packet->protocol != SPLICE_PROTOCOL_TCP || !packet->payload_length || (packet->tcp_flags & SPLICE_SYN))
@@ -256,7 +239,7 @@ static __noinline int splice_look_at_unmarked(struct __sk_buff *skb, struct spli
 	if (!service) return TC_ACT_UNSPEC;
 	if (splice_dscp(packet) != 0) return splice_conclude(SPLICE_pass_mark_of_no_service, TC_ACT_UNSPEC);
 	packet->ends.destination = service->vip;
-	if (splice_bridge_mark_lost(packet, &now_settings->secrets[now_settings->secret & 1], splice_unix_s(now_settings)))
+	if (splice_bridge_mark_lost(packet, splice_secret_in_use(&settings), splice_unix_s()))
 		return splice_conclude(SPLICE_pass_mark_lost, TC_ACT_UNSPEC);
 	return TC_ACT_UNSPEC;
 }
@@ -275,17 +258,14 @@ static __always_inline struct splice_bridge_decision splice_decide_marked(struct
 									  enum splice_bridge_known known,
 									  struct splice_negotiated *negotiated)
 {
-	const struct splice_bridge_settings *now_settings = bpf_map_lookup_elem(&settings, &zero_key);
-	struct splice_bridge_decision decision = {SPLICE_BRIDGE_DROP, SPLICE_drop_bad_cookie};
+	struct splice_bridge_decision decision;
 	const struct splice_address ours = marked->packet.ends.destination;
 	__u64 unix_s = 0;
 
-	if (!now_settings) return decision;
 	/* Nearly every packet is the next of its connection, and no cookie is looked for. */
-	if (known != SPLICE_KNOWN_SAME && known != SPLICE_KNOWN_NEXT) unix_s = splice_unix_s(now_settings);
+	if (known != SPLICE_KNOWN_SAME && known != SPLICE_KNOWN_NEXT) unix_s = splice_unix_s();
 	marked->packet.ends.destination = marked->service->vip;
-	decision = splice_bridge_decide(&marked->packet, known, &now_settings->secrets[now_settings->secret & 1],
-					unix_s, negotiated);
+	decision = splice_bridge_decide(&marked->packet, known, splice_secret_in_use(&settings), unix_s, negotiated);
 	marked->packet.ends.destination = ours;
 	return decision;
 }

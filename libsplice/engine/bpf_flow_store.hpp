@@ -3,6 +3,7 @@
 #pragma once
 
 #include "libsplice/core/flow_store.hpp"
+#include "libsplice/engine/bpf_batches.hpp"
 
 namespace splice {
 
@@ -10,7 +11,7 @@ class BpfFlowStore final : public FlowStore {
   public:
     // `map`: a hash of splice_flow_key -> splice_flow_entry; must stay open as long as the store. Its
     // capacity is its own: set_limits() changes the time-outs only.
-    explicit BpfFlowStore(int map) noexcept : map_(map) {}
+    explicit BpfFlowStore(int map) : map_(map), walk_(map) {}
 
     [[nodiscard]] std::optional<splice_flow_entry> find(const splice_flow_key& key) noexcept override;
     [[nodiscard]] bool put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept override;
@@ -30,7 +31,7 @@ class BpfFlowStore final : public FlowStore {
     std::size_t capacity_ = 0;
     std::size_t size_ = 0;
     // The sweep under way.
-    std::optional<std::uint32_t> cursor_;  // the kernel's; nothing = at the beginning
+    BpfWalk<splice_flow_key, splice_flow_entry> walk_;
     std::size_t counted_ = 0;
     Duration cost_{};
     Duration next_piece_{};

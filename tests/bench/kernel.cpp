@@ -54,11 +54,11 @@ class Bench {
         bpf_map__set_max_entries(balancer_->maps.flows, capacity_);
         bpf_map__set_max_entries(restore_->maps.frames, kFrames);
         splice_balancer_settings& settings = balancer_->bss->settings;
-        settings.secrets[0] = splice_secret_prepared(&testing::kSecret);
+        settings.common.secrets[0] = splice_secret_prepared(&testing::kSecret);
         settings.reply = SPLICE_OUT_BACK;
         std::memcpy(&settings.mac, kLink.data(), 6);
         // Jiffies say nothing: time stands still.
-        settings.unix_minus_monotonic_s = testing::at(0).unix_s;
+        settings.common.unix_minus_monotonic_s = testing::at(0).unix_s;
         require(balancer_xdp__load(balancer_) == 0, "load balancer_xdp");
         require(restore__load(restore_) == 0, "load restore");
         fill_service();
@@ -214,7 +214,7 @@ class Bench {
                 "read the counters");
         std::array<std::uint64_t, kVerdictCount> sums{};
         for (const auto& one : all) {
-            for (std::size_t i = 0; i < kVerdictCount; i++) sums[i] += one.verdicts[i];
+            for (std::size_t i = 0; i < kVerdictCount; i++) sums[i] += one.common.verdicts[i];
         }
         return sums;
     }

@@ -132,7 +132,7 @@ PacketBytes as_hosts_write(const Segment& segment) {
 }
 
 void expect(const BridgePrograms& programs, splice_verdict verdict) {
-    if (programs.counters().verdicts[verdict] < kRepeat)
+    if (programs.counters().common.verdicts[verdict] < kRepeat)
         throw std::runtime_error("measured packets did not get " + std::string(verdict_name(verdict)));
 }
 

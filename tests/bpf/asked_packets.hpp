@@ -1,5 +1,4 @@
-// What a loaded program asks user space about, out of its ring buffer. Head is what stands before each packet
-// there, its `length` among it.
+// What a loaded program asks user space about, out of its ring buffer.
 #pragma once
 
 #include <bpf/libbpf.h>
@@ -10,11 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "libsplice/bpf/common_maps.h"
 #include "tests/support/lib/packets.hpp"
 
 namespace splice::testing {
 
-template <class Head>
 class AskedPackets {
   public:
     // Not moved: the ring knows where its packets go.
@@ -34,7 +33,7 @@ class AskedPackets {
 
   private:
     static int append(void* packets, void* data, std::size_t) {
-        Head head{};
+        splice_asked head{};
         std::memcpy(&head, data, sizeof(head));
         const auto* bytes = static_cast<const std::byte*>(data) + sizeof(head);
         static_cast<std::vector<PacketBytes>*>(packets)->emplace_back(bytes, bytes + head.length);

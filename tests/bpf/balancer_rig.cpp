@@ -131,7 +131,7 @@ void KernelBalancer::stop_clock(Instant now) {
     settings.ms_per_jiffy = 1;
     settings.jiffies =
         jiffies_ - (static_cast<std::uint64_t>(ms) << SPLICE_MS_SHIFT) - (1U << (SPLICE_MS_SHIFT - 1));
-    settings.unix_minus_monotonic_s = now.unix_s - static_cast<std::int64_t>(now.seconds());
+    settings.common.unix_minus_monotonic_s = now.unix_s - static_cast<std::int64_t>(now.seconds());
 }
 
 void KernelBalancer::narrow(const SplicerRules& rules, std::uint32_t mtu) {
@@ -145,8 +145,8 @@ std::optional<Verdict> KernelBalancer::counted(const splice_balancer_counters& b
     const splice_balancer_counters after = maps_.counters();
     std::optional<Verdict> verdict;
     for (std::size_t i = 0; i < kVerdictCount; ++i) {
-        if (after.verdicts[i] == before.verdicts[i]) continue;
-        if (verdict || after.verdicts[i] != before.verdicts[i] + 1)
+        if (after.common.verdicts[i] == before.common.verdicts[i]) continue;
+        if (verdict || after.common.verdicts[i] != before.common.verdicts[i] + 1)
             throw std::runtime_error("one packet was counted more than once");
         verdict = static_cast<Verdict>(i);
     }

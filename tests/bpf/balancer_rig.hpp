@@ -55,7 +55,7 @@ class KernelBalancer {
     KernelMaps maps_;
     BpfFlowStore flows_;
     Splicer splicer_;
-    AskedPackets<splice_asked_packet> asked_;
+    AskedPackets asked_;
     MappedBpfArray settings_;
     std::uint64_t jiffies_ = 0;  // at the beginning
     PacketBytes frame_;

@@ -379,7 +379,7 @@ TEST_CASE("a flood of orphans does not reach user space") {
         const Verdict verdict = pair.kernel.handle(read_clock(), orphan).verdict;
         dropped += pair.kernel.decided_in_kernel() && verdict == SPLICE_drop_orphan;
     }
-    const auto asked = pair.kernel.maps().counters().asked;
+    const auto asked = pair.kernel.maps().counters().common.asked;
     CHECK(dropped + asked == 2000);
     CHECK(asked >= SPLICE_ASKS_A_WINDOW);
     CHECK(dropped > 0);
@@ -638,10 +638,12 @@ TEST_CASE("a first payload that two processors handle at once is not refused") {
     run_all();
     other.join();
     const splice_balancer_counters counters = pair.kernel.maps().counters();
-    CHECK(counters.verdicts[SPLICE_drop_flow_table_full] == 0);
+    CHECK(counters.common.verdicts[SPLICE_drop_flow_table_full] == 0);
     // Each was decided or asked; a copy of an open flow's first payload is forwarded like any other packet.
-    CHECK(counters.verdicts[SPLICE_forward_first_payload] + counters.verdicts[SPLICE_forward_open] == kFlows);
-    CHECK(counters.asked + counters.verdicts[SPLICE_drop_ask_overrun] == kFlows);
+    CHECK(counters.common.verdicts[SPLICE_forward_first_payload] +
+              counters.common.verdicts[SPLICE_forward_open] ==
+          kFlows);
+    CHECK(counters.common.asked + counters.common.verdicts[SPLICE_drop_ask_overrun] == kFlows);
 }
 
 TEST_CASE("what is larger than the way to its bridge is user space's, which answers it; floods are dropped") {

@@ -355,7 +355,7 @@ TEST_CASE("a full ring costs packets, which are counted") {
     Client client = rig.client();
     client.cookie += 1;
     const PacketBytes frame = frame_of(rig.marked(client.segment(kGet)).build());
-    for (std::uint32_t i = 0; i < SPLICE_BRIDGE_RING_BYTES / SPLICE_BRIDGE_ASKED_SHORT + 1; ++i) {
+    for (std::uint32_t i = 0; i < SPLICE_ASKED_RING_BYTES / SPLICE_ASKED_SHORT + 1; ++i) {
         PacketBytes copy = frame;
         CHECK(BridgeHost::run(rig.host.programs().ingress(), copy) == 2);  // TC_ACT_SHOT
     }
@@ -416,7 +416,7 @@ TEST_CASE("a link's padding does not go to user space with the packet") {
     for (const int family : {4, 6}) {
         CAPTURE(family);
         BridgeHost host(Mode::translate, family, bridge_rules(family));
-        AskedPackets<splice_bridge_asked> asked(host.programs().ring());
+        AskedPackets asked(host.programs().ring());
         Splicer splicer(std::make_shared<const SplicerRules>(splicer_rules(family)));
         Client client(family);
         client.base.timestamps.reset();

@@ -147,7 +147,7 @@ int BridgeHost::interface() const noexcept {
 BridgeHost::~BridgeHost() {
     const splice_bridge_counters counted = programs_->counters();
     for (std::size_t i = 0; i < kVerdictCount; ++i)
-        if (counted.verdicts[i]) given().insert(static_cast<Verdict>(i));
+        if (counted.common.verdicts[i]) given().insert(static_cast<Verdict>(i));
     ingress_.reset();
     egress_.reset();
     run_tool("ip", "link delete near");

@@ -50,11 +50,11 @@ class BridgeHost {
     static int run(int program, PacketBytes& frame);
 
     [[nodiscard]] std::uint64_t count(Verdict verdict) const {
-        return programs_->counters().verdicts[verdict];
+        return programs_->counters().common.verdicts[verdict];
     }
     // By the programs of all hosts that are gone.
     [[nodiscard]] static const std::set<Verdict>& verdicts_given() noexcept;
-    [[nodiscard]] std::uint64_t asked() const { return programs_->counters().asked; }
+    [[nodiscard]] std::uint64_t asked() const { return programs_->counters().common.asked; }
     [[nodiscard]] const BridgePrograms& programs() const { return *programs_; }
 
   private:

@@ -13,13 +13,18 @@ namespace {
 
 constexpr std::size_t kEthernetHeader = 14;
 constexpr std::size_t kFlows = 1024;
-constexpr Duration kHalfASecond = std::chrono::milliseconds(500);
 
 BridgePrograms load(const BridgeRules& rules) {
     auto programs = BridgePrograms::load(Mode::translate, kFlows, std::nullopt);
     if (!programs) throw std::runtime_error(programs.error().text);
     if (auto written = programs->write(rules); !written) throw std::runtime_error(written.error().text);
     return std::move(*programs);
+}
+
+MappedBpfArray settings_of(int program) {
+    auto memory = MappedBpfArray::map(map_of(program, ".bss").get(), sizeof(splice_common_settings));
+    if (!memory) throw std::runtime_error(memory.error().text);
+    return std::move(*memory);
 }
 
 Outcome outcome_of(Verdict verdict, SentPackets& out, PacketBytes handed) {
@@ -68,18 +73,12 @@ KernelTranslator::KernelTranslator(const std::shared_ptr<const BridgeRules>& rul
     : programs_(load(*rules)),
       flows_(programs_.flows()),
       bridge_(rules, &flows_),
-      settings_(map_of(programs_.ingress(), "settings")),
+      settings_(settings_of(programs_.ingress())),
       asked_(programs_.ring()) {}
 
 void KernelTranslator::stop_clock(Instant now) {
-    const std::uint32_t only = 0;
-    splice_bridge_settings settings{};
-    const Duration unix_time = std::chrono::seconds(now.unix_s) + kHalfASecond;
-    if (bpf_map_lookup_elem(settings_.get(), &only, &settings) != 0)
-        throw std::runtime_error("read the settings");
-    settings.unix_minus_monotonic_ns = (unix_time - read_clock().monotonic).count();
-    if (bpf_map_update_elem(settings_.get(), &only, &settings, BPF_ANY) != 0)
-        throw std::runtime_error("write the settings");
+    auto& settings = *static_cast<splice_common_settings*>(settings_.data());
+    settings.unix_minus_monotonic_s = now.unix_s - static_cast<std::int64_t>(read_clock().seconds());
 }
 
 Outcome KernelTranslator::handle(Instant now, Bytes packet, bool from_backend) {
@@ -90,13 +89,13 @@ Outcome KernelTranslator::handle(Instant now, Bytes packet, bool from_backend) {
     const splice_bridge_counters after = programs_.counters();
     in_kernel_ = asked.empty();
     if (!in_kernel_) {
-        if (action != TC_ACT_SHOT || after.asked != before.asked + 1)
+        if (action != TC_ACT_SHOT || after.common.asked != before.common.asked + 1)
             throw std::runtime_error("asked, and let through all the same");
         return hand_over(bridge_, now, std::move(asked.at(0)), from_backend);
     }
     Outcome outcome;
     for (std::size_t i = 0; i < kVerdictCount; ++i)
-        if (after.verdicts[i] != before.verdicts[i]) outcome.verdict = static_cast<Verdict>(i);
+        if (after.common.verdicts[i] != before.common.verdicts[i]) outcome.verdict = static_cast<Verdict>(i);
     if (verdict_kind(outcome.verdict) == SPLICE_KIND_forward) outcome.sent.push_back(std::move(edited));
     return outcome;
 }

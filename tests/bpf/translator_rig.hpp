@@ -25,8 +25,8 @@ class KernelTranslator {
     BridgePrograms programs_;
     KernelFlows flows_;
     Bridge bridge_;
-    Descriptor settings_;
-    AskedPackets<splice_bridge_asked> asked_;
+    MappedBpfArray settings_;
+    AskedPackets asked_;
     bool in_kernel_ = false;
 };
 

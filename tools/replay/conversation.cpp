@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "libsplice/datapath/segment.h"
-#include "libsplice/datapath/translate.h"
 #include "libsplice/datapath/translate_icmp.h"
 
 namespace splice::replay {

@@ -1,0 +1,77 @@
+#include "libsplice/engine/kernel_program.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <vector>
+
+#include "libsplice/engine/clock.hpp"
+
+namespace splice {
+
+void turn_slot(std::uint32_t& number, std::uint32_t to) noexcept {
+    std::atomic_ref(number).store(to, std::memory_order_release);
+}
+
+Bytes read_asked(Bytes record, QueuedPacket& packet) {
+    splice_asked head{};
+    std::memcpy(&head, record.data(), sizeof(head));
+    packet.id = head.door;
+    packet.hop.interface = head.interface;
+    packet.hop.address_length = sizeof(head.hop);
+    std::copy_n(head.hop, sizeof(head.hop), packet.hop.address);
+    return record.subspan(sizeof(head), head.length);
+}
+
+std::uint32_t capacity_of_map(int map) noexcept {
+    bpf_map_info info{};
+    std::uint32_t length = sizeof(info);
+    return bpf_obj_get_info_by_fd(map, &info, &length) == 0 ? info.max_entries : 0;
+}
+
+void sum_counters(int map, std::size_t value_bytes, std::span<std::uint64_t> sums) {
+    static const auto processors = static_cast<std::size_t>(std::max(libbpf_num_possible_cpus(), 1));
+    const std::size_t stride = value_bytes / sizeof(std::uint64_t);
+    std::vector<std::uint64_t> each(processors * stride);
+    std::ranges::fill(sums, 0);
+    const std::uint32_t only = 0;
+    if (bpf_map_lookup_elem(map, &only, each.data()) != 0) return;
+    for (std::size_t processor = 0; processor < processors; ++processor)
+        for (std::size_t word = 0; word < sums.size(); ++word) sums[word] += each[processor * stride + word];
+}
+
+SystemResult<KernelProgram> KernelProgram::open(const std::string& name, std::span<const std::byte> elf) {
+    auto object = BpfObject::open(name, elf);
+    if (!object) return std::unexpected(object.error());
+    return KernelProgram(std::move(*object));
+}
+
+SystemResult<void> KernelProgram::load(std::size_t settings_bytes) {
+    if (auto loaded = object_.load(); !loaded) return loaded;
+    auto memory = MappedBpfArray::map(object_.map(".bss"), settings_bytes);
+    if (!memory) return std::unexpected(memory.error());
+    memory_ = std::move(*memory);
+    renew_clock();
+    return {};
+}
+
+void KernelProgram::write_secret(const splice_secret& secret) noexcept {
+    const std::uint32_t other = common().secret ^ 1U;
+    common().secrets[other] = splice_secret_prepared(&secret);
+    turn_slot(common().secret, other);
+}
+
+void KernelProgram::restore_secret() noexcept {
+    turn_slot(common().secret, common().secret ^ 1U);
+}
+
+void KernelProgram::renew_clock() noexcept {
+    const Instant now = read_clock();
+    std::atomic_ref(common().unix_minus_monotonic_s)
+        .store(now.unix_s - static_cast<std::int64_t>(now.seconds()), std::memory_order_relaxed);
+}
+
+}  // namespace splice
