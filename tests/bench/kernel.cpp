@@ -172,6 +172,7 @@ class Bench {
     void fill_bridges() {
         for (std::uint32_t i = 0; i < 3; i++) {
             splice_bridge_entry bridge{};
+            bridge.room = SPLICE_ROOM_UNKNOWN;
             bridge.address = IpAddress::parse(testing::topology(4).bridges[i])->raw();
             bridge.out = SPLICE_OUT_BACK;
             require(bpf_map_update_elem(bpf_map__fd(balancer_->maps.bridges), &i, &bridge, BPF_ANY) == 0,
