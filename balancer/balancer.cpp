@@ -87,7 +87,9 @@ std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& conf
     const auto interface = find_interface(config.common.interface);
     if (!interface) return refused(ConfigFailure::Kind::unreadable, interface.error().text);
     BridgeIndex index;
-    if (auto rules = build_rules(config, *secret, {.mtu = interface->mtu, .now = {}}, index); !rules)
+    ServiceNumbers services;
+    if (auto rules = build_rules(config, *secret, {.mtu = interface->mtu, .now = {}}, index, services);
+        !rules)
         return refused(ConfigFailure::Kind::wrong, rules.error());
     return {};
 }
@@ -117,7 +119,8 @@ std::expected<void, std::string> Balancer::open() {
     if (auto alone = check_no_other_path(interface_, config_.common.bpffs, config_.common.engine); !alone)
         return std::unexpected(alone.error().text);
     index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, interface_.name), read_clock().monotonic);
-    auto rules = prepare(config_, index_);
+    services_ = ServiceNumbers(remembered_services(config_.common.bpffs, interface_.name));
+    auto rules = prepare(config_, index_, services_);
     if (!rules) return std::unexpected(rules.error());
     rules_ = std::move(*rules);
     if (auto started = start_engine(); !started) return std::unexpected(started.error());
@@ -204,10 +207,12 @@ std::expected<void, StepsFailure> Balancer::apply(const BalancerConfig& config) 
     if (const auto key = fixed_key_that_differs(config_, config))
         return std::unexpected(StepsFailure{*key + " cannot change while the balancer runs; restart it"});
     BridgeIndex index = index_;
-    auto rules = prepare(config, index);
+    ServiceNumbers services = services_;
+    auto rules = prepare(config, index, services);
     if (!rules) return std::unexpected(StepsFailure{rules.error()});
     // From here on flows may bear the new numbers, also when the change is undone.
     index_ = std::move(index);
+    services_ = std::move(services);
     if (auto changed = change_host(config, *rules); !changed) {
         (void)number_bridges(config_, read_clock().monotonic, index_);  // it has numbers for all of these
         return changed;
@@ -232,10 +237,11 @@ std::expected<void, StepsFailure> Balancer::change_host(const BalancerConfig& co
 }
 
 std::expected<std::shared_ptr<const SplicerRules>, std::string> Balancer::prepare(
-    const BalancerConfig& config, BridgeIndex& index) const {
+    const BalancerConfig& config, BridgeIndex& index, ServiceNumbers& services) const {
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
-    return build_rules(config, *secret, {.mtu = interface_.mtu, .now = read_clock().monotonic}, index);
+    return build_rules(config, *secret, {.mtu = interface_.mtu, .now = read_clock().monotonic}, index,
+                       services);
 }
 
 BalancerState Balancer::state() const {

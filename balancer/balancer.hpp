@@ -60,7 +60,8 @@ class Balancer {
     std::expected<void, StepsFailure> change_host(const BalancerConfig& config,
                                                   const std::shared_ptr<const SplicerRules>& rules);
     std::expected<std::shared_ptr<const SplicerRules>, std::string> prepare(const BalancerConfig& config,
-                                                                            BridgeIndex& index) const;
+                                                                            BridgeIndex& index,
+                                                                            ServiceNumbers& services) const;
     [[nodiscard]] BalancerState state() const;
     [[nodiscard]] HostFactList facts();
 
@@ -70,6 +71,7 @@ class Balancer {
     InterfaceInfo interface_;
     std::optional<InterfaceLock> lock_;
     BridgeIndex index_;
+    ServiceNumbers services_;
     std::shared_ptr<const SplicerRules> rules_;
     std::unique_ptr<DataPlane> dataplane_;
     Vips vips_;

@@ -1,9 +1,11 @@
 #include "balancer/config.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "libsplice/config/load.hpp"
 #include "libsplice/config/yaml_reader.hpp"
@@ -112,13 +114,15 @@ void read_hash(const YamlValue& hash, ServiceConfig& service) {
     map.read("algorithm", service.algorithm, parse_algorithm);
 }
 
-void read_bridge(const YamlValue& entry, ServiceConfig& service) {
-    const YamlMap map = entry.map({"name", "address", "weight"});
+void read_bridge(const YamlValue& entry, BridgeNumbers& numbers, ServiceConfig& service) {
+    const YamlMap map = entry.map({"name", "address", "weight", "number"});
     BridgeConfig bridge;
     bridge.name = map.require("name").as(parse_name);
     bridge.address = map.require("address").as(parse_host_address);
     map.read("weight", bridge.weight, parse_weight);
+    map.read("number", bridge.number, parse_bridge_number);
     if (auto fits = check_bridge(service, bridge); !fits) entry.fail(fits.error());
+    if (auto fits = numbers.add(bridge); !fits) map.find("number").value_or(entry).fail(fits.error());
     service.bridges.push_back(std::move(bridge));
 }
 
@@ -140,7 +144,7 @@ HealthConfig read_health(const YamlValue& value) {
     return health;
 }
 
-ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaults) {
+ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaults, BridgeNumbers& numbers) {
     const YamlMap map = entry.map(
         joined({"name", "vip", "port", "dscp", "protocol", "hash", "bridges", "health"}, kServiceSettings));
     ServiceConfig service;
@@ -161,7 +165,7 @@ ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaul
         if (auto fits = check_protocol(service.protocol, service.key); !fits) hash->fail(fits.error());
     }
     const YamlValue bridges = map.require("bridges");
-    for (const YamlValue& bridge : bridges.items(kMaxBridges)) read_bridge(bridge, service);
+    for (const YamlValue& bridge : bridges.items(kMaxBridges)) read_bridge(bridge, numbers, service);
     if (auto fits = check_weights(service); !fits) bridges.fail(fits.error());
     if (const auto health = map.find("health")) service.health = read_health(*health);
     read_settings(map, service.settings);
@@ -171,22 +175,34 @@ ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaul
 }  // namespace
 
 Parsed<BridgeConfig> parse_bridge(std::string_view text) {
-    const auto form = std::unexpected("expected NAME=ADDRESS[,weight=N] such as b1=192.0.2.21,weight=2");
+    const auto form = std::unexpected(
+        "expected NAME=ADDRESS[,weight=N][,number=N] such as b1=192.0.2.21,weight=2,number=7");
     const std::size_t equals = text.find('=');
     if (equals == std::string_view::npos) return form;
     const auto name = parse_name(text.substr(0, equals));
     if (!name) return std::unexpected(name.error());
     std::string_view rest = text.substr(equals + 1);
-    const std::size_t comma = rest.find(',');
+    std::size_t comma = rest.find(',');
     const auto address = parse_host_address(rest.substr(0, comma));
     if (!address) return std::unexpected(address.error());
     BridgeConfig bridge{.name = *name, .address = *address};
-    if (comma == std::string_view::npos) return bridge;
-    rest = rest.substr(comma + 1);
-    if (!rest.starts_with("weight=")) return form;
-    const auto weight = parse_weight(rest.substr(7));
-    if (!weight) return std::unexpected(weight.error());
-    bridge.weight = *weight;
+    bool has_weight = false;
+    while (comma != std::string_view::npos) {
+        rest = rest.substr(comma + 1);
+        comma = rest.find(',');
+        const std::string_view part = rest.substr(0, comma);
+        if (part.starts_with("weight=") && !std::exchange(has_weight, true)) {
+            const auto weight = parse_weight(part.substr(7));
+            if (!weight) return std::unexpected(weight.error());
+            bridge.weight = *weight;
+        } else if (part.starts_with("number=") && bridge.number == 0) {
+            const auto number = parse_bridge_number(part.substr(7));
+            if (!number) return std::unexpected("number: " + number.error());
+            bridge.number = *number;
+        } else {
+            return form;
+        }
+    }
     return bridge;
 }
 
@@ -223,6 +239,27 @@ Parsed<void> check_bridge(const ServiceConfig& service, const BridgeConfig& brid
                             "greater weight",
                             bridge.name, other.name));
     }
+    return {};
+}
+
+Parsed<void> BridgeNumbers::add(const BridgeConfig& bridge) {
+    if (bridge.number == 0) return {};
+    const auto expected = fmt::format("expected a number of its own, 1 to {}", kMaxBridgeNumber);
+    for (const BridgeConfig& other : seen_) {
+        const bool same_host =
+            other.address == bridge.address ||
+            (other.name == bridge.name && other.address.family() != bridge.address.family());
+        if (other.number == bridge.number && !same_host)
+            return std::unexpected(
+                fmt::format("bridge {}: number {} is used twice (bridge {} at {} has it); {}", bridge.name,
+                            bridge.number, other.name, other.address.to_string(), expected));
+        if (other.number != bridge.number && other.address == bridge.address)
+            return std::unexpected(fmt::format(
+                "bridge {}: number {}, but the bridge at {} has number {} elsewhere; expected the "
+                "same number for one address",
+                bridge.name, bridge.number, bridge.address.to_string(), other.number));
+    }
+    seen_.push_back(bridge);
     return {};
 }
 
@@ -275,6 +312,24 @@ std::vector<std::string> warnings_about(const BalancerConfig& config) {
     return warnings;
 }
 
+std::vector<std::string> remarks_about(const BalancerConfig& config) {
+    std::vector<std::string> remarks;
+    for (const ServiceConfig& service : config.services) {
+        std::vector<std::string_view> without;
+        for (const BridgeConfig& bridge : service.bridges) {
+            if (bridge.number == 0) without.push_back(bridge.name);
+        }
+        if (without.empty()) continue;
+        remarks.push_back(fmt::format(
+            "service {} has no lanes: no number for {}{}; give each bridge one of its own (number: 1 to {})",
+            service.name,
+            fmt::join(without.begin(), without.begin() + std::min<std::ptrdiff_t>(std::ssize(without), 3),
+                      ", "),
+            without.size() > 3 ? fmt::format(" and {} more", without.size() - 3) : "", kMaxBridgeNumber));
+    }
+    return remarks;
+}
+
 std::optional<std::string> fixed_key_that_differs(const BalancerConfig& running,
                                                   const BalancerConfig& wanted) {
     if (const auto key = fixed_key_that_differs(running.common, wanted.common)) return key;
@@ -298,9 +353,10 @@ BalancerConfig parse_balancer_config(const std::string& text, const std::string&
     ServiceDefaults defaults;
     read_settings(top, defaults);
     ServiceKeys keys;
+    BridgeNumbers numbers;
     const YamlValue services = top.require("services");
     for (const YamlValue& entry : services.items(kMaxServices)) {
-        ServiceConfig service = read_service(entry, defaults);
+        ServiceConfig service = read_service(entry, defaults, numbers);
         if (auto fits = keys.add(service.dscp, service.vip); !fits) entry.fail(fits.error());
         const auto same_name = [&](const ServiceConfig& other) { return other.name == service.name; };
         if (std::ranges::any_of(config.services, same_name))

@@ -21,6 +21,7 @@ struct BridgeConfig {
     std::string name;
     IpAddress address;
     std::uint32_t weight = 1;  // 0: takes no new flows
+    std::uint16_t number = 0;  // its own in the fleet, 1 to kMaxBridgeNumber; 0: it has none
 };
 
 struct HealthConfig {
@@ -64,19 +65,31 @@ struct BalancerConfig {
 inline const char* const kBalancerApi = "127.0.0.1:10001";
 
 Parsed<XdpMode> parse_xdp_mode(std::string_view text);
-// NAME=ADDRESS[,weight=N]
+// NAME=ADDRESS[,weight=N][,number=N]
 Parsed<BridgeConfig> parse_bridge(std::string_view text);
 // What a service speaks when nobody says: tls for sni, tcp for source, http for the rest.
 [[nodiscard]] Protocol natural_protocol(KeyKind key) noexcept;
 
 // What is allowed and will most likely not be wanted, as sentences.
 std::vector<std::string> warnings_about(const BalancerConfig& config);
+// What the configuration leaves out, as sentences: for --check alone.
+std::vector<std::string> remarks_about(const BalancerConfig& config);
 // What a reload may not change: the first such key that differs, or nothing.
 std::optional<std::string> fixed_key_that_differs(const BalancerConfig& running,
                                                   const BalancerConfig& wanted);
 
 // Checks that need more than one value; the errors are sentences.
 Parsed<void> check_protocol(Protocol protocol, const HashKeyRule& key);
+// Numbers of bridges of one file. A number is one host's: a second entry may have it only for the host's
+// address of the other family, under the same name. The error is a sentence.
+class BridgeNumbers {
+  public:
+    Parsed<void> add(const BridgeConfig& bridge);
+
+  private:
+    std::vector<BridgeConfig> seen_;
+};
+
 // Whether the service, whose earlier bridges it has already, can take this one.
 Parsed<void> check_bridge(const ServiceConfig& service, const BridgeConfig& bridge);
 // Whether its bridges can be placed by its algorithm (jump knows no weights).

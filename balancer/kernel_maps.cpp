@@ -46,7 +46,8 @@ splice_service_entry entry_of(const SplicerService& service, std::uint32_t table
     entry.rule = kernel_rule(service);
     entry.rows = static_cast<std::uint32_t>(service.placement->rows().size());
     entry.table = table;
-    entry.dscp = service.dscp;
+    entry.number = service.number;
+    entry.carriage = service.carriage;
     entry.chooses_by_source = service.key.kind == KeyKind::source ? 1 : 0;
     return entry;
 }
@@ -139,14 +140,15 @@ SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
     std::vector<ServiceTableRow> services;
     for (const SplicerService& service : rules.services) {
         // Two slots a service: one in use, one to write the next table into.
-        const std::uint32_t slot = 2U * (service.dscp - 1U) + (generation_[service.dscp] ^ 1U);
+        const std::uint32_t slot = 2U * service.number + (generation_[service.number] ^ 1U);
         if (auto written = write_table(slot, service.placement->rows()); !written) return written;
+        if (auto named = write_name(service); !named) return named;
         services.push_back({service.vip, entry_of(service, slot)});
     }
     turned_.clear();
     for (const SplicerService& service : rules.services) {
-        generation_[service.dscp] ^= 1U;
-        turned_.push_back(service.dscp);
+        generation_[service.number] ^= 1U;
+        turned_.push_back(service.number);
     }
     write_services(services);
     program_.write_secret(rules.secret);
@@ -156,7 +158,7 @@ SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
 void KernelMaps::restore_rules() noexcept {
     turn_slot(kernel().service_table, kernel().service_table ^ 1U);
     program_.restore_secret();
-    for (const std::uint8_t dscp : turned_) generation_[dscp] ^= 1U;
+    for (const std::uint16_t number : turned_) generation_[number] ^= 1U;
     turned_.clear();
 }
 
@@ -181,6 +183,14 @@ SystemResult<void> KernelMaps::write_table(std::uint32_t slot, std::span<const s
     return system_error("put a placement table into its place", errno);
 }
 
+SystemResult<void> KernelMaps::write_name(const SplicerService& service) {
+    splice_service_name name{};
+    const std::uint32_t number = service.number;
+    service.name.copy(name.text, sizeof(name.text) - 1);
+    if (bpf_map_update_elem(services(), &number, &name, BPF_ANY) == 0) return {};
+    return system_error("write the BPF map services", errno);
+}
+
 void KernelMaps::write_services(std::span<const ServiceTableRow> services) {
     const std::uint32_t other = kernel().service_table ^ 1U;
     write_service_table(services, kernel().services[other]);
@@ -195,6 +205,7 @@ void KernelMaps::write_bridges(std::span<const SplicerBridge> bridges,
         (void)bpf_map_lookup_elem(map, &i, &was);
         splice_bridge_entry entry{};
         entry.address = bridges[i].address.raw();
+        entry.number = bridges[i].number;
         if (i < hops.size() && hops[i] && hops[i]->ethernet) {
             const NextHop& hop = *hops[i];
             std::memcpy(entry.link, hop.neighbour.data(), hop.neighbour.size());
@@ -216,6 +227,17 @@ void KernelMaps::write_bridges(std::span<const SplicerBridge> bridges,
 
 splice_balancer_counters KernelMaps::counters() const {
     return program_.counters<splice_balancer_counters>(offsetof(splice_balancer_counters, budgets));
+}
+
+std::vector<std::string> read_service_names(int map) {
+    std::vector<std::string> names;
+    for (std::uint32_t number = 0; number < capacity_of_map(map); ++number) {
+        splice_service_name name{};
+        if (bpf_map_lookup_elem(map, &number, &name) != 0) break;
+        names.emplace_back(name.text, strnlen(name.text, sizeof(name.text)));
+    }
+    while (!names.empty() && names.back().empty()) names.pop_back();
+    return names;
 }
 
 std::vector<IpAddress> read_bridges(int map) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "balancer/service_table.hpp"
@@ -55,6 +56,7 @@ class KernelMaps {
     [[nodiscard]] int redirect_probe() const { return program_.program("redirect_probe"); }
     [[nodiscard]] int flows() const { return program_.map("flows"); }
     [[nodiscard]] int bridges() const { return program_.map("bridges"); }
+    [[nodiscard]] int services() const { return program_.map("services"); }
     [[nodiscard]] int asked() const { return program_.map("asked"); }
     // Of all processors together, since load().
     [[nodiscard]] splice_balancer_counters counters() const;
@@ -64,6 +66,7 @@ class KernelMaps {
     SystemResult<void> inherit(std::size_t max_flows, InheritedMaps inherited);
     SystemResult<void> start_clock();
     SystemResult<void> write_table(std::uint32_t slot, std::span<const splice_placement_row> rows);
+    SystemResult<void> write_name(const SplicerService& service);
     void write_services(std::span<const ServiceTableRow> services);
     [[nodiscard]] splice_balancer_settings& kernel() const noexcept {
         return program_.settings<splice_balancer_settings>();
@@ -72,9 +75,12 @@ class KernelMaps {
     KernelProgram program_;
     std::optional<Descriptor> old_flows_;  // of another capacity: copied
     Uplink uplink_;
-    std::vector<std::uint8_t> turned_;  // the DSCPs whose slots the last write_rules() has turned
-    std::vector<std::uint8_t> generation_ = std::vector<std::uint8_t>(SPLICE_MAX_SERVICES + 1);  // by DSCP
+    std::vector<std::uint16_t> turned_;  // the services whose slots the last write_rules() has turned
+    std::vector<std::uint8_t> generation_ = std::vector<std::uint8_t>(SPLICE_SERVICE_NUMBERS);  // by service
 };
+
+// The names of services in a map, by number; as many as are given out.
+std::vector<std::string> read_service_names(int map);
 
 // The bridges of a map, by number, without those unused at its end.
 std::vector<IpAddress> read_bridges(int map);

@@ -105,6 +105,7 @@ SystemResult<void> KernelPath::attach_link(XdpMode mode) {
 SystemResult<void> KernelPath::pin() {
     if (auto done = folder_.put("flows", maps_.flows()); !done) return done;
     if (auto done = folder_.put("bridges", maps_.bridges()); !done) return done;
+    if (auto done = folder_.put("services", maps_.services()); !done) return done;
     if (!folder_.get("link")) {
         if (auto done = link_->pin(folder_.pin("link")); !done) return done;
     }
@@ -187,6 +188,11 @@ SystemResult<void> check_no_other_path(const InterfaceInfo& interface, const std
         fmt::format("start with {} to take it over, or end it with: bpftool link detach id {}",
                     takes_over ? "--engine ebpf" : "--engine ebpf and the --bpffs that it was started with",
                     there->link_id));
+}
+
+std::vector<std::string> remembered_services(const std::string& bpffs, const std::string& interface) {
+    const Descriptor map(bpf_obj_get((folder_of(bpffs, interface) + "/services").c_str()));
+    return map ? read_service_names(map.get()) : std::vector<std::string>();
 }
 
 std::vector<IpAddress> remembered_bridges(const std::string& bpffs, const std::string& interface) {

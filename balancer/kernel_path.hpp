@@ -70,6 +70,10 @@ class KernelPath {
 SystemResult<void> check_no_other_path(const InterfaceInfo& interface, const std::string& bpffs,
                                        EngineChoice engine);
 
+// The numbers of services that the flows of an earlier process bear, as names by number; empty when there was
+// none.
+std::vector<std::string> remembered_services(const std::string& bpffs, const std::string& interface);
+
 // The numbers of bridges that the flows of an earlier process bear; empty when there was none.
 std::vector<IpAddress> remembered_bridges(const std::string& bpffs, const std::string& interface);
 

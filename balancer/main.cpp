@@ -29,7 +29,7 @@ int fail_for(const ConfigFailure& failure) {
 
 int check(const BalancerConfig& config) {
     if (auto fits = check_against_host(config); !fits) return fail_for(fits.error());
-    return end_valid(kProgram, config.services.size(), warnings_about(config));
+    return end_valid(kProgram, config.services.size(), warnings_about(config), remarks_about(config));
 }
 
 // `watch` has looked at the files before they were read.

@@ -26,8 +26,10 @@ std::vector<FlagGroup> single_service_groups() {
            .help = "the mark that tells bridges the service",
            .defaults = {"1"}},
           {.name = "bridge",
-           .argument = "NAME=ADDRESS[,weight=N]",
-           .help = "a packet bridge; repeat it for each; weight 0 takes no new flows",
+           .argument = "NAME=ADDRESS[,weight=N][,number=N]",
+           .help =
+               "a packet bridge; repeat it for each; weight 0 takes no new flows; number is its own in the "
+               "fleet, 1 to 1018",
            .defaults = {"b1=192.168.33.20"},
            .repeatable = true},
           {.name = "hash-key",
@@ -62,8 +64,11 @@ ServiceConfig single_service(const CommandLine& line) {
     service.key = line.as("hash-key", HashKeyRule::parse);
     service.protocol = natural_protocol(service.key.kind);
     service.algorithm = line.as("algorithm", parse_algorithm);
+    BridgeNumbers numbers;
     for (BridgeConfig& bridge : line.all("bridge", parse_bridge)) {
         if (auto fits = check_bridge(service, bridge); !fits)
+            CommandLine::fail("bridge", bridge.name + "=" + bridge.address.to_string(), fits.error());
+        if (auto fits = numbers.add(bridge); !fits)
             CommandLine::fail("bridge", bridge.name + "=" + bridge.address.to_string(), fits.error());
         service.bridges.push_back(std::move(bridge));
     }

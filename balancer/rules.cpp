@@ -33,7 +33,7 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     SplicerService service;
     service.name = config.name;
     service.vip = config.vip;
-    service.dscp = config.dscp;
+    service.carriage = splice_carriage_by_dscp(config.dscp);
     service.protocol = config.protocol;
     service.key = config.key;
     service.placement = std::make_shared<const Placement>(std::move(*placement));
@@ -51,10 +51,19 @@ std::vector<SplicerBridge> bridge_table(const BalancerConfig& config, const Brid
         entry.address = address;
         for (const ServiceConfig& service : config.services) {
             const auto bridge = std::ranges::find(service.bridges, address, &BridgeConfig::address);
-            if (bridge != service.bridges.end() && entry.name.empty()) entry.name = bridge->name;
+            if (bridge == service.bridges.end()) continue;
+            if (entry.name.empty()) entry.name = bridge->name;
+            if (entry.number == 0) entry.number = bridge->number;
         }
     }
     return table;
+}
+
+std::vector<std::string> names_of(const BalancerConfig& config) {
+    std::vector<std::string> names;
+    names.reserve(config.services.size());
+    for (const ServiceConfig& service : config.services) names.push_back(service.name);
+    return names;
 }
 
 std::uint32_t whole_seconds(Duration duration) noexcept {
@@ -88,7 +97,8 @@ std::uint16_t mss_of_mtu(std::uint32_t mtu, int family) noexcept {
 std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(const BalancerConfig& config,
                                                                             const splice_secret& secret,
                                                                             const RunningHost& host,
-                                                                            BridgeIndex& bridges) {
+                                                                            BridgeIndex& bridges,
+                                                                            ServiceNumbers& services) {
     const Duration idle_timeout = longest_idle_timeout(config);
     const auto numbers = number_bridges(config, host.now, bridges);
     if (!numbers) return std::unexpected(numbers.error());
@@ -101,10 +111,12 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
                        .half_closed_s = whole_seconds(std::max<Duration>(
                            kClosingTimeout, std::min<Duration>(kHalfClosedTimeout, idle_timeout)))};
     rules->max_flows = config.common.max_flows;
+    const std::vector<std::uint16_t> service_numbers = services.assign(names_of(config));
     std::span<const std::uint16_t> rest = *numbers;
     for (const ServiceConfig& service : config.services) {
         auto built = build_service(service, host.mtu, rest.first(service.bridges.size()));
         if (!built) return std::unexpected(built.error());
+        built->number = service_numbers[rules->services.size()];
         rules->services.push_back(std::move(*built));
         rest = rest.subspan(service.bridges.size());
     }

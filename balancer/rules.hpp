@@ -7,6 +7,7 @@
 
 #include "balancer/config.hpp"
 #include "balancer/control/bridge_index.hpp"
+#include "libsplice/core/service_numbers.hpp"
 #include "libsplice/core/splicer.hpp"
 
 namespace splice {
@@ -17,12 +18,13 @@ struct RunningHost {
     Duration now{};            // monotonic
 };
 
-// The rules, built whole: what takes time happens here, not at the swap. `bridges` is brought up to date. The
-// error is a sentence.
+// The rules, built whole: what takes time happens here, not at the swap. `bridges` and `services` are brought
+// up to date. The error is a sentence.
 std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(const BalancerConfig& config,
                                                                             const splice_secret& secret,
                                                                             const RunningHost& host,
-                                                                            BridgeIndex& bridges);
+                                                                            BridgeIndex& bridges,
+                                                                            ServiceNumbers& services);
 
 // The numbers of the configuration's bridges, service by service; `bridges` is brought up to date.
 std::expected<std::vector<std::uint16_t>, std::string> number_bridges(const BalancerConfig& config,

@@ -16,7 +16,7 @@ CarriedFlow AdoptedSockets::find(const splice_flow_key& key) const noexcept {
     socket.translation.vip_port = splice_htons(service->vip.port);
     socket.translation.backend = service->backend.address.raw();
     socket.translation.backend_port = splice_htons(service->backend.port);
-    socket.dscp = service->dscp;
+    socket.service = service->number;
     return socket;
 }
 

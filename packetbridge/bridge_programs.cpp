@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <fmt/format.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <span>
@@ -19,7 +20,8 @@ std::string pin_name(const char* map) {
     return fmt::format("{}-{}", map, kLayout);
 }
 
-std::vector<const char*> pinned_maps(Mode mode) {
+// Those that the next process goes on with.
+std::vector<const char*> shared_maps(Mode mode) {
     if (mode == Mode::adopt) return {"counters"};
     return {"counters", "flows"};
 }
@@ -46,10 +48,26 @@ SystemResult<splice_bridge_service_entry> entry_of(const BridgeRules& rules, con
     entry.backend = service.backend.address.raw();
     entry.backend_port = splice_htons(service.backend.port);
     entry.window_scale = service.window_scale;
+    entry.carriage = service.carriage;
     return entry;
 }
 
 }  // namespace
+
+std::vector<std::string> remembered_services(const std::string& folder) {
+    std::vector<std::string> names;
+    const Descriptor map(bpf_obj_get((folder + "/" + pin_name("services")).c_str()));
+    if (!map) return names;
+    for (std::uint32_t number = 0; number < capacity_of_map(map.get()); ++number) {
+        splice_bridge_service_entry entry{};
+        if (bpf_map_lookup_elem(map.get(), &number, &entry) != 0) break;
+        names.emplace_back();
+        if (entry.address_count != 0)
+            names.back() = Endpoint{IpAddress(entry.vip), splice_ntohs(entry.vip_port)}.to_string();
+    }
+    while (!names.empty() && names.back().empty()) names.pop_back();
+    return names;
+}
 
 SystemResult<BridgePrograms> BridgePrograms::load(Mode mode, std::size_t max_flows,
                                                   std::optional<PinFolder> pins,
@@ -60,15 +78,17 @@ SystemResult<BridgePrograms> BridgePrograms::load(Mode mode, std::size_t max_flo
     if (mode == Mode::adopt) object.set_constants(".rodata.marks", std::as_bytes(std::span(&marks, 1)));
     if (mode == Mode::translate) object.set_capacity("flows", static_cast<std::uint32_t>(max_flows));
     std::vector<const char*> to_pin;
-    for (const char* map : pinned_maps(mode)) {
+    for (const char* map : shared_maps(mode)) {
         if (!pins) break;
         const auto old = pins->get(pin_name(map).c_str());
         // A map that does not fit (another size was configured) is left behind with what is in it.
         if (!old || !object.reuse_map(map, old->get())) to_pin.push_back(map);
     }
-    if (auto loaded = program->load(sizeof(splice_common_settings)); !loaded)
+    to_pin.push_back("services");  // each process has its own; the next one reads the numbers
+    if (auto loaded = program->load(sizeof(splice_bridge_settings)); !loaded)
         return std::unexpected(loaded.error());
     for (const char* map : to_pin) {
+        if (!pins) break;
         if (auto pinned = pins->put(pin_name(map).c_str(), program->map(map)); !pinned)
             return std::unexpected(pinned.error());
     }
@@ -80,14 +100,15 @@ bool BridgePrograms::are_flows_pinned(const PinFolder& pins) {
 }
 
 SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {
-    std::array<splice_bridge_service_entry, SPLICE_BRIDGE_SERVICES> entries{};
+    std::vector<splice_bridge_service_entry> entries(SPLICE_SERVICE_NUMBERS);
+    std::array<std::array<__u16, SPLICE_CARRIAGE_MARKS>, 2> carried{};
     std::array<std::uint64_t, 65536 / 64> ports{};
     std::array<std::uint64_t, 65536 / 64> vip_ports{};
     for (const BridgeService& service : rules.services) {
         const auto entry = entry_of(rules, service);
         if (!entry) return std::unexpected(entry.error());
-        entries[splice_bridge_service_index(static_cast<std::uint32_t>(service.vip.address.family()),
-                                            service.dscp)] = *entry;
+        entries[service.number] = *entry;
+        carried[service.vip.address.family() == 6 ? 1 : 0][service.carriage.mark] = service.number;
         vip_ports[service.vip.port / 64] |= std::uint64_t{1} << (service.vip.port % 64);
         ports[service.backend.port / 64] |= std::uint64_t{1} << (service.backend.port % 64);
     }
@@ -104,6 +125,12 @@ SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {
     for (std::uint32_t index = 0; index < entries.size(); ++index)
         if (bpf_map_update_elem(program_.map("services"), &index, &entries[index], BPF_ANY) != 0)
             return system_error("write the BPF map services", errno);
+    // A mark names its service when the service is there.
+    for (std::size_t family = 0; family < carried.size(); ++family)
+        for (std::size_t mark = 0; mark < SPLICE_CARRIAGE_MARKS; ++mark)
+            std::atomic_ref(settings().carried[family][mark])
+                .store(carried[family][mark], std::memory_order_release);
+    settings().number = rules.number;
     return {};
 }
 

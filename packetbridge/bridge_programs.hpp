@@ -15,6 +15,10 @@
 
 namespace splice {
 
+// The numbers of services that the flows of an earlier process bear, as names by number (VIP:port); empty
+// when there was none. `folder` holds its pins.
+std::vector<std::string> remembered_services(const std::string& folder);
+
 class BridgePrograms {
   public:
     // `pins`: where flows and counters of an earlier process may stand, which are taken over when they fit.
@@ -25,7 +29,7 @@ class BridgePrograms {
     // Whether load() would find flows of an earlier process there.
     static bool are_flows_pinned(const PinFolder& pins);
 
-    // Services by mark and family, backend ports, secret and clock. Packets in between see the old or the
+    // Services by number, marks, backend ports, secret and clock. Packets in between see the old or the
     // new. Errors: more addresses of a family than the kernel's entry has room for.
     SystemResult<void> write(const BridgeRules& rules);
     // The wall clock moves: to be called every second or so.
@@ -41,6 +45,9 @@ class BridgePrograms {
     void unpin() noexcept;
 
   private:
+    [[nodiscard]] splice_bridge_settings& settings() const noexcept {
+        return program_.settings<splice_bridge_settings>();
+    }
     BridgePrograms(KernelProgram program, Mode mode, std::optional<PinFolder> pins) noexcept
         : program_(std::move(program)), mode_(mode), pins_(std::move(pins)) {}
 

@@ -86,6 +86,13 @@ std::string_view to_string(Mode mode) noexcept {
     return kModes[static_cast<std::size_t>(mode)];
 }
 
+std::vector<std::string> remarks_about(const PacketbridgeConfig& config) {
+    if (config.number != 0) return {};
+    return {fmt::format(
+        "no lanes: this bridge has no number; give it the one that balancers know it by (number: 1 to {})",
+        kMaxBridgeNumber)};
+}
+
 std::optional<std::string> fixed_key_that_differs(const PacketbridgeConfig& running,
                                                   const PacketbridgeConfig& wanted) {
     if (const auto key = fixed_key_that_differs(running.common, wanted.common)) return key;
@@ -130,10 +137,11 @@ Parsed<void> check_service(const PacketbridgeConfig& config, const BridgeService
 
 PacketbridgeConfig parse_packetbridge_config(const std::string& text, const std::string& file) {
     auto known = kCommonKeys;
-    known.insert(known.end(), {"address", "mode", "mark", "window_scale"});
+    known.insert(known.end(), {"address", "number", "mode", "mark", "window_scale"});
     const YamlMap top = parse_yaml(text, file).map(known);
     PacketbridgeConfig config;
     config.common = common_from_yaml(top, Endpoint::parse(kPacketbridgeApi).value());
+    top.read("number", config.number, parse_bridge_number);
     top.read("mode", config.mode, parse_mode);
     if (const auto mark = top.find("mark")) config.marks = read_marks(*mark);
     read_addresses(top.require("address"), config);

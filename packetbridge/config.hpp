@@ -31,6 +31,7 @@ struct BridgeServiceConfig {
 
 struct PacketbridgeConfig {
     CommonConfig common;
+    std::uint16_t number = 0;  // this bridge's own in the fleet, 1 to kMaxBridgeNumber; 0: it has none
     std::vector<IpAddress> addresses;  // of this host: where the balancer sends marked packets
     Mode mode = Mode::automatic;
     splice_mark_field marks = kDefaultMarks;
@@ -41,6 +42,9 @@ inline const char* const kPacketbridgeApi = "127.0.0.1:10002";
 
 // DSCP=VIP:PORT,backend=ADDRESS:PORT
 Parsed<BridgeServiceConfig> parse_bridge_service(std::string_view text);
+
+// What the configuration leaves out, as sentences: for --check alone.
+std::vector<std::string> remarks_about(const PacketbridgeConfig& config);
 
 // What a reload may not change: the first such key that differs, or nothing.
 std::optional<std::string> fixed_key_that_differs(const PacketbridgeConfig& running,

@@ -12,7 +12,8 @@ namespace splice {
 namespace {
 
 std::optional<std::string> adoption_obstacle(const PacketbridgeConfig& config) {
-    const auto rules = build_rules(config, splice_secret{});
+    ServiceNumbers numbers;
+    const auto rules = build_rules(config, splice_secret{}, numbers);
     const AdoptionFindings findings =
         judge_adoption(read_adoption_facts(*rules, config.common.interface), *rules);
     if (!findings.obstacles.empty()) return findings.obstacles.front();
@@ -27,6 +28,10 @@ std::optional<std::string> translation_obstacle() {
 }
 
 }  // namespace
+
+std::string pin_folder_of(const CommonConfig& config) {
+    return fmt::format("{}/packetbridge-{}", config.bpffs, config.interface);
+}
 
 BridgeObstacles find_bridge_obstacles(const PacketbridgeConfig& config) {
     BridgeObstacles obstacles;
@@ -63,7 +68,7 @@ std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecisio
     const EbpfBridgeSettings settings{
         .mode = decision.mode,
         .interface = config.common.interface,
-        .pin_folder = fmt::format("{}/packetbridge-{}", config.common.bpffs, config.common.interface),
+        .pin_folder = pin_folder_of(config.common),
         .keep = config.common.keep,
         .marks = config.marks,
     };

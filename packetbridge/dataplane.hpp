@@ -47,6 +47,9 @@ struct BridgeObstacles {
     std::optional<std::string> translate;
 };
 // Asks the kernel and the host; logs what is only a warning.
+// Where the ebpf engine has its pins.
+[[nodiscard]] std::string pin_folder_of(const CommonConfig& config);
+
 BridgeObstacles find_bridge_obstacles(const PacketbridgeConfig& config);
 
 // Engine, mode and why.

@@ -16,13 +16,14 @@ constexpr const char* kChainOwner = "BRIDGE";
 enum Door : std::size_t { kFromBalancer = 0, kFromBackend = 1 };
 
 // Marked packets to an address of ours, before connection tracking.
-void add_from_balancer(std::vector<NetfilterMatch>& matches, const IpAddress& address, std::uint8_t dscp) {
+void add_from_balancer(std::vector<NetfilterMatch>& matches, const IpAddress& address,
+                       splice_carriage carriage) {
     for (const auto kind : {NetfilterMatch::Kind::tcp, NetfilterMatch::Kind::icmp_error}) {
         NetfilterMatch& match = matches.emplace_back();
         match.hook = NetfilterHook::prerouting;
         match.destination = address;
         match.kind = kind;
-        match.dscp = dscp;
+        match.dscp = splice_carriage_dscp(carriage);
         match.queue = kFromBalancerQueue;
     }
 }
@@ -47,7 +48,7 @@ std::vector<NetfilterMatch> matches_for(const BridgeRules& rules) {
     for (const BridgeService& service : rules.services) {
         for (const IpAddress& address : rules.addresses) {
             if (address.family() == service.vip.address.family())
-                add_from_balancer(matches, address, service.dscp);
+                add_from_balancer(matches, address, service.carriage);
         }
         if (std::ranges::find(backends, service.backend) != backends.end()) continue;
         backends.push_back(service.backend);

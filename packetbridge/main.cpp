@@ -29,7 +29,7 @@ int fail_for(const ConfigFailure& failure) {
 
 int check(const PacketbridgeConfig& config) {
     if (auto fits = check_against_host(config); !fits) return fail(kExitSystem, fits.error());
-    return end_valid(kProgram, config.services.size(), {});
+    return end_valid(kProgram, config.services.size(), {}, remarks_about(config));
 }
 
 // `watch` has looked at the files before they were read.

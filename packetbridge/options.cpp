@@ -13,6 +13,9 @@ std::vector<FlagGroup> flag_groups() {
                .help = "this host's address that balancers send to; repeat it for IPv4 and IPv6",
                .defaults = {"192.168.33.20"},
                .repeatable = true},
+              {.name = "number",
+               .argument = "1..1018",
+               .help = "this bridge's own number in the fleet, as balancers are told it"},
               {.name = "service",
                .argument = "DSCP=VIP:PORT,backend=ADDRESS:PORT",
                .help = "a service by its mark, and the server here that answers it; repeat it for each",
@@ -37,6 +40,7 @@ PacketbridgeConfig config_from_flags(const CommandLine& line) {
     PacketbridgeConfig config;
     config.common = common_from_flags(line);
     config.mode = line.as("mode", parse_mode);
+    if (line.given("number")) config.number = line.as("number", parse_bridge_number);
     for (const IpAddress& address : line.all("address", parse_host_address)) {
         if (auto fits = check_address(config.addresses, address); !fits)
             CommandLine::fail("address", address.to_string(), fits.error());

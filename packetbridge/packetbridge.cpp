@@ -11,6 +11,7 @@
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/start.hpp"
+#include "packetbridge/bridge_programs.hpp"
 
 namespace splice {
 namespace {
@@ -25,7 +26,8 @@ std::string describe(const PacketbridgeConfig& config) {
     std::vector<std::string> addresses;
     addresses.reserve(config.addresses.size());
     for (const IpAddress& address : config.addresses) addresses.push_back(address.to_string());
-    return fmt::format("{} at {}", fmt::join(services, ", "), fmt::join(addresses, ", "));
+    const std::string number = config.number ? fmt::format(" as number {}", config.number) : "";
+    return fmt::format("{} at {}{}", fmt::join(services, ", "), fmt::join(addresses, ", "), number);
 }
 
 // Those of `before`, by their VIPs.
@@ -138,7 +140,8 @@ std::expected<void, std::string> Packetbridge::open() {
     }
     const auto secret = read_secret(config_);
     if (!secret) return std::unexpected(secret.error());
-    dataplane_ = make_bridge_dataplane(engine_, config_, build_rules(config_, *secret));
+    numbers_ = ServiceNumbers(remembered_services(pin_folder_of(config_.common)));
+    dataplane_ = make_bridge_dataplane(engine_, config_, build_rules(config_, *secret, numbers_));
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
     host_.replace(facts());
     api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_);
@@ -195,7 +198,8 @@ std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& c
     if (auto here = check_addresses(config); !here) return here;
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
-    if (auto replaced = dataplane_->replace_rules(build_rules(config, *secret)); !replaced)
+    // Flows may bear the new numbers also when the change is refused.
+    if (auto replaced = dataplane_->replace_rules(build_rules(config, *secret, numbers_)); !replaced)
         return std::unexpected(replaced.error().text);
     config_ = config;
     host_.replace(facts());

@@ -57,6 +57,7 @@ class Packetbridge {
     PacketbridgeConfig config_;
     BridgeEngineDecision engine_;
     InterfaceInfo interface_;
+    ServiceNumbers numbers_;
     std::optional<InterfaceLock> lock_;
     std::unique_ptr<BridgeDataPlane> dataplane_;
     HostFacts host_;

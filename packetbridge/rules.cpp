@@ -9,13 +9,18 @@ std::uint32_t whole_seconds(Duration duration) noexcept {
 
 }  // namespace
 
-std::shared_ptr<const BridgeRules> build_rules(const PacketbridgeConfig& config,
-                                               const splice_secret& secret) {
+std::shared_ptr<const BridgeRules> build_rules(const PacketbridgeConfig& config, const splice_secret& secret,
+                                               ServiceNumbers& services) {
     auto rules = std::make_shared<BridgeRules>();
     rules->secret = secret;
     rules->addresses = config.addresses;
+    rules->number = config.number;
+    std::vector<std::string> names;
+    for (const BridgeServiceConfig& service : config.services) names.push_back(service.vip.to_string());
+    const std::vector<std::uint16_t> numbers = services.assign(names);
     for (const BridgeServiceConfig& service : config.services) {
-        rules->services.push_back({.dscp = service.dscp,
+        rules->services.push_back({.number = numbers[rules->services.size()],
+                                   .carriage = splice_carriage_by_dscp(service.dscp),
                                    .vip = service.vip,
                                    .backend = service.backend,
                                    .window_scale = service.window_scale});

@@ -4,10 +4,13 @@
 #include <memory>
 
 #include "libsplice/core/bridge.hpp"
+#include "libsplice/core/service_numbers.hpp"
 #include "packetbridge/config.hpp"
 
 namespace splice {
 
-std::shared_ptr<const BridgeRules> build_rules(const PacketbridgeConfig& config, const splice_secret& secret);
+// `services` gives the services' numbers, by VIP and port, and is brought up to date.
+std::shared_ptr<const BridgeRules> build_rules(const PacketbridgeConfig& config, const splice_secret& secret,
+                                               ServiceNumbers& services);
 
 }  // namespace splice

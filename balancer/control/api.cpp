@@ -60,10 +60,11 @@ nlohmann::ordered_json bridges_json(const ServiceConfig& service, const std::vec
     auto bridges = nlohmann::ordered_json::array();
     for (std::size_t i = 0; i < service.bridges.size(); i++) {
         const BridgeConfig& bridge = service.bridges[i];
-        bridges.push_back({{"name", bridge.name},
-                           {"address", bridge.address.to_string()},
-                           {"weight", bridge.weight},
-                           {"table_share", shares[i]}});
+        nlohmann::ordered_json one = {{"name", bridge.name}, {"address", bridge.address.to_string()}};
+        if (bridge.number != 0) one["number"] = bridge.number;
+        one["weight"] = bridge.weight;
+        one["table_share"] = shares[i];
+        bridges.push_back(std::move(one));
     }
     return bridges;
 }
@@ -71,6 +72,7 @@ nlohmann::ordered_json bridges_json(const ServiceConfig& service, const std::vec
 nlohmann::ordered_json service_json(const ServiceConfig& service, const SplicerService& running,
                                     const std::vector<double>& shares) {
     return {{"name", service.name},
+            {"number", running.number},
             {"vip", service.vip.to_string()},
             {"dscp", service.dscp},
             {"protocol", to_string(service.protocol)},
@@ -124,6 +126,16 @@ std::string BalancerApi::metrics() const {
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < shares_.size(); i++) {
         const ServiceConfig& service = state_.config.services[i];
+        page.gauge("splicelb_balancer_service_info", "The number and the mark of a service", 1,
+                   {{"service", service.name},
+                    {"number", std::to_string(state_.rules->services[i].number)},
+                    {"vip", service.vip.to_string()},
+                    {"dscp", std::to_string(service.dscp)}});
+        for (const BridgeConfig& bridge : service.bridges) {
+            if (bridge.number == 0) continue;
+            page.gauge("splicelb_balancer_bridge_number", "The number of a bridge in the fleet",
+                       bridge.number, {{"service", service.name}, {"bridge", bridge.name}});
+        }
         for (std::size_t j = 0; j < shares_[i].size(); j++) {
             page.gauge("splicelb_balancer_table_share", "Share of the keys whose first choice is the bridge",
                        shares_[i][j], {{"service", service.name}, {"bridge", service.bridges[j].name}});

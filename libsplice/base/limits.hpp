@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "libsplice/datapath/carriage.h"
+
 namespace splice {
 
 using namespace std::chrono_literals;
@@ -48,7 +50,8 @@ inline constexpr std::uint32_t kKeepAliveAnswersPerSecond = 30'000;
 inline constexpr std::uint32_t kLateAnswersPerSecond = 1'000;
 
 // Configuration.
-inline constexpr std::size_t kMaxServices = 62;  // a DSCP each: 1 to 62
+inline constexpr std::size_t kMaxServices = SPLICE_MAX_SERVICES;
+inline constexpr std::size_t kMaxBridgeNumber = 1018;  // of the fleet; numbers begin with 1
 inline constexpr std::size_t kMaxBridges = 4096;
 inline constexpr std::uint32_t kTableRows = 1U << 16;
 inline constexpr std::uint32_t kMaxTableRows = 1U << 24;

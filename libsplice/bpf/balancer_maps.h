@@ -6,6 +6,7 @@
  *   flows       splice_flow_key -> splice_flow_entry   the one truth about flows; user space reads and writes it too
  *   bridges     bridge index -> splice_bridge_entry    user space keeps the next hops fresh
  *   tables      slot -> array of splice_placement_row  two slots a service, filled in turn; the entry says which
+ *   services    service number -> splice_service_name  for a next process, which must give the same numbers
  *   counters    one splice_balancer_counters a processor
  *   asked       ring of splice_asked                   what the kernel does not decide
  *
@@ -15,6 +16,7 @@
 #define LIBSPLICE_BPF_BALANCER_MAPS_H
 
 #include "libsplice/bpf/common_maps.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
@@ -36,12 +38,19 @@ struct splice_service_entry {
 	struct splice_key_rule rule; /* SPLICE_KEY_USER_SPACE: user space chooses */
 	__u32 rows; /* of its placement table */
 	__u32 table; /* slot in `tables` */
-	__u8 dscp;
+	__u16 number; /* of the service */
+	struct splice_carriage carriage;
 	__u8 chooses_by_source; /* 1: a bare ACK begins a connection */
-	__u8 zero[2];
+	__u8 zero[3];
 };
 
-#define SPLICE_MAX_SERVICES 62 /* a DSCP each */
+struct splice_service_name {
+	char text[72]; /* ends with a 0; all zeros: the number is not given out */
+};
+
+/* Two slots a service in `tables`. */
+#define SPLICE_TABLE_SLOTS (2 * SPLICE_SERVICE_NUMBERS)
+
 #define SPLICE_SERVICE_ENTRIES 128 /* from 1: each service, and each VIP once more without its port */
 #define SPLICE_SERVICE_SLOTS_SHIFT 11
 #define SPLICE_SERVICE_SLOTS (1U << SPLICE_SERVICE_SLOTS_SHIFT)
@@ -86,7 +95,8 @@ struct splice_bridge_entry {
 	__u32 link[3]; /* the Ethernet header as it stands: the next hop's address, then our interface's */
 	__u32 out; /* interface to redirect to, or SPLICE_OUT_ */
 	__u32 room; /* bytes from the IP header on that fit the route to it; SPLICE_ROOM_UNKNOWN */
-	__u32 zero;
+	__u16 number; /* the fleet's number of it, 1 to 1018; 0: it has none */
+	__u16 zero;
 };
 
 /* Devices above the uplink whose frames are ours, too. */
@@ -135,6 +145,8 @@ struct splice_balancer_counters {
 
 #define SPLICE_MAX_BRIDGES 8192 /* numbers, of those that are gone too */
 
+SPLICE_STATIC_ASSERT(2 * SPLICE_MAX_SERVICES < SPLICE_SERVICE_ENTRIES, "entries for all services and their addresses");
+SPLICE_STATIC_ASSERT(2 * SPLICE_MAX_SERVICES < SPLICE_SERVICE_NUMBERS, "numbers for the services of two configurations");
 SPLICE_STATIC_ASSERT(sizeof(struct splice_service_key) == 24, "service key without padding");
 SPLICE_STATIC_ASSERT(sizeof(struct splice_bridge_entry) == 40, "bridge entry without padding");
 

@@ -11,7 +11,7 @@
 #include "libsplice/bpf/balancer_maps.h"
 #include "libsplice/bpf/segment_checksum.h"
 #include "libsplice/datapath/balancer_rules.h"
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/request_line.h"
@@ -43,10 +43,17 @@ struct placement_table {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 2 * SPLICE_MAX_SERVICES);
+	__uint(max_entries, SPLICE_TABLE_SLOTS);
 	__type(key, __u32);
 	__array(values, struct placement_table);
 } tables SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SPLICE_SERVICE_NUMBERS);
+	__type(key, __u32);
+	__type(value, struct splice_service_name);
+} services SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -104,7 +111,7 @@ static __always_inline const struct splice_secret *secret(void)
 	return splice_secret_in_use(&settings.common);
 }
 
-static __always_inline const struct splice_service_table *services(void)
+static __always_inline const struct splice_service_table *service_table(void)
 {
 	return &settings.services[*(volatile __u32 *)&settings.service_table & 1];
 }
@@ -112,13 +119,13 @@ static __always_inline const struct splice_service_table *services(void)
 /* Port 0 is no service's: what stands under it is an address alone. */
 static __always_inline const struct splice_service_entry *find_service(const struct splice_flow_key *key)
 {
-	return key->server_port ? splice_service_find(services(), &key->server, key->server_port) : 0;
+	return key->server_port ? splice_service_find(service_table(), &key->server, key->server_port) : 0;
 }
 
 /* Whether a packet of which no port is known is addressed to one of our VIPs. */
 static __always_inline int to_vip(const struct splice_packet *packet)
 {
-	return splice_service_find(services(), &packet->ends.destination, 0) != 0;
+	return splice_service_find(service_table(), &packet->ends.destination, 0) != 0;
 }
 
 /* --- What user space decides ------------------------------------------------------------------------------------ */
@@ -189,7 +196,8 @@ static __always_inline int ask_to_choose(struct xdp_md *ctx, const struct splice
 	struct splice_flow_entry entry;
 	long error;
 
-	splice_flow_begin(&entry, packet, SPLICE_FLOW_PENDING, service->dscp, 0, SPLICE_NO_BRIDGE, (__u32)now_s());
+	splice_flow_begin(&entry, packet, SPLICE_FLOW_PENDING, service->number, service->carriage, 0, SPLICE_NO_BRIDGE,
+			  (__u32)now_s());
 	error = bpf_map_update_elem(&flows, splice_flow_toward_server(packet), &entry, flags);
 	if (error && error != ALREADY_THERE) return count(SPLICE_drop_flow_table_full, XDP_DROP);
 	return ask(ctx, packet);
@@ -225,8 +233,8 @@ static __always_inline int forward(struct xdp_md *ctx, struct splice_packet *pac
 		return ask_within_budget(ctx, packet, SPLICE_ASK_NEXT_HOP, SPLICE_drop_no_next_hop);
 	if (SPLICE_UNLIKELY(splice_ip_length(packet) > bridge->room))
 		return ask_within_budget(ctx, packet, SPLICE_ASK_TOO_BIG, SPLICE_drop_too_big);
-	edited = splice_forward((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
-				entry->dscp);
+	edited = splice_carry((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
+			      entry->carriage);
 	if (SPLICE_UNLIKELY(edited != SPLICE_CONTINUE)) return count(edited, XDP_DROP);
 	splice_flow_touch(entry, packet, (__u32)now_s());
 	return send_to(ctx, bridge, verdict);
@@ -342,7 +350,8 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 
 	if (!choices) return ask(ctx, packet);
 	if (choices->choices[0] == SPLICE_NO_BRIDGE) return count(SPLICE_drop_no_bridge, XDP_DROP);
-	splice_flow_begin(&entry, packet, SPLICE_FLOW_OPEN, service->dscp, row, choices->choices[0], (__u32)now_s());
+	splice_flow_begin(&entry, packet, SPLICE_FLOW_OPEN, service->number, service->carriage, row, choices->choices[0],
+			  (__u32)now_s());
 	const long error = bpf_map_update_elem(&flows, splice_flow_toward_server(packet), &entry, flags);
 	if (error && error != ALREADY_THERE) return count(SPLICE_drop_flow_table_full, XDP_DROP);
 	return forward(ctx, packet, &entry, verdict);
@@ -444,7 +453,7 @@ SPLICE_SUBPROGRAM int relay_icmp(struct xdp_md *ctx, struct splice_packet *packe
 	bridge = bpf_map_lookup_elem(&bridges, &index);
 	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN)
 		return ask_within_budget(ctx, packet, SPLICE_ASK_NEXT_HOP, SPLICE_drop_no_next_hop);
-	verdict = splice_forward(data, end, packet, &bridge->address, entry->dscp);
+	verdict = splice_carry(data, end, packet, &bridge->address, entry->carriage);
 	if (verdict != SPLICE_CONTINUE) return count(verdict, XDP_DROP);
 	return send_to(ctx, bridge, SPLICE_forward_icmp);
 }

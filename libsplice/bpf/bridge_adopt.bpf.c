@@ -106,7 +106,7 @@ static __always_inline int splice_is_of_service(struct bpf_sock *socket, const s
 	const struct splice_mark_field field = splice_our_marks();
 	const struct bpf_sock *full = splice_rewrites(marked->service) ? bpf_sk_fullsock(socket) : 0;
 
-	return !full || full->mark == splice_mark_adopted(&field, full->mark, splice_dscp(&marked->packet));
+	return !full || full->mark == splice_mark_adopted(&field, full->mark, splice_uncarry(&marked->packet));
 }
 
 // What the socket is to the segment, and the seq at which it takes a RST.
@@ -168,8 +168,8 @@ static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_m
 	__u32 hop[3];
 
 	if (data + 14 > end) return splice_drop(SPLICE_drop_truncated);
-	const enum splice_verdict verdict = splice_forward_ip(data, end, &marked->packet, &marked->service->vip,
-							      SPLICE_DSCP_BOUNCE, &deltas.pseudo_header);
+	const enum splice_verdict verdict = splice_carry_back_ip(data, end, &marked->packet, &marked->service->vip,
+								 &deltas.pseudo_header);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
 	splice_write_refusal(data, end, &marked->packet, splice_refusal_mark(&marked->packet.ends.destination));
 	// Source and destination of the frame change places, as words of 2, 4, 4 and 2 bytes.
@@ -249,7 +249,7 @@ static __noinline int splice_adopt(struct __sk_buff *skb, const struct splice_ma
 	attributes.rcv_tsecr = options.tsecr;
 	const enum splice_verdict verdict = splice_address_backend(skb, marked);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
-	skb->mark = rewrites ? splice_mark_adopted(&field, skb->mark, splice_dscp(packet)) : skb->mark & ~field.mask;
+	skb->mark = rewrites ? splice_mark_adopted(&field, skb->mark, splice_uncarry(packet)) : skb->mark & ~field.mask;
 	if (bpf_sk_assign_tcp_reqsk(skb, sk, &attributes, sizeof(attributes)))
 		return splice_drop(SPLICE_drop_adopt_refused);
 	return splice_conclude(SPLICE_open_adopt, TC_ACT_OK);
@@ -318,8 +318,8 @@ int bridge_ad_out(struct __sk_buff *skb)
 	void *end = (void *)(long)skb->data_end;
 	if (splice_parse_ethernet(data, end, &packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
 	if (splice_parse_ip_beginning(data, end, skb->len, &packet) != SPLICE_CONTINUE) return TC_ACT_UNSPEC;
-	const __u32 index = splice_bridge_service_index(packet.family, splice_mark_dscp(&field, skb->mark));
-	const struct splice_bridge_service_entry *service = bpf_map_lookup_elem(&services, &index);
+	const struct splice_bridge_service_entry *service = splice_service(
+		splice_bridge_carried(&settings, packet.family, splice_mark_carriage(&field, skb->mark)));
 	if (!service || packet.protocol != SPLICE_PROTOCOL_TCP || packet.ends.source_port != service->backend_port ||
 	    !splice_address_equal(&packet.ends.source, &service->backend))
 		return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_UNSPEC);

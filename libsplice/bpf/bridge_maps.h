@@ -3,7 +3,7 @@
  * What the bridge's kernel programs and its user space tell each other: the values of the maps, the settings, and the
  * records of the ring buffer. Included by both, mirrored by nobody. Addresses and ports are in network order.
  *
- *   services    splice_bridge_service_index() -> splice_bridge_service_entry   replaced one entry at a time
+ *   services    service number -> splice_bridge_service_entry   replaced one entry at a time
  *   counters    0 -> splice_bridge_counters, one a processor
  *   asked       ring of splice_asked                       what the kernel does not decide
  *   vip_ports   VIP port / 64 -> bits                      what goes to none of them is not looked at twice
@@ -11,20 +11,22 @@
  *   flows       splice_flow_key {client, backend} -> splice_bridge_flow   made and removed by user space
  *   ports       backend port / 64 -> bits                  what does not leave from one of them is not looked up
  *
- * and in memory that both see, struct splice_common_settings: secrets and the wall clock.
+ * and in memory that both see, struct splice_bridge_settings: secrets, the wall clock, which mark is
+ * whose.
  */
 #ifndef LIBSPLICE_BPF_BRIDGE_MAPS_H
 #define LIBSPLICE_BPF_BRIDGE_MAPS_H
 
 #include "libsplice/bpf/common_maps.h"
 #include "libsplice/datapath/bridge_flow.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/flow.h"
 
 SPLICE_HEADER_BEGIN
 
 /* A change of anything in this file, or of the flow, is a new layout: pinned maps of another one are not taken
  * over. */
-#define SPLICE_BRIDGE_LAYOUT 2
+#define SPLICE_BRIDGE_LAYOUT 3
 
 /* Addresses of one family at which a bridge takes marked packets. */
 #define SPLICE_BRIDGE_ADDRESSES 4
@@ -35,18 +37,25 @@ struct splice_bridge_service_entry {
 	struct splice_address backend; /* adopting: the VIP itself when the backend listens there */
 	__u16 vip_port;
 	__u16 backend_port;
-	__u8 address_count; /* 0: no service under this index */
+	__u8 address_count; /* 0: no service of this number */
 	__u8 window_scale; /* what the balancer advertises */
-	__u8 zero[2];
+	struct splice_carriage carriage;
 };
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_bridge_service_entry) == 104, "service entry without padding");
 
-#define SPLICE_BRIDGE_SERVICES 128
+struct splice_bridge_settings {
+	struct splice_common_settings common;
+	__u16 carried[2][SPLICE_CARRIAGE_MARKS]; /* IPv4, IPv6; by mark: the service's number, or SPLICE_NO_SERVICE */
+	__u16 number; /* the fleet's number of this bridge, 1 to 1018; 0: it has none */
+	__u16 zero[3];
+};
 
-SPLICE_INLINE __u32 splice_bridge_service_index(__u32 family, __u8 dscp)
+/* The number of the service whose packets are marked so. `family` is 4 or 6. */
+SPLICE_INLINE __u32 splice_bridge_carried(const struct splice_bridge_settings *settings, __u32 family,
+					  struct splice_carriage carriage)
 {
-	return (family == 6 ? 64U : 0) | (dscp & 63U);
+	return settings->carried[family == 6][carriage.mark & (SPLICE_CARRIAGE_MARKS - 1)];
 }
 
 struct splice_bridge_counters {
@@ -67,7 +76,7 @@ enum splice_bridge_door { SPLICE_FROM_BALANCER, SPLICE_FROM_BACKEND };
  * RST of a closed one. Other programs' bits are never compared and never changed.
  *
  *   mask        at least 8 bits, of which the lowest 7 are side by side:
- *   bits 0..5   from `shift` on: the service's DSCP
+ *   bits 0..5   from `shift` on: the mark of the service's carriage
  *   bit 6       set on a packet that comes in again after the RST for an old socket
  *   the others  of the mask hold `value`, which is not 0 */
 struct splice_mark_field {
@@ -79,14 +88,15 @@ struct splice_mark_field {
 #define SPLICE_MARK_VALUE 0x3080U /* unless configured */
 #define SPLICE_MARK_MASK 0x3fffU
 
-SPLICE_INLINE __u32 splice_mark_adopted(const struct splice_mark_field *field, __u32 mark, __u8 dscp)
+SPLICE_INLINE __u32 splice_mark_adopted(const struct splice_mark_field *field, __u32 mark,
+					struct splice_carriage carriage)
 {
-	return (mark & ~field->mask) | field->value | (__u32)dscp << field->shift;
+	return (mark & ~field->mask) | field->value | (__u32)carriage.mark << field->shift;
 }
 
 SPLICE_INLINE __u32 splice_mark_cleared(const struct splice_mark_field *field, __u32 mark)
 {
-	return splice_mark_adopted(field, mark, 64);
+	return (mark & ~field->mask) | field->value | 64U << field->shift;
 }
 
 /* 1 for a mark that splice_mark_adopted() wrote, of any service. */
@@ -100,9 +110,10 @@ SPLICE_INLINE int splice_mark_is_cleared(const struct splice_mark_field *field, 
 	return (mark & field->mask) == (field->value | 64U << field->shift);
 }
 
-SPLICE_INLINE __u8 splice_mark_dscp(const struct splice_mark_field *field, __u32 mark)
+/* The carriage that splice_mark_adopted() was told. */
+SPLICE_INLINE struct splice_carriage splice_mark_carriage(const struct splice_mark_field *field, __u32 mark)
 {
-	return (mark >> field->shift) & 63;
+	return splice_carriage_by_dscp((mark >> field->shift) & 63);
 }
 
 SPLICE_HEADER_END

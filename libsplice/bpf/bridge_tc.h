@@ -14,7 +14,7 @@
 
 #include "libsplice/bpf/bridge_maps.h"
 #include "libsplice/datapath/bridge_rules.h"
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/parse_icmp.h"
 #include "libsplice/datapath/parse_options.h"
@@ -23,7 +23,7 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SPLICE_BRIDGE_SERVICES);
+	__uint(max_entries, SPLICE_SERVICE_NUMBERS);
 	__type(key, __u32);
 	__type(value, struct splice_bridge_service_entry);
 } services SEC(".maps");
@@ -42,7 +42,7 @@ struct {
 	__type(value, __u64);
 } vip_ports SEC(".maps");
 
-struct splice_common_settings settings;
+struct splice_bridge_settings settings;
 
 /* Headers that a packet must have in one piece: Ethernet with two tags, IP and TCP with all their options. */
 #define SPLICE_LINEAR_MIN (22 + 60 + 60)
@@ -70,7 +70,7 @@ static __always_inline __u32 splice_now_s(void)
 
 static __always_inline __u64 splice_unix_s(void)
 {
-	return bpf_ktime_get_coarse_ns() / 1000000000 + (__u64)settings.unix_minus_monotonic_s;
+	return bpf_ktime_get_coarse_ns() / 1000000000 + (__u64)settings.common.unix_minus_monotonic_s;
 }
 
 /* Only the beginning of a packet need be in one piece; what a driver left elsewhere is fetched. */
@@ -82,22 +82,25 @@ static __always_inline void splice_make_linear(struct __sk_buff *skb)
 		bpf_skb_pull_data(skb, skb->len < SPLICE_LINEAR_MIN ? skb->len : SPLICE_LINEAR_MIN);
 }
 
-/* The service by whose mark the packet goes, or NULL: then it is not ours. Looks at two bytes of it; sets l3_offset. */
-static __always_inline struct splice_bridge_service_entry *splice_service_of_mark(const void *data, const void *end,
-										   struct splice_packet *packet)
+static __always_inline struct splice_bridge_service_entry *splice_service(__u32 number)
 {
-	__u32 index;
+	struct splice_bridge_service_entry *service = bpf_map_lookup_elem(&services, &number);
+
+	return service && service->address_count ? service : NULL;
+}
+
+/* The service by whose mark the packet goes, or NULL: then it is not ours. Looks at two bytes of it; sets l3_offset and
+ * *number. */
+static __always_inline struct splice_bridge_service_entry *splice_service_of_mark(const void *data, const void *end,
+										   struct splice_packet *packet,
+										   __u32 *number)
+{
 
 	if (splice_parse_ethernet(data, end, packet) != SPLICE_CONTINUE) return NULL;
 	const __u8 *ip = splice_at(data, packet->l3_offset);
 	if (ip + 2 > (const __u8 *)end) return NULL;
-	if (ip[0] >> 4 == 4)
-		index = splice_bridge_service_index(4, ip[1] >> 2);
-	else
-		index = splice_bridge_service_index(6, (__u8)(splice_load_be16(ip) >> 6));
-	if ((index & 63) == 0) return NULL;
-	struct splice_bridge_service_entry *service = bpf_map_lookup_elem(&services, &index);
-	return service && service->address_count ? service : NULL;
+	*number = splice_bridge_carried(&settings, ip[0] >> 4 == 4 ? 4 : 6, splice_uncarry_early(ip));
+	return *number == SPLICE_NO_SERVICE ? NULL : splice_service(*number);
 }
 
 static __always_inline int splice_is_our_address(const struct splice_bridge_service_entry *service,
@@ -181,6 +184,7 @@ static __always_inline void splice_settle_checksum(struct __sk_buff *skb, const 
 struct splice_marked {
 	struct splice_packet packet; /* ends.destination: our address, as it stands in the packet */
 	struct splice_bridge_service_entry *service;
+	__u32 number; /* the service's */
 };
 
 /* SPLICE_CONTINUE: a marked TCP segment or ICMP message for a service's port at an address of ours. Otherwise its
@@ -192,7 +196,7 @@ static __always_inline enum splice_verdict splice_read_marked(struct __sk_buff *
 	const void *end = (void *)(long)skb->data_end;
 	struct splice_packet *packet = &marked->packet;
 
-	marked->service = splice_service_of_mark(data, end, packet);
+	marked->service = splice_service_of_mark(data, end, packet, &marked->number);
 	if (!marked->service) return SPLICE_pass_unmarked;
 	const enum splice_verdict verdict = splice_parse_ip_beginning(data, end, skb->len, packet);
 	if (packet->family == 0 || !splice_is_our_address(marked->service, &packet->ends.destination))
@@ -206,14 +210,14 @@ static __always_inline enum splice_verdict splice_read_marked(struct __sk_buff *
 /* The service of a VIP's port and family to which the packet would go if it were marked. */
 static __noinline __u32 splice_service_of_port(const struct splice_packet *packet)
 {
-	for (__u32 dscp = 1; dscp < 63; dscp++) {
-		const __u32 index = splice_bridge_service_index(packet->family, (__u8)dscp);
-		const struct splice_bridge_service_entry *service = bpf_map_lookup_elem(&services, &index);
-		if (service && service->address_count && service->vip_port == packet->ends.destination_port &&
+	for (__u32 mark = 1; mark <= SPLICE_CARRIAGE_LAST; mark++) {
+		const __u32 number = settings.carried[packet->family == 6][mark];
+		const struct splice_bridge_service_entry *service = number ? splice_service(number) : NULL;
+		if (service && service->vip_port == packet->ends.destination_port &&
 		    splice_is_our_address(service, &packet->ends.destination))
-			return index;
+			return number;
 	}
-	return 0;
+	return SPLICE_NO_SERVICE;
 }
 
 /* A packet without a known mark: none of ours, unless its mark was lost or is one that nobody told us of. A few of them are
@@ -234,12 +238,11 @@ static __noinline int splice_look_at_unmarked(struct __sk_buff *skb, struct spli
 	const __u32 word = port / 64;
 	const __u64 *bits = bpf_map_lookup_elem(&vip_ports, &word);
 	if (!bits || !(*bits >> (port & 63) & 1)) return TC_ACT_UNSPEC;
-	const __u32 index = splice_service_of_port(packet);
-	const struct splice_bridge_service_entry *service = index ? bpf_map_lookup_elem(&services, &index) : NULL;
+	const struct splice_bridge_service_entry *service = splice_service(splice_service_of_port(packet));
 	if (!service) return TC_ACT_UNSPEC;
-	if (splice_dscp(packet) != 0) return splice_conclude(SPLICE_pass_mark_of_no_service, TC_ACT_UNSPEC);
+	if (splice_uncarry(packet).kind != SPLICE_CARRIAGE_NONE) return splice_conclude(SPLICE_pass_mark_of_no_service, TC_ACT_UNSPEC);
 	packet->ends.destination = service->vip;
-	if (splice_bridge_mark_lost(packet, splice_secret_in_use(&settings), splice_unix_s()))
+	if (splice_bridge_mark_lost(packet, splice_secret_in_use(&settings.common), splice_unix_s()))
 		return splice_conclude(SPLICE_pass_mark_lost, TC_ACT_UNSPEC);
 	return TC_ACT_UNSPEC;
 }
@@ -265,7 +268,7 @@ static __always_inline struct splice_bridge_decision splice_decide_marked(struct
 	/* Nearly every packet is the next of its connection, and no cookie is looked for. */
 	if (known != SPLICE_KNOWN_SAME && known != SPLICE_KNOWN_NEXT) unix_s = splice_unix_s();
 	marked->packet.ends.destination = marked->service->vip;
-	decision = splice_bridge_decide(&marked->packet, known, splice_secret_in_use(&settings), unix_s, negotiated);
+	decision = splice_bridge_decide(&marked->packet, known, splice_secret_in_use(&settings.common), unix_s, negotiated);
 	marked->packet.ends.destination = ours;
 	return decision;
 }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 
+#include "libsplice/datapath/carriage.h"
+
 namespace splice {
 namespace {
 
@@ -184,8 +186,8 @@ Parsed<void> ServiceKeys::add(std::uint8_t dscp, const Endpoint& vip) {
     for (const auto& [seen_dscp, seen_vip] : seen_) {
         if (seen_dscp == dscp)
             return std::unexpected(
-                fmt::format("DSCP {} is used twice ({} has it); expected one of its own, 1 to 62", dscp,
-                            seen_vip.to_string()));
+                fmt::format("DSCP {} is used twice ({} has it); expected one of its own, 1 to {}", dscp,
+                            seen_vip.to_string(), SPLICE_CARRIAGE_LAST));
         if (seen_vip == vip)
             return std::unexpected(
                 fmt::format("{} is used twice (DSCP {} has it); expected another address or port",

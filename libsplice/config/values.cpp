@@ -11,12 +11,12 @@
 #include <utility>
 
 #include "libsplice/base/limits.hpp"
+#include "libsplice/datapath/carriage.h"
 
 namespace splice {
 namespace {
 
 constexpr std::size_t kMaxName = 64;
-constexpr std::uint8_t kMaxDscp = 62;
 constexpr std::uint8_t kMaxWindowScale = 14;  // RFC 7323 section 2.3
 
 std::optional<std::uint64_t> whole_number(std::string_view text) {
@@ -111,10 +111,19 @@ Parsed<std::uint16_t> parse_port(std::string_view text) {
     return static_cast<std::uint16_t>(*number);
 }
 
+Parsed<std::uint16_t> parse_bridge_number(std::string_view text) {
+    const auto number = whole_number(text);
+    if (!number || *number < 1 || *number > kMaxBridgeNumber)
+        return std::unexpected(
+            fmt::format("expected a number from 1 to {}, the bridge's own in the fleet", kMaxBridgeNumber));
+    return static_cast<std::uint16_t>(*number);
+}
+
 Parsed<std::uint8_t> parse_dscp(std::string_view text) {
     const auto number = whole_number(text);
-    if (!number || *number < 1 || *number > kMaxDscp)
-        return std::unexpected(fmt::format("expected a DSCP from 1 to {} (63 is the bounce mark)", kMaxDscp));
+    if (!number || *number < 1 || *number > SPLICE_CARRIAGE_LAST)
+        return std::unexpected(fmt::format("expected a DSCP from 1 to {} ({} is the bounce mark)",
+                                           SPLICE_CARRIAGE_LAST, SPLICE_CARRIAGE_BOUNCE));
     return static_cast<std::uint8_t>(*number);
 }
 

@@ -22,6 +22,7 @@ Parsed<std::string> parse_name(std::string_view text);  // letters, digits, '.',
 Parsed<std::uint64_t> parse_number(std::string_view text, std::uint64_t least, std::uint64_t most);
 Parsed<std::uint16_t> parse_port(std::string_view text);
 Parsed<std::uint8_t> parse_dscp(std::string_view text);
+Parsed<std::uint16_t> parse_bridge_number(std::string_view text);  // 1 to kMaxBridgeNumber
 Parsed<std::uint32_t> parse_weight(std::string_view text);
 Parsed<std::uint8_t> parse_window_scale(std::string_view text);
 Parsed<Duration> parse_duration(std::string_view text);  // 50ms, 2s, 15m, 1h

@@ -10,7 +10,7 @@
 #include "libsplice/core/bridge/segments.hpp"
 #include "libsplice/core/bridge/strangers.hpp"
 #include "libsplice/datapath/bridge_rules.h"
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/translate_icmp.h"
 
@@ -143,7 +143,7 @@ Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     packet.ends.destination = service->vip.address.raw();
     splice_negotiated negotiated{};
     const splice_bridge_decision decision =
-        splice_bridge_decide(&packet, segment.known.known_to(packet, service->dscp), &rules->secret,
+        splice_bridge_decide(&packet, segment.known.known_to(packet, service->number), &rules->secret,
                              static_cast<std::uint64_t>(now.unix_s), &negotiated);
     return take_step(segment, decision, negotiated);
 }
@@ -225,7 +225,7 @@ Verdict Bridge::Impl::judge_unmarked(Instant now, const splice_packet& packet) n
             continue;
         const bool to_us =
             std::ranges::find(rules->addresses, IpAddress(packet.ends.destination)) != rules->addresses.end();
-        if (to_us && splice_dscp(&packet) != 0) return SPLICE_pass_mark_of_no_service;
+        if (to_us && splice_uncarry(&packet).kind != SPLICE_CARRIAGE_NONE) return SPLICE_pass_mark_of_no_service;
         splice_packet sent = packet;
         sent.ends.destination = service.vip.address.raw();
         if (to_us && splice_bridge_mark_lost(&sent, &rules->secret, static_cast<std::uint64_t>(now.unix_s)))

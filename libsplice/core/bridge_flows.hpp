@@ -13,7 +13,7 @@ namespace splice {
 // here: only the addresses and ports of its segments are translated.
 struct AdoptedSocket {
     splice_translation translation{};  // shifts of 0
-    std::uint8_t dscp{};               // the service's mark
+    std::uint16_t service{};           // the service's number
 };
 
 // Nothing, a translated flow, or an adopted socket.

@@ -9,7 +9,7 @@
 #include "libsplice/core/packet_too_big.hpp"
 #include "libsplice/core/segment_hold.hpp"
 #include "libsplice/datapath/balancer_rules.h"
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/segment.h"
@@ -355,8 +355,8 @@ Verdict Splicer::Impl::handle_icmp(Walk& walk) {
     if (!flow || flow->state != SPLICE_FLOW_OPEN) return SPLICE_drop_orphan_icmp;
     const IpAddress* bridge = bridge_address(flow->bridge);
     if (!bridge) return SPLICE_drop_orphan_icmp;
-    const Verdict verdict = splice_forward(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
-                                           &walk.packet, &bridge->raw(), flow->dscp);
+    const Verdict verdict = splice_carry(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
+                                         &walk.packet, &bridge->raw(), flow->carriage);
     return verdict == SPLICE_CONTINUE ? SPLICE_forward_icmp : verdict;
 }
 
@@ -405,8 +405,8 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     chosen.tell(walk.key, walk.out);
     if (bridge == SPLICE_NO_BRIDGE) return SPLICE_drop_no_bridge;
     splice_flow_entry& entry = walk.entry.emplace();
-    splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->dscp, chosen.choices.row, bridge,
-                      walk.now.seconds());
+    splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->number, walk.service->carriage,
+                      chosen.choices.row, bridge, walk.now.seconds());
     if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
     lose_pending(walk.key, HeldLoss::begun_anew);
     overtakers.hurry(walk.now, walk.key);
@@ -418,8 +418,8 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
 Verdict Splicer::Impl::hold_first(Walk& walk, const FirstPayloadScan& scan) {
     if (held() + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_first_payload_memory;
     splice_flow_entry entry;
-    splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_PENDING, walk.service->dscp, 0, SPLICE_NO_BRIDGE,
-                      walk.now.seconds());
+    splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_PENDING, walk.service->number, walk.service->carriage,
+                      0, SPLICE_NO_BRIDGE, walk.now.seconds());
     if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
     lose_pending(walk.key, HeldLoss::begun_anew);
     const SegmentHoldLimits limits{walk.service->first_payload_max, kFirstPayloadPackets};
@@ -493,8 +493,8 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
     }
     if (const std::uint32_t mtu = narrower_way(walk.entry->bridge, walk.bytes.size()))
         return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
-    const Verdict edited = splice_forward(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
-                                          &walk.packet, &bridge->raw(), walk.entry->dscp);
+    const Verdict edited = splice_carry(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
+                                        &walk.packet, &bridge->raw(), walk.entry->carriage);
     if (edited != SPLICE_CONTINUE) return edited;
     splice_flow_touch(&*walk.entry, &walk.packet, walk.now.seconds());
     (void)flows.put(walk.key, *walk.entry);  // not new
@@ -527,7 +527,7 @@ void Splicer::Impl::send_held(Instant now, MutableBytes bytes, splice_flow_entry
         return count_lost(HeldLoss::too_big, 1);
     }
     if (!bridge || splice_parse_ip(data, data + bytes.size(), &packet) != SPLICE_CONTINUE ||
-        splice_forward(data, data + bytes.size(), &packet, &bridge->raw(), entry.dscp) != SPLICE_CONTINUE)
+        splice_carry(data, data + bytes.size(), &packet, &bridge->raw(), entry.carriage) != SPLICE_CONTINUE)
         return count_lost(HeldLoss::unsendable, 1);
     splice_flow_touch(&entry, &packet, now.seconds());
     out.send(bytes);

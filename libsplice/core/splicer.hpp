@@ -19,6 +19,7 @@
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/held_loss.hpp"
 #include "libsplice/core/placement/placement.hpp"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
 
@@ -27,8 +28,9 @@ namespace splice {
 // One service as the machine needs it; config builds it and it does not change afterwards.
 struct SplicerService {
     std::string name;
+    std::uint16_t number = 1;  // its own, in flow entries: ServiceNumbers gives them out
     Endpoint vip;
-    std::uint8_t dscp = 1;
+    splice_carriage carriage = splice_carriage_by_dscp(1);
     Protocol protocol = Protocol::http;
     HashKeyRule key;
     std::shared_ptr<const Placement> placement;  // choices index SplicerRules::bridges
@@ -41,6 +43,7 @@ struct SplicerService {
 struct SplicerBridge {
     std::string name;
     IpAddress address;
+    std::uint16_t number = 0;  // the fleet's, 1 to 1018; 0: it has none
 };
 
 // All that a reload swaps. Bridge indices are the caller's to keep: an index means one address for as long as

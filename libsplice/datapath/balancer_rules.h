@@ -8,7 +8,7 @@
 
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/parse.h"
 #include "libsplice/datapath/verdicts.h"
 
@@ -139,7 +139,7 @@ SPLICE_INLINE int splice_balancer_may_overtake(const struct splice_packet *packe
 SPLICE_INLINE int splice_flow_carries(const struct splice_flow_entry *entry, const struct splice_packet *packet)
 {
 	return entry->state == SPLICE_FLOW_OPEN && !(entry->flags & SPLICE_FLOW_REOPENED) &&
-	       !(packet->tcp_flags & SPLICE_SYN) && splice_dscp(packet) != SPLICE_DSCP_BOUNCE;
+	       !(packet->tcp_flags & SPLICE_SYN) && !splice_is_bounced(packet);
 }
 
 /* The rule. `entry` is the flow's, or null; `chooses_by_source`: the service's key is `source`. */
@@ -159,7 +159,7 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 		return splice_balancer_says(SPLICE_STEP_SYN_ACK, SPLICE_CONTINUE);
 	}
 
-	if (SPLICE_UNLIKELY(splice_dscp(packet) == SPLICE_DSCP_BOUNCE)) {
+	if (SPLICE_UNLIKELY(splice_is_bounced(packet))) {
 		if (!entry || entry->state != SPLICE_FLOW_OPEN)
 			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_unknown);
 		if (entry->flags & SPLICE_FLOW_ANSWERED)
@@ -224,19 +224,22 @@ SPLICE_INLINE void splice_flow_touch(struct splice_flow_entry *entry, const stru
 
 /* The entry of a connection that begins with `packet` and goes to choice 0 of `row`. */
 SPLICE_INLINE void splice_flow_begin(struct splice_flow_entry *entry, const struct splice_packet *packet, __u8 state,
-				     __u8 dscp, __u32 row, __u16 bridge, __u32 now_s)
+				     __u16 service, struct splice_carriage carriage, __u32 row, __u16 bridge,
+				     __u32 now_s)
 {
 	entry->last_seen_s = now_s;
 	entry->row = row & SPLICE_ROW_MASK;
 	entry->cookie_high = (packet->ack - 1) >> 24;
 	entry->bridge = bridge;
-	entry->dscp = dscp;
+	entry->service = service;
+	entry->carriage = carriage;
 	entry->state = state;
 	entry->flags = 0;
 	if (packet->tcp_flags & SPLICE_FIN) entry->flags |= SPLICE_FLOW_CLIENT_FIN;
 	entry->tries = 1;
 	entry->first_ack = splice_flow_fold(packet->ack);
 	entry->cookie = (__u16)((packet->ack - 1) >> 8);
+	entry->zero = 0;
 }
 
 SPLICE_HEADER_END

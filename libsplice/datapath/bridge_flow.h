@@ -33,9 +33,9 @@ struct splice_bridge_flow {
 	__u16 client_window; /* of the first payload, as it stands in the header */
 	__u8 state; /* enum splice_bridge_flow_state */
 	__u8 flags; /* enum splice_bridge_flow_flags */
-	__u8 dscp; /* the service's mark */
+	__u16 service; /* the service's number */
 	__u8 timestamps; /* 1: both sides use them */
-	__u8 zero[2];
+	__u8 zero;
 	__u32 client_ack; /* the farthest that the client acknowledged, in the cookie's numbers */
 	__u32 server_next; /* after the farthest byte that the backend sent, in the cookie's numbers */
 	__u32 client_una; /* the farthest byte of the client's that the backend acknowledged */

@@ -37,14 +37,14 @@ struct splice_bridge_decision {
 	enum splice_verdict verdict; /* for SPLICE_BRIDGE_DROP */
 };
 
-/* What a translated flow (NULL: none) is to a segment of the client's that is marked with `dscp`. A flow of another
+/* What a translated flow (NULL: none) is to a segment of the client's for the service of that number. A flow of another
  * service may be over, or not: nothing in it says so. The next connection may begin at the very number that the last one
  * came to, so of an alien the seq alone says nothing. */
 SPLICE_INLINE enum splice_bridge_known splice_bridge_known_flow(const struct splice_bridge_flow *flow,
-								 const struct splice_packet *packet, __u8 dscp)
+								 const struct splice_packet *packet, __u16 service)
 {
 	if (!flow) return SPLICE_KNOWN_NOTHING;
-	if (flow->dscp != dscp) return SPLICE_KNOWN_IN_USE;
+	if (flow->service != service) return SPLICE_KNOWN_IN_USE;
 	if (packet->seq - 1 == flow->client_isn && packet->ack - 1 == flow->cookie_isn) return SPLICE_KNOWN_SAME;
 	if (splice_bridge_is_alien(flow, packet)) return SPLICE_KNOWN_ALIEN;
 	return packet->seq == flow->client_next ? SPLICE_KNOWN_NEXT : SPLICE_KNOWN_OTHER;

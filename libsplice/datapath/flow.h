@@ -66,6 +66,16 @@ SPLICE_INLINE void splice_ends_set_ports(struct splice_ends *ends, __u32 ports)
 	splice_store64(&ends->source_port, ports); /* and zero */
 }
 
+/* A service's own number: the key in tables, maps and flow entries. The balancer gives them out, and a bridge its own. */
+#define SPLICE_NO_SERVICE 0
+#define SPLICE_SERVICE_NUMBERS 1024 /* 1 to 1023 are services' */
+
+/* How a service's packets are marked on the way to a bridge; what it means is carriage.h's alone. */
+struct splice_carriage {
+	__u8 kind;
+	__u8 mark; /* less than 64 */
+};
+
 /* The balancer's state of a flow (DESIGN section 5). */
 enum splice_flow_state {
 	SPLICE_FLOW_NONE = 0, /* no entry */
@@ -96,15 +106,17 @@ struct splice_flow_entry {
 	__u32 row : 24; /* of the placement table: where the next choices stand. Not open: packets that user space was asked */
 	__u32 cookie_high : 8; /* bits 31..24 of the connection's cookie: with first_ack, whether a cookie is its own */
 	__u16 bridge; /* index into the bridge table */
-	__u8 dscp; /* the service's mark when the flow began; a flow keeps its mark, for routers may hash it */
+	__u16 service; /* the service's number */
+	struct splice_carriage carriage; /* the service's when the flow began: a flow keeps it, for routers may hash marks */
+	__u16 cookie; /* bits 23..8 of the connection's cookie; with SPLICE_FLOW_REOPENED, of the last SYN's */
 	__u8 flags; /* enum splice_flow_flags */
 	__u8 state : 4; /* enum splice_flow_state */
 	__u8 tries : 4; /* choices taken so far: 1 after the first, at most SPLICE_CHOICES */
 	__u8 first_ack; /* of the first payload's ack, its low two bytes folded: another one shows an answer */
-	__u16 cookie; /* bits 23..8 of the connection's cookie; with SPLICE_FLOW_REOPENED, of the last SYN's */
+	__u8 zero;
 };
 
-SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_entry) == 16, "the balancer's flow entry is 16 bytes");
+SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_entry) == 20, "the balancer's flow entry is 20 bytes");
 
 /* Choices in a row of the placement table, and so the tries of a first payload. */
 #define SPLICE_CHOICES 3

@@ -10,6 +10,7 @@
 #ifndef LIBSPLICE_DATAPATH_TRANSLATE_H
 #define LIBSPLICE_DATAPATH_TRANSLATE_H
 
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/checksum.h"
 #include "libsplice/datapath/parse.h"
 #include "libsplice/datapath/parse_options.h"
@@ -92,14 +93,14 @@ SPLICE_INLINE int splice_shift_sack(__u8 *tcp, const void *end, const struct spl
 	return 1;
 }
 
-/* Both directions clear the DSCP and keep ECN; TTL stays. */
+/* Both directions clear the mark and keep ECN; TTL stays. */
 SPLICE_INLINE struct splice_ip_edit splice_translate_ip_edit(const struct splice_packet *packet, enum splice_end side)
 {
-	const struct splice_ip_edit edit = {side, (__u8)(packet->traffic_class & 3), packet->ttl};
+	const struct splice_ip_edit edit = {side, splice_carriage_traffic_class(0, packet->traffic_class), packet->ttl};
 	return edit;
 }
 
-/* Edits a segment in place, all of it but the TCP checksum; clears the DSCP and keeps ECN; the IPv4 header
+/* Edits a segment in place, all of it but the TCP checksum; clears the mark and keeps ECN; the IPv4 header
  * checksum is updated. `options` is what splice_parse_tcp_options() said of it. TTL stays.
  * SPLICE_CONTINUE, or SPLICE_drop_truncated when a field is not where the parse said. */
 SPLICE_INLINE enum splice_verdict splice_translate_toward_client(void *data, void *end,

@@ -14,9 +14,11 @@ int end_with(int code, const std::string& program, const std::string& text) {
     return code;
 }
 
-int end_valid(const std::string& program, std::size_t services, const std::vector<std::string>& warnings) {
+int end_valid(const std::string& program, std::size_t services, const std::vector<std::string>& warnings,
+              const std::vector<std::string>& remarks) {
     for (const std::string& warning : warnings)
         std::fprintf(stderr, "%s: warning: %s\n", program.c_str(), warning.c_str());
+    for (const std::string& remark : remarks) std::printf("%s\n", remark.c_str());
     std::printf("valid: %zu service%s\n", services, services == 1 ? "" : "s");
     return kExitSuccess;
 }

@@ -20,9 +20,10 @@ inline constexpr int kExitUsage = 2;   // a wrong flag or configuration
 // Writes "program: text" to standard error and returns `code`.
 int end_with(int code, const std::string& program, const std::string& text);
 
-// What --check says of a configuration that will do: its warnings on standard error, then "valid: 2
-// services".
-int end_valid(const std::string& program, std::size_t services, const std::vector<std::string>& warnings);
+// What --check says of a configuration that will do: its warnings on standard error, then remarks and "valid:
+// 2 services".
+int end_valid(const std::string& program, std::size_t services, const std::vector<std::string>& warnings,
+              const std::vector<std::string>& remarks);
 // What a program says at its end. `goes_on`: the kernel handles packets without it.
 void log_stopped(bool goes_on, std::string_view interface);
 

@@ -59,6 +59,8 @@ std::string PacketbridgeApi::metrics() const {
     write_counters(page, dataplane_.statistics());
     write_host_facts(page, "bridge", host_);
     const std::lock_guard lock(mutex_);
+    if (state_.config.number != 0)
+        page.gauge("splicelb_bridge_number", "The number of this bridge in the fleet", state_.config.number);
     page.gauge("splicelb_bridge_info", "Version, engine and mode", 1,
                {{"version", SPLICELB_VERSION},
                 {"engine", state_.engine},
@@ -71,16 +73,16 @@ std::string PacketbridgeApi::status() const {
     const std::lock_guard lock(mutex_);
     auto addresses = nlohmann::ordered_json::array();
     for (const IpAddress& address : state_.config.addresses) addresses.push_back(address.to_string());
-    const nlohmann::ordered_json all = {
-        {"version", SPLICELB_VERSION},
-        {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},
-        {"mode", to_string(state_.mode)},
-        {"interface", state_.config.common.interface},
-        {"addresses", addresses},
-        {"flows", now.flows},
-        {"flows_opening", now.flows_opening},
-        {"max_flows", state_.config.common.max_flows},
-        {"services", services_json(state_.config)}};
+    nlohmann::ordered_json all = {{"version", SPLICELB_VERSION},
+                                  {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},
+                                  {"mode", to_string(state_.mode)},
+                                  {"interface", state_.config.common.interface},
+                                  {"addresses", addresses},
+                                  {"flows", now.flows},
+                                  {"flows_opening", now.flows_opening},
+                                  {"max_flows", state_.config.common.max_flows},
+                                  {"services", services_json(state_.config)}};
+    if (state_.config.number != 0) all["number"] = state_.config.number;
     return all.dump(2) + "\n";
 }
 

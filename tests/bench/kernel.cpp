@@ -110,7 +110,7 @@ class Bench {
             PacketBytes& bytes = acks.packet(i);
             splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet);
             keys[i] = *splice_flow_toward_server(&packet);
-            splice_flow_begin(&entries[i], &packet, SPLICE_FLOW_OPEN, 1, 0, 0, 0);
+            splice_flow_begin(&entries[i], &packet, SPLICE_FLOW_OPEN, 1, splice_carriage_by_dscp(1), 0, 0, 0);
         }
         std::uint32_t done = count;
         require(bpf_map_update_batch(flows(), keys.data(), entries.data(), &done, nullptr) == 0,
@@ -164,7 +164,8 @@ class Bench {
         entry.terms.window_scale = 7;
         entry.rule.kind = SPLICE_KEY_URI;
         entry.rows = kRows;
-        entry.dscp = 1;
+        entry.number = 1;
+        entry.carriage = splice_carriage_by_dscp(1);
         const ServiceTableRow row{{*IpAddress::parse(testing::topology(4).vip), 80}, entry};
         write_service_table({&row, 1}, balancer_->bss->settings.services[0]);
     }

@@ -188,7 +188,7 @@ void fill_flows(int map, const BridgeRules& rules) {
     flow.translation.advertised_window_scale = 7;
     splice_bridge_flow_begin(&flow, 999, 0);
     flow.state = SPLICE_BRIDGE_ESTABLISHED;
-    flow.dscp = 1;
+    flow.service = 1;
     std::vector<splice_flow_key> keys(kManyFlows);
     const std::vector<splice_bridge_flow> values(kManyFlows, flow);
     for (std::uint32_t i = 0; i < kManyFlows; ++i) keys[i] = key_of(i, rules);

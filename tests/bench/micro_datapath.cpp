@@ -7,8 +7,8 @@
 #include "libsplice/core/http_key.hpp"
 #include "libsplice/core/placement/placement.hpp"
 #include "libsplice/core/tls_hello.hpp"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/cookie.h"
-#include "libsplice/datapath/forward.h"
 #include "libsplice/datapath/hash.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/translate.h"
@@ -185,8 +185,8 @@ void BM_forward(benchmark::State& state) {
     for (auto _ : state) {
         std::memcpy(packet.data(), judged.bytes.data(), judged.bytes.size());
         splice_packet view = judged.packet_view;
-        benchmark::DoNotOptimize(
-            splice_forward(packet.data(), packet.data() + packet.size(), &view, &bridge, 1));
+        benchmark::DoNotOptimize(splice_carry(packet.data(), packet.data() + packet.size(), &view, &bridge,
+                                              splice_carriage_by_dscp(1)));
         benchmark::ClobberMemory();
     }
 }

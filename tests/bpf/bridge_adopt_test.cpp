@@ -5,7 +5,7 @@
 #include <cerrno>
 
 #include "libsplice/core/splicer.hpp"
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/subprocess.hpp"
@@ -181,7 +181,7 @@ TEST_CASE("nobody listens: the first payload goes back to its hop, for the VIP a
         const testing::Parsed bounced = parse(Bytes(*frame).subspan(kEthernet));
         CHECK(bounced.destination == topology(family).vip);
         CHECK(bounced.source == topology(family).client);
-        CHECK(bounced.dscp == SPLICE_DSCP_BOUNCE);
+        CHECK(bounced.dscp == SPLICE_CARRIAGE_BOUNCE);
         CHECK(bounced.ecn == 1);
         CHECK(bounced.packet.ttl == 63);
         CHECK(bounced.payload == kGet);
@@ -319,7 +319,7 @@ TEST_CASE("a client that speaks to the backend directly is left alone") {
         rig.host.inject(rig.marked(rig.client(0, 0x12345678).segment(kGet)));
         const testing::Parsed bounced = rig.next_with(SPLICE_PSH);
         CHECK(bounced.destination == topology(family).vip);
-        CHECK(bounced.dscp == SPLICE_DSCP_BOUNCE);
+        CHECK(bounced.dscp == SPLICE_CARRIAGE_BOUNCE);
         CHECK(rig.host.count(SPLICE_bounce_tuple_in_use) == 1);
         CHECK(rig.host.count(SPLICE_clear_old_socket) == 0);
         // A later segment of that one, without a cookie, does not reach the backend's own connection either.
@@ -476,7 +476,7 @@ TEST_CASE(
             std::uint32_t mark = 0;
             socklen_t size = sizeof(mark);
             REQUIRE(getsockopt(socket.get(), SOL_SOCKET, SO_MARK, &mark, &size) == 0);
-            CHECK(mark == (splice_mark_adopted(&marks, 0, 1) | foreign_in));
+            CHECK(mark == (splice_mark_adopted(&marks, 0, splice_carriage_by_dscp(1)) | foreign_in));
             send_text(socket, "HTTP/1.1 200 OK\r\n\r\n");
             CHECK(rig.next_with(SPLICE_PSH).source == topology(family).vip);
             // The port is used again while the old socket is in TIME_WAIT: it is known as ours, and cleared.

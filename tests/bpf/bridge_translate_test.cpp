@@ -33,7 +33,7 @@ struct Rig {
         flow.translation.backend_window_scale = 10;
         splice_bridge_flow_begin(&flow, kClientIsn, kCookie);
         flow.state = SPLICE_BRIDGE_ESTABLISHED;
-        flow.dscp = 1;
+        flow.service = 1;
         const IpAddress client = *IpAddress::parse(topology(family).client);
         key = {client.raw(), service.backend.address.raw(), splice_htons(40000), splice_htons(8080), 0};
         put();
@@ -210,7 +210,7 @@ TEST_CASE("a segment of the next connection that comes first is not given to the
 TEST_CASE("another service's mark on a flow's ports is refused") {
     BridgeRules rules = bridge_rules(4);
     Rig rig(4);
-    rig.flow.dscp = 2;
+    rig.flow.service = 2;
     rig.put();
     PacketBytes frame = frame_of(rig.of_client().build());
     CHECK(BridgeHost::run(rig.host.programs().ingress(), frame) == kStop);

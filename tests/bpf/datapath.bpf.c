@@ -92,7 +92,7 @@ int vector_forward(struct xdp_md *ctx)
 	struct splice_packet packet;
 
 	if (!judge(data, end, &packet)) return XDP_DROP;
-	output.edit = splice_forward(data, end, &packet, &input.destination, input.dscp);
+	output.edit = splice_carry(data, end, &packet, &input.destination, splice_carriage_by_dscp(input.dscp));
 	return XDP_TX;
 }
 

@@ -325,8 +325,9 @@ TEST_CASE("the kernel forwards the same bytes") {
         kernel.input.dscp = 41;
         Octets there = frame, edited = frame;
         programs().run("vector_forward", there, kernel);
-        const auto verdict = splice_forward(edited.data(), edited.data() + edited.size(), &here.packet,
-                                            &kernel.input.destination, kernel.input.dscp);
+        const auto verdict =
+            splice_carry(edited.data(), edited.data() + edited.size(), &here.packet,
+                         &kernel.input.destination, splice_carriage_by_dscp(kernel.input.dscp));
         REQUIRE(kernel.output.edit == verdict);
         REQUIRE(there == edited);
     }

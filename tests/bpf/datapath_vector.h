@@ -7,7 +7,7 @@
 #define TESTS_BPF_DATAPATH_VECTOR_H
 
 #include "libsplice/datapath/cookie.h"
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/hash.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/request_line.h"

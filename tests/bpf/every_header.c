@@ -3,11 +3,11 @@
  * Every header of the datapath in plain C11, in alphabetical order: each brings what it needs. */
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/bridge_rules.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/checksum.h"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/defs.h"
 #include "libsplice/datapath/flow.h"
-#include "libsplice/datapath/forward.h"
 #include "libsplice/datapath/hash.h"
 #include "libsplice/datapath/options.h"
 #include "libsplice/datapath/packet.h"

@@ -13,7 +13,7 @@
 #include "libsplice/datapath/translate_icmp.h"
 
 #include "libsplice/base/address.hpp"
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/wire/print_packet.hpp"
 #include "tests/fuzz/support/reference_packet.hpp"
@@ -268,7 +268,8 @@ void fuzz_forward(const Octets& was, const Reference& packet, const Choices& cho
     ExactCopy copy(std::as_bytes(std::span(was)));
     const splice_address destination = address_in(packet.family, choices.backend);
     splice_packet edited = judged(copy);
-    const Verdict verdict = splice_forward(copy.data(), copy.end(), &edited, &destination, choices.dscp);
+    const Verdict verdict =
+        splice_carry(copy.data(), copy.end(), &edited, &destination, splice_carriage_by_dscp(choices.dscp));
     FUZZ_REQUIRE(verdict == (packet.ttl <= 1 ? SPLICE_drop_ttl_expired : SPLICE_CONTINUE), "TTL {}",
                  packet.ttl);
     Octets expected = was;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "tests/replay/recorder.hpp"
 #include "tools/replay/ladder.hpp"
 #include "tools/replay/replayer.hpp"

@@ -25,13 +25,15 @@ std::expected<Configured, ConfigFailure> load_configured(const std::string& path
         remark = "a fixed secret is used: " + read.error();
 
     BridgeIndex index;
-    auto rules = build_rules(*balancer, secret, RunningHost{}, index);
+    ServiceNumbers services;
+    auto rules = build_rules(*balancer, secret, RunningHost{}, index, services);
     if (!rules) return wrong(path + ": " + rules.error());
     std::shared_ptr<const BridgeRules> delivery;
     if (!bridge_path.empty()) {
         const auto packetbridge = load_packetbridge_config(bridge_path);
         if (!packetbridge) return std::unexpected(packetbridge.error());
-        delivery = build_rules(*packetbridge, secret);
+        ServiceNumbers delivered;
+        delivery = build_rules(*packetbridge, secret, delivered);
     }
     return Configured{Fleets::configured(*rules, delivery), std::move(remark)};
 }

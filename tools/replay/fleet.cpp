@@ -77,7 +77,8 @@ BridgeRules delivers_to_own_backend(const SplicerRules& balancer, std::size_t br
     rules.timeouts = balancer.timeouts;
     for (const SplicerService& service : balancer.services) {
         const Endpoint backend{backend_address(service.vip.address.family(), bridge), service.vip.port};
-        rules.services.push_back({service.dscp, service.vip, backend, service.window_scale});
+        rules.services.push_back(
+            {service.number, service.carriage, service.vip, backend, service.window_scale});
     }
     return rules;
 }

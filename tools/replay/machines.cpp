@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "tools/replay/choice.hpp"
 
 namespace splice::replay {
@@ -217,7 +217,7 @@ Conversation* Machines::conversation_of(const Fleet& fleet, const Sent& sent) {
         return answered;
     splice_flow_key key = *splice_flow_toward_server(&packet);
     for (const SplicerService& service : fleet.rules->services) {
-        if (service.dscp != splice_dscp(&packet)) continue;
+        if (!splice_carriage_equal(service.carriage, splice_uncarry(&packet))) continue;
         key.server = service.vip.address.raw();
         key.server_port = splice_htons(service.vip.port);
         if (Conversation* const found = conversations_.find(key)) return found;

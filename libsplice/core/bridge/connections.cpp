@@ -23,11 +23,11 @@ const splice_translation* KnownConnection::established() const noexcept {
     return known && known->state == SPLICE_BRIDGE_ESTABLISHED ? &known->translation : nullptr;
 }
 
-splice_bridge_known KnownConnection::known_to(const splice_packet& packet, std::uint8_t dscp) const noexcept {
+splice_bridge_known KnownConnection::known_to(const splice_packet& packet, std::uint16_t service) const noexcept {
     // The kernel program has compared the socket's numbers, and asks about a segment that they do not fit.
     if (const AdoptedSocket* socket = std::get_if<AdoptedSocket>(&carried))
-        return socket->dscp == dscp ? SPLICE_KNOWN_ALIEN : SPLICE_KNOWN_IN_USE;
-    return splice_bridge_known_flow(flow(), &packet, dscp);
+        return socket->service == service ? SPLICE_KNOWN_ALIEN : SPLICE_KNOWN_IN_USE;
+    return splice_bridge_known_flow(flow(), &packet, service);
 }
 
 KnownConnection BridgeConnections::find(const splice_flow_key& key) noexcept {

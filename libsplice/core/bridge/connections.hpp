@@ -47,7 +47,7 @@ struct KnownConnection {
     // How segments of an established connection are translated, or null.
     [[nodiscard]] const splice_translation* established() const noexcept;
     // What it is to a segment of the client's of the service that is marked with `dscp`.
-    [[nodiscard]] splice_bridge_known known_to(const splice_packet& packet, std::uint8_t dscp) const noexcept;
+    [[nodiscard]] splice_bridge_known known_to(const splice_packet& packet, std::uint16_t service) const noexcept;
 };
 
 class BridgeConnections {

@@ -48,7 +48,7 @@ BridgeFlow begun(const MarkedSegment& segment, const splice_negotiated& negotiat
     flow.timestamps = options.timestamps_offset != 0;
     flow.last_seen_s = segment.now.seconds();
     flow.state = SPLICE_BRIDGE_OPENING;
-    flow.dscp = service.dscp;
+    flow.service = service.number;
     flow.negotiated = negotiated;
     flow.hop = segment.hop;
     flow.hold = std::make_unique<SegmentHold>(Seq(packet.seq), SegmentHoldLimits{kHoldMax, kHoldPackets});

@@ -2,7 +2,7 @@
 
 #include <span>
 
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/refusal.h"
 
 namespace splice {
@@ -37,7 +37,7 @@ void bounce(MutableBytes bytes, const splice_address& vip, const Hop& hop, Actio
     splice_packet packet{};
     if (splice_parse_ip(begin_of(bytes), end_of(bytes), &packet) != SPLICE_CONTINUE) return;
     const std::uint16_t mark = splice_refusal_mark(&packet.ends.destination);
-    if (splice_forward(begin_of(bytes), end_of(bytes), &packet, &vip, SPLICE_DSCP_BOUNCE) != SPLICE_CONTINUE)
+    if (splice_carry_back(begin_of(bytes), end_of(bytes), &packet, &vip) != SPLICE_CONTINUE)
         return;
     splice_write_refusal(begin_of(bytes), end_of(bytes), &packet, mark);
     out.send_to_hop(hop, bytes);

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 
 namespace splice {
 
 bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept {
     return std::ranges::any_of(rules.services, [&](const BridgeService& service) {
-        return service.dscp == flow.dscp && splice_htons(service.vip.port) == flow.translation.vip_port &&
+        return service.number == flow.service && splice_htons(service.vip.port) == flow.translation.vip_port &&
                splice_htons(service.backend.port) == flow.translation.backend_port &&
                splice_address_equal(&service.vip.address.raw(), &flow.translation.vip) &&
                splice_address_equal(&service.backend.address.raw(), &flow.translation.backend);
@@ -16,8 +16,9 @@ bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept {
 }
 
 const BridgeService* service_of(const BridgeRules& rules, const splice_packet& packet) noexcept {
+    const splice_carriage carriage = splice_uncarry(&packet);
     for (const BridgeService& service : rules.services) {
-        if (service.dscp == splice_dscp(&packet) && service.vip.address.family() == packet.family)
+        if (splice_carriage_equal(service.carriage, carriage) && service.vip.address.family() == packet.family)
             return &service;
     }
     return nullptr;

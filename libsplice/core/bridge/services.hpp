@@ -8,6 +8,7 @@
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/limits.hpp"
 #include "libsplice/datapath/bridge_flow.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/parse.h"
@@ -15,7 +16,8 @@
 namespace splice {
 
 struct BridgeService {
-    std::uint8_t dscp = 1;
+    std::uint16_t number = 1;  // its own, in flows: ServiceNumbers gives them out
+    splice_carriage carriage = splice_carriage_by_dscp(1);
     Endpoint vip;
     Endpoint backend;
     std::uint8_t window_scale = kWindowScale;  // what the balancer advertises
@@ -23,6 +25,7 @@ struct BridgeService {
 
 struct BridgeRules {
     splice_secret secret{};
+    std::uint16_t number = 0;          // the fleet's number of this bridge, 1 to 1018; 0: it has none
     std::vector<IpAddress> addresses;  // where the balancer sends marked packets
     std::vector<BridgeService> services;
     splice_idle_timeouts timeouts{};
@@ -30,7 +33,7 @@ struct BridgeRules {
     std::size_t hold_memory = kHoldMemory;
 };
 
-// Whether a service of the flow's mark, VIP and backend is among the rules.
+// Whether a service of the flow's number, VIP and backend is among the rules.
 [[nodiscard]] bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept;
 // The service of a packet's mark and family, or null; it lives as long as `rules`.
 [[nodiscard]] const BridgeService* service_of(const BridgeRules& rules, const splice_packet& packet) noexcept;

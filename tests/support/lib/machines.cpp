@@ -55,7 +55,7 @@ BridgeRules bridge_rules(int family) {
     rules.timeouts = {900, 60, 300};
     rules.addresses = {*IpAddress::parse(hosts.bridges[0])};
     rules.services.push_back(
-        {1, {*IpAddress::parse(hosts.vip), 80}, {*IpAddress::parse(hosts.backend), 8080}, kWindowScale});
+        {.vip = {*IpAddress::parse(hosts.vip), 80}, .backend = {*IpAddress::parse(hosts.backend), 8080}});
     return rules;
 }
 

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/refusal.h"
 
 namespace splice::testing {
@@ -87,7 +87,7 @@ PacketBytes Segment::build() const {
         ip.hop_limit(ttl);
         ip.traffic_class(static_cast<std::uint8_t>(dscp << 2 | ecn));
         if (!refused_by.empty()) {
-            ip.traffic_class(static_cast<std::uint8_t>(SPLICE_DSCP_BOUNCE << 2 | ecn));
+            ip.traffic_class(static_cast<std::uint8_t>(SPLICE_CARRIAGE_BOUNCE << 2 | ecn));
             ip.flow_label(refusal_of(refused_by));
         }
         ip /= tcp;
@@ -98,7 +98,7 @@ PacketBytes Segment::build() const {
     ip.tos(static_cast<std::uint8_t>(dscp << 2 | ecn));
     ip.flags(Tins::IP::DONT_FRAGMENT);
     if (!refused_by.empty()) {
-        ip.tos(static_cast<std::uint8_t>(SPLICE_DSCP_BOUNCE << 2 | ecn));
+        ip.tos(static_cast<std::uint8_t>(SPLICE_CARRIAGE_BOUNCE << 2 | ecn));
         ip.id(refusal_of(refused_by));
     }
     ip /= tcp;

@@ -102,6 +102,47 @@ TEST_CASE("what the example leaves out has the documented defaults") {
     CHECK(settings.table_rows == 65536);
 }
 
+TEST_CASE("a bridge has the number of its line, or none, which --check tells") {
+    const BalancerConfig none = parse(kExample);
+    CHECK(none.services[0].bridges[0].number == 0);
+    REQUIRE(remarks_about(none).size() == 1);
+    CHECK(remarks_about(none)[0].starts_with("service cdn has no lanes: no number for b1;"));
+    const BalancerConfig one = parse(with("weight: 1", "weight: 1, number: 1018"));
+    CHECK(one.services[0].bridges[0].number == 1018);
+    CHECK(remarks_about(one).empty());
+}
+
+TEST_CASE("a number is one host's in all services of the file") {
+    const auto bridges = [](const char* first, const char* second) {
+        return with("    bridges:\n      - { name: b1, address: 192.168.33.20, weight: 1 }\n",
+                    std::string("    bridges:\n      - { name: b1, address: 192.168.33.20") + first +
+                        " }\n      - { name: b2, address: 192.168.33.21" + second + " }\n");
+    };
+    CHECK(parse(bridges(", number: 1", ", number: 2")).services[0].bridges[1].number == 2);
+    check_refused(
+        bridges(", number: 7", ", number: 7"), "14:53",
+        "bridge b2: number 7 is used twice (bridge b1 at 192.168.33.20 has it); expected a number of "
+        "its own, 1 to 1018");
+    check_refused(bridges(", number: 0", ""), "13:53", "number '0': expected a number from 1 to 1018");
+    check_refused(bridges("", ", number: 1019"), "14:53", "number '1019': expected a number from 1 to 1018");
+
+    const std::string numbered = with("weight: 1", "number: 7");
+    const auto another = [&](const std::string& vip, const std::string& bridge) {
+        return numbered + "  - { name: other, vip: " + vip + ", port: 80, dscp: 2, bridges: [" + bridge +
+               "] }\n";
+    };
+    // The same host in another service, and its address of the other family.
+    CHECK(
+        parse(another("192.168.33.11", "{ name: b1, address: 192.168.33.20, number: 7 }")).services.size() ==
+        2);
+    CHECK(parse(another("\"2001:db8::10\"", "{ name: b1, address: \"2001:db8::20\", number: 7 }"))
+              .services.size() == 2);
+    CHECK(complaint(another("192.168.33.11", "{ name: b1, address: 192.168.33.20, number: 8 }"))
+              .find("expected the same number for one address") != std::string::npos);
+    CHECK(complaint(another("\"2001:db8::10\"", "{ name: b9, address: \"2001:db8::20\", number: 7 }"))
+              .find("number 7 is used twice") != std::string::npos);
+}
+
 TEST_CASE("a setting at the top level holds for services that do not say otherwise") {
     CHECK(service_of(with_top("first_payload_wait: 20ms")).settings.first_payload_wait == 20ms);
     CHECK(service_of(with_top("mss: 1300")).settings.mss == 1300);

@@ -35,15 +35,35 @@ TEST_CASE("without flags the balancer serves the Vagrant lab") {
 
 TEST_CASE("flags make one service") {
     const auto options = parse({"--vip", "2001:db8::10", "--port", "443", "--dscp", "7", "--bridge",
-                                "x=2001:db8::21", "--bridge", "y=2001:db8::22,weight=5", "--hash-key", "sni",
-                                "--algorithm", "maglev", "--api", "off"});
+                                "x=2001:db8::21,number=1018", "--bridge", "y=2001:db8::22,number=7,weight=5",
+                                "--hash-key", "sni", "--algorithm", "maglev", "--api", "off"});
     REQUIRE(options.has_value());
     const ServiceConfig& service = options->config.services[0];
     CHECK(service.vip.to_string() == "[2001:db8::10]:443");
     CHECK(service.protocol == Protocol::tls);
     CHECK(service.bridges.size() == 2);
+    CHECK(service.bridges[0].number == 1018);
     CHECK(service.bridges[1].weight == 5);
+    CHECK(service.bridges[1].number == 7);
     CHECK_FALSE(options->config.common.api.has_value());
+}
+
+TEST_CASE("a bridge's number on the command line is one of its own, 1 to 1018") {
+    const auto refused = [](std::initializer_list<const char*> words) {
+        const auto options = parse(words);
+        REQUIRE_FALSE(options.has_value());
+        return options.error();
+    };
+    for (const char* text : {"b=192.0.2.21,number=0", "b=192.0.2.21,number=1019", "b=192.0.2.21,number=x"}) {
+        const std::string said = refused({"--vip", "192.0.2.10", "--bridge", text});
+        CHECK(said.starts_with(std::string("--bridge '") + text + "'"));
+        CHECK(said.find("expected a number from 1 to 1018") != std::string::npos);
+    }
+    CHECK(refused({"--vip", "192.0.2.10", "--bridge", "a=192.0.2.21,number=7", "--bridge",
+                   "b=192.0.2.22,number=7"})
+              .find("bridge b: number 7 is used twice (bridge a at 192.0.2.21 has it); expected a number of "
+                    "its own") != std::string::npos);
+    CHECK(refused({"--bridge", "b=192.0.2.21,number=7,number=8"}).find("[,number=N]") != std::string::npos);
 }
 
 TEST_CASE("--config and a flag that the file decides exclude each other, by name") {

@@ -28,7 +28,8 @@ BalancerConfig two_bridges() {
 }
 
 std::shared_ptr<const SplicerRules> rules_of(const BalancerConfig& config, BridgeIndex& index) {
-    auto rules = build_rules(config, splice_secret{}, {.mtu = 1500, .now = 0s}, index);
+    ServiceNumbers services;
+    auto rules = build_rules(config, splice_secret{}, {.mtu = 1500, .now = 0s}, index, services);
     REQUIRE(rules.has_value());
     return *rules;
 }

@@ -8,7 +8,7 @@
 #include <unordered_map>
 
 #include "libsplice/core/splicer.hpp"
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/refusal.h"
 #include "tests/support/lib/machines.hpp"
 
@@ -704,7 +704,8 @@ TEST_CASE("an ICMP error reaches the backend in the backend's numbers") {
 TEST_CASE("two services on one backend do not take each other's client port") {
     BridgeRules rules = bridge_rules(4);
     BridgeService second = rules.services[0];
-    second.dscp = 2;
+    second.number = 2;
+    second.carriage = splice_carriage_by_dscp(2);
     second.vip.port = 80;
     rules.services.push_back(second);
     Rig rig(rules, 4);
@@ -729,7 +730,7 @@ TEST_CASE("two services on one backend do not take each other's client port") {
     REQUIRE(rig.out.bounced.size() == 1);
     const Parsed bounced = parse(rig.out.bounced[0]);
     CHECK(bounced.destination == topology(4).vip);
-    CHECK(bounced.dscp == SPLICE_DSCP_BOUNCE);
+    CHECK(bounced.dscp == SPLICE_CARRIAGE_BOUNCE);
     CHECK(bounced.payload == kGet);
     CHECK(bounced.checksums_right);
 }
@@ -879,7 +880,7 @@ TEST_CASE("a segment that overtook its connection's opening elsewhere is deliver
     flow.translation.backend = service.backend.address.raw();
     flow.translation.backend_port = splice_htons(8080);
     flow.state = SPLICE_BRIDGE_ESTABLISHED;
-    flow.dscp = 1;
+    flow.service = 1;
     const IpAddress client = *IpAddress::parse(topology(4).client);
     carried.put({client.raw(), service.backend.address.raw(), splice_htons(rig.client.base.source_port),
                  splice_htons(8080), 0},
@@ -915,19 +916,19 @@ class Sockets final : public BridgeFlows {
     bool put(const splice_flow_key&, const splice_bridge_flow&) noexcept override { return false; }
     [[nodiscard]] CarriedFlow find(const splice_flow_key&) const noexcept override {
         if (!there) return {};
-        const BridgeService service = bridge_rules(4).services[0];
+        const BridgeService served = bridge_rules(4).services[0];
         AdoptedSocket socket;
-        socket.translation.vip = service.vip.address.raw();
+        socket.translation.vip = served.vip.address.raw();
         socket.translation.vip_port = splice_htons(80);
-        socket.translation.backend = service.backend.address.raw();
+        socket.translation.backend = served.backend.address.raw();
         socket.translation.backend_port = splice_htons(8080);
-        socket.dscp = dscp;
+        socket.service = service;
         return socket;
     }
     void erase(const splice_flow_key&) noexcept override {}
 
     bool there = true;
-    std::uint8_t dscp = 1;
+    std::uint16_t service = 1;
 };
 
 }  // namespace
@@ -950,7 +951,7 @@ TEST_CASE(
 TEST_CASE(
     "an adopted socket of another service has the port, so a segment without a valid cookie is dropped") {
     Sockets sockets;
-    sockets.dscp = 2;
+    sockets.service = 2;
     Rig rig(bridge_rules(4), 4, &sockets);
     CHECK(rig.from_balancer(rig.client.segment("later", 100)) == SPLICE_drop_backend_tuple_in_use);
 }

@@ -8,7 +8,8 @@ namespace {
 
 BridgeRules rules_with_backend(const char* backend) {
     BridgeRules rules;
-    rules.services.push_back({1, *Endpoint::parse("192.0.2.10:80"), *Endpoint::parse(backend)});
+    rules.services.push_back(
+        {.vip = *Endpoint::parse("192.0.2.10:80"), .backend = *Endpoint::parse(backend)});
     return rules;
 }
 

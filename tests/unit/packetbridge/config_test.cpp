@@ -72,6 +72,18 @@ TEST_CASE("the address is a scalar or a list of both families") {
     CHECK(config.addresses[1].family() == 6);
 }
 
+TEST_CASE("the bridge's own number in the fleet is 1 to 1018, in the file or by flag") {
+    CHECK(parse(kExample).number == 0);
+    CHECK(remarks_about(parse(kExample)).size() == 1);
+    CHECK(parse("number: 7\n" + kExample).number == 7);
+    CHECK(remarks_about(parse("number: 7\n" + kExample)).empty());
+    check_refused("number: 1019\n" + kExample, "1:9", "number '1019': expected a number from 1 to 1018");
+    CHECK(options({"--number", "1018"})->config.number == 1018);
+    CHECK_FALSE(options({"--number", "0"}).has_value());
+    ServiceNumbers numbers;
+    CHECK(build_rules(parse("number: 7\n" + kExample), splice_secret{}, numbers)->number == 7);
+}
+
 TEST_CASE("wrong keys and values are refused with their place and the expected form") {
     check_refused(with("address: 192.168.33.20", "adress: 192.168.33.20"), "3:1", "did you mean 'address'");
     check_refused(with("address: 192.168.33.20", "address: 127.0.0.1"), "3:10", "loopback");
@@ -116,7 +128,8 @@ TEST_CASE("services on the command line, of both families") {
 TEST_CASE("rules carry the services and the time-outs in whole seconds") {
     PacketbridgeConfig config = parse(kExample);
     config.common.idle_timeout = 1500ms;
-    const auto rules = build_rules(config, splice_secret{});
+    ServiceNumbers numbers;
+    const auto rules = build_rules(config, splice_secret{}, numbers);
     CHECK(rules->services[0].backend.to_string() == "192.168.33.30:80");
     CHECK(rules->timeouts.open_s == 2);
     CHECK(rules->max_flows == kMaxFlows);

@@ -1,4 +1,4 @@
-#include "libsplice/datapath/forward.h"
+#include "libsplice/datapath/carriage.h"
 
 #include <doctest/doctest.h>
 
@@ -11,7 +11,7 @@ namespace {
 splice_verdict forward(Octets& packet, const char* destination, std::uint8_t dscp, splice_packet& judged) {
     REQUIRE(judge(packet, judged) == SPLICE_CONTINUE);
     const auto to = address_of(destination);
-    return splice_forward(packet.data(), packet.data() + packet.size(), &judged, &to, dscp);
+    return splice_carry_by_mark(packet.data(), packet.data() + packet.size(), &judged, &to, dscp);
 }
 
 const char* bridge(int family) {
@@ -70,11 +70,30 @@ TEST_CASE("a packet at its last hop is dropped as it came") {
     }
 }
 
+TEST_CASE("what is carried tells its service's mark again, from its first two bytes too") {
+    for (const int family : {4, 6}) {
+        for (__u8 mark = 1; mark <= SPLICE_CARRIAGE_LAST; ++mark) {
+            auto bytes = RawPacket{.family = family, .traffic_class = 3}.build();
+            splice_packet judged{};
+            REQUIRE(judge(bytes, judged) == SPLICE_CONTINUE);
+            CHECK(splice_uncarry(&judged).kind == SPLICE_CARRIAGE_NONE);
+            const auto to = address_of(bridge(family));
+            const splice_carriage carriage = splice_carriage_by_dscp(mark);
+            REQUIRE(splice_carry(bytes.data(), bytes.data() + bytes.size(), &judged, &to, carriage) ==
+                    SPLICE_CONTINUE);
+            CHECK(splice_carriage_equal(splice_uncarry(&judged), carriage));
+            CHECK_FALSE(splice_is_bounced(&judged));
+            const auto* ip = reinterpret_cast<const __u8*>(bytes.data()) + judged.l3_offset;
+            CHECK(splice_carriage_equal(splice_uncarry_early(ip), carriage));
+        }
+    }
+}
+
 TEST_CASE("a bounce is a forward with the bounce mark") {
     auto bytes = RawPacket{.destination = "10.9.8.7", .traffic_class = 1 << 2 | 2}.build();
     splice_packet judged;
-    REQUIRE(forward(bytes, "198.51.100.10", SPLICE_DSCP_BOUNCE, judged) == SPLICE_CONTINUE);
-    CHECK(splice_dscp(&judged) == SPLICE_DSCP_BOUNCE);
+    REQUIRE(forward(bytes, "198.51.100.10", SPLICE_CARRIAGE_BOUNCE, judged) == SPLICE_CONTINUE);
+    CHECK(splice_is_bounced(&judged));
     CHECK((judged.traffic_class & 3) == 2);
     CHECK(checksums_right(bytes));
 }
