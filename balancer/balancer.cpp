@@ -118,8 +118,8 @@ std::expected<void, std::string> Balancer::open() {
     lock_ = std::move(*lock);
     if (auto alone = check_no_other_path(interface_, config_.common.bpffs, config_.common.engine); !alone)
         return std::unexpected(alone.error().text);
-    index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, interface_.name), read_clock().monotonic);
-    services_ = ServiceNumbers(remembered_services(config_.common.bpffs, interface_.name));
+    index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, interface_), read_clock().monotonic);
+    services_ = ServiceNumbers(remembered_services(config_.common.bpffs, interface_));
     auto rules = prepare(config_, index_, services_);
     if (!rules) return std::unexpected(rules.error());
     rules_ = std::move(*rules);

@@ -34,6 +34,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         if (!path) return std::unexpected(path.error());
         path_.emplace(std::move(*path));
         if (auto written = path_->maps().write_rules(*rules_); !written) return written;
+        path_->take_over_flows(*rules_);
         flows_.emplace(path_->maps().flows());
         splicer_.emplace(rules_, *flows_);
         splicer_->swap_rules(rules_);

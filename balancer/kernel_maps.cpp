@@ -11,8 +11,8 @@
 #include <cstring>
 #include <ctime>
 
+#include "balancer/earlier_layout.hpp"
 #include "balancer_xdp.skel.h"
-#include "libsplice/engine/bpf_flow_store.hpp"
 
 namespace splice {
 namespace {
@@ -75,7 +75,6 @@ SystemResult<KernelMaps> KernelMaps::load(std::size_t max_flows, InheritedMaps i
         return std::unexpected(inherits.error());
     if (auto loaded = maps.program_.load(sizeof(splice_balancer_settings)); !loaded)
         return std::unexpected(loaded.error());
-    if (maps.old_flows_) copy_flows(maps.old_flows_->get(), maps.flows());
     if (auto started = maps.start_clock(); !started) return std::unexpected(started.error());
     return maps;
 }
@@ -84,8 +83,10 @@ SystemResult<void> KernelMaps::inherit(std::size_t max_flows, InheritedMaps inhe
     const auto capacity = static_cast<std::uint32_t>(max_flows);
     program_.object().set_capacity("flows", capacity);
     if (inherited.flows) {
-        if (capacity_of_map(inherited.flows->get()) != capacity) {
+        if (inherited.layout != SPLICE_BALANCER_LAYOUT ||
+            capacity_of_map(inherited.flows->get()) != capacity) {
             old_flows_ = std::move(inherited.flows);
+            old_layout_ = inherited.layout;
         } else if (auto reused = program_.object().reuse_map("flows", inherited.flows->get()); !reused) {
             return reused;
         }
@@ -94,9 +95,18 @@ SystemResult<void> KernelMaps::inherit(std::size_t max_flows, InheritedMaps inhe
     return {};
 }
 
-void KernelMaps::copy_latecomers() {
-    if (old_flows_) copy_flows(old_flows_->get(), flows());
+std::optional<TakenOver> KernelMaps::take_over_flows(const SplicerRules& rules) {
+    if (!old_flows_) return std::nullopt;
+    Descriptor earlier = std::move(*old_flows_);
     old_flows_.reset();
+    if (!is_readable_layout(old_layout_)) return TakenOver{.unread = count_map_entries(earlier.get())};
+    take_over_.emplace(std::move(earlier), take_over_rules(old_layout_, rules));
+    return take_over_->copy(flows());
+}
+
+void KernelMaps::take_over_changes() {
+    if (take_over_) (void)take_over_->copy_changes(flows());
+    take_over_.reset();
 }
 
 void KernelMaps::write_uplink(const Uplink& uplink) {

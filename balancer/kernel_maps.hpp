@@ -11,6 +11,7 @@
 #include "balancer/service_table.hpp"
 #include "libsplice/bpf/balancer_maps.h"
 #include "libsplice/core/splicer.hpp"
+#include "libsplice/engine/flow_take_over.hpp"
 #include "libsplice/engine/kernel_program.hpp"
 #include "libsplice/engine/next_hop.hpp"
 
@@ -18,6 +19,7 @@ namespace splice {
 
 // Of an earlier process, to go on with.
 struct InheritedMaps {
+    int layout = SPLICE_BALANCER_LAYOUT;  // of `flows`; `bridges` are of ours or none
     std::optional<Descriptor> flows;
     std::optional<Descriptor> bridges;
 };
@@ -33,8 +35,8 @@ struct Uplink {
 
 class KernelMaps {
   public:
-    // The program is verified and its maps are there. Inherited flows of another capacity are copied. Errors:
-    // the kernel refuses the program, or an inherited map is of another layout.
+    // The program is verified and its maps are there. Inherited flows of another capacity or layout are to be
+    // taken over. Errors: the kernel refuses the program.
     static SystemResult<KernelMaps> load(std::size_t max_flows, InheritedMaps inherited);
 
     void write_uplink(const Uplink& uplink);
@@ -49,8 +51,11 @@ class KernelMaps {
     void write_bridges(std::span<const SplicerBridge> bridges, std::span<const std::optional<NextHop>> hops);
     // Again now and then, for it may be set.
     void renew_clock() noexcept { program_.renew_clock(); }
-    // Copies what an earlier program put into inherited flows that had to be copied since.
-    void copy_latecomers();
+    // Copies inherited flows that could not be gone on with where they are; nothing when there are none. The
+    // rules are those that write_rules() was given.
+    std::optional<TakenOver> take_over_flows(const SplicerRules& rules);
+    // Once the earlier program runs no more: what it has begun and changed since.
+    void take_over_changes();
 
     [[nodiscard]] int program() const { return program_.program("balancer_xdp"); }
     [[nodiscard]] int redirect_probe() const { return program_.program("redirect_probe"); }
@@ -73,7 +78,9 @@ class KernelMaps {
     }
 
     KernelProgram program_;
-    std::optional<Descriptor> old_flows_;  // of another capacity: copied
+    std::optional<Descriptor> old_flows_;  // of another capacity or layout: to be copied
+    int old_layout_ = SPLICE_BALANCER_LAYOUT;
+    std::optional<FlowTakeOver<splice_flow_entry>> take_over_;
     Uplink uplink_;
     std::vector<std::uint16_t> turned_;  // the services whose slots the last write_rules() has turned
     std::vector<std::uint8_t> generation_ = std::vector<std::uint8_t>(SPLICE_SERVICE_NUMBERS);  // by service

@@ -3,8 +3,13 @@
 #include <bpf/bpf.h>
 #include <fmt/format.h>
 
-#include <cerrno>
+#include <unistd.h>
 
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include "balancer/earlier_layout.hpp"
 #include "libsplice/engine/attached_program.hpp"
 #include "libsplice/ops/log.hpp"
 
@@ -13,24 +18,63 @@ namespace {
 
 constexpr const char* kBalancerProgram = "balancer_xdp";
 
-// A folder for each layout of the maps: what another version of them pinned is not taken for ours.
-std::string folder_of(const std::string& bpffs, const std::string& interface) {
-    return fmt::format("{}/balancer-{}-{}", bpffs, interface, SPLICE_BALANCER_LAYOUT);
+std::string prefix_of(const std::string& interface) {
+    return fmt::format("balancer-{}-", interface);
+}
+
+// A folder for each layout of the maps.
+std::string folder_of(const std::string& bpffs, const std::string& interface, int layout) {
+    return fmt::format("{}/{}{}", bpffs, prefix_of(interface), layout);
+}
+
+// The layout of the pinned path whose link is attached; nothing when there is none.
+std::optional<int> attached_layout(const std::string& bpffs, const InterfaceInfo& interface,
+                                   const AttachedProgram& there) {
+    if (there.link_id == 0) return std::nullopt;
+    for (const int layout : pinned_layouts(bpffs, prefix_of(interface.name))) {
+        if (pinned_link_id(folder_of(bpffs, interface.name, layout) + "/link") == there.link_id)
+            return layout;
+    }
+    return std::nullopt;
+}
+
+// The layout of what an earlier process left: of the path that serves the interface, or ours.
+int earlier_layout(const std::string& bpffs, const InterfaceInfo& interface) {
+    const auto there = attached_xdp_program(interface);
+    if (!there) return SPLICE_BALANCER_LAYOUT;
+    return attached_layout(bpffs, interface, *there).value_or(SPLICE_BALANCER_LAYOUT);
+}
+
+Descriptor earlier_map(const std::string& bpffs, const InterfaceInfo& interface, const char* map) {
+    const int layout = earlier_layout(bpffs, interface);
+    if (!is_readable_layout(layout)) return Descriptor();
+    return Descriptor(
+        bpf_obj_get(fmt::format("{}/{}", folder_of(bpffs, interface.name, layout), map).c_str()));
 }
 
 }  // namespace
 
 SystemResult<KernelPath> KernelPath::load(const KernelPathSettings& settings) {
-    auto folder = PinFolder::open(folder_of(settings.bpffs, settings.interface.name));
+    auto folder = PinFolder::open(folder_of(settings.bpffs, settings.interface.name, SPLICE_BALANCER_LAYOUT));
     if (!folder) return std::unexpected(folder.error());
-    auto maps = KernelMaps::load(settings.max_flows,
-                                 {.flows = folder->get("flows"), .bridges = folder->get("bridges")});
+    InheritedMaps inherited;
+    inherited.layout = earlier_layout(settings.bpffs, settings.interface);
+    if (inherited.layout == SPLICE_BALANCER_LAYOUT) {
+        inherited.flows = folder->get("flows");
+        inherited.bridges = folder->get("bridges");
+    } else {
+        const std::string pin =
+            folder_of(settings.bpffs, settings.interface.name, inherited.layout) + "/flows";
+        if (Descriptor flows(bpf_obj_get(pin.c_str())); flows) inherited.flows = std::move(flows);
+    }
+    const int layout = inherited.layout;
+    auto maps = KernelMaps::load(settings.max_flows, std::move(inherited));
     if (!maps) return std::unexpected(maps.error());
-    return KernelPath(settings, std::move(*folder), std::move(*maps));
+    return KernelPath(settings, layout, std::move(*folder), std::move(*maps));
 }
 
-KernelPath::KernelPath(KernelPathSettings settings, PinFolder folder, KernelMaps maps) noexcept
-    : settings_(std::move(settings)), folder_(std::move(folder)), maps_(std::move(maps)) {}
+KernelPath::KernelPath(KernelPathSettings settings, int layout, PinFolder folder, KernelMaps maps) noexcept
+    : settings_(std::move(settings)), layout_(layout), folder_(std::move(folder)), maps_(std::move(maps)) {}
 
 KernelPath::~KernelPath() {
     if (!link_) return;  // moved from, or never attached: an earlier process's path, if any, goes on
@@ -39,6 +83,15 @@ KernelPath::~KernelPath() {
         return;
     }
     folder_.remove_all();
+}
+
+void KernelPath::take_over_flows(const SplicerRules& rules) {
+    const auto taken = maps_.take_over_flows(rules);
+    if (!taken) return;
+    const std::string line = describe(*taken, layout_);
+    if (line.empty()) return;
+    if (taken->unserved + taken->refused + taken->unread == 0) return log_info(line);
+    log_warning(line);
 }
 
 // What the driver really delivers. A veth's frames of XDP_TX arrive only where the peer has XDP too; those of
@@ -77,13 +130,14 @@ SystemResult<void> KernelPath::attach() {
         if (!off) return std::unexpected(off.error());
         no_merging_ = std::move(*off);
     }
-    maps_.copy_latecomers();
+    maps_.take_over_changes();
     return pin();
 }
 
 // Until the uplink is written the program takes no frame for its own, so it answers none in a wrong way.
 SystemResult<void> KernelPath::attach_link(XdpMode mode) {
-    auto earlier = XdpLink::open_pinned(folder_.pin("link"), settings_.interface);
+    const std::string earlier_link = folder_of(settings_.bpffs, settings_.interface.name, layout_) + "/link";
+    auto earlier = XdpLink::open_pinned(earlier_link, settings_.interface);
     if (earlier && (mode == XdpMode::automatic || mode == earlier->mode())) {
         if (auto chosen = choose_reply(earlier->mode()); !chosen) return chosen;
         if (auto replaced = earlier->replace_program(maps_.program()); !replaced) return replaced;
@@ -93,7 +147,7 @@ SystemResult<void> KernelPath::attach_link(XdpMode mode) {
         return {};
     }
     earlier.reset();
-    folder_.remove("link");
+    (void)unlink(earlier_link.c_str());
     auto link = XdpLink::attach(maps_.program(), settings_.interface, mode);
     if (!link) return std::unexpected(link.error());
     if (auto chosen = choose_reply(link->mode()); !chosen) return chosen;
@@ -106,9 +160,12 @@ SystemResult<void> KernelPath::pin() {
     if (auto done = folder_.put("flows", maps_.flows()); !done) return done;
     if (auto done = folder_.put("bridges", maps_.bridges()); !done) return done;
     if (auto done = folder_.put("services", maps_.services()); !done) return done;
+    if (layout_ != SPLICE_BALANCER_LAYOUT) folder_.remove("link");  // of a path that is not attached any more
     if (!folder_.get("link")) {
         if (auto done = link_->pin(folder_.pin("link")); !done) return done;
     }
+    remove_other_layouts();
+    layout_ = SPLICE_BALANCER_LAYOUT;
     if (folder_.mounted()) description_ += ", a bpffs mounted at " + *folder_.mounted();
     if (const auto why = folder_.short_lived()) log_warning(*why);
     return {};
@@ -172,12 +229,22 @@ SystemResult<void> KernelPath::follow_addresses() {
     return {};
 }
 
+// Nothing works on them any more.
+void KernelPath::remove_other_layouts() const {
+    for (const int layout : pinned_layouts(settings_.bpffs, prefix_of(settings_.interface.name))) {
+        std::error_code ignored;
+        if (layout != SPLICE_BALANCER_LAYOUT)
+            std::filesystem::remove_all(folder_of(settings_.bpffs, settings_.interface.name, layout),
+                                        ignored);
+    }
+}
+
 SystemResult<void> check_no_other_path(const InterfaceInfo& interface, const std::string& bpffs,
                                        EngineChoice engine) {
     const auto there = attached_xdp_program(interface);
     if (!there || there->name != kBalancerProgram) return {};
-    const std::string folder = folder_of(bpffs, interface.name);
-    const bool takes_over = there->link_id != 0 && pinned_link_id(folder + "/link") == there->link_id;
+    const std::string folder = folder_of(bpffs, interface.name, SPLICE_BALANCER_LAYOUT);
+    const bool takes_over = attached_layout(bpffs, interface, *there).has_value();
     if (takes_over && engine != EngineChoice::nfqueue) return {};
     return system_error(
         fmt::format(
@@ -190,13 +257,13 @@ SystemResult<void> check_no_other_path(const InterfaceInfo& interface, const std
                     there->link_id));
 }
 
-std::vector<std::string> remembered_services(const std::string& bpffs, const std::string& interface) {
-    const Descriptor map(bpf_obj_get((folder_of(bpffs, interface) + "/services").c_str()));
+std::vector<std::string> remembered_services(const std::string& bpffs, const InterfaceInfo& interface) {
+    const Descriptor map = earlier_map(bpffs, interface, "services");
     return map ? read_service_names(map.get()) : std::vector<std::string>();
 }
 
-std::vector<IpAddress> remembered_bridges(const std::string& bpffs, const std::string& interface) {
-    const Descriptor map(bpf_obj_get((folder_of(bpffs, interface) + "/bridges").c_str()));
+std::vector<IpAddress> remembered_bridges(const std::string& bpffs, const InterfaceInfo& interface) {
+    const Descriptor map = earlier_map(bpffs, interface, "bridges");
     return map ? read_bridges(map.get()) : std::vector<IpAddress>();
 }
 

@@ -34,6 +34,9 @@ class KernelPath {
     [[nodiscard]] KernelMaps& maps() noexcept { return maps_; }
     [[nodiscard]] const KernelMaps& maps() const noexcept { return maps_; }
 
+    // Flows of an earlier process that ours cannot go on with where they are: copied, and logged in one line.
+    // The rules are those that the maps were given.
+    void take_over_flows(const SplicerRules& rules);
     // From here on packets are handled: in the place of an earlier process's program, or by attaching.
     SystemResult<void> attach();
     // The start has succeeded. Before that, an earlier process's path that was taken over goes on at
@@ -46,15 +49,17 @@ class KernelPath {
     [[nodiscard]] const std::string& description() const noexcept { return description_; }
 
   private:
-    KernelPath(KernelPathSettings settings, PinFolder folder, KernelMaps maps) noexcept;
+    KernelPath(KernelPathSettings settings, int layout, PinFolder folder, KernelMaps maps) noexcept;
     SystemResult<XdpMode> choose_mode();
     SystemResult<void> choose_reply(XdpMode mode);
     SystemResult<void> attach_link(XdpMode mode);
     SystemResult<void> pin();
     SystemResult<void> attach_again();
     SystemResult<void> follow_addresses();
+    void remove_other_layouts() const;
 
     KernelPathSettings settings_;
+    int layout_;  // of the path that serves the interface until ours does
     PinFolder folder_;
     KernelMaps maps_;
     std::optional<NoPacketMerging> no_merging_;
@@ -72,9 +77,9 @@ SystemResult<void> check_no_other_path(const InterfaceInfo& interface, const std
 
 // The numbers of services that the flows of an earlier process bear, as names by number; empty when there was
 // none.
-std::vector<std::string> remembered_services(const std::string& bpffs, const std::string& interface);
+std::vector<std::string> remembered_services(const std::string& bpffs, const InterfaceInfo& interface);
 
 // The numbers of bridges that the flows of an earlier process bear; empty when there was none.
-std::vector<IpAddress> remembered_bridges(const std::string& bpffs, const std::string& interface);
+std::vector<IpAddress> remembered_bridges(const std::string& bpffs, const InterfaceInfo& interface);
 
 }  // namespace splice

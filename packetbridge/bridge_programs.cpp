@@ -7,17 +7,36 @@
 #include <cerrno>
 #include <cstddef>
 #include <span>
+#include <string_view>
 
 #include "bridge_adopt.skel.h"
 #include "bridge_translate.skel.h"
+#include "packetbridge/earlier_layout.hpp"
 
 namespace splice {
 namespace {
 
-// A pin's name has the layout in it: what another version left is not ours to read.
-constexpr int kLayout = SPLICE_BRIDGE_LAYOUT;
-std::string pin_name(const char* map) {
-    return fmt::format("{}-{}", map, kLayout);
+// A pin's name has the layout in it.
+std::string pin_name(const char* map, int layout = SPLICE_BRIDGE_LAYOUT) {
+    return fmt::format("{}-{}", map, layout);
+}
+
+struct EarlierFlows {
+    int layout = 0;
+    Descriptor map;
+};
+
+// The flows that the attached program works on; where that cannot be told, those of the newest layout.
+std::optional<EarlierFlows> find_earlier_flows(const PinFolder& pins, std::optional<std::uint32_t> attached) {
+    std::optional<EarlierFlows> newest;
+    for (const int layout : pinned_layouts(pins.path(), "flows-")) {
+        auto map = pins.get(pin_name("flows", layout).c_str());
+        if (!map) continue;
+        const bool in_use = attached && program_uses_map(*attached, map->get());
+        newest = EarlierFlows{layout, std::move(*map)};
+        if (in_use) break;
+    }
+    return newest;
 }
 
 // Those that the next process goes on with.
@@ -71,18 +90,28 @@ std::vector<std::string> remembered_services(const std::string& folder) {
 
 SystemResult<BridgePrograms> BridgePrograms::load(Mode mode, std::size_t max_flows,
                                                   std::optional<PinFolder> pins,
-                                                  const splice_mark_field& marks) {
+                                                  const splice_mark_field& marks,
+                                                  std::optional<std::uint32_t> attached) {
     auto program = open_program(mode);
     if (!program) return std::unexpected(program.error());
     BpfObject& object = program->object();
     if (mode == Mode::adopt) object.set_constants(".rodata.marks", std::as_bytes(std::span(&marks, 1)));
     if (mode == Mode::translate) object.set_capacity("flows", static_cast<std::uint32_t>(max_flows));
     std::vector<const char*> to_pin;
+    std::optional<EarlierFlows> earlier;
     for (const char* map : shared_maps(mode)) {
         if (!pins) break;
-        const auto old = pins->get(pin_name(map).c_str());
-        // A map that does not fit (another size was configured) is left behind with what is in it.
-        if (!old || !object.reuse_map(map, old->get())) to_pin.push_back(map);
+        std::optional<Descriptor> old = pins->get(pin_name(map).c_str());
+        if (map == std::string_view("flows")) {
+            earlier = find_earlier_flows(*pins, attached);
+            // Ours may be there beside those that are worked on: of a path that another version has replaced.
+            if (earlier && earlier->layout != SPLICE_BRIDGE_LAYOUT) old.reset();
+        }
+        if (!old || !object.reuse_map(map, old->get())) {
+            to_pin.push_back(map);
+        } else if (map == std::string_view("flows")) {
+            earlier.reset();
+        }
     }
     to_pin.push_back("services");  // each process has its own; the next one reads the numbers
     if (auto loaded = program->load(sizeof(splice_bridge_settings)); !loaded)
@@ -92,11 +121,37 @@ SystemResult<BridgePrograms> BridgePrograms::load(Mode mode, std::size_t max_flo
         if (auto pinned = pins->put(pin_name(map).c_str(), program->map(map)); !pinned)
             return std::unexpected(pinned.error());
     }
-    return BridgePrograms(std::move(*program), mode, std::move(pins));
+    BridgePrograms programs(std::move(*program), mode, std::move(pins));
+    if (earlier) {
+        programs.old_flows_ = std::move(earlier->map);
+        programs.old_layout_ = earlier->layout;
+    }
+    return programs;
 }
 
 bool BridgePrograms::are_flows_pinned(const PinFolder& pins) {
-    return pins.get(pin_name("flows").c_str()).has_value();
+    return !pinned_layouts(pins.path(), "flows-").empty();
+}
+
+std::optional<BridgePrograms::Earlier> BridgePrograms::take_over_flows(const BridgeRules& rules) {
+    if (!old_flows_) return std::nullopt;
+    Descriptor earlier = std::move(*old_flows_);
+    old_flows_.reset();
+    if (!is_readable_bridge_layout(old_layout_))
+        return Earlier{{.unread = count_map_entries(earlier.get())}, old_layout_};
+    take_over_.emplace(std::move(earlier), take_over_rules(old_layout_, rules));
+    return Earlier{take_over_->copy(flows()), old_layout_};
+}
+
+void BridgePrograms::take_over_changes() {
+    if (take_over_) (void)take_over_->copy_changes(flows());
+    take_over_.reset();
+    if (!pins_) return;
+    for (const char* map : {"flows", "counters", "services"}) {
+        for (const int layout : pinned_layouts(pins_->path(), fmt::format("{}-", map))) {
+            if (layout != SPLICE_BRIDGE_LAYOUT) pins_->remove(pin_name(map, layout).c_str());
+        }
+    }
 }
 
 SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {

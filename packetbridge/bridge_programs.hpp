@@ -10,6 +10,7 @@
 #include "libsplice/bpf/bridge_maps.h"
 #include "libsplice/core/bridge.hpp"
 #include "libsplice/engine/bpffs.hpp"
+#include "libsplice/engine/flow_take_over.hpp"
 #include "libsplice/engine/kernel_program.hpp"
 #include "packetbridge/config.hpp"
 
@@ -21,13 +22,26 @@ std::vector<std::string> remembered_services(const std::string& folder);
 
 class BridgePrograms {
   public:
-    // `pins`: where flows and counters of an earlier process may stand, which are taken over when they fit.
-    // `marks`: of adopted connections, for as long as the programs live.
+    // `pins`: where flows and counters of an earlier process may be, which are gone on with when they fit;
+    // flows of another capacity or layout are to be taken over. `attached`: the id of the program that has
+    // its place still, whose flows they are. `marks`: of adopted connections, for as long as the programs
+    // live.
     static SystemResult<BridgePrograms> load(Mode mode, std::size_t max_flows, std::optional<PinFolder> pins,
-                                             const splice_mark_field& marks = kDefaultMarks);
+                                             const splice_mark_field& marks = kDefaultMarks,
+                                             std::optional<std::uint32_t> attached = std::nullopt);
 
-    // Whether load() would find flows of an earlier process there.
+    // Whether load() would find flows of an earlier process there, of whatever layout.
     static bool are_flows_pinned(const PinFolder& pins);
+
+    // Copies flows that could not be gone on with where they are: what became of them, and their layout;
+    // nothing when there are none. `rules` are those that write() was given.
+    struct Earlier {
+        TakenOver flows;
+        int layout = 0;
+    };
+    std::optional<Earlier> take_over_flows(const BridgeRules& rules);
+    // Once the earlier programs run no more: what they have changed since. Pins of other layouts go.
+    void take_over_changes();
 
     // Services by number, marks, backend ports, secret and clock. Packets in between see the old or the
     // new. Errors: more addresses of a family than the kernel's entry has room for.
@@ -54,6 +68,9 @@ class BridgePrograms {
     KernelProgram program_;
     Mode mode_;
     std::optional<PinFolder> pins_;
+    std::optional<Descriptor> old_flows_;  // of another capacity or layout: to be copied
+    int old_layout_ = SPLICE_BRIDGE_LAYOUT;
+    std::optional<FlowTakeOver<splice_bridge_flow>> take_over_;
 };
 
 }  // namespace splice

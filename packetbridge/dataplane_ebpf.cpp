@@ -64,7 +64,9 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
         if (auto made = make_programs(earlier); !made) return made;
         if (auto made = make_machine(); !made) return made;
         if (auto made = make_loop(); !made) return made;
-        return attach(*rules_);
+        if (auto attached = attach(*rules_); !attached) return attached;
+        programs_->take_over_changes();
+        return {};
     }
 
     SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) override {
@@ -126,14 +128,25 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
                             "to take them over",
                             earlier->name, earlier->id, settings_.interface, settings_.pin_folder));
         auto programs =
-            BridgePrograms::load(settings_.mode, rules_->max_flows, std::move(*pins), settings_.marks);
+            BridgePrograms::load(settings_.mode, rules_->max_flows, std::move(*pins), settings_.marks,
+                                 earlier ? std::optional(earlier->id) : std::nullopt);
         if (!programs) return std::unexpected(programs.error());
         programs_ = std::move(*programs);
         return programs_->write(*rules_);
     }
 
+    void take_over_flows() {
+        const auto earlier = programs_->take_over_flows(*rules_);
+        const std::string line = earlier ? describe(earlier->flows, earlier->layout) : "";
+        if (line.empty()) return;
+        const TakenOver& flows = earlier->flows;
+        if (flows.unserved + flows.refused + flows.unread == 0) return log_info(line);
+        log_warning(line);
+    }
+
     SystemResult<void> make_machine() {
         if (settings_.mode == Mode::translate) {
+            take_over_flows();
             flows_.emplace(programs_->flows());
             flows_count_ = flows_->size();
             if (flows_->size() > 0) log_info(fmt::format("took over {} flows", flows_->size()));

@@ -80,13 +80,4 @@ std::size_t BpfFlowStore::expire(Instant now, const Gone& gone) {
     return expired.size();
 }
 
-std::size_t copy_flows(int from, int to) {
-    std::size_t copied = 0;
-    for_each_bpf_entry<splice_flow_key, splice_flow_entry>(
-        from, [&](const splice_flow_key& key, const splice_flow_entry& entry) {
-            copied += bpf_map_update_elem(to, &key, &entry, BPF_NOEXIST) == 0 ? 1 : 0;
-        });
-    return copied;
-}
-
 }  // namespace splice

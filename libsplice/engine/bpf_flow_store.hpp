@@ -37,7 +37,4 @@ class BpfFlowStore final : public FlowStore {
     Duration next_piece_{};
 };
 
-// Copies the entries of one flow map that another lacks. The number of them.
-std::size_t copy_flows(int from, int to);
-
 }  // namespace splice
