@@ -4,6 +4,7 @@ import concurrent.futures
 import errno
 import os
 import socket
+import subprocess
 import threading
 import time
 
@@ -11,7 +12,7 @@ import client_crowd
 from cases_restart import Download, only_ebpf, works
 from harness import case, equal, eventually, true
 from http_client import Crowd, ask
-from world import BRIDGES, PROGRAMS
+from world import BRIDGES, BUILD, PROGRAMS
 
 
 def edited(world, name, edit):
@@ -255,3 +256,48 @@ def _(world):
     entries, memory = flow_map(world)
     equal(entries, flows + spare, "entries of the flow map")
     world.notes.append(f"{memory / entries:.0f} bytes a flow")
+
+
+EARLIER_LAYOUT = os.path.join(BUILD, "cmake/tests/earlier-layout")
+
+
+def pin_as_an_earlier_build(world, program):
+    """What the stopped program has kept is another build's now. The number of flows that it has."""
+    bpffs = f"{world.lab.run_dir}/bpffs"
+    if program == "balancer":
+        words = ["balancer", f"{bpffs}/splicelb/balancer-eth1-4"]
+    else:
+        words = ["bridge", f"{bpffs}/splicelb-{program}/packetbridge-eth1"]
+    done = subprocess.run([EARLIER_LAYOUT, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    equal(done.returncode, 0, f"earlier-layout {' '.join(words)}: {done.stdout}")
+    return int(done.stdout)
+
+
+def log_of(world, program):
+    with open(f"{world.lab.run_dir}/log/{program}.log", encoding="utf-8") as file:
+        return file.read()
+
+
+@case("a build of another map layout is taken over, and kept-alive connections go on", requires=only_ebpf)
+def _(world):
+    for program in PROGRAMS:
+        world.clean_up.callback(restart, world, program)  # once more without it, which cleans up
+        edited(world, f"{program}.yaml", lambda text: text + "keep: true\n")
+        restart(world, program)
+    socks = [world.connect() for _ in range(24)]
+    before = [ask(sock, f"/layout/{n}").bridge for n, sock in enumerate(socks)]
+    true(set(before) == set(BRIDGES), f"every bridge has some of them: {before}")
+    for program in PROGRAMS:
+        world.lab.stop(program)
+        if program == "balancer" or world.lab.mode == "translate":
+            layout = 3 if program == "balancer" else 2
+            flows = pin_as_an_earlier_build(world, program)
+            true(flows > 0, f"{program} has kept flows")
+            world.lab.start(program)
+            true(f"{flows} flows of layout {layout} taken over" in log_of(world, program), f"{program} says how many")
+        else:
+            world.lab.start(program)  # its connections are the backend's own sockets
+        for n, sock in enumerate(socks):
+            answer = ask(sock, f"/layout/{n}")
+            equal((answer.status, answer.bridge), (200, before[n]), f"request {n}, {program} replaced meanwhile")
+    works(world)

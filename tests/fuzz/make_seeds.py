@@ -293,7 +293,7 @@ window_scale: 0
 table_rows: 251
 services:
   - { name: web, vip: "2001:db8::10", port: 443, dscp: 62, protocol: tls, hash: sni, mss: 1220,
-      bridges: [{ name: a, address: "2001:db8::20", weight: 0 }, { name: b, address: "2001:db8::21", weight: 256 }],
+      bridges: [{ name: a, address: "2001:db8::20", weight: 0, number: 1018 }, { name: b, address: "2001:db8::21", weight: 256 }],
       health: { type: tcp, interval: 100ms, timeout: 100ms } }
   - { name: j, vip: 198.51.100.1, port: 80, dscp: 2, hash: { key: host+uri, depth: 2, len: 64, algorithm: jump },
       bridges: &two [{ name: a, address: 10.0.0.1 }, { name: b, address: 10.0.0.2 }] }
@@ -309,6 +309,7 @@ services:
   - { dscp: 1, vip: 192.168.33.10, port: 80, backend: "192.168.33.30:80" }
 """
 BRIDGE_EVERY_KEY = """address: [192.0.2.20, "2001:db8::20"]
+number: 7
 mode: translate
 engine: nfqueue
 window_scale: 10

@@ -86,6 +86,7 @@ void require_bounds(const ServiceConfig& service) {
         FUZZ_REQUIRE(bridge.address.family() == service.vip.address.family(), "{}",
                      bridge.address.to_string());
         FUZZ_REQUIRE(!(bridge.address == service.vip.address), "the VIP");
+        FUZZ_REQUIRE(bridge.number <= 1018, "{}", bridge.number);
         FUZZ_REQUIRE(bridge.weight <= (service.algorithm == Algorithm::jump ? 1U : 256U), "{}",
                      bridge.weight);
     }
@@ -106,8 +107,9 @@ std::string written(const ServiceConfig& service) {
     text += fmt::format("  window_scale: {}\n  table_rows: {}\n  bridges:\n", settings.window_scale,
                         settings.table_rows);
     for (const BridgeConfig& bridge : service.bridges)
-        text += fmt::format("  - {{ name: {}, address: {}, weight: {} }}\n", scalar(bridge.name),
-                            scalar(bridge.address.to_string()), bridge.weight);
+        text += fmt::format("  - {{ name: {}, address: {}, weight: {}{} }}\n", scalar(bridge.name),
+                            scalar(bridge.address.to_string()), bridge.weight,
+                            bridge.number == 0 ? "" : fmt::format(", number: {}", bridge.number));
     if (const auto& health = service.health) {
         require_duration(health->interval, 100ms, 1h);
         require_duration(health->timeout, 100ms, health->interval);
@@ -145,6 +147,8 @@ std::string written(const PacketbridgeConfig& config) {
         FUZZ_REQUIRE(addresses.insert(address.to_string()).second, "{} twice", address.to_string());
         text += fmt::format("- {}\n", scalar(address.to_string()));
     }
+    FUZZ_REQUIRE(config.number <= 1018, "{}", config.number);
+    if (config.number != 0) text += fmt::format("number: {}\n", config.number);
     text += "services:\n";
     for (const BridgeServiceConfig& service : config.services) {
         const int family = service.vip.address.family();
