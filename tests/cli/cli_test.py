@@ -80,6 +80,8 @@ class Flags(Files):
             ("balancer", ["--dscp", "63"], ["--dscp", "1 to 62"]),
             ("balancer", ["--bridge", "b1"], ["--bridge", "NAME=ADDRESS"]),
             ("balancer", ["--bridge", "b1=2001:db8::1"], ["--bridge", "IPv4"]),
+            ("balancer", ["--bridge", "b1=192.168.33.20,number=1019"], ["--bridge", "1 to 1018"]),
+            ("packetbridge", ["--number", "0"], ["--number", "1 to 1018"]),
             ("balancer", ["--hash-key", "url"], ["--hash-key", "uri"]),
             ("balancer", ["--algorithm", "best"], ["--algorithm", "rendezvous"]),
             ("balancer", ["--config", "x", "--vip", "192.0.2.1"], ["--vip", "--config"]),
@@ -95,7 +97,11 @@ class Flags(Files):
 
     def test_check_judges_flags_secret_and_interface_without_touching_the_host(self):
         flags = ["--check", "--secret-file", self.secret, "--interface"]
-        self.assertEqual(run("balancer", *flags, "lo"), (0, "valid: 1 service\n", ""))
+        numbered = ("--bridge", "b1=192.168.33.20,number=7")
+        self.assertEqual(run("balancer", *flags, "lo", *numbered), (0, "valid: 1 service\n", ""))
+        self.assertEqual(run("balancer", *flags, "lo"),
+                         (0, "service 192.168.33.10:80 has no lanes: no number for b1; give each bridge one of its own "
+                             "(number: 1 to 1018)\nvalid: 1 service\n", ""))
         for program in ("balancer", "packetbridge"):
             self.assert_one_line(run(program, *flags, "nope0"), 1, program, "nope0", "this host has", "lo")
         self.assert_one_line(run("packetbridge", *flags, "lo"), 1, "packetbridge", "192.168.33.20", "no interface")
@@ -106,7 +112,8 @@ class Flags(Files):
                           .replace("up0", "lo").replace("address: 198.51.100.21", "address: 198.51.100.21, weight: 0")
                           .replace("address: 198.51.100.22", "address: 198.51.100.22, weight: 0") + health)
         code, stdout, stderr = run("balancer", "--check", "--config", path)
-        self.assertEqual((code, stdout), (0, "valid: 1 service\n"))
+        self.assertEqual(code, 0)
+        self.assertRegex(stdout, r"\Aservice \S+ has no lanes: [^\n]*\nvalid: 1 service\n\Z")
         self.assertRegex(stderr, r"\Abalancer: warning: service cdn: all its bridges have weight 0.*\n"
                                  r"balancer: warning: service cdn: health .* no health checks.*\n\Z")
 

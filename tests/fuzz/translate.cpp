@@ -1,7 +1,7 @@
 // What is edited in place: translation both ways, of segments and of ICMP errors, forwarding, and the mark of
 // a refusal.
 //
-// Aborts when a byte is another afterwards than docs/translation.md or forward.h says; when the sum of all
+// Aborts when a byte is another afterwards than docs/translation.md or carriage.h says; when the sum of all
 // that a checksum covers, itself included, has changed modulo 65535, so that a right checksum became wrong or
 // a wrong one right; when the checksum that a network card would finish (the pseudo header's sum alone) did
 // not follow; when a number that the client gives back does not come to the backend as the backend wrote it;
