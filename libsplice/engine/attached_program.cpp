@@ -25,13 +25,16 @@ std::optional<bpf_link_info> info_of(int link) {
     return info;
 }
 
-// Of all links of the host: the kernel has no question for those of one interface.
-std::uint32_t xdp_link_of(const InterfaceInfo& interface) {
+// Of all links of the host: the kernel has no question for those of one interface. Another network namespace
+// may have an interface of that index, so the program tells the link.
+std::uint32_t xdp_link_of(const InterfaceInfo& interface, std::uint32_t program_id) {
     for (std::uint32_t id = 0; bpf_link_get_next_id(id, &id) == 0;) {
         const Descriptor link(bpf_link_get_fd_by_id(id));
         if (!link) continue;
         const auto info = info_of(link.get());
-        if (info && info->type == BPF_LINK_TYPE_XDP && info->xdp.ifindex == interface.index) return id;
+        if (info && info->type == BPF_LINK_TYPE_XDP && info->xdp.ifindex == interface.index &&
+            info->prog_id == program_id)
+            return id;
     }
     return 0;
 }
@@ -44,7 +47,8 @@ std::optional<AttachedProgram> attached_xdp_program(const InterfaceInfo& interfa
     if (bpf_xdp_query(static_cast<int>(interface.index), 0, &answer) != 0) return std::nullopt;
     for (const std::uint32_t id :
          {answer.prog_id, answer.drv_prog_id, answer.skb_prog_id, answer.hw_prog_id}) {
-        if (id != 0) return AttachedProgram{.id = id, .name = name_of(id), .link_id = xdp_link_of(interface)};
+        if (id != 0)
+            return AttachedProgram{.id = id, .name = name_of(id), .link_id = xdp_link_of(interface, id)};
     }
     return std::nullopt;
 }

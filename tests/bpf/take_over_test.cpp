@@ -80,19 +80,19 @@ TEST_CASE("a flow of layout 3 keeps its bridge, its mark and its numbers, and ge
     const TakenOver taken = take_over.copy(now.get());
     CHECK(taken.flows == 1);
     CHECK(taken.unserved == 1);
-    CHECK(describe(taken, 3) ==
+    CHECK(splice::describe(taken, 3) ==
           "1 flows of layout 3 taken over; 1 flows left: no service here has their address and port");
     const auto entry = get<splice_flow_entry>(now, key_of(4000));
     REQUIRE(entry.has_value());
     CHECK(entry->service == 5);
     CHECK(splice_carriage_equal(entry->carriage, splice_carriage_by_dscp(9)));
     CHECK(entry->bridge == 2);
-    CHECK(entry->row == 0xabcdef);
-    CHECK(entry->cookie_high == 0x12);
+    CHECK(+entry->row == 0xabcdef);
+    CHECK(+entry->cookie_high == 0x12);
     CHECK(entry->cookie == 0x3456);
     CHECK(entry->first_ack == 0x77);
-    CHECK(entry->state == SPLICE_FLOW_OPEN);
-    CHECK(entry->tries == 1);
+    CHECK(+entry->state == SPLICE_FLOW_OPEN);
+    CHECK(+entry->tries == 1);
     CHECK(entry->last_seen_s == 1000);
     CHECK_FALSE(get<splice_flow_entry>(now, key_of(4001)).has_value());
     CHECK(take_over.copy_changes(now.get()) == 0);
@@ -132,7 +132,7 @@ TEST_CASE("what the earlier program begins and changes while ours takes its plac
 
     CHECK(take_over.copy_changes(now.get()) == 5);
     CHECK(get<splice_flow_entry>(now, key_of(4000))->bridge == 1);
-    CHECK(get<splice_flow_entry>(now, key_of(4000))->tries == 2);
+    CHECK(+get<splice_flow_entry>(now, key_of(4000))->tries == 2);
     CHECK(get<splice_flow_entry>(now, key_of(4001))->bridge == 1);
     CHECK(get<splice_flow_entry>(now, key_of(4002))->last_seen_s == 1002);
     CHECK((get<splice_flow_entry>(now, key_of(4002))->flags & SPLICE_FLOW_ANSWERED) != 0);
@@ -159,7 +159,7 @@ TEST_CASE("the flows of a layout that nobody can read are counted and told") {
         put(then, key_of(port), std::array<std::uint8_t, 48>{});
     CHECK_FALSE(is_readable_layout(2));
     CHECK_FALSE(is_readable_layout(SPLICE_BALANCER_LAYOUT + 1));
-    CHECK(describe({.unread = count_map_entries(then.get())}, 9) ==
+    CHECK(splice::describe(TakenOver{.unread = count_map_entries(then.get())}, 9) ==
           "3 flows left: this version cannot read layout 9");
     InheritedMaps inherited;
     inherited.layout = 9;
