@@ -28,7 +28,7 @@ struct InheritedMaps {
 struct Uplink {
     std::uint32_t interface = 0;
     EthernetAddress address{};
-    std::vector<EthernetAddress> upper;  // of devices above it; at most SPLICE_MAX_UPPER_MACS count
+    std::vector<EthernetAddress> upper{};  // of devices above it; at most SPLICE_MAX_UPPER_MACS count
     bool transmits =
         true;  // XDP_TX reaches where packets come from; else they are redirected to the interface
 };

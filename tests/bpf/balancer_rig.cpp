@@ -39,7 +39,7 @@ void fill(KernelMaps& maps, const SplicerRules& rules) {
 
 KernelMaps load(const SplicerRules& rules) {
     KernelMaps maps = whole(KernelMaps::load(rules.max_flows, {}));
-    maps.write_uplink({.interface = 1, .address = kOwnMac, .upper = {}, .transmits = true});
+    maps.write_uplink({.interface = 1, .address = kOwnMac, .transmits = true});
     fill(maps, rules);
     return maps;
 }
