@@ -17,6 +17,8 @@ inline constexpr splice_placement_row kNoChoices{{SPLICE_NO_BRIDGE, SPLICE_NO_BR
 
 // Weighted rendezvous: each member's score for a row depends on that member and that row alone.
 [[nodiscard]] Rows rendezvous_rows(Members sorted_by_name, std::uint32_t rows);
+// The same table, from the one of other members: only rows that the difference concerns are made anew.
+[[nodiscard]] Rows rendezvous_rows_after(const Rows& before, Members members_before, Members sorted_by_name);
 
 // Maglev (Eisenbud et al., NSDI 2016, section 3.4).
 [[nodiscard]] Rows maglev_rows(Members sorted_by_name, std::uint32_t rows);

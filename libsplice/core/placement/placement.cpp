@@ -58,7 +58,7 @@ std::uint64_t hash_key_bytes(std::string_view key) noexcept {
 
 std::expected<Placement, std::string> Placement::build(Algorithm algorithm,
                                                        std::span<const PlacementMember> members,
-                                                       std::uint32_t rows) {
+                                                       std::uint32_t rows, const Placement* before) {
     if (rows < 1 || rows > kMaxTableRows) {
         return std::unexpected("a table of " + std::to_string(rows) + " rows: it takes 1 to " +
                                std::to_string(kMaxTableRows));
@@ -68,13 +68,19 @@ std::expected<Placement, std::string> Placement::build(Algorithm algorithm,
 
     Placement built;
     built.algorithm_ = algorithm;
+    built.members_.assign(members.begin(), members.end());
+    built.asked_rows_ = rows;
     if (sorted.empty()) {
         if (algorithm != Algorithm::ketama) built.rows_.assign(rows, placement::kNoChoices);
         return built;
     }
     switch (algorithm) {
         case Algorithm::rendezvous:
-            built.rows_ = placement::rendezvous_rows(sorted, rows);
+            if (before && before->algorithm_ == algorithm && before->rows_.size() == rows)
+                built.rows_ =
+                    placement::rendezvous_rows_after(before->rows_, sorted_by_name(before->members_), sorted);
+            else
+                built.rows_ = placement::rendezvous_rows(sorted, rows);
             break;
         case Algorithm::maglev:
             built.rows_ = placement::maglev_rows(sorted, rows);
@@ -90,6 +96,11 @@ std::expected<Placement, std::string> Placement::build(Algorithm algorithm,
         }
     }
     return built;
+}
+
+bool Placement::is_of(Algorithm algorithm, std::span<const PlacementMember> members,
+                      std::uint32_t rows) const {
+    return algorithm_ == algorithm && asked_rows_ == rows && std::ranges::equal(members_, members);
 }
 
 Choices Placement::choose(std::string_view key) const noexcept {

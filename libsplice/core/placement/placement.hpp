@@ -25,6 +25,7 @@ struct PlacementMember {
     std::string server;  // ketama places by it, as nginx by the text of its `server` line: "10.0.0.1:443"
     std::uint32_t weight = 1;  // 1 to kMaxWeight
     std::uint16_t bridge = 0;  // what a choice says: an index into the caller's bridge table
+    friend bool operator==(const PlacementMember&, const PlacementMember&) = default;
 };
 
 struct Choices {
@@ -41,9 +42,14 @@ class Placement {
     // `rows`: 1 to kMaxTableRows; ketama's table has its ring's points instead. An empty list of members is
     // no error: every choice is SPLICE_NO_BRIDGE. Errors (a weight with jump, two members of one name) are
     // sentences.
+    // `before`: one of the same service that this is to follow, or null. The result does not depend on it;
+    // where few members differ, it is there sooner.
     static std::expected<Placement, std::string> build(Algorithm algorithm,
                                                        std::span<const PlacementMember> members,
-                                                       std::uint32_t rows);
+                                                       std::uint32_t rows, const Placement* before = nullptr);
+    // Whether build() of these would give the same.
+    [[nodiscard]] bool is_of(Algorithm algorithm, std::span<const PlacementMember> members,
+                             std::uint32_t rows) const;
 
     [[nodiscard]] Choices choose(std::string_view key) const noexcept;
     // The choices of a row, for a flow that was refused by an earlier one; none when the row is not there.
@@ -57,7 +63,9 @@ class Placement {
     Placement() = default;
     Algorithm algorithm_ = Algorithm::rendezvous;
     std::vector<splice_placement_row> rows_;
-    std::vector<std::uint32_t> points_;  // ketama: ascending, one a row
+    std::vector<std::uint32_t> points_;     // ketama: ascending, one a row
+    std::vector<PlacementMember> members_;  // as build() was given them
+    std::uint32_t asked_rows_ = 0;
 };
 
 }  // namespace splice

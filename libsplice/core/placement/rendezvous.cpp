@@ -116,27 +116,110 @@ class Podium {
     std::array<Score, SPLICE_CHOICES> scores_{kNobody, kNobody, kNobody};
 };
 
+Contestant contestant(const PlacementMember& member) noexcept {
+    return {XXH64(member.name.data(), member.name.size(), 0), member.weight, member.bridge};
+}
+
+// One row's contest.
+class Contest {
+  public:
+    Contest(const LogTable& table, std::uint32_t row) noexcept : table_(table), row_hash_(mix64(row)) {}
+    void enter(const Contestant& each) noexcept {
+        const std::uint64_t draw = draw_of(each.seed, row_hash_);
+        if (podium_.out_of_reach(draw, each.weight)) [[likely]]
+            return;
+        podium_.enter({negative_log2(table_, draw), draw, each.weight, each.bridge});
+    }
+    [[nodiscard]] splice_placement_row result() const noexcept { return podium_.row(); }
+
+  private:
+    const LogTable& table_;
+    std::uint64_t row_hash_;
+    Podium podium_;
+};
+
+std::vector<Contestant> contestants_of(Members members) {
+    std::vector<Contestant> contestants;
+    contestants.reserve(members.size());
+    for (const PlacementMember& member : members) contestants.push_back(contestant(member));
+    return contestants;
+}
+
+// What is different between two lists of members.
+struct Change {
+    std::vector<Contestant> fresh;    // new, or other than before
+    std::vector<bool> gone;           // by bridge: was a member, and is none as it was
+    std::vector<Contestant> staying;  // by bridge
+    std::size_t size = 0;
+};
+
+bool is_same(const PlacementMember& one, const PlacementMember& other) noexcept {
+    return one.name == other.name && one.weight == other.weight && one.bridge == other.bridge;
+}
+
+Change compare(Members before, Members now) {
+    Change change;
+    std::size_t bridges = 0;
+    for (const Members members : {before, now})
+        for (const PlacementMember& member : members) bridges = std::max(bridges, member.bridge + 1UZ);
+    change.gone.resize(bridges);
+    change.staying.resize(bridges);
+    auto old = before.begin();
+    for (const PlacementMember& member : now) {
+        for (; old != before.end() && old->name < member.name; ++old, ++change.size)
+            change.gone[old->bridge] = true;
+        const bool was_there = old != before.end() && old->name == member.name;
+        if (was_there && is_same(*old, member)) {
+            change.staying[member.bridge] = contestant(member);
+        } else {
+            change.fresh.push_back(contestant(member));
+            ++change.size;
+            if (was_there) change.gone[old->bridge] = true;
+        }
+        if (was_there) ++old;
+    }
+    for (; old != before.end(); ++old, ++change.size) change.gone[old->bridge] = true;
+    return change;
+}
+
 }  // namespace
 
 Rows rendezvous_rows(Members sorted_by_name, std::uint32_t rows) {
     const LogTable table = make_log_table();
-    std::vector<Contestant> contestants;
-    for (const PlacementMember& member : sorted_by_name) {
-        contestants.push_back(
-            {XXH64(member.name.data(), member.name.size(), 0), member.weight, member.bridge});
-    }
+    const std::vector<Contestant> contestants = contestants_of(sorted_by_name);
     Rows built;
     built.reserve(rows);
     for (std::uint32_t row = 0; row < rows; ++row) {
-        const std::uint64_t row_hash = mix64(row);
-        Podium podium;
-        for (const Contestant& each : contestants) {
-            const std::uint64_t draw = draw_of(each.seed, row_hash);
-            if (podium.out_of_reach(draw, each.weight)) [[likely]]
-                continue;
-            podium.enter({negative_log2(table, draw), draw, each.weight, each.bridge});
+        Contest contest(table, row);
+        for (const Contestant& each : contestants) contest.enter(each);
+        built.push_back(contest.result());
+    }
+    return built;
+}
+
+Rows rendezvous_rows_after(const Rows& before, Members members_before, Members sorted_by_name) {
+    const Change change = compare(members_before, sorted_by_name);
+    const auto rows = static_cast<std::uint32_t>(before.size());
+    // Most rows would be made anew.
+    if (change.size * SPLICE_CHOICES >= sorted_by_name.size()) return rendezvous_rows(sorted_by_name, rows);
+    const LogTable table = make_log_table();
+    const std::vector<Contestant> contestants = contestants_of(sorted_by_name);
+    const auto is_gone = [&](std::uint16_t bridge) {
+        return bridge != SPLICE_NO_BRIDGE && change.gone[bridge];
+    };
+    Rows built;
+    built.reserve(rows);
+    for (std::uint32_t row = 0; row < rows; ++row) {
+        Contest contest(table, row);
+        if (std::ranges::any_of(before[row].choices, is_gone)) {
+            for (const Contestant& each : contestants) contest.enter(each);
+        } else {
+            // Who was not among the best without the newcomers is not among them with these.
+            for (const std::uint16_t bridge : before[row].choices)
+                if (bridge != SPLICE_NO_BRIDGE) contest.enter(change.staying[bridge]);
+            for (const Contestant& each : change.fresh) contest.enter(each);
         }
-        built.push_back(podium.row());
+        built.push_back(contest.result());
     }
     return built;
 }

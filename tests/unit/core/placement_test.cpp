@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <random>
 #include <ranges>
 #include <set>
 
@@ -349,4 +350,58 @@ TEST_CASE("ketama chooses nginx's server for a thousand URIs") {
 }
 
 }  // namespace
+
+TEST_CASE("a table that follows another is the one that is built from nothing") {
+    std::mt19937 random(7);
+    const auto draw = [&](unsigned below) {
+        return std::uniform_int_distribution<unsigned>(0, below - 1)(random);
+    };
+    std::vector<PlacementMember> members;
+    for (unsigned i = 0; i < 40; ++i)
+        members.push_back({.name = "b" + std::to_string(i),
+                           .server = {},
+                           .weight = 1 + i % 3,
+                           .bridge = static_cast<std::uint16_t>(i)});
+    auto before = Placement::build(Algorithm::rendezvous, members, 4096).value();
+    std::uint16_t next_bridge = 40;
+    for (int round = 0; round < 60; ++round) {
+        // Few changes mostly, and sometimes so many that nearly nobody is left.
+        for (unsigned changes = draw(20) == 0 ? 38 : draw(4); changes-- > 0;) {
+            const unsigned kind = draw(4);
+            if (kind == 0 || members.size() < 2)
+                members.push_back({.name = "n" + std::to_string(next_bridge),
+                                   .server = {},
+                                   .weight = 1 + draw(5),
+                                   .bridge = next_bridge}),
+                    ++next_bridge;
+            else if (kind == 1)
+                members.erase(members.begin() + draw(static_cast<unsigned>(members.size())));
+            else if (kind == 2)
+                members[draw(static_cast<unsigned>(members.size()))].weight = 1 + draw(5);
+            else
+                members[draw(static_cast<unsigned>(members.size()))].bridge =
+                    next_bridge++;  // another address
+        }
+        const auto after = Placement::build(Algorithm::rendezvous, members, 4096, &before).value();
+        const auto fresh = Placement::build(Algorithm::rendezvous, members, 4096).value();
+        CAPTURE(round);
+        REQUIRE(std::ranges::equal(after.rows(), fresh.rows(), [](const auto& one, const auto& other) {
+            return std::ranges::equal(one.choices, other.choices);
+        }));
+        CHECK(after.is_of(Algorithm::rendezvous, members, 4096));
+        CHECK_FALSE(after.is_of(Algorithm::rendezvous, members, 4097));
+        before = after;
+    }
+}
+
+TEST_CASE("a placement of no members is followed by one of some, and the other way round") {
+    const std::vector<PlacementMember> two = {{.name = "a", .server = {}, .weight = 1, .bridge = 0},
+                                              {.name = "b", .server = {}, .weight = 1, .bridge = 1}};
+    const auto none = Placement::build(Algorithm::rendezvous, {}, 64).value();
+    const auto some = Placement::build(Algorithm::rendezvous, two, 64, &none).value();
+    CHECK(some.row(5).choices[0] != SPLICE_NO_BRIDGE);
+    CHECK(Placement::build(Algorithm::rendezvous, {}, 64, &some).value().row(5).choices[0] ==
+          SPLICE_NO_BRIDGE);
+}
+
 }  // namespace splice
