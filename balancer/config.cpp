@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <utility>
 
@@ -22,6 +23,16 @@ constexpr std::uint64_t kMostProbes = 100;  // rise and fall
 
 const std::vector<std::string_view> kServiceSettings = {
     "first_payload_wait", "first_payload_max", "idle_timeout", "mss", "window_scale", "table_rows"};
+
+// Digits with at most one point: 1.25.
+std::optional<double> decimal(std::string_view text) {
+    double number = 0;
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+    const bool begins = !text.empty() && text.front() >= '0' && text.front() <= '9';
+    if (!begins || error != std::errc{} || end != text.data() + text.size()) return {};
+    return number;
+}
 
 Parsed<Duration> parse_first_payload_wait(std::string_view text) {
     const auto wait = parse_duration(text);
@@ -95,13 +106,60 @@ void read_settings(const YamlMap& map, ServiceDefaults& settings) {
     map.read("table_rows", settings.table_rows, parse_table_rows);
 }
 
+Parsed<std::uint32_t> parse_hot_top(std::string_view text) {
+    const auto number = parse_number(text, 1, kHotKeysMax);
+    if (!number) return std::unexpected(number.error());
+    return static_cast<std::uint32_t>(*number);
+}
+
+// What may move an opening from its first choice. They stand in the service, or in its `hash`.
+const std::vector<std::string_view> kChoiceKeys = {"bounded_load", "warmup", "subset",
+                                                   "hot_keys",     "shadow", "ramp"};
+
+HotKeysConfig read_hot_keys(const YamlValue& value) {
+    const YamlMap map = value.map({"top", "spread"});
+    HotKeysConfig hot_keys;
+    map.read("top", hot_keys.top, parse_hot_top);
+    map.read("spread", hot_keys.spread, parse_subset);
+    return hot_keys;
+}
+
+ShadowConfig read_shadow(const YamlValue& value) {
+    const YamlMap map = value.map({"key", "algorithm"});
+    ShadowConfig shadow;
+    if (const auto key = map.find("key")) shadow.key = key->as(HashKeyRule::parse);
+    if (const auto algorithm = map.find("algorithm")) shadow.algorithm = algorithm->as(parse_algorithm);
+    if (!shadow.key && !shadow.algorithm)
+        value.fail("shadow: expected a key, an algorithm or both, such as { key: path, algorithm: maglev }");
+    return shadow;
+}
+
+void read_choice(const YamlMap& map, ServiceConfig& service) {
+    map.read("bounded_load", service.bounded_load, parse_bounded_load);
+    map.read("warmup", service.warmup, parse_share);
+    map.read("subset", service.subset, parse_subset);
+    map.read("ramp", service.ramp, parse_share);
+    if (const auto hot_keys = map.find("hot_keys")) service.hot_keys = read_hot_keys(*hot_keys);
+    if (const auto shadow = map.find("shadow")) service.shadow = read_shadow(*shadow);
+}
+
+void refuse_twice(const YamlMap& map, const YamlMap& hash) {
+    for (const std::string_view key : kChoiceKeys) {
+        if (!map.has(key)) continue;
+        if (const auto twice = hash.find(key))
+            twice->fail(fmt::format("{} stands in the service and in its hash: expected one of them", key));
+    }
+}
+
 // `hash: uri depth 2`, or a map of key, algorithm, depth and len.
-void read_hash(const YamlValue& hash, ServiceConfig& service) {
+void read_hash(const YamlValue& hash, const YamlMap& of_service, ServiceConfig& service) {
     if (!hash.is_map()) {
         service.key = hash.as(HashKeyRule::parse);
         return;
     }
-    const YamlMap map = hash.map({"key", "algorithm", "depth", "len"});
+    const YamlMap map = hash.map(joined({"key", "algorithm", "depth", "len"}, kChoiceKeys));
+    refuse_twice(of_service, map);
+    read_choice(map, service);
     // Depth and length belong to the key's own words, which judge whether that key has them.
     const YamlValue key = map.require("key");
     std::string words = key.text();
@@ -146,7 +204,8 @@ HealthConfig read_health(const YamlValue& value) {
 
 ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaults, BridgeNumbers& numbers) {
     const YamlMap map = entry.map(
-        joined({"name", "vip", "port", "dscp", "protocol", "hash", "bridges", "health"}, kServiceSettings));
+        joined(joined({"name", "vip", "port", "dscp", "protocol", "hash", "bridges", "health"}, kChoiceKeys),
+               kServiceSettings));
     ServiceConfig service;
     service.settings = defaults;
     service.name = map.require("name").as(parse_name);
@@ -160,10 +219,12 @@ ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaul
         if (service.protocol == Protocol::tcp) service.key.kind = KeyKind::source;
     }
     if (const auto hash = map.find("hash")) {
-        read_hash(*hash, service);
+        read_hash(*hash, map, service);
         if (!map.has("protocol")) service.protocol = natural_protocol(service.key.kind);
         if (auto fits = check_protocol(service.protocol, service.key); !fits) hash->fail(fits.error());
     }
+    read_choice(map, service);
+    if (auto fits = check_choice(service); !fits) entry.fail(fits.error());
     const YamlValue bridges = map.require("bridges");
     for (const YamlValue& bridge : bridges.items(kMaxBridges)) read_bridge(bridge, numbers, service);
     if (auto fits = check_weights(service); !fits) bridges.fail(fits.error());
@@ -173,6 +234,31 @@ ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaul
 }
 
 }  // namespace
+
+Parsed<double> parse_bounded_load(std::string_view text) {
+    const auto factor = decimal(text);
+    if (!factor || *factor < 1.01 || *factor > 100)
+        return std::unexpected("expected a number from 1.01 to 100, such as 1.25");
+    return *factor;
+}
+
+Parsed<double> parse_share(std::string_view text) {
+    const auto expected = std::unexpected("expected a share such as \"2 %\" or 0.02, at most 100 %");
+    const bool percent = text.ends_with('%');
+    if (percent) text.remove_suffix(1);
+    while (percent && text.ends_with(' ')) text.remove_suffix(1);
+    const auto number = decimal(text);
+    if (!number) return expected;
+    const double share = percent ? *number / 100 : *number;
+    if (share < 0 || share > 1) return expected;
+    return share;
+}
+
+Parsed<std::uint32_t> parse_subset(std::string_view text) {
+    const auto number = parse_number(text, 2, SPLICE_CHOICES);
+    if (!number) return std::unexpected(number.error());
+    return static_cast<std::uint32_t>(*number);
+}
 
 Parsed<BridgeConfig> parse_bridge(std::string_view text) {
     const auto form = std::unexpected(
@@ -221,6 +307,25 @@ Parsed<void> check_protocol(Protocol protocol, const HashKeyRule& key) {
                                        key.to_string(), to_string(protocol), expected));
 }
 
+Parsed<void> check_choice(const ServiceConfig& service) {
+    if (service.subset != 0 && service.key.kind != KeyKind::sni)
+        return std::unexpected(
+            fmt::format("subset: {} with hash key {}: expected key sni, whose names are spread over a subset",
+                        service.subset, service.key.to_string()));
+    if (service.ramp > 0 && !service.shadow)
+        return std::unexpected("ramp without shadow: expected shadow: { key, algorithm }, which it moves to");
+    if (!service.shadow) return {};
+    const HashKeyRule& key = service.shadow->key.value_or(service.key);
+    if (auto fits = check_protocol(service.protocol, key); !fits)
+        return std::unexpected("shadow: " + fits.error());
+    if ((key.kind == KeyKind::source) != (service.key.kind == KeyKind::source))
+        return std::unexpected(fmt::format(
+            "shadow: key {} beside the service's {}: expected both or neither to be source, which needs no "
+            "first payload",
+            key.to_string(), service.key.to_string()));
+    return {};
+}
+
 Parsed<void> check_bridge(const ServiceConfig& service, const BridgeConfig& bridge) {
     if (bridge.address.family() != service.vip.address.family())
         return std::unexpected(fmt::format("bridge {} has the address {}: expected IPv{} as the service's {}",
@@ -264,7 +369,8 @@ Parsed<void> BridgeNumbers::add(const BridgeConfig& bridge) {
 }
 
 Parsed<void> check_weights(const ServiceConfig& service) {
-    if (service.algorithm != Algorithm::jump) return {};
+    const bool shadow_jumps = service.shadow && service.shadow->algorithm == Algorithm::jump;
+    if (service.algorithm != Algorithm::jump && !shadow_jumps) return {};
     for (const BridgeConfig& bridge : service.bridges) {
         if (bridge.weight > 1)
             return std::unexpected(

@@ -34,6 +34,17 @@ struct HealthConfig {
     std::uint32_t fall = 3;
 };
 
+struct HotKeysConfig {
+    std::uint32_t top = 64;
+    std::uint32_t spread = 2;
+};
+
+// Another way to choose, which is watched. What it does not name is the service's.
+struct ShadowConfig {
+    std::optional<HashKeyRule> key;
+    std::optional<Algorithm> algorithm;
+};
+
 // What a service takes from the top level unless it says otherwise.
 struct ServiceDefaults {
     Duration first_payload_wait = kFirstPayloadWait;
@@ -51,6 +62,12 @@ struct ServiceConfig {
     Protocol protocol = Protocol::http;
     HashKeyRule key;
     Algorithm algorithm = Algorithm::rendezvous;
+    double bounded_load = 0;  // times the mean; 0: no bound
+    double warmup = 0;        // share of openings for the second choice
+    std::optional<HotKeysConfig> hot_keys;
+    std::optional<ShadowConfig> shadow;
+    double ramp = 0;           // share of rows that the shadow serves
+    std::uint32_t subset = 0;  // key sni: so many bridges for a name; 0: one
     std::vector<BridgeConfig> bridges;
     std::optional<HealthConfig> health;
     ServiceDefaults settings;
@@ -67,6 +84,12 @@ inline const char* const kBalancerApi = "127.0.0.1:10001";
 Parsed<XdpMode> parse_xdp_mode(std::string_view text);
 // NAME=ADDRESS[,weight=N][,number=N]
 Parsed<BridgeConfig> parse_bridge(std::string_view text);
+// 1.01 to 100.
+Parsed<double> parse_bounded_load(std::string_view text);
+// "2 %", "2%" or 0.02: 0 to 1.
+Parsed<double> parse_share(std::string_view text);
+// 2 to SPLICE_CHOICES.
+Parsed<std::uint32_t> parse_subset(std::string_view text);
 // What a service speaks when nobody says: tls for sni, tcp for source, http for the rest.
 [[nodiscard]] Protocol natural_protocol(KeyKind key) noexcept;
 
@@ -90,6 +113,8 @@ class BridgeNumbers {
     std::vector<BridgeConfig> seen_;
 };
 
+// Whether the rules for choices fit the key (subset is sni's).
+Parsed<void> check_choice(const ServiceConfig& service);
 // Whether the service, whose earlier bridges it has already, can take this one.
 Parsed<void> check_bridge(const ServiceConfig& service, const BridgeConfig& bridge);
 // Whether its bridges can be placed by its algorithm (jump knows no weights).

@@ -5,9 +5,20 @@
 
 namespace splice {
 
+void ChoiceStatistics::add(const splice_choice_counts& more) noexcept {
+    for (std::size_t i = 0; i < SPLICE_CHOICES; i++) ranks[i] += more.ranks[i];
+    for (std::size_t i = 0; i < SPLICE_CHOICE_WHYS; i++) whys[i] += more.whys[i];
+}
+
 void BalancerStatistics::read(const SplicerCounters& machine) noexcept {
     add(machine.verdicts);
     for (std::size_t i = 0; i < kFallbackCount; i++) fallbacks[i] = machine.fallbacks[i];
+    for (std::size_t mark = 0; mark < SPLICE_CARRIAGE_MARKS; mark++) {
+        for (std::size_t i = 0; i < SPLICE_CHOICES; i++)
+            choices[mark].ranks[i] = machine.choices[mark].ranks[i];
+        for (std::size_t i = 0; i < SPLICE_CHOICE_WHYS; i++)
+            choices[mark].whys[i] = machine.choices[mark].whys[i];
+    }
     read(machine.held_lost);
     flows = machine.flows;
     flows_pending = machine.flows_pending;

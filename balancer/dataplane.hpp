@@ -21,8 +21,14 @@
 
 namespace splice {
 
+// What services that weigh their choices have chosen.
+struct ChoiceStatistics : splice_choice_counts {
+    void add(const splice_choice_counts& more) noexcept;
+};
+
 struct BalancerStatistics : DataPlaneStatistics {
     std::array<std::uint64_t, kFallbackCount> fallbacks{};
+    std::array<ChoiceStatistics, SPLICE_CARRIAGE_MARKS> choices{};  // by the services' marks
     std::uint64_t flows_pending = 0;
     std::uint64_t first_payload_bytes = 0;
     std::uint64_t bridges_unreachable = 0;  // whose next hop is not known

@@ -54,6 +54,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
             written = path_->maps().write_rules(*rules);
             if (!written) return refresh_routes(read_clock(), *rules_);
             splicer_->swap_rules(rules);
+            path_->maps().write_states(splicer_->loads());
             before_ = std::exchange(rules_, rules);
         });
         return written;
@@ -63,6 +64,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         loop_->run([&] {
             path_->maps().restore_rules();
             splicer_->swap_rules(before_);
+            path_->maps().write_states(splicer_->loads());
             rules_ = std::exchange(before_, nullptr);
             refresh_routes(read_clock(), *rules_);
         });
@@ -98,6 +100,8 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         BalancerStatistics all;
         all.read(splicer_->counters());
         all.add(kernel.common.verdicts);
+        for (std::size_t mark = 0; mark < SPLICE_CARRIAGE_MARKS; ++mark)
+            all.choices[mark].add(kernel.choices[mark]);
         all.read(loop_->sender());
         all.fallbacks[static_cast<std::size_t>(Fallback::key_is_source)] += kernel.chosen_by_source;
         all.bridges_unreachable = routes_->unreachable();
@@ -121,6 +125,10 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     }
 
     Disposition handle(std::size_t, Instant now, QueuedPacket& packet, Actions& out) override {
+        if (packet.id == SPLICE_ASKED_TO_LOOK) {
+            splicer_->look_at(packet.bytes);
+            return Disposition::drop;
+        }
         const PacketTrace trace(packet.bytes);
         const Verdict verdict = splicer_->handle_packet(now, packet.bytes, packet.checksum_finished, out);
         trace.say(verdict);
@@ -129,7 +137,15 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     }
 
     void expire(Instant now, Actions& out) override {
+        BridgeLoads& loads = splicer_->loads();
+        const auto tick = loads.next_tick();
+        const bool ticks = tick && *tick <= now.monotonic;
+        if (ticks) path_->maps().read_openings(loads);
         splicer_->expire(now, out);
+        if (ticks) {
+            path_->maps().write_states(loads);
+            path_->maps().write_hot_keys(splicer_->hot_table());
+        }
         path_->maps().renew_clock();
         if (now.monotonic >= routes_->next_refresh()) refresh_routes(now, *rules_);
     }

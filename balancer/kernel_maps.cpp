@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "balancer/earlier_layout.hpp"
 #include "balancer_xdp.skel.h"
@@ -36,7 +37,13 @@ splice_key_rule kernel_rule(const SplicerService& service) noexcept {
     return rule;
 }
 
-splice_service_entry entry_of(const SplicerService& service, std::uint32_t table) noexcept {
+// The half of the states that belongs to one of the two service tables.
+std::uint32_t states_of_table(std::uint32_t service_table) noexcept {
+    return (service_table & 1U) * (SPLICE_STATES / 2);
+}
+
+splice_service_entry entry_of(const SplicerService& service, std::uint32_t table,
+                              std::uint32_t states) noexcept {
     splice_service_entry entry{};
     entry.terms = {.mss = service.mss,
                    .window = kSynAckWindow,
@@ -48,6 +55,10 @@ splice_service_entry entry_of(const SplicerService& service, std::uint32_t table
     entry.table = table;
     entry.number = service.number;
     entry.carriage = service.carriage;
+    entry.choice = service.choice;
+    entry.choice.states += states;
+    entry.samples = service.watch ? 1 : 0;
+    entry.ramp = service.shadow && !service.shadow->in_table ? service.shadow->ramp : 0;
     entry.chooses_by_source = service.key.kind == KeyKind::source ? 1 : 0;
     return entry;
 }
@@ -148,12 +159,14 @@ SystemResult<void> KernelMaps::start_clock() {
 
 SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
     std::vector<ServiceTableRow> services;
+    const std::uint32_t states = states_of_table(kernel().service_table ^ 1U);
+    forget_openings(rules, states);
     for (const SplicerService& service : rules.services) {
         // Two slots a service: one in use, one to write the next table into.
         const std::uint32_t slot = 2U * service.number + (generation_[service.number] ^ 1U);
         if (auto written = write_table(slot, service.placement->rows()); !written) return written;
         if (auto named = write_name(service); !named) return named;
-        services.push_back({service.vip, entry_of(service, slot)});
+        services.push_back({service.vip, entry_of(service, slot, states)});
     }
     turned_.clear();
     for (const SplicerService& service : rules.services) {
@@ -163,6 +176,57 @@ SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
     write_services(services);
     program_.write_secret(rules.secret);
     return {};
+}
+
+// Until the first states are written each first choice takes what it is offered.
+void KernelMaps::forget_openings(const SplicerRules& rules, std::uint32_t states) {
+    for (const SplicerService& service : rules.services) {
+        for (const LoadedBridge& each : service.members) {
+            const std::uint32_t state = (states + service.choice.states + each.bridge) & (SPLICE_STATES - 1);
+            kernel().states[state] = {};
+            openings_[state] = sum_of_openings(state);
+        }
+    }
+}
+
+splice_openings KernelMaps::sum_of_openings(std::uint32_t state) const {
+    static const auto processors = static_cast<std::size_t>(std::max(libbpf_num_possible_cpus(), 1));
+    static_assert(sizeof(splice_openings) == 8, "values of a processor stand side by side");
+    std::vector<splice_openings> each(processors);
+    splice_openings sum{};
+    if (bpf_map_lookup_elem(program_.map("openings"), &state, each.data()) != 0) return sum;
+    for (const splice_openings& one : each) {
+        sum.offered += one.offered;
+        sum.taken += one.taken;
+    }
+    return sum;
+}
+
+void KernelMaps::read_openings(BridgeLoads& loads) {
+    const std::uint32_t base = states_of_table(kernel().service_table);
+    for (const LoadedService& service : loads.services()) {
+        for (const LoadedBridge& each : service.bridges) {
+            const std::uint32_t state = (base + service.states + each.bridge) & (SPLICE_STATES - 1);
+            const splice_openings now = sum_of_openings(state);
+            const splice_openings before = std::exchange(openings_[state], now);
+            loads.add(service.states + each.bridge,
+                      {.offered = now.offered - before.offered, .taken = now.taken - before.taken});
+        }
+    }
+}
+
+void KernelMaps::write_states(const BridgeLoads& loads) noexcept {
+    const std::uint32_t base = states_of_table(kernel().service_table);
+    for (const LoadedService& service : loads.services()) {
+        for (const LoadedBridge& each : service.bridges) {
+            const std::uint32_t state = service.states + each.bridge;
+            kernel().states[(base + state) & (SPLICE_STATES - 1)] = loads.states()[state];
+        }
+    }
+}
+
+void KernelMaps::write_hot_keys(const HotTable& keys) noexcept {
+    kernel().hot = keys.table();
 }
 
 void KernelMaps::restore_rules() noexcept {

@@ -49,6 +49,11 @@ class KernelMaps {
     // By bridge number. Without a next hop the last one known stays; where there never was one, user space
     // sends.
     void write_bridges(std::span<const SplicerBridge> bridges, std::span<const std::optional<NextHop>> hops);
+    // Openings that the program chose for since the last call, by the services of the last write_rules().
+    void read_openings(BridgeLoads& loads);
+    // The states that it chooses by from here on.
+    void write_states(const BridgeLoads& loads) noexcept;
+    void write_hot_keys(const HotTable& keys) noexcept;
     // Again now and then, for it may be set.
     void renew_clock() noexcept { program_.renew_clock(); }
     // Copies inherited flows that could not be gone on with where they are; nothing when there are none. The
@@ -73,6 +78,8 @@ class KernelMaps {
     SystemResult<void> write_table(std::uint32_t slot, std::span<const splice_placement_row> rows);
     SystemResult<void> write_name(const SplicerService& service);
     void write_services(std::span<const ServiceTableRow> services);
+    [[nodiscard]] splice_openings sum_of_openings(std::uint32_t state) const;
+    void forget_openings(const SplicerRules& rules, std::uint32_t states);
     [[nodiscard]] splice_balancer_settings& kernel() const noexcept {
         return program_.settings<splice_balancer_settings>();
     }
@@ -82,6 +89,7 @@ class KernelMaps {
     int old_layout_ = SPLICE_BALANCER_LAYOUT;
     std::optional<FlowTakeOver<splice_flow_entry>> take_over_;
     Uplink uplink_;
+    std::vector<splice_openings> openings_ = std::vector<splice_openings>(SPLICE_STATES);  // when read last
     std::vector<std::uint16_t> turned_;  // the services whose slots the last write_rules() has turned
     std::vector<std::uint8_t> generation_ = std::vector<std::uint8_t>(SPLICE_SERVICE_NUMBERS);  // by service
 };

@@ -42,7 +42,16 @@ std::vector<FlagGroup> single_service_groups() {
           {.name = "algorithm",
            .argument = "NAME",
            .help = "rendezvous, maglev, ketama or jump",
-           .defaults = {"rendezvous"}}}},
+           .defaults = {"rendezvous"}},
+          {.name = "bounded-load",
+           .argument = "FACTOR",
+           .help = "a bridge above FACTOR times the mean load passes new flows to their next choice"},
+          {.name = "warmup",
+           .argument = "SHARE",
+           .help = "that share of new flows goes to the second choice, as in 2%"},
+          {.name = "subset",
+           .argument = "N",
+           .help = "with key sni: each name has N bridges, and the client's address one of them"}}},
         {"The host (without --config)",
          {secret_file_flag(), engine_flag(), xdp_mode_flag(), bpffs_flag(), keep_flag(),
           api_flag(kBalancerApi)}}};
@@ -64,6 +73,11 @@ ServiceConfig single_service(const CommandLine& line) {
     service.key = line.as("hash-key", HashKeyRule::parse);
     service.protocol = natural_protocol(service.key.kind);
     service.algorithm = line.as("algorithm", parse_algorithm);
+    if (line.given("bounded-load")) service.bounded_load = line.as("bounded-load", parse_bounded_load);
+    if (line.given("warmup")) service.warmup = line.as("warmup", parse_share);
+    if (line.given("subset")) service.subset = line.as("subset", parse_subset);
+    if (auto fits = check_choice(service); !fits)
+        CommandLine::fail("subset", line.value("subset"), fits.error());
     BridgeNumbers numbers;
     for (BridgeConfig& bridge : line.all("bridge", parse_bridge)) {
         if (auto fits = check_bridge(service, bridge); !fits)

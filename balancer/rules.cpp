@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace splice {
 namespace {
@@ -25,6 +26,51 @@ std::vector<PlacementMember> members_of(const ServiceConfig& service,
     return members;
 }
 
+void set_choice(const ServiceConfig& config, const std::vector<PlacementMember>& members,
+                SplicerService& service) {
+    service.subset = config.subset;
+    service.bounded_load = config.bounded_load;
+    service.choice.warmup = static_cast<__u16>(std::min(std::lround(config.warmup * 65536), 65535L));
+    service.choice.spread = static_cast<__u8>(config.hot_keys ? config.hot_keys->spread : 0);
+    service.hot_keys = config.hot_keys ? config.hot_keys->top : 0;
+    service.choice.weighs = config.bounded_load > 0 || config.warmup > 0 || config.hot_keys ? 1 : 0;
+    if (service.choice.weighs == 0) return;
+    for (const PlacementMember& member : members)
+        service.members.push_back({.bridge = member.bridge, .weight = member.weight});
+}
+
+// The shadow's placement, and the service's with the rows that are moved, where a table can say it.
+std::expected<void, std::string> set_shadow(const ServiceConfig& config,
+                                            const std::vector<PlacementMember>& members,
+                                            SplicerService& service) {
+    if (!config.shadow) return {};
+    auto placement = Placement::build(config.shadow->algorithm.value_or(config.algorithm), members,
+                                      config.settings.table_rows);
+    if (!placement)
+        return std::unexpected(fmt::format("service {}: shadow: {}", config.name, placement.error()));
+    ShadowRule shadow{.key = config.shadow->key.value_or(config.key),
+                      .placement = std::make_shared<const Placement>(std::move(*placement)),
+                      .before = service.placement,
+                      .ramp = static_cast<std::uint16_t>(std::min(std::lround(config.ramp * 65536), 65535L)),
+                      .in_table = false};
+    if (shadow.key == config.key) {
+        if (auto mixed = service.placement->with_rows_of(*shadow.placement, shadow.ramp)) {
+            service.placement = std::make_shared<const Placement>(std::move(*mixed));
+            shadow.in_table = true;
+        }
+    }
+    service.shadow = std::move(shadow);
+    return {};
+}
+
+std::shared_ptr<ServiceWatch> watch_of(const SplicerService& service,
+                                       const std::vector<PlacementMember>& members) {
+    if (!service.shadow && service.hot_keys == 0) return nullptr;
+    std::size_t bridges = 0;
+    for (const PlacementMember& member : members) bridges = std::max(bridges, member.bridge + 1UZ);
+    return std::make_shared<ServiceWatch>(bridges);
+}
+
 std::expected<SplicerService, std::string> build_service(const ServiceConfig& config, std::uint32_t mtu,
                                                          std::span<const std::uint16_t> numbers) {
     const auto members = members_of(config, numbers);
@@ -37,6 +83,10 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     service.protocol = config.protocol;
     service.key = config.key;
     service.placement = std::make_shared<const Placement>(std::move(*placement));
+    set_choice(config, members, service);
+    if (auto shadowed = set_shadow(config, members, service); !shadowed)
+        return std::unexpected(shadowed.error());
+    service.watch = watch_of(service, members);
     service.mss = config.settings.mss.value_or(mss_of_mtu(mtu, config.vip.address.family()));
     service.window_scale = config.settings.window_scale;
     service.first_payload_wait = config.settings.first_payload_wait;
@@ -120,6 +170,7 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
         rules->services.push_back(std::move(*built));
         rest = rest.subspan(service.bridges.size());
     }
+    if (auto placed = place_states(*rules); !placed) return std::unexpected(placed.error());
     return rules;
 }
 

@@ -1,6 +1,7 @@
 #include "balancer/control/api.hpp"
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
@@ -9,6 +10,8 @@
 
 namespace splice {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 constexpr const char* kIndex = "SpliceLB balancer " SPLICELB_VERSION
                                "\n"
@@ -56,6 +59,87 @@ void write_counters(MetricsPage& page, const BalancerStatistics& now) {
                static_cast<double>(now.first_payload_bytes));
 }
 
+void write_choices(MetricsPage& page, const ServiceConfig& service, const splice_choice_counts& counts) {
+    constexpr std::array kRanks = {"first", "second", "third"};
+    constexpr std::array kWhys = {"first", "warmup", "spread", "over_bound", "all_over_bound"};
+    static_assert(kRanks.size() == SPLICE_CHOICES && kWhys.size() == SPLICE_CHOICE_WHYS);
+    for (std::size_t i = 0; i < SPLICE_CHOICES; i++)
+        page.counter("splicelb_balancer_choices_total",
+                     "Flows opened, by the rank of the choice that took them; of services that weigh choices",
+                     counts.ranks[i], {{"service", service.name}, {"rank", kRanks[i]}});
+    for (std::size_t i = 1; i < SPLICE_CHOICE_WHYS; i++)
+        page.counter("splicelb_balancer_choices_weighed_total",
+                     "Flows opened that did not simply go to their first choice, by why", counts.whys[i],
+                     {{"service", service.name}, {"why", kWhys[i]}});
+}
+
+const std::string& name_of(const ServiceConfig& service, const SplicerRules& rules, std::size_t bridge) {
+    const auto found = std::ranges::find_if(service.bridges, [&](const BridgeConfig& each) {
+        return each.address == rules.bridges[bridge].address;
+    });
+    return found == service.bridges.end() ? rules.bridges[bridge].name : found->name;
+}
+
+void write_watch(MetricsPage& page, const ServiceConfig& service, const SplicerRules& rules,
+                 const SplicerService& running) {
+    if (!running.watch) return;
+    if (running.hot_keys != 0)
+        page.gauge("splicelb_balancer_hot_keys", "Keys that are hot now",
+                   static_cast<double>(running.watch->hot_keys().size()), {{"service", service.name}});
+    if (!running.shadow) return;
+    const auto shadow = running.watch->shadow();
+    page.counter("splicelb_balancer_shadow_openings_total",
+                 "Flows opened that were looked at with the shadow's key and algorithm, too", shadow.openings,
+                 {{"service", service.name}});
+    page.counter("splicelb_balancer_shadow_moved_total",
+                 "Of them, those that it would send to another bridge", shadow.moved,
+                 {{"service", service.name}});
+    for (std::size_t i = 0; i < shadow.now.size(); i++) {
+        if (shadow.now[i] == 0 && shadow.then[i] == 0) continue;
+        const std::string& bridge = name_of(service, rules, i);
+        constexpr const char* kHelp =
+            "Of them, those whose first choice is the bridge, now and by the shadow";
+        page.counter("splicelb_balancer_shadow_first_choices_total", kHelp, shadow.now[i],
+                     {{"service", service.name}, {"bridge", bridge}, {"by", "service"}});
+        page.counter("splicelb_balancer_shadow_first_choices_total", kHelp, shadow.then[i],
+                     {{"service", service.name}, {"bridge", bridge}, {"by", "shadow"}});
+    }
+}
+
+// The fullest bridge's openings by the mean.
+Json peak_to_mean(const std::vector<std::uint64_t>& counts, std::uint64_t all, std::size_t bridges) {
+    if (all == 0 || counts.empty()) return nullptr;
+    return static_cast<double>(std::ranges::max(counts)) * static_cast<double>(bridges) /
+           static_cast<double>(all);
+}
+
+Json shadow_json(const SplicerService& running, std::size_t bridges) {
+    if (!running.shadow) return nullptr;
+    const auto shadow = running.watch->shadow();
+    return {{"hash_key", running.shadow->key.to_string()},
+            {"algorithm", to_string(running.shadow->placement->algorithm())},
+            {"ramp", running.shadow->ramp / 65536.0},
+            {"openings", shadow.openings},
+            {"moved", shadow.moved},
+            {"peak_to_mean", peak_to_mean(shadow.now, shadow.openings, bridges)},
+            {"shadow_peak_to_mean", peak_to_mean(shadow.then, shadow.openings, bridges)}};
+}
+
+// A key may hold any byte.
+std::string printable(std::string_view key) {
+    std::string text;
+    for (const char c : key) text += c >= ' ' && c < '\x7f' ? c : '?';
+    return text;
+}
+
+Json hot_keys_json(const SplicerService& running) {
+    if (running.hot_keys == 0) return nullptr;
+    Json keys = Json::array();
+    for (const HotKeys::Key& key : running.watch->hot_keys())
+        keys.push_back({{"key", printable(key.key)}, {"share", key.share}});
+    return {{"top", running.hot_keys}, {"spread", running.choice.spread}, {"hot", std::move(keys)}};
+}
+
 nlohmann::ordered_json bridges_json(const ServiceConfig& service, const std::vector<double>& shares) {
     auto bridges = nlohmann::ordered_json::array();
     for (std::size_t i = 0; i < service.bridges.size(); i++) {
@@ -78,6 +162,11 @@ nlohmann::ordered_json service_json(const ServiceConfig& service, const SplicerS
             {"protocol", to_string(service.protocol)},
             {"hash_key", service.key.to_string()},
             {"algorithm", to_string(service.algorithm)},
+            {"bounded_load", service.bounded_load > 0 ? Json(service.bounded_load) : Json(nullptr)},
+            {"warmup", service.warmup},
+            {"hot_keys", hot_keys_json(running)},
+            {"shadow", shadow_json(running, service.bridges.size())},
+            {"subset", service.subset != 0 ? Json(service.subset) : Json(nullptr)},
             {"mss", running.mss},
             {"window_scale", running.window_scale},
             {"health_checks", false},
@@ -121,7 +210,8 @@ ApiRoutes BalancerApi::routes() {
 
 std::string BalancerApi::metrics() const {
     MetricsPage page;
-    write_counters(page, dataplane_.statistics());
+    const BalancerStatistics now = dataplane_.statistics();
+    write_counters(page, now);
     write_host_facts(page, "balancer", host_);
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < shares_.size(); i++) {
@@ -136,6 +226,9 @@ std::string BalancerApi::metrics() const {
             page.gauge("splicelb_balancer_bridge_number", "The number of a bridge in the fleet",
                        bridge.number, {{"service", service.name}, {"bridge", bridge.name}});
         }
+        const SplicerService& running = state_.rules->services[i];
+        if (running.choice.weighs != 0) write_choices(page, service, now.choices[running.carriage.mark]);
+        write_watch(page, service, *state_.rules, running);
         for (std::size_t j = 0; j < shares_[i].size(); j++) {
             page.gauge("splicelb_balancer_table_share", "Share of the keys whose first choice is the bridge",
                        shares_[i][j], {{"service", service.name}, {"bridge", service.bridges[j].name}});

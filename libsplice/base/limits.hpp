@@ -59,4 +59,16 @@ inline constexpr std::uint32_t kMaxWeight = 256;
 inline constexpr std::uint8_t kWindowScale = 7;
 inline constexpr std::uint16_t kSynAckWindow = 65535;
 
+// A bridge's load is its openings, which count 1/e after the window; every tick they become states to choose
+// by.
+inline constexpr auto kLoadWindow = 10s;
+inline constexpr auto kLoadTick = 200ms;
+// Hot keys: counters of a summary, how often they are judged, from how many openings on a key can be hot, and
+// how much of it is kept to be shown.
+inline constexpr std::size_t kHeavyKeys = 1024;
+inline constexpr auto kHotTick = 1s;
+inline constexpr std::uint64_t kHotLeast = 16;
+inline constexpr std::size_t kHotKeyShown = 128;
+inline constexpr std::size_t kHotKeysMax = 256;  // of a service
+
 }  // namespace splice

@@ -8,16 +8,19 @@
  *   tables      slot -> array of splice_placement_row  two slots a service, filled in turn; the entry says which
  *   services    service number -> splice_service_name  for a next process, which must give the same numbers
  *   counters    one splice_balancer_counters a processor
+ *   openings    state number -> splice_openings        what services that weigh their choices have opened, a processor
  *   asked       ring of splice_asked                   what the kernel does not decide
  *
- * and in memory that both see, struct splice_balancer_settings: secrets, clocks, services.
+ * and in memory that both see, struct splice_balancer_settings: secrets, clocks, services, the states of their bridges.
  */
 #ifndef LIBSPLICE_BPF_BALANCER_MAPS_H
 #define LIBSPLICE_BPF_BALANCER_MAPS_H
 
 #include "libsplice/bpf/common_maps.h"
 #include "libsplice/datapath/carriage.h"
+#include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/hot_keys.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
 
@@ -38,10 +41,12 @@ struct splice_service_entry {
 	struct splice_key_rule rule; /* SPLICE_KEY_USER_SPACE: user space chooses */
 	__u32 rows; /* of its placement table */
 	__u32 table; /* slot in `tables` */
+	struct splice_choice_rule choice;
 	__u16 number; /* of the service */
 	struct splice_carriage carriage;
 	__u8 chooses_by_source; /* 1: a bare ACK begins a connection */
-	__u8 zero[3];
+	__u8 samples; /* 1: user space looks at some of the first payloads, too */
+	__u16 ramp; /* rows of this share are user space's to choose for (splice_ramp_moves()) */
 };
 
 struct splice_service_name {
@@ -115,6 +120,8 @@ struct splice_balancer_settings {
 	__u64 monotonic_s;
 	__u64 seconds_per_jiffy; /* times 2^SPLICE_SECONDS_SHIFT */
 	__u64 ms_per_jiffy; /* times 2^SPLICE_MS_SHIFT: exact for every HZ */
+	struct splice_bridge_state states[SPLICE_STATES]; /* by choice rules; one half is in use, as of the services */
+	struct splice_hot_keys hot; /* of all services */
 };
 
 /* Seconds of uptime: a product overflows after 8 years. */
@@ -127,18 +134,27 @@ enum splice_ask_kind {
 	SPLICE_ASK_TOO_BIG, /* larger than the way to its bridge */
 	SPLICE_ASK_LATE, /* its cookie may have expired */
 	SPLICE_KEEP_ALIVE, /* answered in the kernel, but within a budget, too */
+	SPLICE_SAMPLE, /* a copy of a first payload that was decided */
 	SPLICE_ASK_BUDGETS,
 };
 
 struct splice_balancer_counters {
 	struct splice_common_counters common;
 	__u64 chosen_by_source; /* because the service's key is `source` */
+	struct splice_choice_counts choices[SPLICE_CARRIAGE_MARKS]; /* of services that weigh their choices, by mark */
 	/* What strangers or one flow could flood user space with. */
 	struct splice_budget budgets[SPLICE_ASK_BUDGETS];
 };
 
 #define SPLICE_ASKS_A_WINDOW 256
+#define SPLICE_SAMPLES_A_WINDOW 64 /* 950 a second and processor */
 #define SPLICE_KEEP_ALIVES_A_WINDOW 2048 /* 30,000 a second: of 1.4 million clients that wait and probe every 45 s */
+
+/* splice_asked.door. */
+enum splice_asked_door {
+	SPLICE_ASKED_TO_DECIDE,
+	SPLICE_ASKED_TO_LOOK, /* the packet is decided, this is a copy for who counts */
+};
 
 /* The class of records beside SPLICE_ASKED_SHORT. */
 #define SPLICE_ASKED_LONG 9216 /* jumbo frames */

@@ -12,6 +12,7 @@
 #include "libsplice/bpf/segment_checksum.h"
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/carriage.h"
+#include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/request_line.h"
@@ -61,6 +62,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct splice_balancer_counters);
 } counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SPLICE_STATES);
+	__type(key, __u32);
+	__type(value, struct splice_openings);
+} openings SEC(".maps");
 
 struct splice_balancer_settings settings;
 
@@ -186,6 +194,30 @@ SPLICE_SUBPROGRAM int ask_within_budget(struct xdp_md *ctx, const struct splice_
 {
 	if (!take_from_budget(kind, SPLICE_ASKS_A_WINDOW)) return count(verdict, XDP_DROP);
 	return ask(ctx, packet);
+}
+
+/* A copy of a first payload that is decided here, while the window's budget lasts. One that is too long is left out. */
+SPLICE_SUBPROGRAM int show(struct xdp_md *ctx, const struct splice_packet *packet)
+{
+	__u32 last = splice_ip_length(packet) - 1;
+	struct splice_asked *record;
+	__u32 length;
+
+	__asm__ volatile("" : "+r"(last));
+	if (last >= SPLICE_ASKED_SHORT || !take_from_budget(SPLICE_SAMPLE, SPLICE_SAMPLES_A_WINDOW)) return 0;
+	record = bpf_ringbuf_reserve(&asked, sizeof(*record) + SPLICE_ASKED_SHORT, 0);
+	if (!record) return 0;
+	__asm__ volatile("" : "+r"(last));
+	length = last + 1;
+	if (bpf_xdp_load_bytes(ctx, packet->l3_offset, record->bytes, length)) {
+		bpf_ringbuf_discard(record, 0);
+		return 0;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	record->length = length;
+	record->door = SPLICE_ASKED_TO_LOOK;
+	bpf_ringbuf_submit(record, 0);
+	return 0;
 }
 
 /* A first payload that user space must look at: from here on its flow is pending, so that the segments behind this
@@ -339,6 +371,61 @@ static __always_inline const struct splice_placement_row *find_row(const struct 
 	return table ? bpf_map_lookup_elem(table, &row) : 0;
 }
 
+static __always_inline struct splice_openings *my_openings(const struct splice_choice_rule *rule, __u16 bridge)
+{
+	const __u32 state = (rule->states + bridge) & (SPLICE_STATES - 1);
+	return bpf_map_lookup_elem(&openings, &state);
+}
+
+static __always_inline void count_choice(struct splice_carriage carriage, struct splice_choice choice)
+{
+	struct splice_balancer_counters *mine = my_counters();
+	if (mine) splice_count_choice(&mine->choices[carriage.mark & (SPLICE_CARRIAGE_MARKS - 1)], choice);
+}
+
+/* Not simply the first choice. Counts, too. */
+SPLICE_SUBPROGRAM int weigh_all(const struct splice_placement_row *row, const struct splice_service_entry *service,
+				__u64 draw, int hot)
+{
+	struct splice_openings *asked;
+
+	if (!row || !service) return 0; /* never: the caller has looked */
+	const struct splice_choice choice = splice_choose(row, &service->choice, settings.states, draw, hot);
+	SPLICE_UNROLL
+	for (__u32 rank = 0; rank < SPLICE_CHOICES; rank++) {
+		if (!(choice.offered >> rank & 1)) continue;
+		asked = my_openings(&service->choice, row->choices[rank]);
+		if (!asked) continue;
+		asked->offered++;
+		if (rank == choice.rank) asked->taken++;
+	}
+	if (choice.why == SPLICE_CHOSE_SPREAD) {
+		const __u32 state = service->choice.states + row->choices[choice.rank < SPLICE_CHOICES ? choice.rank : 0];
+		settings.states[state & (SPLICE_STATES - 1)].load++;
+	}
+	count_choice(service->carriage, choice);
+	return choice.rank;
+}
+
+/* Which rank of the row takes the opening. */
+static __always_inline __u32 weigh(const struct splice_packet *packet, const struct splice_placement_row *row,
+				   const struct splice_service_entry *service, __u64 hash)
+{
+	const int hot = service->choice.spread && splice_is_hot(&settings.hot, hash, service->carriage.mark);
+	const __u64 draw = splice_choice_draw(splice_choice_cookie(packet->ack));
+	const struct splice_bridge_state *first = splice_state_of(settings.states, &service->choice, row->choices[0]);
+	struct splice_openings *mine;
+
+	if (!splice_first_takes(first, &service->choice, draw, hot)) return weigh_all(row, service, draw, hot);
+	mine = my_openings(&service->choice, row->choices[0]);
+	if (mine) {
+		mine->offered++;
+		mine->taken++;
+	}
+	count_choice(service->carriage, (struct splice_choice){ 0, SPLICE_CHOSE_FIRST, 1, 0 });
+	return 0;
+}
+
 /* The bridge is chosen: remembers it and forwards. */
 static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet,
 				const struct splice_service_entry *service, __u64 hash, __u64 flags,
@@ -347,11 +434,17 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 	const __u32 row = splice_placement_row_of(hash, service->rows);
 	const struct splice_placement_row *choices = find_row(service, row);
 	struct splice_flow_entry entry;
+	__u32 rank = 0;
 
 	if (!choices) return ask(ctx, packet);
 	if (choices->choices[0] == SPLICE_NO_BRIDGE) return count(SPLICE_drop_no_bridge, XDP_DROP);
-	splice_flow_begin(&entry, packet, SPLICE_FLOW_OPEN, service->number, service->carriage, row, choices->choices[0],
+	if (service->ramp && splice_ramp_moves(row, service->ramp)) return ask_to_choose(ctx, packet, service, flags);
+	if (service->samples) show(ctx, packet);
+	if (service->choice.weighs) rank = weigh(packet, choices, service, hash);
+	const __u16 bridge = rank == 0 ? choices->choices[0] : rank == 1 ? choices->choices[1] : choices->choices[2];
+	splice_flow_begin(&entry, packet, SPLICE_FLOW_OPEN, service->number, service->carriage, row, bridge,
 			  (__u32)now_s());
+	entry.tries = splice_tries_from(rank & 3);
 	const long error = bpf_map_update_elem(&flows, splice_flow_toward_server(packet), &entry, flags);
 	if (error && error != ALREADY_THERE) return count(SPLICE_drop_flow_table_full, XDP_DROP);
 	return forward(ctx, packet, &entry, verdict);

@@ -17,6 +17,24 @@
 namespace splice {
 namespace {
 
+// A service is the same over a reload while its address and port are.
+std::uint64_t identity_of(const Endpoint& vip) noexcept {
+    const splice_address& address = vip.address.raw();
+    return (address.halves[0] * 31 + address.halves[1]) * 0x9e3779b97f4a7c15U + vip.port;
+}
+
+std::vector<LoadedService> loaded_services(const SplicerRules& rules) {
+    std::vector<LoadedService> services;
+    for (const SplicerService& service : rules.services) {
+        if (service.choice.weighs == 0) continue;
+        services.push_back({.identity = identity_of(service.vip),
+                            .states = service.choice.states,
+                            .bounded_load = service.bounded_load,
+                            .bridges = service.members});
+    }
+    return services;
+}
+
 std::string_view source_key(const splice_flow_key& key) noexcept {
     return {reinterpret_cast<const char*>(key.client.bytes), sizeof(key.client.bytes)};
 }
@@ -63,16 +81,21 @@ struct Splicer::Impl {
         Choices choices;
         std::optional<Fallback> fallback;
         std::string_view key;  // what was hashed, for as long as the stream or the source's bytes live
-
-        void tell(const splice_flow_key& flow, Actions& out) const noexcept {
-            out.chose({flow, key, fallback, choices.bridges.choices[0]});
-        }
+    };
+    // Which of the choices takes the flow.
+    struct Taken {
+        std::uint16_t bridge = SPLICE_NO_BRIDGE;
+        std::uint8_t tries = 1;  // splice_flow_entry's
     };
 
     Impl(std::shared_ptr<const SplicerRules> initial, FlowStore* shared, SplicerCounters& c)
         : rules(std::move(initial)), counters(c), flows(shared ? *shared : memory) {
         flows.set_limits(rules->max_flows, rules->timeouts);
+        loads.set_services(loaded_services(*rules));
+        set_hot_services();
     }
+    // Keys of a service that stays are hot as before.
+    void set_hot_services();
 
     // What a packet without a known flow may do: wait for the first payload that it may have overtaken.
     enum class Orphan : std::uint8_t { waits, ends };
@@ -107,6 +130,18 @@ struct Splicer::Impl {
     std::optional<Chosen> try_choose(const SplicerService& service, std::string_view source, Bytes stream,
                                      FirstPayloadScan& scan, bool ended, bool at_limit);
     Chosen choose_source(const SplicerService& service, std::string_view source, Fallback why);
+    // What the shadow would choose; nothing = its key is not whole yet.
+    std::optional<Choices> shadow_choice(const SplicerService& service, std::string_view source,
+                                         Bytes stream);
+    // The row's share that is moved goes by the shadow. Nothing = wait for more.
+    std::optional<Chosen> on_ramp(const SplicerService& service, std::string_view source, Bytes stream,
+                                  Chosen chosen, bool final);
+    void count_opening(const SplicerService& service, std::string_view source, Bytes stream,
+                       std::string_view key);
+    void renew_hot_keys(Duration now);
+    // `cookie`: splice_choice_cookie()'s. Says what was chosen, and counts it.
+    Taken take_choice(const SplicerService& service, const splice_flow_key& flow, const Chosen& chosen,
+                      std::uint32_t cookie, Actions& out);
     bool release(Instant now, const splice_flow_key& key, const Chosen& chosen, std::size_t in_hand,
                  Actions& out);
     void send_held(Instant now, MutableBytes bytes, splice_flow_entry& entry, Actions& out);
@@ -135,6 +170,10 @@ struct Splicer::Impl {
     std::unordered_map<splice_flow_key, Pending, FlowKeyHash, FlowKeyEqual> pending;
     std::multimap<Duration, splice_flow_key> deadlines;  // of pending flows
     Overtakers overtakers;
+    BridgeLoads loads;
+    std::map<std::uint8_t, HotKeys> hot;  // by the services' marks
+    HotTable hot_table;
+    std::string shadow_scratch;
     std::size_t held_bytes = 0;  // of pending flows
     std::string scratch;
     std::vector<std::uint32_t> route_mtus;  // by bridge number
@@ -146,6 +185,27 @@ Splicer::Splicer(std::shared_ptr<const SplicerRules> rules)
 Splicer::Splicer(std::shared_ptr<const SplicerRules> rules, FlowStore& flows)
     : impl_(std::make_unique<Impl>(std::move(rules), &flows, counters_)) {}
 Splicer::~Splicer() = default;
+
+const HotTable& Splicer::hot_table() const noexcept {
+    return impl_->hot_table;
+}
+
+void Splicer::look_at(Bytes bytes) noexcept {
+    splice_packet packet{};
+    if (splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet) != SPLICE_CONTINUE) return;
+    if (packet.protocol != SPLICE_PROTOCOL_TCP) return;
+    const SplicerService* const service = impl_->find_service(*splice_flow_toward_server(&packet));
+    if (!service || !service->watch) return;
+    const Bytes stream = bytes.subspan(packet.payload_offset, packet.payload_length);
+    const std::string_view source = source_key(*splice_flow_toward_server(&packet));
+    const KeyAnswer answer = first_payload_key(service->protocol, service->key, stream, impl_->scratch);
+    const auto* const key = std::get_if<Key>(&answer);
+    impl_->count_opening(*service, source, stream, key ? key->bytes : source);
+}
+
+BridgeLoads& Splicer::loads() noexcept {
+    return impl_->loads;
+}
 
 std::size_t Splicer::flows() const noexcept {
     return impl_->flows.size();
@@ -169,6 +229,8 @@ void Splicer::swap_rules(std::shared_ptr<const SplicerRules> rules) {
     // A scan belongs to one rule.
     for (auto& [key, waiting] : impl_->pending) waiting.scan = {};
     impl_->flows.set_limits(impl_->rules->max_flows, impl_->rules->timeouts);
+    impl_->loads.set_services(loaded_services(*impl_->rules));
+    impl_->set_hot_services();
 }
 
 void Splicer::end_unserved_flows() {
@@ -202,6 +264,8 @@ void Splicer::expire(Instant now, Actions& out) noexcept {
         (void)impl_->release(now, key,
                              impl_->choose_source(*service, source_key(key), Fallback::wait_expired), 0, out);
     }
+    (void)impl_->loads.advance(now.monotonic);
+    impl_->renew_hot_keys(now.monotonic);
     const std::size_t expired = impl_->flows.expire(
         now, [this](const splice_flow_key& key) { impl_->lose_pending(key, HeldLoss::expired); });
     counters_.flows_expired.fetch_add(expired, std::memory_order_relaxed);
@@ -212,8 +276,8 @@ std::optional<Duration> Splicer::next_deadline() const noexcept {
     std::optional<Duration> next = impl_->flows.next_expiry();
     if (!impl_->deadlines.empty() && (!next || impl_->deadlines.begin()->first < *next))
         next = impl_->deadlines.begin()->first;
-    const std::optional<Duration> due = impl_->overtakers.next_due();
-    if (due && (!next || *due < *next)) next = due;
+    for (const auto due : {impl_->overtakers.next_due(), impl_->loads.next_tick()})
+        if (due && (!next || *due < *next)) next = due;
     return next;
 }
 
@@ -374,12 +438,100 @@ std::optional<Splicer::Impl::Chosen> Splicer::Impl::try_choose(const SplicerServ
                                                                FirstPayloadScan& scan, bool ended,
                                                                bool at_limit) {
     const KeyAnswer answer = first_payload_key(service.protocol, service.key, stream, scratch, scan);
+    const bool final = ended || at_limit;
     if (const auto* key = std::get_if<Key>(&answer))
-        return Chosen{service.placement->choose(key->bytes), {}, key->bytes};
-    if (const auto* none = std::get_if<NoKey>(&answer)) return choose_source(service, source, none->why);
+        return on_ramp(
+            service, source, stream,
+            {service.subset == 0 ? service.placement->choose(key->bytes)
+                                 : service.placement->choose_in_subset(key->bytes, source, service.subset),
+             {},
+             key->bytes},
+            final);
+    if (const auto* none = std::get_if<NoKey>(&answer))
+        return on_ramp(service, source, stream, choose_source(service, source, none->why), true);
     if (ended) return choose_source(service, source, Fallback::ended);
     if (at_limit) return choose_source(service, source, Fallback::too_long);
     return std::nullopt;
+}
+
+std::optional<Choices> Splicer::Impl::shadow_choice(const SplicerService& service, std::string_view source,
+                                                    Bytes stream) {
+    const ShadowRule& shadow = *service.shadow;
+    const KeyAnswer answer = first_payload_key(service.protocol, shadow.key, stream, shadow_scratch);
+    if (std::holds_alternative<NeedMore>(answer)) return {};
+    const auto* const key = std::get_if<Key>(&answer);
+    return shadow.placement->choose(key ? key->bytes : source);
+}
+
+std::optional<Splicer::Impl::Chosen> Splicer::Impl::on_ramp(const SplicerService& service,
+                                                            std::string_view source, Bytes stream,
+                                                            Chosen chosen, bool final) {
+    if (!service.shadow || service.shadow->in_table ||
+        !splice_ramp_moves(chosen.choices.row, service.shadow->ramp))
+        return chosen;
+    const auto moved = shadow_choice(service, source, stream);
+    if (!moved && !final) return {};
+    // The row stays: a refusal leads to where the flow would have gone before.
+    chosen.choices.bridges = moved ? moved->bridges : service.shadow->placement->choose(source).bridges;
+    return chosen;
+}
+
+void Splicer::Impl::count_opening(const SplicerService& service, std::string_view source, Bytes stream,
+                                  std::string_view key) {
+    if (!service.watch) return;
+    if (const auto counted = hot.find(service.carriage.mark); counted != hot.end())
+        counted->second.count(hash_key_bytes(key), key);
+    if (!service.shadow) return;
+    const Choices then =
+        shadow_choice(service, source, stream).value_or(service.shadow->placement->choose(source));
+    service.watch->compare(service.shadow->before->choose(key).bridges.choices[0], then.bridges.choices[0]);
+}
+
+void Splicer::Impl::set_hot_services() {
+    std::map<std::uint8_t, HotKeys> wanted;
+    for (const SplicerService& service : rules->services) {
+        if (service.hot_keys == 0) continue;
+        if (auto known = hot.extract(service.carriage.mark);
+            !known.empty() && known.mapped().top() == service.hot_keys)
+            wanted.insert(std::move(known));
+        else
+            wanted.try_emplace(service.carriage.mark, service.hot_keys);
+    }
+    for (const auto& [service, keys] : hot) hot_table.replace(service, {});
+    hot = std::move(wanted);
+}
+
+void Splicer::Impl::renew_hot_keys(Duration now) {
+    for (auto& [service, keys] : hot) {
+        if (!keys.advance(now)) continue;
+        hot_table.replace(service, keys.keys());
+    }
+    for (const SplicerService& service : rules->services) {
+        const auto counted = hot.find(service.carriage.mark);
+        if (counted != hot.end() && service.watch && counted->second.take_news())
+            service.watch->show(counted->second.keys());
+    }
+}
+
+Splicer::Impl::Taken Splicer::Impl::take_choice(const SplicerService& service, const splice_flow_key& flow,
+                                                const Chosen& chosen, std::uint32_t cookie, Actions& out) {
+    const splice_placement_row& row = chosen.choices.bridges;
+    const splice_placement_row in_table = service.placement->row(chosen.choices.row);
+    Taken taken{row.choices[0], 1};
+    if (service.choice.weighs != 0 && taken.bridge != SPLICE_NO_BRIDGE) {
+        const int is_hot =
+            service.choice.spread != 0 &&
+            splice_is_hot(&hot_table.table(), hash_key_bytes(chosen.key), service.carriage.mark);
+        const splice_choice choice =
+            splice_choose(&row, &service.choice, loads.states(), splice_choice_draw(cookie), is_hot);
+        loads.count(service.choice, row, choice);
+        counters.choices[service.carriage.mark % SPLICE_CARRIAGE_MARKS].add(choice);
+        taken.bridge = row.choices[choice.rank];
+    }
+    // A subset's row is in another order than the table's.
+    taken.tries = splice_tries_from(splice_rank_of(&in_table, taken.bridge) % SPLICE_CHOICES);
+    out.chose({flow, chosen.key, chosen.fallback, taken.bridge});
+    return taken;
 }
 
 // A valid cookie: a connection begins here, anew where the ports were used before.
@@ -388,25 +540,32 @@ Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
     const bool ended = (walk.packet.tcp_flags & SPLICE_FIN) != 0;
     if (by_source) {
         const bool rule = walk.service->key.kind == KeyKind::source;
-        return open(walk,
-                    choose_source(*walk.service, source, rule ? Fallback::key_is_source : Fallback::ended));
+        const Bytes none;
+        const Chosen chosen = *on_ramp(
+            *walk.service, source, none,
+            choose_source(*walk.service, source, rule ? Fallback::key_is_source : Fallback::ended), true);
+        count_opening(*walk.service, source, none, chosen.key);
+        return open(walk, chosen);
     }
     const Bytes stream = Bytes(walk.bytes).subspan(walk.packet.payload_offset, walk.packet.payload_length);
     const bool at_limit = stream.size() >= walk.service->first_payload_max;
     FirstPayloadScan scan;
-    if (const auto chosen = try_choose(*walk.service, source, stream, scan, ended, at_limit))
+    if (const auto chosen = try_choose(*walk.service, source, stream, scan, ended, at_limit)) {
+        count_opening(*walk.service, source, stream, chosen->key);
         return open(walk, *chosen);
+    }
     return hold_first(walk, scan);
 }
 
 // The first payload is whole in this one packet: it is edited in place and goes.
 Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
-    const std::uint16_t bridge = chosen.choices.bridges.choices[0];
-    chosen.tell(walk.key, walk.out);
-    if (bridge == SPLICE_NO_BRIDGE) return SPLICE_drop_no_bridge;
+    const Taken taken =
+        take_choice(*walk.service, walk.key, chosen, splice_choice_cookie(walk.packet.ack), walk.out);
+    if (taken.bridge == SPLICE_NO_BRIDGE) return SPLICE_drop_no_bridge;
     splice_flow_entry& entry = walk.entry.emplace();
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->number, walk.service->carriage,
-                      chosen.choices.row, bridge, walk.now.seconds());
+                      chosen.choices.row, taken.bridge, walk.now.seconds());
+    entry.tries = taken.tries & 15;
     if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
     lose_pending(walk.key, HeldLoss::begun_anew);
     overtakers.hurry(walk.now, walk.key);
@@ -453,6 +612,7 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     const auto chosen =
         try_choose(*walk.service, source_key(walk.key), hold.stream(), waiting.scan, ended, at_limit);
     if (!chosen) return SPLICE_hold_first_payload;
+    count_opening(*walk.service, source_key(walk.key), hold.stream(), chosen->key);
     // This packet is counted by its verdict and not as one that was held and lost.
     const bool held_this = added == SegmentHold::Added::stored;
     if (!release(walk.now, walk.key, *chosen, held_this ? 1 : 0, walk.out)) return SPLICE_drop_no_bridge;
@@ -463,15 +623,17 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
 // `in_hand` of it is the packet that is being handled, whose verdict says so.
 bool Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chosen& chosen,
                             std::size_t in_hand, Actions& out) {
-    const std::uint16_t bridge = chosen.choices.bridges.choices[0];
-    chosen.tell(key, out);
     auto entry = flows.find(key);
-    if (!entry || bridge == SPLICE_NO_BRIDGE) {
+    Taken taken;
+    if (const SplicerService* const service = find_service(key); entry && service)
+        taken = take_choice(*service, key, chosen, splice_choice_cookie_of(&*entry), out);
+    if (!entry || taken.bridge == SPLICE_NO_BRIDGE) {
         flows.erase(key);
         lose_pending(key, entry ? HeldLoss::no_bridge : HeldLoss::expired, in_hand);
         return false;
     }
-    entry->bridge = bridge;
+    entry->bridge = taken.bridge;
+    entry->tries = taken.tries & 15;
     entry->row = chosen.choices.row & SPLICE_ROW_MASK;
     entry->state = SPLICE_FLOW_OPEN;
     entry->last_seen_s = now.seconds();
@@ -613,6 +775,23 @@ const SplicerService* Splicer::Impl::find_service(const splice_flow_key& key) co
             return &service;
     }
     return nullptr;
+}
+
+std::expected<void, std::string> place_states(SplicerRules& rules) {
+    std::uint32_t next = 0;
+    for (SplicerService& service : rules.services) {
+        if (service.choice.weighs == 0) continue;
+        std::uint32_t count = 0;
+        for (const LoadedBridge& each : service.members)
+            count = std::max<std::uint32_t>(count, each.bridge + 1U);
+        service.choice.states = next;
+        next += count;
+    }
+    // Half of them: the kernel program keeps the states of the rules before beside those of the new ones.
+    if (next <= SPLICE_STATES / 2) return {};
+    return std::unexpected("the services that weigh their choices (bounded_load, warmup, hot_keys) need " +
+                           std::to_string(next) + " states of bridges: expected at most " +
+                           std::to_string(SPLICE_STATES / 2));
 }
 
 }  // namespace splice

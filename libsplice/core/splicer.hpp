@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <expected>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,11 +16,14 @@
 #include "libsplice/base/time.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
+#include "libsplice/core/bridge_loads.hpp"
 #include "libsplice/core/flow_store.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/held_loss.hpp"
 #include "libsplice/core/placement/placement.hpp"
+#include "libsplice/core/watch.hpp"
 #include "libsplice/datapath/carriage.h"
+#include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
 
@@ -34,6 +38,13 @@ struct SplicerService {
     Protocol protocol = Protocol::http;
     HashKeyRule key;
     std::shared_ptr<const Placement> placement;  // choices index SplicerRules::bridges
+    std::uint32_t subset = 0;                    // key sni: a name has so many bridges; 0: one
+    splice_choice_rule choice{};                 // weighs: what may move an opening from its first choice
+    double bounded_load = 0;                     // 0: none
+    std::uint32_t hot_keys = 0;                  // so many keys may be hot; 0: none
+    std::optional<ShadowRule> shadow;
+    std::shared_ptr<ServiceWatch> watch;  // where there are hot keys or a shadow
+    std::vector<LoadedBridge> members;    // that may be chosen; only where choice.weighs
     std::uint16_t mss = 1460;
     std::uint8_t window_scale = kWindowScale;
     Duration first_payload_wait = kFirstPayloadWait;
@@ -57,16 +68,30 @@ struct SplicerRules {
     std::size_t first_payload_memory = kFirstPayloadMemory;
 };
 
+// Of one service, where its rule weighs.
+struct ChoiceCounters {
+    std::array<std::atomic<std::uint64_t>, SPLICE_CHOICES> ranks{};
+    std::array<std::atomic<std::uint64_t>, SPLICE_CHOICE_WHYS> whys{};
+    void add(splice_choice choice) noexcept {
+        ranks[choice.rank].fetch_add(1, std::memory_order_relaxed);
+        whys[choice.why].fetch_add(1, std::memory_order_relaxed);
+    }
+};
+
 // Read by any thread while the machine runs.
 struct SplicerCounters {
     VerdictCounters verdicts;
     HeldLossCounters held_lost;
     std::array<std::atomic<std::uint64_t>, kFallbackCount> fallbacks{};
-    std::atomic<std::uint64_t> flows{};          // entries now
-    std::atomic<std::uint64_t> flows_pending{};  // of them, waiting for their first payload
-    std::atomic<std::uint64_t> held_bytes{};     // for them
+    std::array<ChoiceCounters, SPLICE_CARRIAGE_MARKS> choices{};  // by the services' marks
+    std::atomic<std::uint64_t> flows{};                           // entries now
+    std::atomic<std::uint64_t> flows_pending{};                   // of them, waiting for their first payload
+    std::atomic<std::uint64_t> held_bytes{};                      // for them
     std::atomic<std::uint64_t> flows_expired{};
 };
+
+// Gives each service that weighs its choices a place for its bridges' states. The error is a sentence.
+std::expected<void, std::string> place_states(SplicerRules& rules);
 
 class Splicer {
   public:
@@ -93,11 +118,21 @@ class Splicer {
     // place and is to be sent by its destination address. Other kinds as verdicts.h says.
     Verdict handle_packet(Instant now, MutableBytes packet, bool checksum_finished, Actions& out) noexcept;
 
+    // A first payload that somebody else has decided, for what is counted of openings: hot keys and the
+    // shadow. Says nothing of it, and changes no flow.
+    void look_at(Bytes packet) noexcept;
+
     // Decides pending flows whose wait is over and forgets idle ones. Call it at next_deadline() at the
     // latest.
     void expire(Instant now, Actions& out) noexcept;
     // When expire() has something to do; nothing = never.
     [[nodiscard]] std::optional<Duration> next_deadline() const noexcept;
+
+    // By which its choices are weighed; whoever decides openings beside the machine adds them here, and
+    // takes the states. advance() is expire()'s.
+    [[nodiscard]] BridgeLoads& loads() noexcept;
+    // The keys that are hot now.
+    [[nodiscard]] const HotTable& hot_table() const noexcept;
 
     [[nodiscard]] const SplicerCounters& counters() const noexcept { return counters_; }
     [[nodiscard]] std::size_t flows() const noexcept;

@@ -111,14 +111,14 @@ struct splice_flow_entry {
 	__u16 cookie; /* bits 23..8 of the connection's cookie; with SPLICE_FLOW_REOPENED, of the last SYN's */
 	__u8 flags; /* enum splice_flow_flags */
 	__u8 state : 4; /* enum splice_flow_state */
-	__u8 tries : 4; /* choices taken so far: 1 after the first, at most SPLICE_CHOICES */
+	__u8 tries : 4; /* choices taken so far, 1 to 3, and times 4 which of the row was the first: splice_tries_from() */
 	__u8 first_ack; /* of the first payload's ack, its low two bytes folded: another one shows an answer */
 	__u8 zero;
 };
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_entry) == 20, "the balancer's flow entry is 20 bytes");
 
-/* Choices in a row of the placement table, and so the tries of a first payload. */
+/* Choices in a row of the placement table, and so the most tries of a first payload. */
 #define SPLICE_CHOICES 3
 /* In a row: fewer bridges than choices. */
 #define SPLICE_NO_BRIDGE 0xffff
@@ -129,13 +129,27 @@ struct splice_placement_row {
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_placement_row) == 6, "a placement row is 6 bytes");
 
-/* `number` from 0; SPLICE_NO_BRIDGE where there is none. */
-SPLICE_INLINE __u16 splice_choice_of(const struct splice_placement_row *row, __u32 number)
+/* splice_flow_entry.tries of a flow that began with the row's choice `rank`. */
+SPLICE_INLINE __u8 splice_tries_from(__u32 rank)
 {
-	return number == 0 ? row->choices[0] :
-	       number == 1 ? row->choices[1] :
-	       number == 2 ? row->choices[2] :
-			     SPLICE_NO_BRIDGE;
+	return (__u8)((rank << 2 | 1) & 15);
+}
+
+/* Which of the row's choices is the bridge; SPLICE_CHOICES: none. */
+SPLICE_INLINE __u32 splice_rank_of(const struct splice_placement_row *row, __u16 bridge)
+{
+	return row->choices[0] == bridge ? 0 : row->choices[1] == bridge ? 1 : row->choices[2] == bridge ? 2 : SPLICE_CHOICES;
+}
+
+/* A flow that began with the choice `first` takes the others in the row's order. Its choice `number`, from 0;
+ * SPLICE_NO_BRIDGE where there is none. */
+SPLICE_INLINE __u16 splice_choice_after(const struct splice_placement_row *row, __u32 first, __u32 number)
+{
+	const __u32 rank = number == 0 ? first : number - 1 + (number - 1 >= first);
+	return rank == 0 ? row->choices[0] :
+	       rank == 1 ? row->choices[1] :
+	       rank == 2 ? row->choices[2] :
+			   SPLICE_NO_BRIDGE;
 }
 
 /* The entry's bridge has refused: the flow goes to the next choice of its row, which is returned; SPLICE_NO_BRIDGE and
@@ -143,14 +157,19 @@ SPLICE_INLINE __u16 splice_choice_of(const struct splice_placement_row *row, __u
 SPLICE_INLINE __u16 splice_flow_take_next_choice(struct splice_flow_entry *entry,
 						 const struct splice_placement_row *row)
 {
-	__u32 number = entry->tries;
+	__u32 first = entry->tries >> 2;
+	__u32 number = entry->tries & 3;
 	__u16 next;
 
-	if (splice_choice_of(row, number - 1U) != entry->bridge) number = splice_choice_of(row, 0) == entry->bridge;
-	next = splice_choice_of(row, number);
+	if (number == 0 || splice_choice_after(row, first, number - 1) != entry->bridge) {
+		first = splice_rank_of(row, entry->bridge);
+		number = first < SPLICE_CHOICES;
+		if (!number) first = 0;
+	}
+	next = splice_choice_after(row, first, number);
 	if (next == SPLICE_NO_BRIDGE) return next;
 	entry->bridge = next;
-	entry->tries = (__u8)(number + 1);
+	entry->tries = (__u8)((first << 2 | (number + 1)) & 15);
 	return next;
 }
 

@@ -112,7 +112,10 @@ Descriptor map_of(int program, std::string_view name) {
 // --- The kernel's side
 
 KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerRules> rules)
-    : maps_(load(*rules)), flows_(maps_.flows()), splicer_(rules, flows_), asked_(maps_.asked()) {
+    : maps_(load(*rules)),
+      flows_(maps_.flows()),
+      splicer_(rules, flows_),
+      asked_(maps_.asked(), SPLICE_ASKED_TO_LOOK) {
     settings_ = settings_of(maps_.program());
     jiffies_ = jiffies_now(settings_in(settings_));
 }
@@ -120,6 +123,14 @@ KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerRules> rules)
 void KernelBalancer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
     fill(maps_, *rules);
     splicer_.replace_rules(std::move(rules));
+}
+
+void KernelBalancer::tick(Instant now) {
+    SentPackets out;
+    maps_.read_openings(splicer_.loads());
+    splicer_.expire(now, out);
+    maps_.write_states(splicer_.loads());
+    maps_.write_hot_keys(splicer_.hot_table());
 }
 
 // A jiffy counts for a 65536th of a millisecond, so half of those are room enough on either side.
@@ -169,6 +180,7 @@ Outcome KernelBalancer::handle(Instant now, Bytes packet, std::size_t vlan_tags)
     action_ = options.retval;
 
     std::vector<PacketBytes> asked = asked_.take();
+    for (const PacketBytes& copy : asked_.take_copies()) splicer_.look_at(copy);
     const auto verdict = counted(before);
     in_kernel_ = verdict.has_value();
     Outcome outcome;

@@ -39,6 +39,9 @@ class KernelBalancer {
     void replace_rules(std::shared_ptr<const SplicerRules> rules);
     // The way to every bridge takes packets of at most `mtu` bytes from here on.
     void narrow(const SplicerRules& rules, std::uint32_t mtu);
+    // A tick of the loads, as the data plane does it.
+    void tick(Instant now);
+    [[nodiscard]] Splicer& splicer() noexcept { return splicer_; }
     // The program's clock stands at that moment from here on, to the millisecond.
     void stop_clock(Instant now);
 

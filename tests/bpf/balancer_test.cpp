@@ -5,8 +5,10 @@
 #include <doctest/doctest.h>
 #include <linux/bpf.h>
 
+#include <algorithm>
 #include <barrier>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <optional>
 #include <set>
@@ -69,6 +71,15 @@ struct Pair {
         return verdict;
     }
 
+    // A tick of both engines' loads, this long after the first.
+    void tick(Duration after) {
+        if (!began) began = read_clock();
+        Instant now = *began;
+        now.monotonic += after;
+        kernel.tick(now);
+        (void)portable.expire(now);
+    }
+
     Client connected(std::uint16_t port = 40000) {
         Client client(family, port);
         Segment syn = client.base;
@@ -93,6 +104,7 @@ struct Pair {
     KernelBalancer kernel;
     PortableBalancer portable;
     int family;
+    std::optional<Instant> began;
 };
 
 template <class Test>
@@ -755,6 +767,182 @@ TEST_CASE("keys and placements that the kernel does not know are user space's") 
     ring.services[0].placement = placement_over(3, Algorithm::ketama);
     Pair ketama(std::move(ring));
     CHECK(ketama.asked(ketama.connected().segment("", 0, SPLICE_ACK)) == SPLICE_forward_first_ack);
+}
+
+TEST_CASE("bounded load and warm second choices are the same in the kernel and in user space") {
+    both_families([](int family) {
+        SplicerRules rules = splicer_rules(family);
+        SplicerService& service = rules.services[0];
+        service.bounded_load = 1.25;
+        service.choice.warmup = 65536 / 10;
+        service.choice.weighs = 1;
+        service.members = {{0, 1}, {1, 1}, {2, 1}};
+        REQUIRE(place_states(rules));
+        Pair pair(std::move(rules), family);
+        std::map<std::string, int> bridges;
+        Duration now = 1s;
+        std::uint16_t port = 2000;
+        for (int round = 0; round < 20; ++round) {
+            pair.tick(now);
+            now += 200ms;
+            for (int i = 0; i < 25; ++i) {
+                Client client = pair.connected(port++);
+                // One of five is user space's to decide: the target has a form of its own.
+                const std::string target = i % 5 == 0 ? "http://h/a" : "/a";
+                const Outcome outcome =
+                    pair.handle(client.segment("GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n"));
+                REQUIRE(outcome.verdict == SPLICE_forward_first_payload);
+                ++bridges[parse(outcome.sent.back()).destination];
+            }
+        }
+        pair.tick(now);
+        // One key: its bridge is kept to 1.25 times the mean, less what the first tick let through.
+        REQUIRE(bridges.size() == 3);
+        int most = 0;
+        for (const auto& [bridge, count] : bridges) most = std::max(most, count);
+        CHECK(most < 500 / 3 * 1.25 + 25 + 30);
+        const splice_choice_counts kernel = pair.kernel.maps().counters().choices[1];
+        const ChoiceCounters& asked = pair.kernel.splicer().counters().choices[1];
+        const ChoiceCounters& portable = pair.portable.splicer().counters().choices[1];
+        for (std::size_t i = 0; i < SPLICE_CHOICES; ++i)
+            CHECK(kernel.ranks[i] + asked.ranks[i] == portable.ranks[i]);
+        for (std::size_t i = 0; i < SPLICE_CHOICE_WHYS; ++i)
+            CHECK(kernel.whys[i] + asked.whys[i] == portable.whys[i]);
+        CHECK(kernel.whys[SPLICE_CHOSE_WARMUP] > 0);
+        CHECK(kernel.whys[SPLICE_CHOSE_NEXT] > 0);
+        for (std::uint32_t state = 0; state < 3; ++state) {
+            CHECK(pair.kernel.splicer().loads().load(state).offered ==
+                  doctest::Approx(pair.portable.splicer().loads().load(state).offered));
+            CHECK(pair.kernel.splicer().loads().load(state).taken ==
+                  doctest::Approx(pair.portable.splicer().loads().load(state).taken));
+        }
+    });
+}
+
+TEST_CASE("a flow that a warm second choice refuses goes to its first, and to no bridge twice") {
+    SplicerRules rules = splicer_rules();
+    SplicerService& service = rules.services[0];
+    service.choice.warmup = 65535;
+    service.choice.weighs = 1;
+    service.members = {{0, 1}, {1, 1}, {2, 1}};
+    REQUIRE(place_states(rules));
+    Pair pair(std::move(rules));
+    Client client = pair.connected();
+    std::set<std::string> asked;
+    Outcome outcome = pair.handle(client.segment(kGet));
+    for (int choice = 0; choice < 3; ++choice) {
+        const std::string bridge = parse(outcome.sent.back()).destination;
+        CHECK(asked.insert(bridge).second);
+        outcome = pair.handle(bounced(client.segment(kGet), bridge));
+        if (choice < 2) CHECK(outcome.verdict == SPLICE_forward_next_choice);
+    }
+    CHECK(outcome.verdict == SPLICE_answer_refused_503);
+}
+
+TEST_CASE("a reload keeps the loads of bridges that stay, and the program chooses by them at once") {
+    SplicerRules rules = splicer_rules();
+    SplicerService& service = rules.services[0];
+    service.bounded_load = 1.25;
+    service.choice.weighs = 1;
+    service.members = {{0, 1}, {1, 1}, {2, 1}};
+    REQUIRE(place_states(rules));
+    const auto shared = std::make_shared<const SplicerRules>(rules);
+    Pair pair(std::move(rules));
+    auto open_some = [&pair, port = std::uint16_t{2000}](int count) mutable {
+        for (int i = 0; i < count; ++i) {
+            Client client = pair.connected(port++);
+            CHECK(pair.in_kernel(client.segment(kGet)) == SPLICE_forward_first_payload);
+        }
+    };
+    pair.tick(1s);
+    open_some(100);
+    pair.tick(2s);
+    for (int reload = 0; reload < 3; ++reload) {
+        pair.kernel.replace_rules(shared);
+        pair.portable.replace_rules(shared);
+        pair.kernel.maps().write_states(pair.kernel.splicer().loads());
+        open_some(60);
+        pair.tick(3s + 1s * reload);
+    }
+    CHECK(pair.portable.splicer().counters().choices[1].whys[SPLICE_CHOSE_NEXT] > 60);
+}
+
+TEST_CASE("a key that is hot is spread over two bridges, in the kernel and in user space alike") {
+    both_families([](int family) {
+        SplicerRules rules = splicer_rules(family);
+        SplicerService& service = rules.services[0];
+        service.hot_keys = 4;
+        service.choice.spread = 2;
+        service.choice.weighs = 1;
+        service.members = {{0, 1}, {1, 1}, {2, 1}};
+        service.watch = std::make_shared<ServiceWatch>(3);
+        REQUIRE(place_states(rules));
+        const splice_placement_row row = service.placement->choose("/a").bridges;
+        Pair pair(std::move(rules), family);
+        std::uint16_t port = 2000;
+        const auto open_some = [&](int count) {
+            std::map<std::string, int> bridges;
+            for (int i = 0; i < count; ++i) {
+                Client client = pair.connected(port++);
+                const Outcome outcome = pair.handle(client.segment(kGet));
+                REQUIRE(outcome.verdict == SPLICE_forward_first_payload);
+                CHECK(pair.kernel.decided_in_kernel());
+                ++bridges[parse(outcome.sent.back()).destination];
+            }
+            return bridges;
+        };
+        const auto& addresses = topology(family).bridges;
+        pair.tick(0s);
+        CHECK(open_some(40)[addresses[row.choices[0]]] == 40);
+        pair.tick(1s);
+        REQUIRE(pair.shared->services[0].watch->hot_keys().size() == 1);
+        CHECK(pair.shared->services[0].watch->hot_keys()[0].key == "/a");
+        auto spread = open_some(200);
+        CHECK(spread[addresses[row.choices[2]]] == 0);
+        // The second choice makes up for the forty that the first had, then they share.
+        CHECK(std::abs(spread[addresses[row.choices[0]]] - 80) < 20);
+        const auto& counts = pair.portable.splicer().counters().choices[1];
+        CHECK(counts.whys[SPLICE_CHOSE_SPREAD] == 200);
+        CHECK(pair.kernel.maps().counters().choices[1].whys[SPLICE_CHOSE_SPREAD] == 200);
+        // Another key stays where it is.
+        Client other = pair.connected(port++);
+        const Outcome outcome = pair.handle(other.segment("GET /other HTTP/1.1\r\n\r\n"));
+        const auto home = pair.shared->services[0].placement->choose("/other").bridges.choices[0];
+        CHECK(parse(outcome.sent.back()).destination == addresses[home]);
+    });
+}
+
+TEST_CASE("a ramp moves its share of rows to the shadow's key; the kernel leaves those to user space") {
+    SplicerRules rules = splicer_rules();
+    SplicerService& service = rules.services[0];
+    service.watch = std::make_shared<ServiceWatch>(3);
+    service.shadow = ShadowRule{.key = *HashKeyRule::parse("hdr(x-tenant)"),
+                                .placement = service.placement,
+                                .before = service.placement,
+                                .ramp = 65536 / 4,
+                                .in_table = false};
+    Pair pair(std::move(rules));
+    const SplicerService& running = pair.shared->services[0];
+    const auto tenant = running.placement->choose("t1").bridges.choices[0];
+    int moved = 0;
+    for (std::uint16_t port = 2000; port < 2400; ++port) {
+        const std::string target = "/" + std::to_string(port);
+        const Choices now = running.placement->choose(target);
+        Client client = pair.connected(port);
+        const Outcome outcome =
+            pair.handle(client.segment("GET " + target + " HTTP/1.1\r\nX-Tenant: t1\r\n\r\n"));
+        REQUIRE(outcome.verdict == SPLICE_forward_first_payload);
+        const bool moves = splice_ramp_moves(now.row, running.shadow->ramp);
+        moved += moves ? 1 : 0;
+        CHECK(pair.kernel.decided_in_kernel() == !moves);
+        CHECK(parse(outcome.sent.back()).destination ==
+              topology(4).bridges[moves ? tenant : now.bridges.choices[0]]);
+    }
+    CHECK(std::abs(moved - 100) < 30);
+    // Both engines count into one watch: the portable each, the kernel those that it asked about and copies.
+    const auto shadow = running.watch->shadow();
+    CHECK(shadow.openings > 400 + static_cast<std::uint64_t>(moved));
+    CHECK(shadow.moved > 0);
 }
 
 TEST_CASE("an ICMP error goes to its flow's bridge; one about no flow is dropped, one about others passes") {

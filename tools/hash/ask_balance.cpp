@@ -5,7 +5,7 @@
 
 #include "libsplice/datapath/flow.h"
 #include "tools/hash/ask.hpp"
-#include "tools/hash/heavy_keys.hpp"
+#include "libsplice/core/heavy_keys.hpp"
 #include "tools/hash/key_sample.hpp"
 #include "tools/hash/share_error.hpp"
 #include "tools/hash/tally.hpp"
@@ -64,7 +64,7 @@ class Balance {
         : options_(options),
           fleet_(options.fleet),
           placement_(fleet_.place().value()),
-          reader_(fleet_.protocol, fleet_.key),
+          reader_(fleet_.protocol, fleet_.key, fleet_.subset),
           key_is_object_(fleet_.key == HashKeyRule{}),
           tally_(fleet_.bridges.size()),
           request_error_(fleet_.bridges.size()),
@@ -77,6 +77,7 @@ class Balance {
         if (!key.placed) return;
         Waiting& waiting = waiting_[waits_++];
         waiting.key.assign(key.bytes);
+        if (fleet_.subset != 0) waiting.bridge = reader_.choose(placement_, key).bridges.choices[0];
         waiting.hash = hash_key_bytes(key.bytes);
         waiting.bytes = record.bytes.value_or(0);
         // A shorter key stands for several objects, and then those are counted, too.
@@ -127,6 +128,7 @@ class Balance {
     // A request whose counters have been called for, so that they are near when its turn comes.
     struct Waiting {
         std::string key;
+        std::uint16_t bridge = 0;  // of a key with a subset
         std::uint64_t hash = 0;
         std::uint64_t object = 0;
         std::uint64_t bytes = 0;
@@ -136,12 +138,15 @@ class Balance {
         return splice_placement_row_of(hash, static_cast<std::uint32_t>(placement_.rows().size()));
     }
 
-    void count(const Waiting& waiting) {
+    [[nodiscard]] std::uint16_t bridge_of(const Waiting& waiting) const noexcept {
+        if (fleet_.subset != 0) return waiting.bridge;
         // Placement::choose() would hash the key once more; a ring is not found by this hash.
-        const splice_placement_row row = fleet_.algorithm == Algorithm::ketama
-                                             ? placement_.choose(waiting.key).bridges
-                                             : placement_.rows()[row_of(waiting.hash)];
-        const std::uint16_t bridge = row.choices[0];
+        if (fleet_.algorithm == Algorithm::ketama) return placement_.choose(waiting.key).bridges.choices[0];
+        return placement_.rows()[row_of(waiting.hash)].choices[0];
+    }
+
+    void count(const Waiting& waiting) {
+        const std::uint16_t bridge = bridge_of(waiting);
         tally_.add(bridge, waiting.bytes);
         request_error_.add(bridge, 1);
         byte_error_.add(bridge, waiting.bytes);

@@ -7,11 +7,11 @@
 #include <optional>
 #include <unordered_set>
 
+#include "libsplice/core/hot_keys.hpp"
 #include "libsplice/core/placement/builders.hpp"
 #include "tools/hash/ask.hpp"
 #include "tools/hash/cache/che.hpp"
 #include "tools/hash/cache/fleet.hpp"
-#include "tools/hash/heavy_keys.hpp"
 #include "tools/hash/tally.hpp"
 
 namespace splice::hash {
@@ -99,33 +99,6 @@ class Requests {
     Duration now_{};
     double start_s_ = 0;
     bool has_times_ = false;
-};
-
-// The most asked objects so far. An object stays until it is far from being one (hysteresis).
-class HotObjects {
-  public:
-    explicit HotObjects(std::size_t hot) : hot_(hot) {}
-    void count(std::uint64_t object) {
-        counts_.count(object, {}, 0);
-        if (++counted_ % kBetween == 0) renew();
-    }
-    [[nodiscard]] bool has(std::uint64_t object) const { return objects_.contains(object); }
-
-  private:
-    static constexpr std::uint64_t kBetween = 4096;
-    void renew() {
-        const auto top = counts_.top(hot_ * 2);
-        std::unordered_set<std::uint64_t> renewed;
-        for (std::size_t i = 0; i < top.size(); ++i) {
-            if (i < hot_ || objects_.contains(top[i].hash)) renewed.insert(top[i].hash);
-        }
-        objects_ = std::move(renewed);
-    }
-
-    std::size_t hot_;
-    HeavyKeys counts_;
-    std::uint64_t counted_ = 0;
-    std::unordered_set<std::uint64_t> objects_;
 };
 
 // Which bridge has a connection. In constant memory: two connections may have one place, and then the earlier
@@ -253,7 +226,7 @@ class CacheQuestion {
         : wanted_(options.cache),
           spec_(options.fleet),
           placement_(spec_.place().value()),
-          reader_(spec_.protocol, spec_.key),
+          reader_(spec_.protocol, spec_.key, spec_.subset),
           requests_(options.cache),
           hot_(options.cache.hot_keys),
           popularity_(options.cache.che ? spec_.bridges.size() : 0) {
@@ -276,7 +249,7 @@ class CacheQuestion {
         const RecordKey key = reader_.key_of(record, request_);
         if (key.fallback) keyless_.add(key);
         if (!key.placed) return;
-        const Choices found = placement_.choose(key.bytes);
+        const Choices found = reader_.choose(placement_, key);
         cache::Choices choices;
         for (const std::uint16_t bridge : found.bridges.choices) {
             if (bridge != SPLICE_NO_BRIDGE) choices.bridges[choices.count++] = bridge;
@@ -343,10 +316,13 @@ class CacheQuestion {
         rules.events.insert(rules.events.end(), wanted_.events.begin(), wanted_.events.end());
         rules.slow_start = wanted_.slow_start;
         rules.bounded_load = wanted_.bounded_load;
+        for (const PlacementMember& bridge : spec_.bridges)
+            rules.weights.push_back(std::max(bridge.weight, 1U));
         rules.warmup = wanted_.warmup;
         if (wanted_.spread > 0) {
             rules.spread = [this](const cache::Request& request) {
-                hot_.count(request.object);
+                hot_.count(request.object, {});
+                hot_.advance(request.time);
                 return hot_.has(request.object) ? wanted_.spread : 1;
             };
         }
@@ -451,7 +427,7 @@ class CacheQuestion {
     RequestText request_;
     Requests requests_;
     KeylessCounts keyless_;
-    HotObjects hot_;
+    HotKeys hot_;
     std::vector<cache::Popularity> popularity_;
     std::vector<cache::CacheRules> caches_;
     std::vector<cache::FleetEvent> resting_;  // bridges of weight 0, which take nothing

@@ -39,13 +39,13 @@ struct Variant {
                        std::vector<std::uint64_t>(losses.size())};
     }
 
-    void take(const RecordKey& key, std::uint64_t bytes,
+    void take(const KeyReader& reader, const RecordKey& key, std::uint64_t bytes,
               const std::vector<std::vector<std::size_t>>& losses) {
-        const std::uint16_t bridge = placement.choose(key.bytes).bridges.choices[0];
+        const std::uint16_t bridge = reader.choose(placement, key).bridges.choices[0];
         tally.add(bridge, bytes);
         for (std::size_t i = 0; i < losses.size(); ++i) {
             const bool is_lost = std::ranges::find(losses[i], bridge) != losses[i].end();
-            const bool moves = after_loss[i].choose(key.bytes).bridges.choices[0] != bridge;
+            const bool moves = reader.choose(after_loss[i], key).bridges.choices[0] != bridge;
             lost[i] += is_lost ? 1 : 0;
             moved[i] += moves ? 1 : 0;
         }
@@ -109,7 +109,10 @@ Answered ask_compare(const Options& options, LogReader& log, const Write& write)
     for (const HashKeyRule& rule : options.compare.keys) {
         const Protocol protocol =
             rule == options.fleet.key ? options.fleet.protocol : natural_protocol(rule.kind);
-        SameKey same{KeyReader(protocol, rule), KeySample(), KeylessCounts(), {}};
+        SameKey same{KeyReader(protocol, rule, rule.kind == KeyKind::sni ? options.fleet.subset : 0),
+                     KeySample(),
+                     KeylessCounts(),
+                     {}};
         if (header.empty()) header = rule.header();
         for (const Algorithm algorithm : options.compare.algorithms) {
             for (const std::uint32_t rows : options.compare.rows) {
@@ -140,7 +143,7 @@ Answered ask_compare(const Options& options, LogReader& log, const Write& write)
             if (key.fallback) same.keyless.add(key);
             if (!key.placed) continue;
             same.keys.count(hash_key_bytes(key.bytes), bytes, 0);
-            for (Variant& variant : same.variants) variant.take(key, bytes, losses);
+            for (Variant& variant : same.variants) variant.take(same.reader, key, bytes, losses);
         }
     }
     Json report{{"question", "compare"}, {"requests", log.records()}, {"bytes", bytes_of_all}};

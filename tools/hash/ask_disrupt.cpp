@@ -52,7 +52,7 @@ Answered ask_disrupt(const Options& options, LogReader& log, const Write& write)
     const Placement placement = before.place().value();
     const Placement placement_then = after.place().value();
 
-    KeyReader reader(before.protocol, before.key);
+    KeyReader reader(before.protocol, before.key, before.subset);
     RequestText request;
     KeylessCounts keyless;
     KeySample keys;
@@ -65,12 +65,14 @@ Answered ask_disrupt(const Options& options, LogReader& log, const Write& write)
         const RecordKey key = reader.key_of(record, request);
         if (key.fallback) keyless.add(key);
         if (!key.placed) continue;
-        const std::uint16_t from = placement.choose(key.bytes).bridges.choices[0];
-        const std::uint16_t to = placement_then.choose(key.bytes).bridges.choices[0];
+        const std::uint16_t from = reader.choose(placement, key).bridges.choices[0];
+        const std::uint16_t to = reader.choose(placement_then, key).bridges.choices[0];
         const std::uint64_t amount = record.bytes.value_or(0);
         requests.add(from, to, 1);
         bytes.add(from, to, amount);
-        keys.count(hash_key_bytes(key.bytes), amount, from, to);
+        // With a subset each client of a name is a key of its own.
+        const std::uint64_t client = key.source.empty() ? 0 : hash_key_bytes(key.source) * 31;
+        keys.count(hash_key_bytes(key.bytes) ^ client, amount, from, to);
     }
     for (const KeySample::Entry& entry : keys.slots()) {
         if (entry.requests > 0) distinct.add(entry.bridge, entry.bridge_then, keys.scale());

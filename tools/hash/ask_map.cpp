@@ -126,6 +126,11 @@ Json explain(const FleetSpec& fleet, const Placement& placement, const Mapped& m
     steps["row_rule"] = is_ring ? "the first point of the ring at or after the hash"
                                 : "the upper 32 bits of the hash, times the rows, divided by 2^32";
     steps["row"] = mapped.choices.row;
+    if (fleet.subset != 0)
+        steps["subset"] =
+            mapped.key.source.empty()
+                ? fmt::format("the first of {}: the client's address is not told", fleet.subset)
+                : fmt::format("the client's address chooses one of {}, which comes first", fleet.subset);
     static constexpr std::array kRanks = {"first", "second", "third"};
     for (std::size_t rank = 0; rank < kRanks.size(); ++rank) {
         const std::uint16_t bridge = mapped.choices.bridges.choices[rank];
@@ -141,7 +146,7 @@ Json explain(const FleetSpec& fleet, const Placement& placement, const Mapped& m
 Answered ask_map(const Options& options, LogReader& log, const Write& write) {
     const FleetSpec& fleet = options.fleet;
     const Placement placement = fleet.place().value();
-    KeyReader keys(fleet.protocol, fleet.key);
+    KeyReader keys(fleet.protocol, fleet.key, fleet.subset);
     RequestText request;
     Tally tally(fleet.bridges.size());
     KeylessCounts keyless;
@@ -153,7 +158,7 @@ Answered ask_map(const Options& options, LogReader& log, const Write& write) {
         request.write(record, fleet.key.header());
         const RecordKey key = keys.key_of(record, request);
         keyless.add(key);
-        const Choices choices = key.placed ? placement.choose(key.bytes) : Choices{};
+        const Choices choices = key.placed ? keys.choose(placement, key) : Choices{};
         if (key.placed) tally.add(choices.bridges.choices[0], record.bytes.value_or(0));
         if (!writer.add({record, key, choices})) return {};
     }
@@ -173,7 +178,7 @@ Answered ask_map(const Options& options, LogReader& log, const Write& write) {
 Answered ask_explain(const Options& options, LogReader& log, const Write& write) {
     const FleetSpec& fleet = options.fleet;
     const Placement placement = fleet.place().value();
-    KeyReader keys(fleet.protocol, fleet.key);
+    KeyReader keys(fleet.protocol, fleet.key, fleet.subset);
     RequestText request;
     Json all = Json::array();
     std::uint64_t explained = 0;
@@ -183,7 +188,7 @@ Answered ask_explain(const Options& options, LogReader& log, const Write& write)
         if (!*more) break;
         request.write(record, fleet.key.header());
         const RecordKey key = keys.key_of(record, request);
-        const Choices choices = key.placed ? placement.choose(key.bytes) : Choices{};
+        const Choices choices = key.placed ? keys.choose(placement, key) : Choices{};
         Json steps = explain(fleet, placement, {record, key, choices}, request);
         if (options.format == OutputFormat::table) {
             if (!write((explained == 0 ? "" : "\n") + write_report(steps, OutputFormat::table))) return {};

@@ -62,6 +62,7 @@ FleetSpec fleet_of(const ServiceConfig& service) {
                     .key = service.key,
                     .algorithm = service.algorithm,
                     .rows = service.settings.table_rows,
+                    .subset = service.subset,
                     .bridges = {}};
     for (std::size_t i = 0; i < service.bridges.size(); ++i) {
         const BridgeConfig& bridge = service.bridges[i];

@@ -18,6 +18,7 @@ struct FleetSpec {
     HashKeyRule key;
     Algorithm algorithm = Algorithm::rendezvous;
     std::uint32_t rows = kTableRows;
+    std::uint32_t subset = 0;  // key sni: a name has so many bridges; 0: one
     // PlacementMember::bridge is the index into this vector. A weight of 0 takes nothing.
     std::vector<PlacementMember> bridges;
 

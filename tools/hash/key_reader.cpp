@@ -55,7 +55,13 @@ RecordKey KeyReader::key_of(const Record& record, const RequestText& request) {
     if (rule_.kind == KeyKind::source) return by_source(record, Fallback::key_is_source);
     if (rule_.kind == KeyKind::sni) {
         if (record.host.empty()) return by_source(record, Fallback::no_sni);
-        return {.bytes = as_server_name(record.host, scratch_), .placed = true, .fallback = {}};
+        RecordKey key{.bytes = as_server_name(record.host, scratch_), .placed = true, .fallback = {}};
+        if (const auto address = IpAddress::parse(record.source); subset_ != 0 && address) {
+            const auto& bytes = address->raw().bytes;
+            source_.assign(std::begin(bytes), std::end(bytes));
+            key.source = source_;
+        }
+        return key;
     }
     if (record.target.empty()) return by_source(record, Fallback::not_http);
     if (const auto key = key_of_plain_line(kernel_rule_, request.text()))
@@ -65,6 +71,11 @@ RecordKey KeyReader::key_of(const Record& record, const RequestText& request) {
         return {.bytes = key->bytes, .placed = true, .fallback = {}};
     const NoKey* none = std::get_if<NoKey>(&answer);
     return by_source(record, none != nullptr ? none->why : Fallback::not_http);
+}
+
+Choices KeyReader::choose(const Placement& placement, const RecordKey& key) const noexcept {
+    if (subset_ == 0 || key.source.empty()) return placement.choose(key.bytes);
+    return placement.choose_in_subset(key.bytes, key.source, subset_);
 }
 
 std::uint64_t object_of(const Record& record) noexcept {

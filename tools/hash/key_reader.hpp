@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "libsplice/core/hash_key.hpp"
+#include "libsplice/core/placement/placement.hpp"
 #include "tools/hash/record.hpp"
 
 namespace splice::hash {
@@ -17,6 +18,8 @@ struct RecordKey {
     std::string_view bytes;
     bool placed = false;
     std::optional<Fallback> fallback;  // why the client's address chooses
+    std::string_view source =
+        {};  // for a subset: the address's 16 bytes; empty where the log does not tell it
 };
 
 // One record as a request.
@@ -32,11 +35,17 @@ class RequestText {
 
 class KeyReader {
   public:
-    KeyReader(Protocol protocol, HashKeyRule rule)
-        : protocol_(protocol), rule_(std::move(rule)), kernel_rule_(kernel_key_rule(rule_)) {}
+    // `subset`: each key has so many bridges, and the client's address one of them; 0: one.
+    KeyReader(Protocol protocol, HashKeyRule rule, std::uint32_t subset = 0)
+        : protocol_(protocol),
+          rule_(std::move(rule)),
+          kernel_rule_(kernel_key_rule(rule_)),
+          subset_(subset) {}
 
     // `request` is the record's. The key lives until the next call, or as long as the request.
     [[nodiscard]] RecordKey key_of(const Record& record, const RequestText& request);
+    // Where the balancer sends it; the key is placed.
+    [[nodiscard]] Choices choose(const Placement& placement, const RecordKey& key) const noexcept;
     [[nodiscard]] const HashKeyRule& rule() const noexcept { return rule_; }
     [[nodiscard]] Protocol protocol() const noexcept { return protocol_; }
 
@@ -46,6 +55,8 @@ class KeyReader {
     Protocol protocol_;
     HashKeyRule rule_;
     splice_key_rule kernel_rule_;
+    std::uint32_t subset_ = 0;
+    std::string source_;
     std::string scratch_;
 };
 

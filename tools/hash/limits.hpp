@@ -4,13 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "libsplice/base/limits.hpp"
+
 namespace splice::hash {
 
 inline constexpr std::size_t kReadBytes = 256UZ * 1024;    // read from a file at once
 inline constexpr std::size_t kLineMax = 1024UZ * 1024;     // a longer line is malformed
 inline constexpr std::size_t kMalformedShown = 5;          // malformed lines that are quoted in a report
 inline constexpr std::size_t kSampledKeys = 1UZ << 20;     // distinct keys that are remembered exactly
-inline constexpr std::size_t kHeavyKeys = 1024;            // counters of the summary of hot keys
 inline constexpr std::size_t kHotShown = 10;               // hot keys that are printed unless --top says
 inline constexpr std::size_t kMaxTop = kHeavyKeys / 4;     // below that the summary's counts are good
 inline constexpr std::size_t kBatches = 64;                // parts of a log that are compared with each other

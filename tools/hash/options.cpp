@@ -85,6 +85,8 @@ void add_fleet_flags(FlagGroups& groups) {
          "uri, path, host, url_param(NAME), hdr(NAME) or several joined as in host+uri, with `depth N`, "
          "`len N`, `query(sort,include=NAME,exclude=NAME)`, `normalise` or `decode`; or sni or source "
          "(default: uri)")  //
+        ("subset", po::value<std::string>()->value_name("N"),
+         "with the key sni: each name has N bridges, and the client's address one of them")  //
         ("rows", po::value<std::string>()->value_name("N"),
          "rows of the placement table (default: 65536; ketama has its ring's points)");
 }
@@ -126,7 +128,7 @@ void add_cache_flags(FlagGroups& groups) {
         ("bounded-load", po::value<std::string>()->value_name("FACTOR"),
          "a bridge above FACTOR times the mean load passes keys to their next choice")  //
         ("warmup", po::value<std::string>()->value_name("SHARE"),
-         "that share of openings goes to the second choice, as in 0.02")  //
+         "that share of openings goes to the second choice, as in 2% or 0.02")  //
         ("spread", po::value<std::string>()->value_name("N"),
          "hot keys are spread over their first N choices")  //
         ("hot-keys", po::value<std::string>()->value_name("N")->default_value("64"), "how many keys are hot");
@@ -312,6 +314,14 @@ Judged<FleetSpec> judge_fleet(const Flags& flags) {
         fleet->key = *std::move(rule);
         fleet->protocol = natural_protocol(fleet->key.kind);
     }
+    if (const std::string* text = find(flags, "subset")) {
+        const auto subset = parse_subset(*text);
+        if (!subset) return refuse("--subset", *text, subset.error());
+        if (fleet->key.kind != KeyKind::sni)
+            return refuse("--subset", *text, "expected --hash-key sni, whose names are spread over a subset");
+        fleet->subset = *subset;
+    }
+    if (fleet->key.kind != KeyKind::sni) fleet->subset = 0;  // --hash-key went before the configuration's
     if (const std::string* text = find(flags, "rows")) {
         const auto rows = parse_rows("--rows", *text);
         if (!rows) return std::unexpected(rows.error());
@@ -539,13 +549,15 @@ Judged<CacheOptions> judge_cache(const Flags& flags, const FleetSpec& fleet) {
             std::chrono::duration_cast<std::chrono::seconds>(*ttl).count(), 0xfffffffe));
     }
     if (find(flags, "bounded-load") != nullptr) {
-        const auto factor = fraction(flags, "bounded-load", 1, 100);
-        if (!factor) return std::unexpected(factor.error());
+        const std::string& text = flags["bounded-load"].as<std::string>();
+        const auto factor = parse_bounded_load(text);
+        if (!factor) return refuse("--bounded-load", text, factor.error());
         options.bounded_load = *factor;
     }
     if (find(flags, "warmup") != nullptr) {
-        const auto share = fraction(flags, "warmup", 0, 1);
-        if (!share) return std::unexpected(share.error());
+        const std::string& text = flags["warmup"].as<std::string>();
+        const auto share = parse_share(text);
+        if (!share) return refuse("--warmup", text, share.error());
         options.warmup = *share;
     }
     if (find(flags, "spread") != nullptr) {

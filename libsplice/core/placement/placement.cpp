@@ -7,6 +7,7 @@
 
 #include "libsplice/base/limits.hpp"
 #include "libsplice/core/placement/builders.hpp"
+#include "libsplice/datapath/choice.h"
 
 namespace splice {
 namespace {
@@ -70,13 +71,17 @@ std::expected<Placement, std::string> Placement::build(Algorithm algorithm,
     built.algorithm_ = algorithm;
     built.members_.assign(members.begin(), members.end());
     built.asked_rows_ = rows;
+    for (const PlacementMember& member : sorted) {
+        if (member.bridge >= built.seeds_.size()) built.seeds_.resize(member.bridge + 1UZ);
+        built.seeds_[member.bridge] = hash_key_bytes(member.name);
+    }
     if (sorted.empty()) {
         if (algorithm != Algorithm::ketama) built.rows_.assign(rows, placement::kNoChoices);
         return built;
     }
     switch (algorithm) {
         case Algorithm::rendezvous:
-            if (before && before->algorithm_ == algorithm && before->rows_.size() == rows)
+            if (before && before->algorithm_ == algorithm && before->asked_rows_ == rows)
                 built.rows_ =
                     placement::rendezvous_rows_after(before->rows_, sorted_by_name(before->members_), sorted);
             else
@@ -114,6 +119,35 @@ Choices Placement::choose(std::string_view key) const noexcept {
         index = splice_placement_row_of(hash_key_bytes(key), static_cast<std::uint32_t>(rows_.size()));
     }
     return {index, rows_[index]};
+}
+
+Choices Placement::choose_in_subset(std::string_view key, std::string_view source,
+                                    std::uint32_t subset) const noexcept {
+    Choices choices = choose(key);
+    auto& bridges = choices.bridges.choices;
+    const std::uint64_t from = hash_key_bytes(source);
+    std::size_t best = 0;
+    std::uint64_t highest = 0;
+    for (std::size_t rank = 0; rank < std::min<std::size_t>(subset, SPLICE_CHOICES); ++rank) {
+        if (bridges[rank] == SPLICE_NO_BRIDGE) break;
+        const std::uint64_t draw = placement::mix64(from ^ seeds_[bridges[rank]]);
+        if (draw <= highest) continue;
+        highest = draw;
+        best = rank;
+    }
+    std::rotate(bridges, bridges + best, bridges + best + 1);
+    return choices;
+}
+
+std::optional<Placement> Placement::with_rows_of(const Placement& other, std::uint16_t ramp) const {
+    const bool is_ring = algorithm_ == Algorithm::ketama || other.algorithm_ == Algorithm::ketama;
+    if (is_ring || rows_.size() != other.rows_.size()) return {};
+    Placement mixed = *this;
+    mixed.asked_rows_ = 0;
+    for (std::uint32_t i = 0; i < rows_.size(); ++i) {
+        if (splice_ramp_moves(i, ramp)) mixed.rows_[i] = other.rows_[i];
+    }
+    return mixed;
 }
 
 splice_placement_row Placement::row(std::uint32_t index) const noexcept {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,6 +53,14 @@ class Placement {
                              std::uint32_t rows) const;
 
     [[nodiscard]] Choices choose(std::string_view key) const noexcept;
+    // The key has the first `subset` (2 to SPLICE_CHOICES) bridges of its row, and the source one of them:
+    // that comes first, the others after it in the row's order. Which one is told by rendezvous of the source
+    // and the bridges' names, so when a bridge leaves the subset only its own sources move.
+    [[nodiscard]] Choices choose_in_subset(std::string_view key, std::string_view source,
+                                           std::uint32_t subset) const noexcept;
+    // This table with the rows that splice_ramp_moves() names out of another of as many rows; nothing where
+    // one of them is a ring, or has other rows.
+    [[nodiscard]] std::optional<Placement> with_rows_of(const Placement& other, std::uint16_t ramp) const;
     // The choices of a row, for a flow that was refused by an earlier one; none when the row is not there.
     [[nodiscard]] splice_placement_row row(std::uint32_t index) const noexcept;
     // The whole table: what the kernel's map holds. Rows are found by splice_placement_row_of() but for
@@ -64,8 +73,9 @@ class Placement {
     Algorithm algorithm_ = Algorithm::rendezvous;
     std::vector<splice_placement_row> rows_;
     std::vector<std::uint32_t> points_;     // ketama: ascending, one a row
+    std::vector<std::uint64_t> seeds_;      // by bridge: the hash of its name
     std::vector<PlacementMember> members_;  // as build() was given them
-    std::uint32_t asked_rows_ = 0;
+    std::uint32_t asked_rows_ = 0;          // 0: not made by build() alone
 };
 
 }  // namespace splice

@@ -164,6 +164,55 @@ TEST_CASE("the hash is a map or the key's words alone") {
     CHECK(service.key.length == 64);
 }
 
+TEST_CASE("a key with its options stands in the configuration as it does in flags") {
+    const ServiceConfig service =
+        service_of(with("{ key: uri, ", "{ key: \"uri query(sort,include=id,exclude=utm_*)\", depth: 3, "));
+    CHECK(service.key.to_string() == "uri query(sort,include=id,exclude=utm_*) depth 3");
+    check_refused(with("key: uri", "key: \"uri query(srot)\""), "11:18", "'srot' is unknown here");
+}
+
+TEST_CASE("what weighs choices stands in the service or in its hash") {
+    const ServiceConfig service = service_of(with_key("bounded_load: 1.25\n    warmup: 2 %"));
+    CHECK(service.bounded_load == 1.25);
+    CHECK(service.warmup == doctest::Approx(0.02));
+    CHECK(service_of(with("{ key: uri, ", "{ key: uri, bounded_load: 2, warmup: 0.5, ")).bounded_load == 2);
+    CHECK(service_of(with_key("warmup: 2%")).warmup == doctest::Approx(0.02));
+    const std::string sni = "    protocol: tls\n    hash: { key: sni, subset: 3 }\n";
+    const std::string http = "    protocol: http\n    hash: { key: uri, algorithm: rendezvous }\n";
+    CHECK(service_of(with(http, sni)).subset == 3);
+    CHECK(service_of(kExample).bounded_load == 0);
+    check_refused(with_key("bounded_load: 1"), "10:19", "expected a number from 1.01 to 100");
+    check_refused(with_key("bounded_load: 125%"), "10:19", "expected a number from 1.01 to 100");
+    check_refused(with_key("warmup: 2"), "10:13", "expected a share such as");
+    check_refused(with_key("warmup: -1 %"), "10:13", "expected a share such as");
+    check_refused(with_key("subset: 2"), "6:5", "expected key sni");
+    check_refused(with(http, "    protocol: tls\n    hash: { key: sni, subset: 4 }\n"), "11:31",
+                  "expected a whole number from 2 to 3");
+    std::string twice = with_key("warmup: 1%");
+    twice.replace(twice.find("{ key: uri, "), 12, "{ key: uri, warmup: 1%, ");
+    check_refused(twice, "12:31", "stands in the service and in its hash");
+}
+
+TEST_CASE("hot keys, a shadow and its ramp are a service's") {
+    const ServiceConfig service = service_of(with_key(
+        "hot_keys: { top: 32, spread: 3 }\n    shadow: { key: path, algorithm: maglev }\n    ramp: 10 %"));
+    REQUIRE(service.hot_keys);
+    CHECK(service.hot_keys->top == 32);
+    CHECK(service.hot_keys->spread == 3);
+    REQUIRE(service.shadow);
+    CHECK(service.shadow->key == HashKeyRule::parse("path").value());
+    CHECK(service.shadow->algorithm == Algorithm::maglev);
+    CHECK(service.ramp == doctest::Approx(0.1));
+    CHECK(service_of(with_key("hot_keys: {}")).hot_keys->top == 64);
+    check_refused(with_key("hot_keys: { top: 0 }"), "10:22", "expected a whole number from 1 to 256");
+    check_refused(with_key("hot_keys: { spread: 4 }"), "10:25", "expected a whole number from 2 to 3");
+    check_refused(with_key("shadow: {}"), "10:13", "expected a key, an algorithm or both");
+    check_refused(with_key("shadow: { key: urk }"), "10:20", "unknown hash key");
+    check_refused(with_key("shadow: { key: sni }"), "6:5", "shadow: hash key sni cannot be read");
+    check_refused(with_key("shadow: { key: source }"), "6:5", "both or neither to be source");
+    check_refused(with_key("ramp: 10 %"), "6:5", "ramp without shadow");
+}
+
 TEST_CASE("the protocol and the key follow each other where only one is said") {
     const std::string hash = "    hash: { key: uri, algorithm: rendezvous }\n";
     const std::string protocol = "    protocol: http\n";

@@ -104,3 +104,30 @@ TEST_CASE("the shares of a table follow the weights and sum up to 1") {
         CHECK(shares[0] == doctest::Approx(0.25).epsilon(0.2));
     }
 }
+
+TEST_CASE("a ramp over the same key stands in the table, one over another key does not") {
+    BalancerConfig config = two_bridges();
+    config.services[0].key = HashKeyRule{};
+    config.services[0].shadow = ShadowConfig{.key = {}, .algorithm = Algorithm::maglev};
+    config.services[0].ramp = 0.5;
+    BridgeIndex index;
+    auto rules = rules_of(config, index);
+    REQUIRE(rules->services[0].shadow);
+    CHECK(rules->services[0].shadow->in_table);
+    CHECK(rules->services[0].watch);
+    std::size_t moved = 0;
+    std::size_t differ = 0;
+    const SplicerService& service = rules->services[0];
+    for (std::uint32_t row = 0; row < service.placement->rows().size(); ++row) {
+        const auto then = service.shadow->placement->row(row).choices[0];
+        if (service.shadow->before->row(row).choices[0] == then) continue;
+        ++differ;
+        if (service.placement->row(row).choices[0] == then) ++moved;
+    }
+    REQUIRE(differ > 0);
+    CHECK(static_cast<double>(moved) / static_cast<double>(differ) == doctest::Approx(0.5).epsilon(0.05));
+    config.services[0].shadow->key = HashKeyRule::parse("path").value();
+    rules = rules_of(config, index);
+    CHECK_FALSE(rules->services[0].shadow->in_table);
+    CHECK(rules->services[0].placement == rules->services[0].shadow->before);
+}

@@ -30,12 +30,27 @@ Fallback fallback_of(Protocol protocol, std::string_view rule, std::string_view 
 }  // namespace
 
 TEST_CASE("a rule reads as it is written") {
-    for (const char* text : {"source", "uri", "uri depth 2", "uri len 64", "uri depth 2 len 64", "path",
-                             "path depth 255 len 65535", "host+uri", "host+uri depth 1", "url_param(id)",
-                             "url_param(Session[0])", "hdr(x-tenant)", "sni", "host", "host+path",
-                             "hdr(x)+path", "hdr(x)+hdr(y)+host+url_param(id)+uri query(sort) depth 2",
-                             "uri query(sort,include=id,exclude=utm_*)", "uri query(exclude=a,exclude=b)",
-                             "uri query(sort) normalise decode depth 1 len 9", "path normalise",
+    for (const char* text : {"source",
+                             "uri",
+                             "uri depth 2",
+                             "uri len 64",
+                             "uri depth 2 len 64",
+                             "path",
+                             "path depth 255 len 65535",
+                             "host+uri",
+                             "host+uri depth 1",
+                             "url_param(id)",
+                             "url_param(Session[0])",
+                             "hdr(x-tenant)",
+                             "sni",
+                             "host",
+                             "host+path",
+                             "hdr(x)+path",
+                             "hdr(x)+hdr(y)+host+url_param(id)+uri query(sort) depth 2",
+                             "uri query(sort,include=id,exclude=utm_*)",
+                             "uri query(exclude=a,exclude=b)",
+                             "uri query(sort) normalise decode depth 1 len 9",
+                             "path normalise",
                              "url_param(id) decode"}) {
         CAPTURE(text);
         CHECK(rule_of(text).to_string() == text);
@@ -81,9 +96,10 @@ TEST_CASE("the name of a header is lower-cased and that of a parameter is not") 
 }
 
 TEST_CASE("a wrong rule is answered by a sentence that says what is expected") {
-    CHECK(error_of("url") ==
-          "unknown hash key 'url'; expected uri, path, host, url_param(NAME) or hdr(NAME), or several of them "
-          "joined by '+', then depth N, len N, query(...), normalise or decode if wanted; or sni or source");
+    CHECK(
+        error_of("url") ==
+        "unknown hash key 'url'; expected uri, path, host, url_param(NAME) or hdr(NAME), or several of them "
+        "joined by '+', then depth N, len N, query(...), normalise or decode if wanted; or sni or source");
     CHECK(error_of("").starts_with("unknown hash key ''; expected "));
     CHECK(error_of("URI").starts_with("unknown hash key 'URI'; expected "));
     CHECK(error_of("hdr") == "hash key hdr needs a name, as in hdr(id)");
@@ -107,8 +123,7 @@ TEST_CASE("a wrong rule is answered by a sentence that says what is expected") {
     CHECK(error_of("path query(sort)") == "hash key path has no query; only keys with uri have");
     CHECK(error_of("hdr(x) decode") ==
           "hash key hdr(x) has no decode; only keys with uri, path or url_param have");
-    CHECK(error_of("uri query") ==
-          "hash key uri: query needs what to do, as in query(sort,exclude=utm_*)");
+    CHECK(error_of("uri query") == "hash key uri: query needs what to do, as in query(sort,exclude=utm_*)");
     CHECK(error_of("uri query(sort") == "hash key uri: query( lacks its closing parenthesis");
     CHECK(error_of("uri query()") ==
           "hash key uri: query: '' is unknown here; query(...) takes sort, include=NAME and exclude=NAME");
@@ -118,8 +133,7 @@ TEST_CASE("a wrong rule is answered by a sentence that says what is expected") {
     CHECK(error_of("uri query(sort=yes)").contains("'sort=yes' is unknown here"));
     CHECK(error_of("uri query(sort,sort)") == "hash key uri: query: sort stands there twice");
     CHECK(error_of("uri query(sort) query(sort)") == "hash key uri: query(...) stands there twice");
-    CHECK(error_of("uri query(include)") ==
-          "hash key uri: query: include needs a name, as in include=utm_*");
+    CHECK(error_of("uri query(include)") == "hash key uri: query: include needs a name, as in include=utm_*");
     CHECK(error_of("uri query(include=a&b)") ==
           "hash key uri: query: include: 'a&b' can not be the name of a query parameter");
     CHECK(error_of("host+uri+path") == "a hash key takes uri or path once; expected one of them");

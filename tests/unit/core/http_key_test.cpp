@@ -318,8 +318,8 @@ TEST_CASE("joined keys are their parts in the rule's order, with nothing between
     CHECK(key("hdr(host)+host", head) == "key:Example.com:80example.com");
     CHECK(key("host", head) == "key:example.com");
     CHECK(key("host+path", "GET http://U@H.:80/x?y HTTP/1.1\r\nHost: other\r\n\r\n") == "key:h/x");
-    CHECK(key("hdr(y)+hdr(x-tenant)+uri",
-              "GET / HTTP/1.1\r\nX-Tenant: a\r\n b\r\nY: c\r\n\td\r\n\r\n") == "key:c da b/");
+    CHECK(key("hdr(y)+hdr(x-tenant)+uri", "GET / HTTP/1.1\r\nX-Tenant: a\r\n b\r\nY: c\r\n\td\r\n\r\n") ==
+          "key:c da b/");
 }
 
 TEST_CASE("a part that the request lacks is empty, but for the host") {
@@ -345,7 +345,8 @@ TEST_CASE("the scan of a joined key goes on where it stopped") {
     HeadScan scan;
     std::string scratch;
     for (std::size_t size = 0; size < head.size(); ++size) {
-        const auto answer = to_text(http_key(rule, as_bytes(std::string_view(head).substr(0, size)), scratch, scan));
+        const auto answer =
+            to_text(http_key(rule, as_bytes(std::string_view(head).substr(0, size)), scratch, scan));
         CHECK(answer == (size < head.size() - 1 ? "need_more" : "key:2 3h/a?b&c"));
     }
     CHECK(to_text(http_key(rule, as_bytes(std::string_view(head)), scratch, scan)) == "key:2 3h/a?b&c");

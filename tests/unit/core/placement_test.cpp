@@ -14,6 +14,7 @@
 
 #include "libsplice/base/limits.hpp"
 #include "libsplice/core/placement/builders.hpp"
+#include "libsplice/datapath/choice.h"
 
 namespace splice {
 namespace {
@@ -402,6 +403,80 @@ TEST_CASE("a placement of no members is followed by one of some, and the other w
     CHECK(some.row(5).choices[0] != SPLICE_NO_BRIDGE);
     CHECK(Placement::build(Algorithm::rendezvous, {}, 64, &some).value().row(5).choices[0] ==
           SPLICE_NO_BRIDGE);
+
+TEST_CASE("a subset: the name has so many bridges, each source one of them, evenly") {
+    std::vector<PlacementMember> members;
+    for (std::uint16_t i = 0; i < 6; ++i)
+        members.push_back({.name = "b" + std::to_string(i), .server = {}, .weight = 1, .bridge = i});
+    const auto placement = Placement::build(Algorithm::rendezvous, members, 4096).value();
+    const Choices whole = placement.choose("www.example.com");
+    std::map<std::uint16_t, int> counts;
+    for (int i = 0; i < 3000; ++i) {
+        const Choices one = placement.choose_in_subset("www.example.com", "client" + std::to_string(i), 3);
+        CHECK(one.row == whole.row);
+        ++counts[one.bridges.choices[0]];
+        auto mine = std::to_array(one.bridges.choices);
+        auto all = std::to_array(whole.bridges.choices);
+        std::ranges::sort(mine);
+        std::ranges::sort(all);
+        CHECK(mine == all);
+    }
+    REQUIRE(counts.size() == 3);
+    for (const auto& [bridge, count] : counts) CHECK(std::abs(count - 1000) < 150);
+    // Of two only the first two.
+    for (int i = 0; i < 100; ++i) {
+        const auto one = placement.choose_in_subset("www.example.com", "client" + std::to_string(i), 2);
+        CHECK(one.bridges.choices[2] == whole.bridges.choices[2]);
+    }
+}
+
+TEST_CASE("a subset: when one of its bridges leaves, only that bridge's sources move") {
+    std::vector<PlacementMember> members;
+    for (std::uint16_t i = 0; i < 6; ++i)
+        members.push_back({.name = "b" + std::to_string(i), .server = {}, .weight = 1, .bridge = i});
+    const auto before = Placement::build(Algorithm::rendezvous, members, 4096).value();
+    const std::uint16_t lost = before.choose("name").bridges.choices[1];
+    std::erase_if(members, [&](const PlacementMember& member) { return member.bridge == lost; });
+    const auto after = Placement::build(Algorithm::rendezvous, members, 4096).value();
+    int moved = 0;
+    int newcomer = 0;
+    for (int i = 0; i < 3000; ++i) {
+        const std::string source = "client" + std::to_string(i);
+        const auto from = before.choose_in_subset("name", source, 3).bridges.choices[0];
+        const auto to = after.choose_in_subset("name", source, 3).bridges.choices[0];
+        if (from == to) continue;
+        ++moved;
+        // The subset's new bridge takes its share of every source.
+        if (from != lost) ++newcomer;
+    }
+    CHECK(moved - newcomer > 850);
+    CHECK(newcomer > 400);
+    CHECK(newcomer < 850);
+}
+
+TEST_CASE("rows of another table are taken by their share, and with a greater share all of them again") {
+    std::vector<PlacementMember> members;
+    for (std::uint16_t i = 0; i < 6; ++i)
+        members.push_back({.name = "b" + std::to_string(i), .server = {}, .weight = 1, .bridge = i});
+    const auto now = Placement::build(Algorithm::rendezvous, members, 4096).value();
+    const auto then = Placement::build(Algorithm::maglev, members, 4096).value();
+    std::set<std::uint32_t> before;
+    for (const std::uint16_t ramp : std::to_array<std::uint16_t>({0, 655, 6554, 32768})) {
+        const auto mixed = now.with_rows_of(then, ramp);
+        REQUIRE(mixed);
+        std::set<std::uint32_t> moved;
+        for (std::uint32_t row = 0; row < 4096; ++row) {
+            const bool moves = splice_ramp_moves(row, ramp) != 0;
+            if (moves) moved.insert(row);
+            const auto& wanted = moves ? then.rows()[row] : now.rows()[row];
+            CHECK(std::ranges::equal(mixed->rows()[row].choices, wanted.choices));
+        }
+        CHECK(std::abs(static_cast<double>(moved.size()) - ramp / 16.0) < 64);
+        CHECK(std::ranges::includes(moved, before));
+        before = moved;
+    }
+    CHECK_FALSE(now.with_rows_of(Placement::build(Algorithm::ketama, members, 4096).value(), 100));
+    CHECK_FALSE(now.with_rows_of(Placement::build(Algorithm::maglev, members, 4095).value(), 100));
 }
 
 }  // namespace splice

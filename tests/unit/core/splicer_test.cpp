@@ -1033,3 +1033,138 @@ TEST_CASE("a change that is final ends the flows of services that are gone") {
     rig.splicer.end_unserved_flows();
     CHECK(rig.splicer.flows() == 0);
 }
+
+TEST_CASE("a name with a subset has so many bridges, and each client one of them") {
+    SplicerRules rules = splicer_rules();
+    rules.services[0].protocol = Protocol::tls;
+    rules.services[0].key = *HashKeyRule::parse("sni");
+    rules.services[0].subset = 2;
+    const splice_placement_row row = rules.services[0].placement->choose("example.com").bridges;
+    Rig rig(rules);
+    // A ClientHello with the server name "example.com" and nothing else.
+    const std::string name = "example.com";
+    const auto number16 = [](std::size_t n) {
+        return std::string{static_cast<char>(n >> 8), static_cast<char>(n & 255)};
+    };
+    const std::string list = std::string(1, '\0') + number16(name.size()) + name;
+    const std::string extension = number16(0) + number16(list.size() + 2) + number16(list.size()) + list;
+    const std::string body = std::string("\x03\x03") + std::string(32, 'r') + std::string(1, '\0') +
+                             number16(2) + std::string("\x13\x01") + std::string("\x01", 1) +
+                             std::string(1, '\0') + number16(extension.size()) + extension;
+    const std::string message = std::string("\x01") + std::string(1, '\0') + number16(body.size()) + body;
+    const std::string hello = std::string("\x16\x03\x01") + number16(message.size()) + message;
+    std::map<std::string, int> bridges;
+    for (int host = 1; host < 100; ++host) {
+        Client client;
+        client.base.source = "203.0.113." + std::to_string(host);
+        client.connect(rig.splicer, at(0));
+        REQUIRE(rig.handle(client.segment(hello)) == SPLICE_forward_first_payload);
+        const std::string bridge = parse(rig.packet).destination;
+        ++bridges[bridge];
+        // The same client again, from another port.
+        Client again(4, 41000);
+        again.base.source = client.base.source;
+        again.connect(rig.splicer, at(0));
+        rig.handle(again.segment(hello));
+        CHECK(parse(rig.packet).destination == bridge);
+    }
+    const auto& addresses = topology(4).bridges;
+    CHECK(bridges.size() == 2);
+    CHECK(bridges[addresses[row.choices[0]]] > 20);
+    CHECK(bridges[addresses[row.choices[1]]] > 20);
+}
+
+TEST_CASE("openings that are weighed are counted by rank and reason, held first payloads too") {
+    SplicerRules rules = splicer_rules();
+    rules.services[0].choice.warmup = 65536 / 4;
+    rules.services[0].choice.weighs = 1;
+    rules.services[0].members = {{0, 1}, {1, 1}, {2, 1}};
+    REQUIRE(place_states(rules));
+    Rig rig(std::move(rules));
+    for (std::uint16_t port = 30000; port < 30400; ++port) {
+        const Client client = rig.connected(port);
+        if (port % 2 == 0) {
+            rig.handle(client.segment(kGet));
+        } else {
+            rig.handle(client.segment(kGet.substr(0, 5)));
+            REQUIRE(rig.handle(client.segment(kGet.substr(5), 5)) == SPLICE_release_first_payload);
+        }
+    }
+    const ChoiceCounters& counts = rig.splicer.counters().choices[1];
+    CHECK(counts.ranks[0] + counts.ranks[1] == 400);
+    CHECK(counts.ranks[1] == counts.whys[SPLICE_CHOSE_WARMUP]);
+    CHECK(counts.ranks[1] > 60);
+    CHECK(counts.ranks[1] < 140);
+    CHECK(rig.splicer.next_deadline().has_value());
+}
+
+TEST_CASE("services that weigh their choices have states beside each other, and no more than there are") {
+    SplicerRules rules = splicer_rules();
+    rules.services.push_back(rules.services[0]);
+    rules.services.push_back(rules.services[0]);
+    rules.services[0].choice.weighs = rules.services[2].choice.weighs = 1;
+    rules.services[0].members = {{0, 1}, {7, 1}};
+    rules.services[2].members = {{2, 1}};
+    REQUIRE(place_states(rules));
+    CHECK(rules.services[0].choice.states == 0);
+    CHECK(rules.services[2].choice.states == 8);
+    rules.services[2].members = {{SPLICE_STATES / 2 - 9, 1}};
+    CHECK(place_states(rules));
+    rules.services[2].members = {{SPLICE_STATES / 2 - 8, 1}};
+    const auto refused = place_states(rules);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().contains("expected at most 8192"));
+}
+
+TEST_CASE("a shadow is counted and moves nothing") {
+    SplicerRules rules = splicer_rules();
+    SplicerService& service = rules.services[0];
+    service.watch = std::make_shared<ServiceWatch>(3);
+    service.shadow = ShadowRule{.key = *HashKeyRule::parse("path"),
+                                .placement = placement_over(3, Algorithm::maglev),
+                                .before = service.placement,
+                                .ramp = 0,
+                                .in_table = false};
+    const auto shadow = *service.shadow;
+    Rig rig(rules);
+    std::uint64_t moved = 0;
+    for (std::uint16_t port = 30000; port < 30300; ++port) {
+        const std::string target = "/" + std::to_string(port) + "?q";
+        const auto now = rules.services[0].placement->choose(target).bridges.choices[0];
+        const auto then = shadow.placement->choose(target.substr(0, target.find('?'))).bridges.choices[0];
+        moved += now != then ? 1 : 0;
+        const Client client = rig.connected(port);
+        rig.handle(client.segment("GET " + target + " HTTP/1.1\r\n\r\n"));
+        CHECK(parse(rig.packet).destination == topology(4).bridges[now]);
+    }
+    const auto counted = rules.services[0].watch->shadow();
+    CHECK(counted.openings == 300);
+    CHECK(counted.moved == moved);
+    CHECK(moved > 100);
+    CHECK(counted.now[0] + counted.now[1] + counted.now[2] == 300);
+    CHECK(counted.then[0] + counted.then[1] + counted.then[2] == 300);
+    // A first payload that somebody else has decided is counted alike.
+    const Client client = rig.connected(31000);
+    rig.splicer.look_at(client.segment(kGet).build());
+    CHECK(rules.services[0].watch->shadow().openings == 301);
+}
+
+TEST_CASE("a ramp waits for the shadow's key where it needs more of the first payload") {
+    SplicerRules rules = splicer_rules();
+    SplicerService& service = rules.services[0];
+    service.watch = std::make_shared<ServiceWatch>(3);
+    service.shadow = ShadowRule{.key = *HashKeyRule::parse("hdr(x-tenant)"),
+                                .placement = service.placement,
+                                .before = service.placement,
+                                .ramp = 65535,
+                                .in_table = false};
+    const auto tenant = service.placement->choose("t1").bridges.choices[0];
+    Rig rig(rules);
+    const Client client = rig.connected();
+    const std::string line = "GET /a HTTP/1.1\r\n";
+    CHECK(rig.handle(client.segment(line)) == SPLICE_hold_first_payload);
+    CHECK(rig.handle(client.segment("X-Tenant: t1\r\n\r\n", static_cast<std::uint32_t>(line.size()))) ==
+          SPLICE_release_first_payload);
+    REQUIRE(rig.out.sent.size() == 2);
+    CHECK(parse(rig.out.sent[0]).destination == topology(4).bridges[tenant]);
+}

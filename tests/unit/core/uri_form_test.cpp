@@ -59,11 +59,22 @@ TEST_CASE("decode leaves no percent-encoding, and decodes once") {
 }
 
 TEST_CASE("dot segments are removed as in RFC 3986 section 5.2.4") {
-    const std::vector<std::pair<std::string, std::string>> cases = {
-        {"/", "/"},           {"/.", "/"},         {"/..", "/"},      {"/./", "/"},
-        {"/../", "/"},        {"/a/.", "/a/"},     {"/a/..", "/"},    {"/a/../", "/"},
-        {"/a/b/..", "/a/"},   {"/../../a", "/a"},  {"//..", "/"},     {"//a/..", "//"},
-        {"/.a/..b", "/.a/..b"}, {"/a//../b", "/a/b"}, {"/...", "/..."}, {"/a/./b/./c", "/a/b/c"}};
+    const std::vector<std::pair<std::string, std::string>> cases = {{"/", "/"},
+                                                                    {"/.", "/"},
+                                                                    {"/..", "/"},
+                                                                    {"/./", "/"},
+                                                                    {"/../", "/"},
+                                                                    {"/a/.", "/a/"},
+                                                                    {"/a/..", "/"},
+                                                                    {"/a/../", "/"},
+                                                                    {"/a/b/..", "/a/"},
+                                                                    {"/../../a", "/a"},
+                                                                    {"//..", "/"},
+                                                                    {"//a/..", "//"},
+                                                                    {"/.a/..b", "/.a/..b"},
+                                                                    {"/a//../b", "/a/b"},
+                                                                    {"/...", "/..."},
+                                                                    {"/a/./b/./c", "/a/b/c"}};
     for (const auto& [path, removed] : cases) {
         CAPTURE(path);
         std::string text = "host" + path;

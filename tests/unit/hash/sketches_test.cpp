@@ -6,7 +6,7 @@
 #include <string>
 
 #include "libsplice/core/placement/builders.hpp"
-#include "tools/hash/heavy_keys.hpp"
+#include "libsplice/core/heavy_keys.hpp"
 #include "tools/hash/key_sample.hpp"
 #include "tools/hash/share_error.hpp"
 #include "tools/hash/zipf.hpp"

@@ -59,14 +59,15 @@ Fleet::Fleet(FleetRules rules, Chooser chooser)
       chooser_(std::move(chooser)),
       serving_(rules_.bridges),
       returned_(rules_.bridges, kNeverLeft),
-      counts_load_(rules_.bounded_load > 0 || rules_.spread != nullptr),
-      load_(rules_.bridges, rules_.load_window),
+      choice_(choice_rule()),
+      loads_(rules_.load_window),
       random_(rules_.seed),
       interval_began_(rules_.caches.size()) {
     assert(rules_.load_window > Duration::zero());
     assert(std::ranges::is_sorted(rules_.events, {}, &FleetEvent::time));
     assert(
         std::ranges::all_of(rules_.events, [&](const auto& event) { return event.bridge < rules_.bridges; }));
+    loads_.set_services(loaded_services());
     for (const CacheRules& each : rules_.caches) {
         auto& bridges = caches_.emplace_back();
         bridges.reserve(rules_.bridges);
@@ -97,45 +98,43 @@ std::optional<std::uint16_t> Fleet::open(const Request& request) {
         }
         ++counts_.elsewhere;
         const std::uint16_t bridge = up[hash_of(named.row) % up.size()];
-        if (counts_load_) load_.open(bridge);
+        loads_.add(bridge, {.offered = 1, .taken = 1});
         return bridge;
     }
     const std::uint8_t taken = pick(able, request);
     ++counts_.by_rank[rank[taken]];
-    if (counts_load_) load_.open(able.bridges[taken]);
     return able.bridges[taken];
 }
 
-// Which of the choices takes the request: its index.
+splice_choice_rule Fleet::choice_rule() const noexcept {
+    splice_choice_rule rule{};
+    rule.warmup = static_cast<__u16>(std::min(std::lround(rules_.warmup * 65536), 65535L));
+    rule.weighs = rules_.warmup > 0 || rules_.bounded_load > 0 || rules_.spread ? 1 : 0;
+    return rule;
+}
+
+std::vector<LoadedService> Fleet::loaded_services() const {
+    if (choice_.weighs == 0) return {};
+    LoadedService service{.identity = 1, .states = 0, .bounded_load = rules_.bounded_load, .bridges = {}};
+    for (std::uint16_t i = 0; i < rules_.bridges; ++i)
+        service.bridges.push_back({.bridge = i, .weight = i < rules_.weights.size() ? rules_.weights[i] : 1});
+    return {std::move(service)};
+}
+
+// Which of the choices takes the request, by the balancer's rule (datapath/choice.h): its index.
 std::uint8_t Fleet::pick(const Choices& able, const Request& request) {
-    std::uint8_t first = 0;
-    if (rules_.spread) {
-        const auto over = std::min<std::uint64_t>(rules_.spread(request), able.count);
-        if (over >= 2) {
-            ++counts_.spread;
-            const auto one = static_cast<std::uint8_t>(random_.below(over));
-            const auto other = static_cast<std::uint8_t>((one + 1 + random_.below(over - 1)) % over);
-            first = load_.load(able.bridges[other]) < load_.load(able.bridges[one]) ? other : one;
-        }
-    }
-    if (first == 0 && able.count >= 2 && rules_.warmup > 0 && random_.fraction() < rules_.warmup) {
-        ++counts_.warmups;
-        first = 1;
-    }
-    if (rules_.bounded_load <= 0) return first;
-    // The opening itself counts, and a bound is a whole number of openings, as in Mirrokni's ceil(c m / n).
-    const double bound =
-        std::ceil(rules_.bounded_load * (load_.total() + 1) / static_cast<double>(serving_.all_up().size()));
-    const auto within = [&](std::uint8_t i) { return load_.load(able.bridges[i]) + 1 <= bound; };
-    if (within(first)) return first;
-    ++counts_.over_bound;
-    std::uint8_t least = first;
-    for (std::uint8_t i = 0; i < able.count; ++i) {
-        if (i == first) continue;
-        if (within(i)) return i;
-        if (load_.load(able.bridges[i]) < load_.load(able.bridges[least])) least = i;
-    }
-    return least;
+    if (choice_.weighs == 0) return 0;
+    splice_placement_row row{{SPLICE_NO_BRIDGE, SPLICE_NO_BRIDGE, SPLICE_NO_BRIDGE}};
+    std::copy_n(able.bridges.begin(), able.count, row.choices);
+    splice_choice_rule rule = choice_;
+    if (rules_.spread) rule.spread = static_cast<__u8>(std::min(rules_.spread(request), SPLICE_CHOICES + 0U));
+    const bool hot = rule.spread >= 2 && able.count >= 2;
+    const splice_choice choice = splice_choose(&row, &rule, loads_.states(), random_.next(), hot ? 1 : 0);
+    loads_.count(rule, row, choice);
+    counts_.spread += hot ? 1 : 0;
+    counts_.warmups += choice.why == SPLICE_CHOSE_WARMUP ? 1 : 0;
+    counts_.over_bound += choice.why == SPLICE_CHOSE_NEXT || choice.why == SPLICE_CHOSE_LEAST ? 1 : 0;
+    return choice.rank;
 }
 
 void Fleet::serve(std::uint16_t bridge, const Request& request) {
@@ -192,13 +191,13 @@ void Fleet::advance(Duration now) {
     for (; next_event_ < rules_.events.size() && rules_.events[next_event_].time <= now; ++next_event_) {
         const FleetEvent& event = rules_.events[next_event_];
         serving_.set(event.bridge, event.kind != FleetEvent::Kind::lost);
-        load_.clear(event.bridge);
+        loads_.set_takes(event.bridge, event.kind != FleetEvent::Kind::lost);
         if (event.kind == FleetEvent::Kind::lost) continue;
         returned_[event.bridge] = event.time;
         if (event.kind == FleetEvent::Kind::returned_warm) continue;
         for (auto& bridges : caches_) bridges[event.bridge].clear();
     }
-    if (counts_load_) load_.advance(now);
+    (void)loads_.advance(now);
     if (rules_.interval <= Duration::zero()) return;
     const Duration start = now - now % rules_.interval;
     if (in_interval_ && start == interval_start_) return;

@@ -10,8 +10,8 @@
 #include <span>
 #include <vector>
 
+#include "libsplice/core/bridge_loads.hpp"
 #include "tools/hash/cache/counted_cache.hpp"
-#include "tools/hash/cache/load_window.hpp"
 #include "tools/hash/cache/random.hpp"
 
 namespace splice::cache {
@@ -62,14 +62,14 @@ struct FleetEvent {
 
 struct FleetRules {
     std::uint16_t bridges = 1;
-    std::vector<CacheRules> caches;  // every bridge has one of each; a bridge's capacity, not the fleet's
-    std::vector<FleetEvent> events;  // in the order of time
-    Duration interval{};             // of the time series; 0: none
-    Duration slow_start{};           // over so long a returned bridge's rows come back to it, evenly
-    double warmup = 0;               // share of openings that goes to the key's second choice
-    double bounded_load = 0;         // above that times the mean a bridge passes requests on; 0: no bound
-    Duration load_window =
-        std::chrono::seconds(10);  // above 0; what counts as load: openings, decaying over this time
+    std::vector<CacheRules> caches;      // every bridge has one of each; a bridge's capacity, not the fleet's
+    std::vector<FleetEvent> events;      // in the order of time
+    Duration interval{};                 // of the time series; 0: none
+    Duration slow_start{};               // over so long a returned bridge's rows come back to it, evenly
+    double warmup = 0;                   // share of openings that goes to the key's second choice
+    double bounded_load = 0;             // above that times the mean a bridge passes requests on; 0: no bound
+    std::vector<std::uint32_t> weights;  // of the bridges, for the bound; empty: all are equal
+    Duration load_window = kLoadWindow;  // above 0; what counts as load: openings, decaying over this time
     // Over how many of its first choices a request's key is spread, by power of two choices on the load: 2 or
     // more for a hot key. Nothing: no key is spread.
     std::function<unsigned(const Request&)> spread;
@@ -123,15 +123,17 @@ class Fleet {
     void serve_batch(std::span<const Request> requests);
     void close_interval();
     [[nodiscard]] std::uint8_t pick(const Choices& able, const Request& request);
+    [[nodiscard]] splice_choice_rule choice_rule() const noexcept;
+    [[nodiscard]] std::vector<LoadedService> loaded_services() const;
     [[nodiscard]] bool takes(std::uint16_t bridge, std::uint64_t row, Duration now) const noexcept;
 
     FleetRules rules_;
     Chooser chooser_;
     Serving serving_;
     std::vector<std::vector<CountedCache>> caches_;  // [cache][bridge]
-    std::vector<Duration> returned_;  // when each bridge came back; before all time: never left
-    const bool counts_load_;          // somebody asks for it: an exponential a request
-    LoadWindow load_;
+    std::vector<Duration> returned_;   // when each bridge came back; before all time: never left
+    const splice_choice_rule choice_;  // as the balancer's
+    BridgeLoads loads_;
     Random random_;
     std::size_t next_event_ = 0;
     std::vector<std::optional<std::uint16_t>> chosen_;  // run()'s, kept from call to call

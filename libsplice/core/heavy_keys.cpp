@@ -1,10 +1,10 @@
-#include "tools/hash/heavy_keys.hpp"
+#include "libsplice/core/heavy_keys.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <utility>
 
-namespace splice::hash {
+namespace splice {
 
 HeavyKeys::HeavyKeys(std::size_t capacity) : capacity_(capacity), table_(std::bit_ceil(capacity * 4), kNone) {
     counters_.reserve(capacity);
@@ -103,6 +103,16 @@ void HeavyKeys::set_known(std::uint64_t hash, std::string_view key, std::uint64_
     sink(place_[counter]);
 }
 
+// Halving keeps the order, so the heap stays one.
+void HeavyKeys::halve() noexcept {
+    for (Counter& counter : counters_) {
+        counter.requests /= 2;
+        counter.error /= 2;
+        counter.bytes /= 2;
+    }
+    for (HeapPlace& place : heap_) place.requests /= 2;
+}
+
 std::vector<HeavyKeys::Counter> HeavyKeys::top(std::size_t most) const {
     std::vector<Counter> sorted = counters_;
     std::ranges::sort(sorted, [](const Counter& a, const Counter& b) {
@@ -112,4 +122,4 @@ std::vector<HeavyKeys::Counter> HeavyKeys::top(std::size_t most) const {
     return sorted;
 }
 
-}  // namespace splice::hash
+}  // namespace splice

@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "tools/hash/limits.hpp"
+#include "libsplice/base/limits.hpp"
 
-namespace splice::hash {
+namespace splice {
 
 class HeavyKeys {
   public:
@@ -32,6 +32,8 @@ class HeavyKeys {
     }
     // The same when nothing is known. `hash` stands for the key.
     void count(std::uint64_t hash, std::string_view key, std::uint64_t bytes);
+    // As if half as many had come: what is counted later weighs more.
+    void halve() noexcept;
     // The counters of the `most` keys, most requests first.
     [[nodiscard]] std::vector<Counter> top(std::size_t most) const;
 
@@ -57,4 +59,4 @@ class HeavyKeys {
     std::vector<std::uint32_t> table_;  // counters by hash; linear probing
 };
 
-}  // namespace splice::hash
+}  // namespace splice
