@@ -188,6 +188,7 @@ void Balancer::look_at_host(bool all) {
 }
 
 void Balancer::reload(std::string_view why) {
+    const Duration began = read_clock().monotonic;
     auto config = configuration_of(options_);
     if (!config)
         return log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, config.error().text));
@@ -199,7 +200,8 @@ void Balancer::reload(std::string_view why) {
     for (const std::string& service : removed)
         log_warning(fmt::format("reload ({}): the service {} is gone; its connections end", why, service));
     log_warnings_about(config_);
-    log_info(fmt::format("reloaded ({}): serves {}", why, describe(config_)));
+    const auto took = std::chrono::ceil<std::chrono::milliseconds>(read_clock().monotonic - began);
+    log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()));
 }
 
 // First what can fail, each step with its way back; then what takes away.
@@ -240,7 +242,8 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> Balancer::prepar
     const BalancerConfig& config, BridgeIndex& index, ServiceNumbers& services) const {
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
-    return build_rules(config, *secret, {.mtu = interface_.mtu, .now = read_clock().monotonic}, index,
+    return build_rules(config, *secret,
+                       {.mtu = interface_.mtu, .now = read_clock().monotonic, .running = rules_.get()}, index,
                        services);
 }
 

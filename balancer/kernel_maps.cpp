@@ -161,18 +161,23 @@ SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
     std::vector<ServiceTableRow> services;
     const std::uint32_t states = states_of_table(kernel().service_table ^ 1U);
     forget_openings(rules, states);
+    turned_.clear();
+    std::vector<std::uint16_t> turns;
     for (const SplicerService& service : rules.services) {
-        // Two slots a service: one in use, one to write the next table into.
-        const std::uint32_t slot = 2U * service.number + (generation_[service.number] ^ 1U);
-        if (auto written = write_table(slot, service.placement->rows()); !written) return written;
+        // Two slots a service: one in use, one to write the next table into. A table that is there already
+        // stays.
+        std::uint32_t slot = 2U * service.number + generation_[service.number];
+        if (tables_[slot] != service.placement) {
+            slot ^= 1U;
+            turns.push_back(service.number);
+            if (auto written = write_table(slot, service.placement->rows()); !written) return written;
+            tables_[slot] = service.placement;
+        }
         if (auto named = write_name(service); !named) return named;
         services.push_back({service.vip, entry_of(service, slot, states)});
     }
-    turned_.clear();
-    for (const SplicerService& service : rules.services) {
-        generation_[service.number] ^= 1U;
-        turned_.push_back(service.number);
-    }
+    for (const std::uint16_t number : turns) generation_[number] ^= 1U;
+    turned_ = std::move(turns);
     write_services(services);
     program_.write_secret(rules.secret);
     return {};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -91,6 +92,9 @@ class KernelMaps {
     Uplink uplink_;
     std::vector<splice_openings> openings_ = std::vector<splice_openings>(SPLICE_STATES);  // when read last
     std::vector<std::uint16_t> turned_;  // the services whose slots the last write_rules() has turned
+    // By slot: what was written there. It lives as long as the slot may be compared with another.
+    std::vector<std::shared_ptr<const Placement>> tables_ =
+        std::vector<std::shared_ptr<const Placement>>(2UZ * SPLICE_SERVICE_NUMBERS);
     std::vector<std::uint8_t> generation_ = std::vector<std::uint8_t>(SPLICE_SERVICE_NUMBERS);  // by service
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <unordered_map>
 
 namespace splice {
 namespace {
@@ -71,23 +72,42 @@ std::shared_ptr<ServiceWatch> watch_of(const SplicerService& service,
     return std::make_shared<ServiceWatch>(bridges);
 }
 
-std::expected<SplicerService, std::string> build_service(const ServiceConfig& config, std::uint32_t mtu,
+// The service's placement that runs, before rows of a shadow's were mixed in; null: there is none.
+std::shared_ptr<const Placement> running_placement(const SplicerRules* running, const std::string& name) {
+    if (!running) return nullptr;
+    const auto service = std::ranges::find(running->services, name, &SplicerService::name);
+    if (service == running->services.end()) return nullptr;
+    return service->shadow ? service->shadow->before : service->placement;
+}
+
+// The one that runs where nothing changed, for a table takes time; else a new one.
+std::expected<std::shared_ptr<const Placement>, std::string> placement_of(
+    const ServiceConfig& config, const std::vector<PlacementMember>& members, const SplicerRules* running) {
+    const std::uint32_t rows = config.settings.table_rows;
+    auto before = running_placement(running, config.name);
+    if (before && before->is_of(config.algorithm, members, rows)) return before;
+    auto built = Placement::build(config.algorithm, members, rows, before.get());
+    if (!built) return std::unexpected(fmt::format("service {}: {}", config.name, built.error()));
+    return std::make_shared<const Placement>(std::move(*built));
+}
+
+std::expected<SplicerService, std::string> build_service(const ServiceConfig& config, const RunningHost& host,
                                                          std::span<const std::uint16_t> numbers) {
     const auto members = members_of(config, numbers);
-    auto placement = Placement::build(config.algorithm, members, config.settings.table_rows);
-    if (!placement) return std::unexpected(fmt::format("service {}: {}", config.name, placement.error()));
+    auto placement = placement_of(config, members, host.running);
+    if (!placement) return std::unexpected(placement.error());
     SplicerService service;
     service.name = config.name;
     service.vip = config.vip;
     service.carriage = splice_carriage_by_dscp(config.dscp);
     service.protocol = config.protocol;
     service.key = config.key;
-    service.placement = std::make_shared<const Placement>(std::move(*placement));
+    service.placement = std::move(*placement);
     set_choice(config, members, service);
     if (auto shadowed = set_shadow(config, members, service); !shadowed)
         return std::unexpected(shadowed.error());
     service.watch = watch_of(service, members);
-    service.mss = config.settings.mss.value_or(mss_of_mtu(mtu, config.vip.address.family()));
+    service.mss = config.settings.mss.value_or(mss_of_mtu(host.mtu, config.vip.address.family()));
     service.window_scale = config.settings.window_scale;
     service.first_payload_wait = config.settings.first_payload_wait;
     service.first_payload_max = config.settings.first_payload_max;
@@ -96,14 +116,18 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
 
 std::vector<SplicerBridge> bridge_table(const BalancerConfig& config, const BridgeIndex& index) {
     std::vector<SplicerBridge> table;
+    std::unordered_map<std::string, std::size_t> places;  // in the table, by address
     for (const IpAddress& address : index.addresses()) {
-        SplicerBridge& entry = table.emplace_back();
-        entry.address = address;
-        for (const ServiceConfig& service : config.services) {
-            const auto bridge = std::ranges::find(service.bridges, address, &BridgeConfig::address);
-            if (bridge == service.bridges.end()) continue;
-            if (entry.name.empty()) entry.name = bridge->name;
-            if (entry.number == 0) entry.number = bridge->number;
+        places.emplace(address.to_string(), table.size());
+        table.emplace_back().address = address;
+    }
+    for (const ServiceConfig& service : config.services) {
+        for (const BridgeConfig& bridge : service.bridges) {
+            const auto place = places.find(bridge.address.to_string());
+            if (place == places.end()) continue;
+            SplicerBridge& entry = table[place->second];
+            if (entry.name.empty()) entry.name = bridge.name;
+            if (entry.number == 0) entry.number = bridge.number;
         }
     }
     return table;
@@ -164,7 +188,7 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
     const std::vector<std::uint16_t> service_numbers = services.assign(names_of(config));
     std::span<const std::uint16_t> rest = *numbers;
     for (const ServiceConfig& service : config.services) {
-        auto built = build_service(service, host.mtu, rest.first(service.bridges.size()));
+        auto built = build_service(service, host, rest.first(service.bridges.size()));
         if (!built) return std::unexpected(built.error());
         built->number = service_numbers[rules->services.size()];
         rules->services.push_back(std::move(*built));

@@ -14,8 +14,9 @@ namespace splice {
 
 // What only the running host knows.
 struct RunningHost {
-    std::uint32_t mtu = 1500;  // the uplink's
-    Duration now{};            // monotonic
+    std::uint32_t mtu = 1500;               // the uplink's
+    Duration now{};                         // monotonic
+    const SplicerRules* running = nullptr;  // what serves now: its placements are kept where nothing changed
 };
 
 // The rules, built whole: what takes time happens here, not at the swap. `bridges` and `services` are brought

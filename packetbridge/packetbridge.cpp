@@ -180,6 +180,7 @@ void Packetbridge::look_at_host(bool all) {
 }
 
 void Packetbridge::reload(std::string_view why) {
+    const Duration began = read_clock().monotonic;
     auto config = configuration_of(options_);
     if (!config)
         return log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, config.error().text));
@@ -189,7 +190,8 @@ void Packetbridge::reload(std::string_view why) {
     for (const std::string& service : removed)
         log_warning(
             fmt::format("reload ({}): the service {} is gone; its translated connections end", why, service));
-    log_info(fmt::format("reloaded ({}): serves {}", why, describe(config_)));
+    const auto took = std::chrono::ceil<std::chrono::milliseconds>(read_clock().monotonic - began);
+    log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()));
 }
 
 std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& config) {

@@ -179,13 +179,15 @@ std::vector<double> first_choice_shares(const ServiceConfig& config, const Splic
                                         std::size_t service) {
     const auto counts = count_first_choices(*rules.services[service].placement);
     std::size_t total = 0;
-    for (const auto& [bridge, count] : counts) total += count;
+    std::unordered_map<std::string, std::size_t> by_address;
+    for (const auto& [bridge, count] : counts) {
+        total += count;
+        by_address[rules.bridges[bridge].address.to_string()] = count;
+    }
     std::vector<double> shares;
     for (const BridgeConfig& bridge : config.bridges) {
-        std::size_t count = 0;
-        for (const auto& [number, choices] : counts) {
-            if (rules.bridges[number].address == bridge.address) count = choices;
-        }
+        const auto found = by_address.find(bridge.address.to_string());
+        const std::size_t count = found == by_address.end() ? 0 : found->second;
         shares.push_back(total == 0 ? 0.0 : static_cast<double>(count) / static_cast<double>(total));
     }
     return shares;

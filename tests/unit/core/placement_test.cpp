@@ -403,6 +403,7 @@ TEST_CASE("a placement of no members is followed by one of some, and the other w
     CHECK(some.row(5).choices[0] != SPLICE_NO_BRIDGE);
     CHECK(Placement::build(Algorithm::rendezvous, {}, 64, &some).value().row(5).choices[0] ==
           SPLICE_NO_BRIDGE);
+}
 
 TEST_CASE("a subset: the name has so many bridges, each source one of them, evenly") {
     std::vector<PlacementMember> members;

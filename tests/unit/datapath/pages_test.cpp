@@ -5,7 +5,10 @@
 #include <sstream>
 #include <string>
 
+#include "libsplice/datapath/balancer_rules.h"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/translate.h"
 #include "tests/unit/datapath/raw_packet.hpp"
 
@@ -129,6 +132,52 @@ TEST_CASE("the worked example of docs/translation.md is what the code does") {
         CHECK(packet == expected);
         CHECK(checksums_right(packet));
     }
+}
+
+TEST_CASE("the worked example of docs/flow_entry.md is what the code does") {
+    const auto bytes = hex_behind(page("flow_entry.md"), "entry");
+    splice_packet payload;
+    const auto cookie = static_cast<std::uint32_t>(big_endian(hex_behind(page("cookie.md"), "cookie")));
+    const auto packet = RawPacket{.source = "192.0.2.1",
+                                  .destination = "192.168.33.10",
+                                  .ack = cookie + 1,
+                                  .flags = SPLICE_ACK,
+                                  .payload = "GET /a"}
+                            .build();
+    REQUIRE(judge(packet, payload) == SPLICE_CONTINUE);
+    splice_flow_entry entry{};
+    splice_flow_begin(&entry, &payload, SPLICE_FLOW_OPEN, 1, splice_carriage_by_dscp(1), 3023, 2, 1000);
+    REQUIRE(bytes.size() == sizeof(entry));
+    splice_flow_entry shown{};
+    std::memcpy(&shown, bytes.data(), sizeof(shown));
+    CHECK(std::memcmp(&shown, &entry, sizeof(entry)) == 0);
+    CHECK(shown.last_seen_s == 1000);
+    CHECK(shown.row + 0U == 3023);
+    CHECK(shown.bridge == 2);
+    CHECK(shown.service == 1);
+    CHECK(shown.state + 0 == SPLICE_FLOW_OPEN);
+    CHECK(splice_flow_is_own(&shown, cookie));
+}
+
+TEST_CASE("the worked example of docs/refusal.md is what the code does") {
+    const auto text = page("refusal.md");
+    auto packet = hex_behind(text, "got");
+    const auto bounced = hex_behind(text, "bounced");
+    const auto mark_bytes = hex_behind(text, "mark");
+    REQUIRE(packet.size() == 20);
+    packet.resize(40);  // a TCP header of zeros behind it: only the IP header is shown
+    packet[32] = 0x50;
+    packet[33] = SPLICE_ACK;
+    splice_packet judged;
+    REQUIRE(judge(packet, judged) == SPLICE_CONTINUE);
+    const std::uint16_t mark = splice_refusal_mark(&judged.ends.destination);
+    CHECK(std::memcmp(&mark, mark_bytes.data(), 2) == 0);
+    const splice_address vip = address_of("192.168.33.10");
+    auto* end = packet.data() + packet.size();
+    REQUIRE(splice_carry_back(packet.data(), end, &judged, &vip) == SPLICE_CONTINUE);
+    splice_write_refusal(packet.data(), end, &judged, mark);
+    CHECK(std::equal(bounced.begin(), bounced.end(), packet.begin()));
+    CHECK(splice_read_refusal(packet.data(), end, &judged) == mark);
 }
 
 TEST_CASE("docs/verdicts.md has every verdict, in the order of the list, with its kind and meaning") {
