@@ -59,7 +59,8 @@ splice_service_entry entry_of(const SplicerService& service, std::uint32_t table
     entry.choice.states += states;
     entry.samples = service.watch ? 1 : 0;
     entry.ramp = service.shadow && !service.shadow->in_table ? service.shadow->ramp : 0;
-    entry.chooses_by_source = service.key.kind == KeyKind::source ? 1 : 0;
+    entry.chooses_by_source = service.chooses_without_payload() ? 1 : 0;
+    entry.accepts_proxy_header = service.proxy_protocol == ProxyProtocol::accept ? 1 : 0;
     return entry;
 }
 

@@ -21,6 +21,7 @@
 #include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/hot_keys.h"
+#include "libsplice/datapath/proxy_header.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
 
@@ -47,6 +48,8 @@ struct splice_service_entry {
 	__u8 chooses_by_source; /* 1: a bare ACK begins a connection */
 	__u8 samples; /* 1: user space looks at some of the first payloads, too */
 	__u16 ramp; /* rows of this share are user space's to choose for (splice_ramp_moves()) */
+	__u8 accepts_proxy_header; /* 1: a PROXY header comes before the request */
+	__u8 zero[3];
 };
 
 struct splice_service_name {
@@ -140,7 +143,7 @@ enum splice_ask_kind {
 
 struct splice_balancer_counters {
 	struct splice_common_counters common;
-	__u64 chosen_by_source; /* because the service's key is `source` */
+	__u64 chosen_by_source; /* because the service's key is `source`: the packet's address or the PROXY header's */
 	struct splice_choice_counts choices[SPLICE_CARRIAGE_MARKS]; /* of services that weigh their choices, by mark */
 	/* What strangers or one flow could flood user space with. */
 	struct splice_budget budgets[SPLICE_ASK_BUDGETS];

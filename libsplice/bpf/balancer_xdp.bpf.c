@@ -14,6 +14,7 @@
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/packet.h"
+#include "libsplice/datapath/proxy_header.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
@@ -450,10 +451,28 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 	return forward(ctx, packet, &entry, verdict);
 }
 
-static __always_inline __u64 source_hash(const struct splice_packet *packet)
+static __always_inline __u64 source_hash(const struct splice_address *source)
 {
-	const struct splice_address client = packet->ends.source;
+	const struct splice_address client = *source;
 	return splice_xxh64(client.bytes, client.bytes + sizeof(client), sizeof(client));
+}
+
+/* What the PROXY header before the request says (enum splice_proxy_answer). A global function, because the verifier looks
+ * at one of these by itself, once, and not again for each way that leads to it and each answer that it gives. */
+__attribute__((noinline)) int read_proxy_header(struct xdp_md *ctx, __u32 payload_offset, __u32 payload_length,
+						struct splice_proxy_header *header)
+{
+	if (!header) return SPLICE_PROXY_WRONG; /* never */
+	return splice_proxy_read(splice_at((void *)(long)ctx->data, payload_offset), (void *)(long)ctx->data_end,
+				 payload_length, header);
+}
+
+/* Whether that header says what the service's key needs. Why another one does not, user space tells and counts. */
+static __always_inline int is_enough(enum splice_proxy_answer answer, const struct splice_service_entry *service)
+{
+	if (answer == SPLICE_PROXY_ADDRESS) return 1;
+	return service->rule.kind != SPLICE_KEY_SOURCE &&
+	       (answer == SPLICE_PROXY_UNKNOWN || answer == SPLICE_PROXY_LOCAL);
 }
 
 /* A connection begins. */
@@ -463,21 +482,29 @@ SPLICE_SUBPROGRAM int choose(struct xdp_md *ctx, struct splice_packet *packet, c
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 	const __u8 *payload = splice_at(data, packet->payload_offset);
+	struct splice_proxy_header header = { .source = packet->ends.source };
 	struct splice_request_key key;
 
 	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
 	if (splice_l4_length(packet) > SPLICE_CHECKED_SEGMENT_MAX)
 		return ask_to_choose(ctx, packet, service, flags);
 	if (!splice_segment_checksum_right(ctx, packet)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
+	if (service->accepts_proxy_header) {
+		if (!is_enough(read_proxy_header(ctx, packet->payload_offset, packet->payload_length, &header), service))
+			return ask_to_choose(ctx, packet, service, flags);
+		/* At most the payload's length, which is at most SPLICE_CHECKED_SEGMENT_MAX. */
+		payload = splice_at(payload, header.length);
+	}
 	if (service->rule.kind == SPLICE_KEY_SOURCE) {
 		const int bare_ack = packet->payload_length == 0 && !(packet->tcp_flags & SPLICE_FIN);
 		struct splice_balancer_counters *mine = my_counters();
 		if (mine) mine->chosen_by_source++;
-		return open(ctx, packet, service, source_hash(packet), flags,
+		return open(ctx, packet, service, source_hash(&header.source), flags,
 			    bare_ack ? SPLICE_forward_first_ack : SPLICE_forward_first_payload_source);
 	}
 	if (step == SPLICE_STEP_CHOOSE_SOURCE ||
-	    splice_request_line(payload, end, packet->payload_length, service->rule, &key) != SPLICE_REQUEST_KEY)
+	    splice_request_line(payload, end, packet->payload_length - header.length, service->rule, &key) !=
+		    SPLICE_REQUEST_KEY)
 		return ask_to_choose(ctx, packet, service, flags);
 	const __u64 hash = splice_xxh64(splice_at(payload, key.offset), end, key.length);
 	return open(ctx, packet, service, hash, flags, SPLICE_forward_first_payload);

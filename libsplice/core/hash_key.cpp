@@ -9,6 +9,7 @@
 #include "libsplice/base/quoted.hpp"
 #include "libsplice/core/http_key.hpp"
 #include "libsplice/core/tls_hello.hpp"
+#include "libsplice/datapath/proxy_header.h"
 
 namespace splice {
 namespace {
@@ -421,6 +422,32 @@ KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes st
 KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream, std::string& scratch) {
     FirstPayloadScan scan;
     return first_payload_key(protocol, rule, stream, scratch, scan);
+}
+
+KeyAnswer key_behind_proxy_header(Protocol protocol, const HashKeyRule& rule, Bytes stream,
+                                  std::string& scratch, FirstPayloadScan& scan) {
+    const bool by_source = rule.kind == KeyKind::source;
+    if (scan.proxy.length == 0) {
+        splice_proxy_header header{};
+        switch (splice_proxy_read(stream.data(), stream.data() + stream.size(),
+                                  static_cast<__u32>(stream.size()), &header)) {
+            case SPLICE_PROXY_NEED_MORE:
+                return NeedMore{};
+            case SPLICE_PROXY_WRONG:
+                return NoKey{Fallback::bad_proxy_header};
+            case SPLICE_PROXY_LOCAL:
+                if (by_source) return NoKey{Fallback::proxy_local};
+                break;
+            case SPLICE_PROXY_UNKNOWN:
+                if (by_source) return NoKey{Fallback::proxy_unknown};
+                break;
+            case SPLICE_PROXY_ADDRESS:
+                scan.proxy.source = header.source;
+                break;
+        }
+        scan.proxy.length = header.length;
+    }
+    return first_payload_key(protocol, rule, stream.subspan(scan.proxy.length), scratch, scan);
 }
 
 }  // namespace splice

@@ -12,12 +12,15 @@
 #include "libsplice/base/bytes.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/head_scan.hpp"
+#include "libsplice/core/proxy_scan.hpp"
 #include "libsplice/core/uri_form.hpp"
 #include "libsplice/datapath/request_line.h"
 
 namespace splice {
 
 enum class Protocol : std::uint8_t { http, tls, tcp };
+// Whether a PROXY header comes before what the protocol says (datapath/proxy_header.h).
+enum class ProxyProtocol : std::uint8_t { off, accept };
 enum class KeyKind : std::uint8_t {
     source,
     host,
@@ -45,7 +48,10 @@ enum class KeyKind : std::uint8_t {
     X(no_param, "without the query parameter of the rule")              \
     X(not_tls, "not a TLS ClientHello")                                 \
     X(bad_hello, "a ClientHello that contradicts itself")               \
-    X(no_sni, "a ClientHello without a server name")
+    X(no_sni, "a ClientHello without a server name")                    \
+    X(bad_proxy_header, "no PROXY header, or a wrong one")              \
+    X(proxy_unknown, "a PROXY header that names no TCP client")         \
+    X(proxy_local, "a PROXY header that says LOCAL: the proxy's own connection")
 
 enum class Fallback : std::uint8_t {
 #define X(name, text) name,
@@ -116,7 +122,8 @@ using KeyAnswer = std::variant<NeedMore, NoKey, Key>;
 // What a caller keeps for a stream that is not told yet. It begins as {}, and belongs to one stream and one
 // rule. A ClientHello is looked at anew each time: records and messages are passed over by their lengths.
 struct FirstPayloadScan {
-    HeadScan http;
+    HeadScan http;    // offsets are from the first byte after the PROXY header
+    ProxyScan proxy;  // only key_behind_proxy_header() writes it
 };
 
 // The key in the stream's beginning, as far as it has come, without a gap; called again with the longer
@@ -128,5 +135,14 @@ struct FirstPayloadScan {
                                           std::string& scratch, FirstPayloadScan& scan);
 [[nodiscard]] KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream,
                                           std::string& scratch);
+
+// The same for a service with ProxyProtocol::accept, whose streams begin with a PROXY header: the key is read
+// behind it. Once it is whole, scan.proxy has the client's address, which is what key `source` means and what
+// chooses when there is no key. A header without an address does not matter to a key that the payload has;
+// key `source` then gives NoKey with proxy_unknown or proxy_local, and the packet's own address chooses.
+// Without a right header nobody knows where the payload begins: NoKey with bad_proxy_header, whatever the
+// key.
+[[nodiscard]] KeyAnswer key_behind_proxy_header(Protocol protocol, const HashKeyRule& rule, Bytes stream,
+                                                std::string& scratch, FirstPayloadScan& scan);
 
 }  // namespace splice

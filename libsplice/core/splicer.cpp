@@ -35,8 +35,15 @@ std::vector<LoadedService> loaded_services(const SplicerRules& rules) {
     return services;
 }
 
-std::string_view source_key(const splice_flow_key& key) noexcept {
-    return {reinterpret_cast<const char*>(key.client.bytes), sizeof(key.client.bytes)};
+// The client's address, of the packets or of the PROXY header that was read; it lives where that does.
+std::string_view source_key(const splice_flow_key& key, const FirstPayloadScan& scan) noexcept {
+    const splice_address& client = scan.proxy.source ? *scan.proxy.source : key.client;
+    return {reinterpret_cast<const char*>(client.bytes), sizeof(client.bytes)};
+}
+
+// What the client itself says, behind the PROXY header where one was read.
+Bytes behind_header(Bytes stream, const FirstPayloadScan& scan) noexcept {
+    return stream.subspan(scan.proxy.length);
 }
 
 }  // namespace
@@ -80,7 +87,7 @@ struct Splicer::Impl {
     struct Chosen {
         Choices choices;
         std::optional<Fallback> fallback;
-        std::string_view key;  // what was hashed, for as long as the stream or the source's bytes live
+        std::string_view key;  // what was hashed, for as long as the stream, the flow's key and the scan live
     };
     // Which of the choices takes the flow.
     struct Taken {
@@ -126,9 +133,12 @@ struct Splicer::Impl {
     Verdict refuse(Walk& walk);
     Verdict end_refused(Walk& walk);
 
-    // The answer that a held or whole first payload gives by now; nothing = wait for more.
-    std::optional<Chosen> try_choose(const SplicerService& service, std::string_view source, Bytes stream,
-                                     FirstPayloadScan& scan, bool ended, bool at_limit);
+    // In `stream`, `scratch`, or for ever.
+    KeyAnswer key_of(const SplicerService& service, Bytes stream, FirstPayloadScan& scan);
+    // The answer that a held or whole first payload gives by now; nothing = wait for more. `no_more`: why
+    // nothing else of it will be looked at.
+    std::optional<Chosen> try_choose(const SplicerService& service, const splice_flow_key& flow, Bytes stream,
+                                     FirstPayloadScan& scan, std::optional<Fallback> no_more);
     Chosen choose_source(const SplicerService& service, std::string_view source, Fallback why);
     // What the shadow would choose; nothing = its key is not whole yet.
     std::optional<Choices> shadow_choice(const SplicerService& service, std::string_view source,
@@ -197,10 +207,11 @@ void Splicer::look_at(Bytes bytes) noexcept {
     const SplicerService* const service = impl_->find_service(*splice_flow_toward_server(&packet));
     if (!service || !service->watch) return;
     const Bytes stream = bytes.subspan(packet.payload_offset, packet.payload_length);
-    const std::string_view source = source_key(*splice_flow_toward_server(&packet));
-    const KeyAnswer answer = first_payload_key(service->protocol, service->key, stream, impl_->scratch);
+    FirstPayloadScan scan;
+    const KeyAnswer answer = impl_->key_of(*service, stream, scan);
+    const std::string_view source = source_key(*splice_flow_toward_server(&packet), scan);
     const auto* const key = std::get_if<Key>(&answer);
-    impl_->count_opening(*service, source, stream, key ? key->bytes : source);
+    impl_->count_opening(*service, source, behind_header(stream, scan), key ? key->bytes : source);
 }
 
 BridgeLoads& Splicer::loads() noexcept {
@@ -261,8 +272,10 @@ void Splicer::expire(Instant now, Actions& out) noexcept {
             impl_->postpone(key, now.monotonic + kFirstPayloadWait);
             continue;
         }
-        (void)impl_->release(now, key,
-                             impl_->choose_source(*service, source_key(key), Fallback::wait_expired), 0, out);
+        Impl::Pending& waiting = impl_->pending.at(key);
+        const auto chosen =
+            impl_->try_choose(*service, key, waiting.hold.stream(), waiting.scan, Fallback::wait_expired);
+        (void)impl_->release(now, key, *chosen, 0, out);
     }
     (void)impl_->loads.advance(now.monotonic);
     impl_->renew_hot_keys(now.monotonic);
@@ -356,7 +369,7 @@ Verdict Splicer::Impl::hold_orphan(const Walk& walk) {
 
 Verdict Splicer::Impl::take_step(Walk& walk) {
     const splice_flow_entry* entry = walk.entry ? &*walk.entry : nullptr;
-    const bool chooses_by_source = walk.service->key.kind == KeyKind::source;
+    const bool chooses_by_source = walk.service->chooses_without_payload();
     const splice_balancer_decision decision = splice_balancer_decide(
         &walk.packet, entry, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s), chooses_by_source);
 
@@ -433,24 +446,30 @@ Splicer::Impl::Chosen Splicer::Impl::choose_source(const SplicerService& service
     return {service.placement->choose(source), why, source};
 }
 
+KeyAnswer Splicer::Impl::key_of(const SplicerService& service, Bytes stream, FirstPayloadScan& scan) {
+    return service.proxy_protocol == ProxyProtocol::accept
+               ? key_behind_proxy_header(service.protocol, service.key, stream, scratch, scan)
+               : first_payload_key(service.protocol, service.key, stream, scratch, scan);
+}
+
 std::optional<Splicer::Impl::Chosen> Splicer::Impl::try_choose(const SplicerService& service,
-                                                               std::string_view source, Bytes stream,
-                                                               FirstPayloadScan& scan, bool ended,
-                                                               bool at_limit) {
-    const KeyAnswer answer = first_payload_key(service.protocol, service.key, stream, scratch, scan);
-    const bool final = ended || at_limit;
+                                                               const splice_flow_key& flow, Bytes stream,
+                                                               FirstPayloadScan& scan,
+                                                               std::optional<Fallback> no_more) {
+    const KeyAnswer answer = key_of(service, stream, scan);
+    const std::string_view source = source_key(flow, scan);
+    const Bytes request = behind_header(stream, scan);
     if (const auto* key = std::get_if<Key>(&answer))
         return on_ramp(
-            service, source, stream,
+            service, source, request,
             {service.subset == 0 ? service.placement->choose(key->bytes)
                                  : service.placement->choose_in_subset(key->bytes, source, service.subset),
              {},
              key->bytes},
-            final);
+            no_more.has_value());
     if (const auto* none = std::get_if<NoKey>(&answer))
-        return on_ramp(service, source, stream, choose_source(service, source, none->why), true);
-    if (ended) return choose_source(service, source, Fallback::ended);
-    if (at_limit) return choose_source(service, source, Fallback::too_long);
+        return on_ramp(service, source, request, choose_source(service, source, none->why), true);
+    if (no_more) return choose_source(service, source, *no_more);
     return std::nullopt;
 }
 
@@ -536,10 +555,10 @@ Splicer::Impl::Taken Splicer::Impl::take_choice(const SplicerService& service, c
 
 // A valid cookie: a connection begins here, anew where the ports were used before.
 Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
-    const std::string_view source = source_key(walk.key);
-    const bool ended = (walk.packet.tcp_flags & SPLICE_FIN) != 0;
+    FirstPayloadScan scan;
     if (by_source) {
-        const bool rule = walk.service->key.kind == KeyKind::source;
+        const bool rule = walk.service->chooses_without_payload();
+        const std::string_view source = source_key(walk.key, scan);
         const Bytes none;
         const Chosen chosen = *on_ramp(
             *walk.service, source, none,
@@ -548,10 +567,11 @@ Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
         return open(walk, chosen);
     }
     const Bytes stream = Bytes(walk.bytes).subspan(walk.packet.payload_offset, walk.packet.payload_length);
-    const bool at_limit = stream.size() >= walk.service->first_payload_max;
-    FirstPayloadScan scan;
-    if (const auto chosen = try_choose(*walk.service, source, stream, scan, ended, at_limit)) {
-        count_opening(*walk.service, source, stream, chosen->key);
+    std::optional<Fallback> no_more;
+    if (stream.size() >= walk.service->first_payload_max) no_more = Fallback::too_long;
+    if (walk.packet.tcp_flags & SPLICE_FIN) no_more = Fallback::ended;
+    if (const auto chosen = try_choose(*walk.service, walk.key, stream, scan, no_more)) {
+        count_opening(*walk.service, source_key(walk.key, scan), behind_header(stream, scan), chosen->key);
         return open(walk, *chosen);
     }
     return hold_first(walk, scan);
@@ -607,12 +627,13 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     held_bytes += hold.memory() - before;
     if (added == SegmentHold::Added::duplicate) return SPLICE_drop_duplicate_payload;
     if (added == SegmentHold::Added::outside) return SPLICE_drop_first_payload_window;
-    const bool at_limit = hold.at_limit() || added == SegmentHold::Added::full;
-    const bool ended = hold.ended() || (walk.packet.tcp_flags & SPLICE_RST);
-    const auto chosen =
-        try_choose(*walk.service, source_key(walk.key), hold.stream(), waiting.scan, ended, at_limit);
+    std::optional<Fallback> no_more;
+    if (hold.at_limit() || added == SegmentHold::Added::full) no_more = Fallback::too_long;
+    if (hold.ended() || (walk.packet.tcp_flags & SPLICE_RST)) no_more = Fallback::ended;
+    const auto chosen = try_choose(*walk.service, walk.key, hold.stream(), waiting.scan, no_more);
     if (!chosen) return SPLICE_hold_first_payload;
-    count_opening(*walk.service, source_key(walk.key), hold.stream(), chosen->key);
+    count_opening(*walk.service, source_key(walk.key, waiting.scan),
+                  behind_header(hold.stream(), waiting.scan), chosen->key);
     // This packet is counted by its verdict and not as one that was held and lost.
     const bool held_this = added == SegmentHold::Added::stored;
     if (!release(walk.now, walk.key, *chosen, held_this ? 1 : 0, walk.out)) return SPLICE_drop_no_bridge;

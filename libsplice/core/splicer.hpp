@@ -37,6 +37,7 @@ struct SplicerService {
     splice_carriage carriage = splice_carriage_by_dscp(1);
     Protocol protocol = Protocol::http;
     HashKeyRule key;
+    ProxyProtocol proxy_protocol = ProxyProtocol::off;
     std::shared_ptr<const Placement> placement;  // choices index SplicerRules::bridges
     std::uint32_t subset = 0;                    // key sni: a name has so many bridges; 0: one
     splice_choice_rule choice{};                 // weighs: what may move an opening from its first choice
@@ -49,6 +50,11 @@ struct SplicerService {
     std::uint8_t window_scale = kWindowScale;
     Duration first_payload_wait = kFirstPayloadWait;
     std::size_t first_payload_max = kFirstPayloadMax;
+
+    // Nothing that a client sends is needed to choose: a bare ACK begins its connection.
+    [[nodiscard]] bool chooses_without_payload() const noexcept {
+        return key.kind == KeyKind::source && proxy_protocol == ProxyProtocol::off;
+    }
 };
 
 struct SplicerBridge {

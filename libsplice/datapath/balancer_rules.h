@@ -142,7 +142,8 @@ SPLICE_INLINE int splice_flow_carries(const struct splice_flow_entry *entry, con
 	       !(packet->tcp_flags & SPLICE_SYN) && !splice_is_bounced(packet);
 }
 
-/* The rule. `entry` is the flow's, or null; `chooses_by_source`: the service's key is `source`. */
+/* The rule. `entry` is the flow's, or null; `chooses_by_source`: the service's key is the address that its packets come
+ * from, and no PROXY header names another. */
 SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struct splice_packet *packet,
 								      const struct splice_flow_entry *entry,
 								      const struct splice_secret *secret, __u64 unix_s,

@@ -158,6 +158,12 @@ class Bench {
                 "set the placement table");
         close(table);
 
+        serve(false);
+    }
+
+  public:
+    // The service, from here on behind PROXY headers or not.
+    void serve(bool accepts_proxy_header) {
         splice_service_entry entry{};
         entry.terms.mss = 1460;
         entry.terms.window = 65535;
@@ -166,10 +172,12 @@ class Bench {
         entry.rows = kRows;
         entry.number = 1;
         entry.carriage = splice_carriage_by_dscp(1);
+        entry.accepts_proxy_header = accepts_proxy_header ? 1 : 0;
         const ServiceTableRow row{{*IpAddress::parse(testing::topology(4).vip), 80}, entry};
         write_service_table({&row, 1}, balancer_->bss->settings.services[0]);
     }
 
+  private:
     void fill_bridges() {
         for (std::uint32_t i = 0; i < 3; i++) {
             splice_bridge_entry bridge{};
@@ -265,8 +273,8 @@ void say(const char* name, const char* what, double value) {
 }
 
 // New flows, each pass in an empty table that the processor's cache holds.
-double first_payloads_hot(Bench& bench, std::size_t url) {
-    FirstPayloads first(request_of(url));
+double first_payloads_hot(Bench& bench, std::size_t url, const std::string& header = "") {
+    FirstPayloads first(header + request_of(url));
     bench.set_frames(kRepeat, [&](std::uint32_t i) -> const PacketBytes& { return first.packet(i); });
     return bench.measure(SPLICE_forward_first_payload, kPasses, [&] { bench.forget_flows(); });
 }
@@ -286,6 +294,12 @@ void measure_hot() {
     say("kernel_syn_ack", "ns", bench.measure(SPLICE_answer_syn_ack));
     say("kernel_first_payload/url_20", "ns", first_payloads_hot(bench, 20));
     say("kernel_first_payload/url_60", "ns", first_payloads_hot(bench, 60));
+    bench.serve(true);
+    const std::string v2("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\7\xc6\x33\x64\x0a\1\2\0\x50", 28);
+    say("kernel_first_payload/url_60_behind_proxy_v2", "ns", first_payloads_hot(bench, 60, v2));
+    say("kernel_first_payload/url_60_behind_proxy_v1", "ns",
+        first_payloads_hot(bench, 60, "PROXY TCP4 203.0.113.7 198.51.100.10 56324 80\r\n"));
+    bench.serve(false);
     FirstPayloads acks("");
     bench.fill_flows(8);
     bench.set_frames(1, [&](std::uint32_t) -> const PacketBytes& { return acks.packet(7); });

@@ -757,6 +757,72 @@ TEST_CASE("a service that chooses by source begins with the handshake's last ACK
     });
 }
 
+TEST_CASE(
+    "a PROXY header that is whole is read in the kernel, and user space tells why another one is not "
+    "enough") {
+    const std::string v2("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\7\xc6\x33\x64\x0a\1\2\0\x50", 28);
+    std::string tlvs = v2 + std::string(600, 't');
+    tlvs[14] = static_cast<char>(612 >> 8);
+    tlvs[15] = static_cast<char>(612 & 255);
+    const std::string v2_ipv6 = std::string("\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24", 16) + std::string(36, 'a');
+    const std::vector<std::string> addressed{v2,
+                                             tlvs,
+                                             v2_ipv6,
+                                             "PROXY TCP4 203.0.113.7 198.51.100.10 258 80\r\n",
+                                             "PROXY TCP6 2001:db8::7 2001:db8::a 258 80\r\n",
+                                             "PROXY TCP6 1:2:3:4:5:6:203.0.113.7 ::a 258 80\r\n"};
+    const std::vector<std::string> without{"PROXY UNKNOWN 1 2\r\n",
+                                           std::string("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", 16),
+                                           std::string("\r\n\r\n\0\r\nQUIT\n\x21\0\0\0", 16)};
+    const std::vector<std::string> wrong{"PROXY TCP4 203.0.113.777 198.51.100.10 258 80\r\n", "",
+                                         std::string("\r\n\r\n\0\r\nQUIT\n\x22\0\0\0", 16)};
+    both_families([&](int family) {
+        SplicerRules by_uri = splicer_rules(family), by_source = rules_by_source(family);
+        by_uri.services[0].proxy_protocol = by_source.services[0].proxy_protocol = ProxyProtocol::accept;
+        Pair uri(std::move(by_uri), family), source(std::move(by_source), family);
+        std::uint16_t port = 5000;
+        for (const std::string& header : addressed) {
+            CAPTURE(header);
+            CHECK(uri.in_kernel(uri.connected(++port).segment(header + kGet)) ==
+                  SPLICE_forward_first_payload);
+            CHECK(source.in_kernel(source.connected(port).segment(header)) ==
+                  SPLICE_forward_first_payload_source);
+        }
+        for (const std::string& header : without) {
+            CAPTURE(header);
+            CHECK(uri.in_kernel(uri.connected(++port).segment(header + kGet)) ==
+                  SPLICE_forward_first_payload);
+            CHECK(source.asked(source.connected(port).segment(header)) ==
+                  SPLICE_forward_first_payload_source);
+        }
+        for (const std::string& header : wrong) {
+            CAPTURE(header);
+            CHECK(uri.asked(uri.connected(++port).segment(header + kGet)) ==
+                  SPLICE_forward_first_payload_source);
+            CHECK(source.asked(source.connected(port).segment(header + kGet)) ==
+                  SPLICE_forward_first_payload_source);
+        }
+        // The handshake's last ACK, and a FIN without a word.
+        Client bare = source.connected(++port);
+        CHECK(source.in_kernel(bare.segment("", 0, SPLICE_ACK)) == SPLICE_drop_handshake_ack);
+        CHECK(source.asked(bare.segment("", 0, SPLICE_ACK | SPLICE_FIN)) ==
+              SPLICE_forward_first_payload_source);
+        CHECK(source.kernel.maps().counters().chosen_by_source == addressed.size());
+        // Cut anywhere, whether the kernel sees the beginning or all but the end.
+        for (const std::string& header : {v2, addressed[3], addressed[5], without[0]}) {
+            const std::string stream = header + kGet;
+            for (std::size_t cut = 1; cut < header.size() + 16; ++cut) {
+                CAPTURE(cut);
+                Client client = uri.connected(++port);
+                const Verdict begins = uri.asked(client.segment(stream.substr(0, cut)));
+                CHECK(begins == SPLICE_hold_first_payload);
+                CHECK(uri.asked(client.segment(stream.substr(cut), static_cast<std::uint32_t>(cut))) ==
+                      SPLICE_release_first_payload);
+            }
+        }
+    });
+}
+
 TEST_CASE("keys and placements that the kernel does not know are user space's") {
     SplicerRules rules = splicer_rules();
     rules.services[0].key = *HashKeyRule::parse("hdr(x-tenant)");

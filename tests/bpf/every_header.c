@@ -14,6 +14,7 @@
 #include "libsplice/datapath/parse.h"
 #include "libsplice/datapath/parse_icmp.h"
 #include "libsplice/datapath/parse_options.h"
+#include "libsplice/datapath/proxy_header.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/rewrite.h"
 #include "libsplice/datapath/segment.h"

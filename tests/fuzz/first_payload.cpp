@@ -115,13 +115,16 @@ void fuzz_hold(const std::vector<Cut>& cuts, Bytes stream, std::uint8_t spoil) {
 struct Service {
     Protocol protocol;
     const char* key;
+    ProxyProtocol proxy_protocol = ProxyProtocol::off;
 };
-constexpr std::array<Service, 6> kServices{{{Protocol::http, "uri"},
+constexpr std::array<Service, 8> kServices{{{Protocol::http, "uri"},
                                             {Protocol::http, "path depth 1"},
                                             {Protocol::http, "host+uri"},
                                             {Protocol::http, "hdr(x-tenant)"},
                                             {Protocol::http, "url_param(id)"},
-                                            {Protocol::tls, "sni"}}};
+                                            {Protocol::tls, "sni"},
+                                            {Protocol::http, "uri", ProxyProtocol::accept},
+                                            {Protocol::tcp, "source", ProxyProtocol::accept}}};
 constexpr std::size_t kBridges = 3;
 
 std::shared_ptr<const SplicerRules> build_rules(const Service& kind) {
@@ -139,6 +142,7 @@ std::shared_ptr<const SplicerRules> build_rules(const Service& kind) {
     service.vip = Endpoint::parse("198.51.100.10:80").value();
     service.protocol = kind.protocol;
     service.key = HashKeyRule::parse(kind.key).value();
+    service.proxy_protocol = kind.proxy_protocol;
     service.placement =
         std::make_shared<const Placement>(Placement::build(Algorithm::rendezvous, members, 251).value());
     rules->services.push_back(std::move(service));
@@ -212,8 +216,12 @@ struct Expected {
 
 Expected expected_of(const SplicerService& service, Bytes stream) {
     std::string scratch;
-    const KeyAnswer answer = first_payload_key(service.protocol, service.key, stream, scratch);
-    const splice_address client = testing::address_of("192.0.2.1");
+    FirstPayloadScan scan;
+    const bool behind_header = service.proxy_protocol == ProxyProtocol::accept;
+    const KeyAnswer answer =
+        behind_header ? key_behind_proxy_header(service.protocol, service.key, stream, scratch, scan)
+                      : first_payload_key(service.protocol, service.key, stream, scratch);
+    const splice_address client = scan.proxy.source.value_or(testing::address_of("192.0.2.1"));
     const std::string source(reinterpret_cast<const char*>(client.bytes), sizeof(client.bytes));
     const auto* key = std::get_if<Key>(&answer);
     return {service.placement->choose(key ? key->bytes : source).bridges.choices[0],

@@ -650,6 +650,137 @@ TEST_CASE("where the client's address chooses, the handshake's last ACK opens th
     CHECK(rig.fallbacks(Fallback::key_is_source) == 1);
 }
 
+namespace {
+
+SplicerRules rules_behind_proxies(const char* key, Protocol protocol = Protocol::http) {
+    SplicerRules rules = splicer_rules();
+    rules.services[0].key = *HashKeyRule::parse(key);
+    rules.services[0].protocol = protocol;
+    rules.services[0].proxy_protocol = ProxyProtocol::accept;
+    return rules;
+}
+
+std::string header_of(int client) {
+    return "PROXY TCP4 203.0.113." + std::to_string(client) + " 198.51.100.10 56324 80\r\n";
+}
+const std::string kLocalHeader = std::string("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", 16);
+
+// The bridge that a stream in one segment gets.
+std::string bridge_of(Rig& rig, const std::string& stream, std::uint16_t port) {
+    const Client client = rig.connected(port);
+    rig.handle(client.segment(stream));
+    return parse(rig.packet).destination;
+}
+
+}  // namespace
+
+TEST_CASE("behind a PROXY header the URL chooses, and the bytes pass as they came") {
+    Rig rig(rules_behind_proxies("uri"));
+    Rig direct;
+    std::uint16_t port = 1000;
+    for (const std::string& header :
+         {header_of(1), header_of(2), std::string("PROXY UNKNOWN\r\n"), kLocalHeader}) {
+        for (const char* path : {"/a", "/b", "/c", "/d", "/e"}) {
+            const std::string request = std::string("GET ") + path + " HTTP/1.1\r\n\r\n";
+            const Client client = rig.connected(++port);
+            CHECK(rig.handle(client.segment(header + request)) == SPLICE_forward_first_payload);
+            CHECK(parse(rig.packet).payload == header + request);
+            CHECK(parse(rig.packet).destination == bridge_of(direct, request, port));
+        }
+    }
+}
+
+TEST_CASE("a PROXY header and its request in two segments, cut anywhere, go where they go in one") {
+    Rig rig(rules_behind_proxies("uri"));
+    const std::string stream = header_of(7) + "GET /cut HTTP/1.1\r\nHost: x\r\n\r\n";
+    const std::string whole = bridge_of(rig, stream, 999);
+    for (std::size_t cut = 1; cut + 16 < stream.size(); ++cut) {
+        CAPTURE(cut);
+        const Client client = rig.connected(static_cast<std::uint16_t>(1000 + cut));
+        CHECK(rig.handle(client.segment(stream.substr(0, cut))) == SPLICE_hold_first_payload);
+        CHECK(rig.handle(client.segment(stream.substr(cut), static_cast<std::uint32_t>(cut))) ==
+              SPLICE_release_first_payload);
+        REQUIRE(rig.out.sent.size() == 2);
+        CHECK(parse(rig.out.sent[0]).destination == whole);
+        CHECK(parse(rig.out.sent[0]).payload + parse(rig.out.sent[1]).payload == stream);
+    }
+}
+
+TEST_CASE("key source means the address in the PROXY header, and the bare ACK does not choose") {
+    Rig rig(rules_behind_proxies("source", Protocol::tcp));
+    std::set<std::string> bridges;
+    std::map<int, std::string> bridge_of_client;
+    for (int client = 1; client < 30; ++client) {
+        const Client proxy = rig.connected(static_cast<std::uint16_t>(client));
+        CHECK(rig.handle(proxy.segment("", 0, SPLICE_ACK)) == SPLICE_drop_handshake_ack);
+        CHECK(rig.handle(proxy.segment(header_of(client))) == SPLICE_forward_first_payload_source);
+        bridge_of_client[client] = parse(rig.packet).destination;
+        bridges.insert(bridge_of_client[client]);
+        CHECK(rig.handle(proxy.segment("hello", static_cast<std::uint32_t>(header_of(client).size()))) ==
+              SPLICE_forward_open);
+    }
+    CHECK(bridges.size() == 3);
+    CHECK(rig.fallbacks(Fallback::key_is_source) == 29);
+    // The same client through another proxy, and as it would be chosen for without one.
+    SplicerRules rules = splicer_rules();
+    rules.services[0].key.kind = KeyKind::source;
+    Rig direct(std::move(rules));
+    for (const auto& [client, bridge] : bridge_of_client) {
+        CHECK(bridge_of(rig, header_of(client), static_cast<std::uint16_t>(100 + client)) == bridge);
+        Client alone(4, 5000);
+        alone.base.source = "203.0.113." + std::to_string(client);
+        REQUIRE(alone.connect(direct.splicer, at(0)) == SPLICE_answer_syn_ack);
+        direct.handle(alone.segment("", 0, SPLICE_ACK));
+        CHECK(parse(direct.packet).destination == bridge);
+    }
+}
+
+TEST_CASE(
+    "a PROXY header without a client, or none, leaves key source with the packet's own address, by why") {
+    Rig rig(rules_behind_proxies("source", Protocol::tcp));
+    SplicerRules plain = splicer_rules();
+    plain.services[0].key.kind = KeyKind::source;
+    Rig direct(std::move(plain));
+    const std::string own = bridge_of(direct, "x", 1);
+    CHECK(bridge_of(rig, kLocalHeader, 1) == own);
+    CHECK(bridge_of(rig, "PROXY UNKNOWN\r\n", 2) == own);
+    CHECK(bridge_of(rig, "PROXY TCP4 203.0.113.256 1.2.3.4 1 2\r\n", 3) == own);
+    CHECK(bridge_of(rig, kGet, 4) == own);
+    CHECK(rig.fallbacks(Fallback::proxy_local) == 1);
+    CHECK(rig.fallbacks(Fallback::proxy_unknown) == 1);
+    CHECK(rig.fallbacks(Fallback::bad_proxy_header) == 2);
+    CHECK(rig.fallbacks(Fallback::key_is_source) == 0);
+}
+
+TEST_CASE("a key that is missing behind a PROXY header leaves the choice to the address in it") {
+    Rig rig(rules_behind_proxies("hdr(x-tenant)"));
+    Rig by_source(rules_behind_proxies("source"));
+    for (int client = 1; client < 10; ++client) {
+        const auto port = static_cast<std::uint16_t>(client);
+        const std::string expected = bridge_of(by_source, header_of(client), port);
+        CHECK(bridge_of(rig, header_of(client) + kGet, port) == expected);
+        // The same where the rest of the head does not come, or the client ends.
+        const Client waits = rig.connected(static_cast<std::uint16_t>(100 + client));
+        CHECK(rig.handle(waits.segment(header_of(client) + "GET / HTTP/1.1\r\n")) ==
+              SPLICE_hold_first_payload);
+        rig.expire(1);
+        REQUIRE(rig.out.sent.size() == 1);
+        CHECK(parse(rig.out.sent[0]).destination == expected);
+        const Client ends = rig.connected(static_cast<std::uint16_t>(200 + client));
+        rig.handle(ends.segment(header_of(client) + "GET", 0, SPLICE_ACK | SPLICE_FIN));
+        CHECK(parse(rig.packet).destination == expected);
+    }
+    CHECK(rig.fallbacks(Fallback::no_header) == 9);
+    CHECK(rig.fallbacks(Fallback::wait_expired) == 9);
+    CHECK(rig.fallbacks(Fallback::ended) == 9);
+}
+
+TEST_CASE("without the setting a PROXY header is what it looks like: no request") {
+    Rig rig;
+    bridge_of(rig, header_of(1) + kGet, 1);
+    CHECK(rig.fallbacks(Fallback::not_http) == 1);
+}
+
 TEST_CASE("a spoofed SYN on a living flow hurts nobody") {
     Rig rig;
     const Client client = rig.connected();
