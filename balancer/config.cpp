@@ -173,12 +173,13 @@ void read_hash(const YamlValue& hash, const YamlMap& of_service, ServiceConfig& 
 }
 
 void read_bridge(const YamlValue& entry, BridgeNumbers& numbers, ServiceConfig& service) {
-    const YamlMap map = entry.map({"name", "address", "weight", "number"});
+    const YamlMap map = entry.map({"name", "address", "weight", "number", "server"});
     BridgeConfig bridge;
     bridge.name = map.require("name").as(parse_name);
     bridge.address = map.require("address").as(parse_host_address);
     map.read("weight", bridge.weight, parse_weight);
     map.read("number", bridge.number, parse_bridge_number);
+    map.read("server", bridge.server, parse_ring_server);
     if (auto fits = check_bridge(service, bridge); !fits) entry.fail(fits.error());
     if (auto fits = numbers.add(bridge); !fits) map.find("number").value_or(entry).fail(fits.error());
     service.bridges.push_back(std::move(bridge));
@@ -204,7 +205,9 @@ HealthConfig read_health(const YamlValue& value) {
 
 ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaults, BridgeNumbers& numbers) {
     const YamlMap map = entry.map(
-        joined(joined({"name", "vip", "port", "dscp", "protocol", "hash", "bridges", "health"}, kChoiceKeys),
+        joined(joined({"name", "vip", "port", "dscp", "protocol", "proxy_protocol", "hash", "bridges",
+                       "health"},
+                      kChoiceKeys),
                kServiceSettings));
     ServiceConfig service;
     service.settings = defaults;
@@ -218,6 +221,7 @@ ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaul
         if (service.protocol == Protocol::tls) service.key.kind = KeyKind::sni;
         if (service.protocol == Protocol::tcp) service.key.kind = KeyKind::source;
     }
+    map.read("proxy_protocol", service.proxy_protocol, parse_proxy_protocol);
     if (const auto hash = map.find("hash")) {
         read_hash(*hash, map, service);
         if (!map.has("protocol")) service.protocol = natural_protocol(service.key.kind);
@@ -262,34 +266,68 @@ Parsed<std::uint32_t> parse_subset(std::string_view text) {
 
 Parsed<BridgeConfig> parse_bridge(std::string_view text) {
     const auto form = std::unexpected(
-        "expected NAME=ADDRESS[,weight=N][,number=N] such as b1=192.0.2.21,weight=2,number=7");
+        "expected NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT] such as "
+        "b1=192.0.2.21,weight=2,number=7");
     const std::size_t equals = text.find('=');
     if (equals == std::string_view::npos) return form;
     const auto name = parse_name(text.substr(0, equals));
     if (!name) return std::unexpected(name.error());
     std::string_view rest = text.substr(equals + 1);
-    std::size_t comma = rest.find(',');
-    const auto address = parse_host_address(rest.substr(0, comma));
+    const auto take_word = [&rest] {
+        const std::string_view word = rest.substr(0, rest.find(','));
+        rest.remove_prefix(std::min(word.size() + 1, rest.size()));
+        return word;
+    };
+    const bool ends_in_comma = rest.ends_with(',');
+    const auto address = parse_host_address(take_word());
     if (!address) return std::unexpected(address.error());
+    if (ends_in_comma) return form;
     BridgeConfig bridge{.name = *name, .address = *address};
-    bool has_weight = false;
-    while (comma != std::string_view::npos) {
-        rest = rest.substr(comma + 1);
-        comma = rest.find(',');
-        const std::string_view part = rest.substr(0, comma);
-        if (part.starts_with("weight=") && !std::exchange(has_weight, true)) {
-            const auto weight = parse_weight(part.substr(7));
+    bool weighted = false;
+    while (!rest.empty()) {
+        const std::string_view word = take_word();
+        if (word.starts_with("weight=") && !std::exchange(weighted, true)) {
+            const auto weight = parse_weight(word.substr(7));
             if (!weight) return std::unexpected(weight.error());
             bridge.weight = *weight;
-        } else if (part.starts_with("number=") && bridge.number == 0) {
-            const auto number = parse_bridge_number(part.substr(7));
+        } else if (word.starts_with("number=") && bridge.number == 0) {
+            const auto number = parse_bridge_number(word.substr(7));
             if (!number) return std::unexpected("number: " + number.error());
             bridge.number = *number;
+        } else if (word.starts_with("server=") && bridge.server.empty()) {
+            auto server = parse_ring_server(word.substr(7));
+            if (!server) return std::unexpected(server.error());
+            bridge.server = *std::move(server);
         } else {
             return form;
         }
     }
     return bridge;
+}
+
+Parsed<std::string> parse_ring_server(std::string_view text) {
+    constexpr std::size_t kMost = 255;  // bytes, as of a host's name (RFC 1035 section 2.3.4)
+    const auto known = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               std::string_view(".-_:[]").contains(c);
+    };
+    const bool bare_ipv6 = text.contains(':') && IpAddress::parse(text).has_value();
+    if (text.empty() || text.size() > kMost || !std::ranges::all_of(text, known) || bare_ipv6)
+        return std::unexpected(
+            "expected HOST or HOST:PORT as in nginx's list, such as 192.0.2.31:80, cache1.example.com or "
+            "[2001:db8::31]:80");
+    return std::string(text);
+}
+
+Parsed<ProxyProtocol> parse_proxy_protocol(std::string_view text) {
+    for (const ProxyProtocol word : {ProxyProtocol::off, ProxyProtocol::accept}) {
+        if (text == to_string(word)) return word;
+    }
+    return std::unexpected("expected accept or off");
+}
+
+std::string_view to_string(ProxyProtocol proxy_protocol) noexcept {
+    return proxy_protocol == ProxyProtocol::accept ? "accept" : "off";
 }
 
 Protocol natural_protocol(KeyKind key) noexcept {
@@ -343,6 +381,11 @@ Parsed<void> check_bridge(const ServiceConfig& service, const BridgeConfig& brid
                 fmt::format("bridge {} has the address of {}: expected another, or one bridge with a "
                             "greater weight",
                             bridge.name, other.name));
+        if (!bridge.server.empty() && other.server == bridge.server)
+            return std::unexpected(fmt::format(
+                "bridge {} has the server {} of {}: expected one of its own, for a place in the ring is one "
+                "bridge's",
+                bridge.name, bridge.server, other.name));
     }
     return {};
 }
@@ -409,6 +452,12 @@ std::vector<std::string> warnings_about(const BalancerConfig& config) {
                 "service {}: all its bridges have weight 0, so it takes no new connections; give one "
                 "a weight from 1 to {}",
                 service.name, kMaxWeight));
+        if (service.algorithm != Algorithm::ketama &&
+            std::ranges::any_of(service.bridges,
+                                [](const BridgeConfig& bridge) { return !bridge.server.empty(); }))
+            warnings.push_back(fmt::format(
+                "service {}: only algorithm ketama places bridges by their server, and this is {}",
+                service.name, to_string(service.algorithm)));
         if (service.health)
             warnings.push_back(fmt::format(
                 "service {}: health is configured, but this version runs no health checks; a bridge "

@@ -22,6 +22,9 @@ struct BridgeConfig {
     IpAddress address;
     std::uint32_t weight = 1;  // 0: takes no new flows
     std::uint16_t number = 0;  // its own in the fleet, 1 to kMaxBridgeNumber; 0: it has none
+    // What ketama places by, as nginx by the text of its `server` line: HOST or HOST:PORT. Empty: the
+    // address, with the service's port unless that is 80.
+    std::string server{};
 };
 
 struct HealthConfig {
@@ -61,6 +64,7 @@ struct ServiceConfig {
     std::uint8_t dscp = 1;
     Protocol protocol = Protocol::http;
     HashKeyRule key;
+    ProxyProtocol proxy_protocol = ProxyProtocol::off;
     Algorithm algorithm = Algorithm::rendezvous;
     double bounded_load = 0;  // times the mean; 0: no bound
     double warmup = 0;        // share of openings for the second choice
@@ -82,7 +86,11 @@ struct BalancerConfig {
 inline const char* const kBalancerApi = "127.0.0.1:10001";
 
 Parsed<XdpMode> parse_xdp_mode(std::string_view text);
-// NAME=ADDRESS[,weight=N][,number=N]
+Parsed<ProxyProtocol> parse_proxy_protocol(std::string_view text);
+[[nodiscard]] std::string_view to_string(ProxyProtocol proxy_protocol) noexcept;
+// HOST or HOST:PORT as in a `server` line of nginx; an IPv6 address in brackets.
+Parsed<std::string> parse_ring_server(std::string_view text);
+// NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT]
 Parsed<BridgeConfig> parse_bridge(std::string_view text);
 // 1.01 to 100.
 Parsed<double> parse_bounded_load(std::string_view text);

@@ -26,10 +26,10 @@ std::vector<FlagGroup> single_service_groups() {
            .help = "the mark that tells bridges the service",
            .defaults = {"1"}},
           {.name = "bridge",
-           .argument = "NAME=ADDRESS[,weight=N][,number=N]",
+           .argument = "NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT]",
            .help =
                "a packet bridge; repeat it for each; weight 0 takes no new flows; number is its own in the "
-               "fleet, 1 to 1018",
+               "fleet, 1 to 1018; ketama places by server, as nginx by its own list",
            .defaults = {"b1=192.168.33.20"},
            .repeatable = true},
           {.name = "hash-key",
@@ -39,6 +39,12 @@ std::vector<FlagGroup> single_service_groups() {
                "in host+uri, with depth N, len N, query(sort,include=name,exclude=name), normalise or "
                "decode; or sni or source",
            .defaults = {"uri"}},
+          {.name = "proxy-protocol",
+           .argument = "accept|off",
+           .help = "a PROXY header (version 1 or 2) comes before each request; only behind proxies, for its "
+                   "sender "
+                   "chooses the cache",
+           .defaults = {"off"}},
           {.name = "algorithm",
            .argument = "NAME",
            .help = "rendezvous, maglev, ketama or jump",
@@ -72,6 +78,7 @@ ServiceConfig single_service(const CommandLine& line) {
     service.dscp = line.as("dscp", parse_dscp);
     service.key = line.as("hash-key", HashKeyRule::parse);
     service.protocol = natural_protocol(service.key.kind);
+    service.proxy_protocol = line.as("proxy-protocol", parse_proxy_protocol);
     service.algorithm = line.as("algorithm", parse_algorithm);
     if (line.given("bounded-load")) service.bounded_load = line.as("bounded-load", parse_bounded_load);
     if (line.given("warmup")) service.warmup = line.as("warmup", parse_share);

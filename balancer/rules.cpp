@@ -20,7 +20,7 @@ std::vector<PlacementMember> members_of(const ServiceConfig& service,
         const BridgeConfig& bridge = service.bridges[i];
         if (bridge.weight == 0) continue;
         members.push_back({.name = bridge.name,
-                           .server = ketama_server(bridge.address, service.vip.port),
+                           .server = ketama_server(bridge, service.vip.port),
                            .weight = bridge.weight,
                            .bridge = numbers[i]});
     }
@@ -102,6 +102,7 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     service.carriage = splice_carriage_by_dscp(config.dscp);
     service.protocol = config.protocol;
     service.key = config.key;
+    service.proxy_protocol = config.proxy_protocol;
     service.placement = std::move(*placement);
     set_choice(config, members, service);
     if (auto shadowed = set_shadow(config, members, service); !shadowed)
@@ -198,9 +199,10 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
     return rules;
 }
 
-std::string ketama_server(const IpAddress& address, std::uint16_t port) {
-    if (port == 80) return address.to_string();
-    return Endpoint{address, port}.to_string();
+std::string ketama_server(const BridgeConfig& bridge, std::uint16_t port) {
+    if (!bridge.server.empty()) return bridge.server;
+    const std::string server = Endpoint{bridge.address, port}.to_string();
+    return port == 80 ? server.substr(0, server.rfind(':')) : server;
 }
 
 }  // namespace splice

@@ -36,8 +36,8 @@ std::expected<std::vector<std::uint16_t>, std::string> number_bridges(const Bala
 // The MSS that a service advertises when the configuration does not say: the MTU less IP and TCP headers.
 [[nodiscard]] std::uint16_t mss_of_mtu(std::uint32_t mtu, int family) noexcept;
 
-// What ketama places by, as an nginx `server` line with the service's port would name it: 80 is left out
-// there.
-[[nodiscard]] std::string ketama_server(const IpAddress& address, std::uint16_t port);
+// What ketama places the bridge by: its `server`, or else its address and the service's port as an nginx
+// `server` line would name them: 80 is left out there, and an IPv6 address is in brackets.
+[[nodiscard]] std::string ketama_server(const BridgeConfig& bridge, std::uint16_t port);
 
 }  // namespace splice

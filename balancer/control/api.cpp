@@ -160,6 +160,7 @@ nlohmann::ordered_json service_json(const ServiceConfig& service, const SplicerS
             {"vip", service.vip.to_string()},
             {"dscp", service.dscp},
             {"protocol", to_string(service.protocol)},
+            {"proxy_protocol", to_string(service.proxy_protocol)},
             {"hash_key", service.key.to_string()},
             {"algorithm", to_string(service.algorithm)},
             {"bounded_load", service.bounded_load > 0 ? Json(service.bounded_load) : Json(nullptr)},

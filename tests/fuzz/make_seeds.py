@@ -203,6 +203,36 @@ def seeds_of_hellos():
             break
 
 
+PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n"
+ADDRESSES4 = bytes([192, 0, 2, 1, 198, 51, 100, 10]) + struct.pack("!HH", 56324, 80)
+PROXY_HEADERS = {
+    "v1-ipv4": b"PROXY TCP4 192.0.2.1 198.51.100.10 56324 80\r\n",
+    "v1-ipv6": b"PROXY TCP6 2001:db8::1 2001:db8:1::10 56324 80\r\n",
+    "v1-ipv6-longest": b"PROXY TCP6 " + b"ffff:" * 7 + b"ffff " + b"ffff:" * 7 + b"ffff 65535 65535\r\n",
+    "v1-mapped": b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::10 1 80\r\n",
+    "v1-unknown": b"PROXY UNKNOWN\r\n",
+    "v1-unknown-with-addresses": b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n",
+    "v1-leading-zero": b"PROXY TCP4 192.0.2.01 198.51.100.10 1 80\r\n",
+    "v1-without-end": b"PROXY UNKNOWN " + b"x" * 120,
+    "v2-ipv4": PROXY_V2 + b"\x21\x11" + sized(2, ADDRESSES4),
+    "v2-ipv4-tlvs": PROXY_V2 + b"\x21\x11" + sized(2, ADDRESSES4 + b"\x02" + sized(2, b"a.example") + b"\x04\0\1\0"),
+    "v2-ipv6": PROXY_V2 + b"\x21\x21" + sized(2, bytes.fromhex("20010db8000000000000000000000001") * 2 + b"\1\2\0\x50"),
+    "v2-local": PROXY_V2 + b"\x20\0\0\0",
+    "v2-unspecified": PROXY_V2 + b"\x21\0\0\0",
+    "v2-unix": PROXY_V2 + b"\x21\x31" + sized(2, b"/".ljust(216, b"\0")),
+    "v2-too-short": PROXY_V2 + b"\x21\x21" + sized(2, ADDRESSES4),
+    "v2-command-2": PROXY_V2 + b"\x22\x11" + sized(2, ADDRESSES4),
+}
+
+
+def seeds_of_proxy_headers():
+    for number, (name, header) in enumerate(PROXY_HEADERS.items()):
+        put("proxy_header", name, bytes([number % 4, 0]) + header + REQUESTS["curl"])
+    for number, (name, text) in enumerate({"an-address": b"::1", "no-address": b"1:2.:3.4.5", "a-gap-of-none": b"1:2:3:4:5:6:7::8",
+                                           "octets": b"1.2.3.4.5"}.items()):
+        put("proxy_header", f"in-a-line-{name}", bytes([number, 3]) + text)
+
+
 def seeds_of_first_payloads():
     def order(*cuts):
         return bytes([len(cuts)]) + b"".join(struct.pack("!HB", offset, size - 1) for offset, size in cuts)
@@ -215,6 +245,9 @@ def seeds_of_first_payloads():
         overlapping = order((20, 30), (5, 20), (0, 8), (5, 40), (0, 1))
         put("first_payload", f"overlapping-{number}-{name}", bytes([number]) + overlapping + REQUESTS[name])
     message = b"\x01" + sized(3, HELLOS["named"])
+    for kind, name in (6, "v1-ipv4"), (6, "v2-local"), (7, "v2-ipv6"), (7, "v1-unknown"), (6, "v1-leading-zero"):
+        stream = PROXY_HEADERS[name] + REQUESTS["curl"]
+        put("first_payload", f"behind-a-header-{kind}-{name}", bytes([kind]) + order((10, 60), (0, 10)) + stream)
     put("first_payload", "hello", b"\x05" + order((30, 40), (0, 30)) + b"\x16\x03\x01" + sized(2, message))
 
 
@@ -298,6 +331,8 @@ services:
   - { name: j, vip: 198.51.100.1, port: 80, dscp: 2, hash: { key: host+uri, depth: 2, len: 64, algorithm: jump },
       bridges: &two [{ name: a, address: 10.0.0.1 }, { name: b, address: 10.0.0.2 }] }
   - { name: k, vip: 198.51.100.1, port: 81, dscp: 3, hash: "hdr(x-tenant)", idle_timeout: 1s, bridges: *two }
+  - { name: p, vip: 198.51.100.1, port: 82, dscp: 4, proxy_protocol: accept, hash: { key: source, algorithm: ketama },
+      bridges: [{ name: a, address: 10.0.0.1, server: "10.0.1.1:8080" }, { name: b, address: 10.0.0.2, server: "[::1]" }] }
 """
 BRIDGE = """secret_file: /etc/splicelb/secret
 interface: eth1
@@ -369,6 +404,8 @@ def dictionaries():
     values = ["source", "path", "host+uri", "url_param(id)", "hdr(a)", "sni", "maglev", "ketama", "jump", "tls", "tcp", "warning",
               "adopt", "nfqueue", "native", "depth 2", "len 64", "1MiB", "1ms", "168h", "{", "}", "[", "]", ": ", "- ", "&a", "*a",
               "\n  ", "\"", "|", ">", "!!str ", "---\n", "? ", "#", "2001:db8::1", "192.0.2.1", "[::1]:80"]
+    write("proxy_header", http[:8] + [b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN", b"192.0.2.1", b"2001:db8::1", b"::ffff:",
+                                      b"::", b" 80\r\n", b"65535", PROXY_V2, b"\x21\x11\x00\x0c", b"\x21\x21\x00\x24", b"\x20\x00"])
     write("yaml", [word.encode() for word in words + values])
     write("log_line", [b" [17/May/2015:10:05:03 +0000] \"GET /", b" HTTP/1.1\" 200 5", b"#Fields: ", b"cs-uri-stem", b"sc-bytes",
                        b"{\"uri\":\"", b"\",\"bytes\":", b"\"ttl\":", b"\"time\":\"", b"2015-05-17T10:05:03Z", b"\\x", b"\t",
@@ -385,6 +422,7 @@ def main():
     seeds_of_translation()
     seeds_of_requests()
     seeds_of_hellos()
+    seeds_of_proxy_headers()
     seeds_of_first_payloads()
     seeds_of_captures()
     seeds_of_configurations()

@@ -78,7 +78,7 @@ void require_bounds(const ServiceConfig& service) {
     FUZZ_REQUIRE(settings.table_rows >= 1 && settings.table_rows <= 1U << 24, "{}", settings.table_rows);
     FUZZ_REQUIRE(!settings.mss || (*settings.mss >= 536 && *settings.mss <= 65475), "{}", *settings.mss);
     FUZZ_REQUIRE(!service.bridges.empty() && service.bridges.size() <= 4096, "{}", service.bridges.size());
-    std::set<std::string> names, addresses;
+    std::set<std::string> names, addresses, servers;
     for (const BridgeConfig& bridge : service.bridges) {
         FUZZ_REQUIRE(names.insert(bridge.name).second, "{} twice", bridge.name);
         FUZZ_REQUIRE(addresses.insert(bridge.address.to_string()).second, "{} twice",
@@ -87,6 +87,9 @@ void require_bounds(const ServiceConfig& service) {
                      bridge.address.to_string());
         FUZZ_REQUIRE(!(bridge.address == service.vip.address), "the VIP");
         FUZZ_REQUIRE(bridge.number <= 1018, "{}", bridge.number);
+        FUZZ_REQUIRE(bridge.server.size() <= 255, "{}", bridge.server);
+        FUZZ_REQUIRE(bridge.server.empty() || servers.insert(bridge.server).second, "{} twice",
+                     bridge.server);
         FUZZ_REQUIRE(bridge.weight <= (service.algorithm == Algorithm::jump ? 1U : 256U), "{}",
                      bridge.weight);
     }
@@ -98,6 +101,7 @@ std::string written(const ServiceConfig& service) {
                                    scalar(service.name), scalar(service.vip.address.to_string()),
                                    service.vip.port, service.dscp, to_string(service.protocol));
     // Depth and length are words of the key.
+    text += fmt::format("  proxy_protocol: {}\n", to_string(service.proxy_protocol));
     text += fmt::format("  hash: {{ key: {}, algorithm: {} }}\n", scalar(service.key.to_string()),
                         to_string(service.algorithm));
     text += fmt::format("  first_payload_wait: {}\n  first_payload_max: {}\n  idle_timeout: {}\n",
@@ -109,7 +113,8 @@ std::string written(const ServiceConfig& service) {
     for (const BridgeConfig& bridge : service.bridges)
         text += fmt::format("  - {{ name: {}, address: {}, weight: {}{} }}\n", scalar(bridge.name),
                             scalar(bridge.address.to_string()), bridge.weight,
-                            bridge.number == 0 ? "" : fmt::format(", number: {}", bridge.number));
+                            (bridge.number == 0 ? "" : fmt::format(", number: {}", bridge.number)) +
+                                (bridge.server.empty() ? "" : ", server: " + scalar(bridge.server)));
     if (const auto& health = service.health) {
         require_duration(health->interval, 100ms, 1h);
         require_duration(health->timeout, 100ms, health->interval);

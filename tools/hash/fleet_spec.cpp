@@ -67,7 +67,7 @@ FleetSpec fleet_of(const ServiceConfig& service) {
     for (std::size_t i = 0; i < service.bridges.size(); ++i) {
         const BridgeConfig& bridge = service.bridges[i];
         fleet.bridges.push_back({.name = bridge.name,
-                                 .server = ketama_server(bridge.address, service.vip.port),
+                                 .server = ketama_server(bridge, service.vip.port),
                                  .weight = bridge.weight,
                                  .bridge = static_cast<std::uint16_t>(i)});
     }

@@ -303,12 +303,48 @@ TEST_CASE("a bridge on the command line has a name, an address and perhaps a wei
     REQUIRE(bridge.has_value());
     CHECK(bridge->name == "b1");
     CHECK(bridge->weight == 0);
+    CHECK(bridge->server.empty());
+    const auto named = parse_bridge("b1=192.0.2.20,server=cache1.example.com:8080,weight=3");
+    REQUIRE(named.has_value());
+    CHECK(named->weight == 3);
+    CHECK(named->server == "cache1.example.com:8080");
+    CHECK(parse_bridge("b6=2001:db8::20,weight=2,server=[2001:db8::20]:80")->server == "[2001:db8::20]:80");
     CHECK(parse_bridge("b6=2001:db8::20")->address.to_string() == "2001:db8::20");
-    for (const char* text : {"", "b1", "=192.0.2.20", "b1=", "b1=192.0.2.20,", "b1=192.0.2.20,weight",
-                             "b 1=192.0.2.20", "b1=192.0.2.20,weight=x", "b1=192.0.2.20,size=1"}) {
+    for (const char* text :
+         {"", "b1", "=192.0.2.20", "b1=", "b1=192.0.2.20,", "b1=192.0.2.20,weight", "b 1=192.0.2.20",
+          "b1=192.0.2.20,weight=x", "b1=192.0.2.20,size=1", "b1=192.0.2.20,weight=1,",
+          "b1=192.0.2.20,weight=1,weight=2", "b1=192.0.2.20,server=", "b1=192.0.2.20,server=a b",
+          "b6=2001:db8::20,server=2001:db8::20", "b1=192.0.2.20,server=a,server=b"}) {
         CAPTURE(text);
         CHECK_FALSE(parse_bridge(text).has_value());
     }
+}
+
+TEST_CASE("a service accepts PROXY headers where it says so, and is off without a word") {
+    CHECK(service_of(kExample).proxy_protocol == ProxyProtocol::off);
+    CHECK(service_of(with_key("proxy_protocol: accept")).proxy_protocol == ProxyProtocol::accept);
+    CHECK(service_of(with_key("proxy_protocol: \"off\"")).proxy_protocol == ProxyProtocol::off);
+    check_refused(with_key("proxy_protocol: v2"), "10:21", "expected accept or off");
+    check_refused(with_top("proxy_protocol: accept"), "1:1", "unknown key");
+}
+
+TEST_CASE("a bridge's server is its own, and only ketama asks for it") {
+    const std::string bridge = "{ name: b1, address: 192.168.33.20, weight: 1 }";
+    const std::string named = "{ name: b1, address: 192.168.33.20, server: \"192.168.33.30:80\" }";
+    const BalancerConfig config = parse(with(bridge, named));
+    CHECK(config.services[0].bridges[0].server == "192.168.33.30:80");
+    const auto is_about_server = [](const std::string& text) {
+        return text.contains("only algorithm ketama");
+    };
+    CHECK(std::ranges::count_if(warnings_about(config), is_about_server) == 1);
+    std::string ring = with(bridge, named);
+    ring.replace(ring.find("rendezvous"), 10, "ketama");
+    CHECK(std::ranges::count_if(warnings_about(parse(ring)), is_about_server) == 0);
+    check_refused(with(bridge, "{ name: b1, address: 192.168.33.20, server: a/b }"), "13:53",
+                  "expected HOST or HOST:PORT");
+    check_refused(
+        with(bridge, named + "\n      - { name: b2, address: 192.168.33.21, server: \"192.168.33.30:80\" }"),
+        "14:9", "the server 192.168.33.30:80 of b1");
 }
 
 TEST_CASE("a file that cannot be read is told from one that is wrong") {

@@ -29,6 +29,7 @@ TEST_CASE("without flags the balancer serves the Vagrant lab") {
     CHECK(service.dscp == 1);
     CHECK(service.key.kind == KeyKind::uri);
     CHECK(service.algorithm == Algorithm::rendezvous);
+    CHECK(service.proxy_protocol == ProxyProtocol::off);
     REQUIRE(service.bridges.size() == 1);
     CHECK(service.bridges[0].address.to_string() == "192.168.33.20");
 }
@@ -36,7 +37,8 @@ TEST_CASE("without flags the balancer serves the Vagrant lab") {
 TEST_CASE("flags make one service") {
     const auto options = parse({"--vip", "2001:db8::10", "--port", "443", "--dscp", "7", "--bridge",
                                 "x=2001:db8::21,number=1018", "--bridge", "y=2001:db8::22,number=7,weight=5",
-                                "--hash-key", "sni", "--algorithm", "maglev", "--api", "off"});
+                                "--hash-key", "sni", "--algorithm", "maglev", "--api", "off",
+                                "--proxy-protocol", "accept"});
     REQUIRE(options.has_value());
     const ServiceConfig& service = options->config.services[0];
     CHECK(service.vip.to_string() == "[2001:db8::10]:443");
@@ -45,6 +47,7 @@ TEST_CASE("flags make one service") {
     CHECK(service.bridges[0].number == 1018);
     CHECK(service.bridges[1].weight == 5);
     CHECK(service.bridges[1].number == 7);
+    CHECK(service.proxy_protocol == ProxyProtocol::accept);
     CHECK_FALSE(options->config.common.api.has_value());
 }
 

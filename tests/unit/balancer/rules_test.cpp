@@ -91,6 +91,17 @@ TEST_CASE("the flow table keeps entries for the longest idle_timeout of all serv
     CHECK(rules_of(config, index)->timeouts.open_s == 2);
 }
 
+TEST_CASE("ketama places a bridge by its server, else by its address as nginx's list would name it") {
+    const BridgeConfig ipv4{"b1", address("192.0.2.21"), 1, 0, {}}, ipv6{"b6", address("2001:db8::21"), 1, 0, {}};
+    CHECK(ketama_server(ipv4, 80) == "192.0.2.21");
+    CHECK(ketama_server(ipv4, 8080) == "192.0.2.21:8080");
+    CHECK(ketama_server(ipv6, 80) == "[2001:db8::21]");
+    CHECK(ketama_server(ipv6, 443) == "[2001:db8::21]:443");
+    const BridgeConfig named{"b1", address("192.0.2.21"), 1, 0, "192.0.2.31:80"};
+    CHECK(ketama_server(named, 80) == "192.0.2.31:80");
+    CHECK(ketama_server(named, 8080) == "192.0.2.31:80");
+}
+
 TEST_CASE("the shares of a table follow the weights and sum up to 1") {
     for (const Algorithm algorithm : {Algorithm::rendezvous, Algorithm::maglev, Algorithm::ketama}) {
         CAPTURE(to_string(algorithm));
