@@ -452,6 +452,32 @@ TEST_CASE("any order and any cut of a first payload tells what a server speaks")
     CHECK(key_lines(opened)[0].contains("\turi\t/a\t"));
 }
 
+TEST_CASE("behind a PROXY header the key is the stream's, and the address of key source is the header's") {
+    const std::string v1 = "PROXY TCP4 203.0.113.7 198.51.100.10 56324 80\r\n";
+    const std::string v2("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\7\xc6\x33\x64\x0a\1\2\0\x50", 28);
+    for (const std::string& header : {v1, v2, std::string("PROXY UNKNOWN\r\n")}) {
+        CAPTURE(header);
+        const std::string bytes = header + kRequest;
+        for (std::size_t cut = 1; cut < bytes.size(); ++cut) {
+            CAPTURE(cut);
+            Tape tape;
+            tape.add(syn()).add(syn_ack()).add(client());
+            tape.add(client(bytes.substr(0, cut)))
+                .add(client(bytes.substr(cut), static_cast<std::uint32_t>(cut)));
+            CHECK(key_lines(tape)[0].contains("\turi\t/a\t"));
+        }
+        // Without the SYN, and captured from one side alone.
+        Tape middle;
+        middle.add(client(bytes));
+        CHECK(key_lines(middle)[0].contains("\turi\t/a\t"));
+    }
+    for (const std::string& header : {v1, v2}) {
+        Tape mail;
+        mail.add(syn()).add(syn_ack()).add(client()).add(client(header)).add(server("220 ready\r\n"));
+        CHECK(key_lines(mail)[0].contains("\tsource\t203.0.113.7\t"));
+    }
+}
+
 TEST_CASE("data on the SYN that the captured server took is missing here: nothing is chosen") {
     Segment fast_open = syn();
     fast_open.payload = kRequest;

@@ -135,24 +135,24 @@ Fleets Fleets::configured(const std::shared_ptr<const SplicerRules>& balancer,
     fleets.fleets_.push_back(std::make_unique<Fleet>(balancer, std::move(bridges)));
     for (const SplicerService& service : balancer->services) {
         const auto key = service_key(service.vip.address.raw(), splice_htons(service.vip.port));
-        fleets.services_[key] = {service.protocol, fleets.fleets_.back().get()};
+        fleets.services_[key] = {{service.protocol, service.proxy_protocol}, fleets.fleets_.back().get()};
     }
     return fleets;
 }
 
-void Fleets::add_service(const Endpoint& vip, Protocol protocol) {
-    services_.try_emplace(service_key(vip.address.raw(), splice_htons(vip.port)), Slot{protocol, nullptr});
+void Fleets::add_service(const Endpoint& vip, Speech speech) {
+    services_.try_emplace(service_key(vip.address.raw(), splice_htons(vip.port)), Slot{speech, nullptr});
 }
 
 Fleet* Fleets::of(const splice_address& vip, std::uint16_t port) {
     const auto found = services_.find(service_key(vip, port));
     if (found == services_.end()) return nullptr;
     Slot& slot = found->second;
-    if (!slot.fleet) slot.fleet = make({IpAddress(vip), splice_ntohs(port)}, slot.protocol);
+    if (!slot.fleet) slot.fleet = make({IpAddress(vip), splice_ntohs(port)}, slot.speech);
     return slot.fleet;
 }
 
-Fleet* Fleets::make(const Endpoint& vip, Protocol protocol) {
+Fleet* Fleets::make(const Endpoint& vip, Speech speech) {
     if (!placement_) placement_ = build_placement();
     const int family = vip.address.family();
     SplicerRules rules;
@@ -163,8 +163,9 @@ Fleet* Fleets::make(const Endpoint& vip, Protocol protocol) {
     SplicerService service;
     service.name = vip.to_string();
     service.vip = vip;
-    service.protocol = protocol;
-    service.key.kind = natural_key(protocol);
+    service.protocol = speech.protocol;
+    service.proxy_protocol = speech.proxy_protocol;
+    service.key.kind = natural_key(speech.protocol);
     service.placement = placement_;
     service.mss = family == 4 ? kMssIpv4 : kMssIpv6;
     rules.services.push_back(std::move(service));

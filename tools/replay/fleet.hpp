@@ -36,6 +36,13 @@ struct Fleet {
     std::vector<Duration> scheduled;
 };
 
+// What a service's clients say first.
+struct Speech {
+    Protocol protocol = Protocol::tcp;
+    ProxyProtocol proxy_protocol = ProxyProtocol::off;
+    friend bool operator==(const Speech&, const Speech&) = default;
+};
+
 // Every service of the replay. Fleets live as long as this does, where they are.
 class Fleets {
   public:
@@ -46,17 +53,17 @@ class Fleets {
                              const std::shared_ptr<const BridgeRules>& delivery);
     Fleets() = default;
     // --any-vip: makes a service of the endpoint, with a balancer and bridges b1, b2, b3 of its own.
-    void add_service(const Endpoint& vip, Protocol protocol);
+    void add_service(const Endpoint& vip, Speech speech);
 
     // The fleet that serves the endpoint (port in network order), or null.
     [[nodiscard]] Fleet* of(const splice_address& vip, std::uint16_t port);
 
   private:
     struct Slot {
-        Protocol protocol = Protocol::http;
+        Speech speech;
         Fleet* fleet = nullptr;  // made at first use
     };
-    Fleet* make(const Endpoint& vip, Protocol protocol);
+    Fleet* make(const Endpoint& vip, Speech speech);
 
     std::unordered_map<splice_flow_key, Slot, FlowKeyHash, FlowKeyEqual> services_;
     std::vector<std::unique_ptr<Fleet>> fleets_;

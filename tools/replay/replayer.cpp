@@ -122,7 +122,7 @@ void Replayer::Impl::complete_beginning(Conversation& conversation, const Arriva
     const splice_packet& packet = segment.packet;
     const Bytes payload = Bytes(segment.bytes).subspan(packet.payload_offset, packet.payload_length);
     if (conversation.from_its_middle || !(packet.tcp_flags & SPLICE_ACK) || payload.empty() ||
-        guess(payload) != conversation.service->protocol) {
+        guess(payload) != Speech{conversation.service->protocol, conversation.service->proxy_protocol}) {
         conversation.from_its_middle = true;
         return;
     }

@@ -4,6 +4,7 @@
 #include <array>
 #include <string>
 
+#include "libsplice/datapath/proxy_header.h"
 #include "tools/replay/conversations.hpp"
 
 namespace splice::replay {
@@ -31,9 +32,27 @@ bool is_beginning_of_method(std::string_view text) {
     return std::ranges::any_of(kMethods, [&](std::string_view method) { return method.starts_with(text); });
 }
 
-}  // namespace
+// A stream without its PROXY header. It has none as long as that is not whole.
+struct Unwrapped {
+    ProxyProtocol proxy_protocol = ProxyProtocol::off;
+    bool needs_more = false;
+    Bytes stream;
+};
 
-std::optional<Protocol> recognise(Bytes stream) {
+Unwrapped unwrap(Bytes stream) {
+    splice_proxy_header header{};
+    switch (splice_proxy_read(stream.data(), stream.data() + stream.size(), static_cast<__u32>(stream.size()),
+                              &header)) {
+        case SPLICE_PROXY_NEED_MORE:
+            return {.needs_more = true, .stream = stream};
+        case SPLICE_PROXY_WRONG:
+            return {.stream = stream};
+        default:
+            return {.proxy_protocol = ProxyProtocol::accept, .stream = stream.subspan(header.length)};
+    }
+}
+
+std::optional<Protocol> recognise_unwrapped(Bytes stream) {
     if (stream.empty()) return std::nullopt;
     if (std::to_integer<int>(stream[0]) == kHandshakeRecord) {
         if (stream.size() < 2) return std::nullopt;
@@ -49,12 +68,35 @@ std::optional<Protocol> recognise(Bytes stream) {
     return std::holds_alternative<Key>(answer) ? Protocol::http : Protocol::tcp;
 }
 
-std::optional<Protocol> guess(Bytes stream) {
-    if (const auto spoken = recognise(stream)) return *spoken == Protocol::tcp ? std::nullopt : spoken;
+// http or tls, where the stream may be the beginning of one of theirs.
+std::optional<Protocol> guess_unwrapped(Bytes stream) {
+    if (const auto spoken = recognise_unwrapped(stream))
+        return *spoken == Protocol::tcp ? std::nullopt : spoken;
     const std::string_view text = behind_empty_lines(stream);
     if (text.empty()) return std::nullopt;
     if (text[0] == kHandshakeRecord) return Protocol::tls;
     return is_beginning_of_method(text) ? std::optional(Protocol::http) : std::nullopt;
+}
+
+bool is_telling(const std::optional<Speech>& speech) {
+    return speech && *speech != Speech{};
+}
+
+}  // namespace
+
+std::optional<Speech> recognise(Bytes stream) {
+    const Unwrapped unwrapped = unwrap(stream);
+    if (unwrapped.needs_more) return std::nullopt;
+    const auto protocol = recognise_unwrapped(unwrapped.stream);
+    if (!protocol) return std::nullopt;
+    return Speech{*protocol, unwrapped.proxy_protocol};
+}
+
+std::optional<Speech> guess(Bytes stream) {
+    const Unwrapped unwrapped = unwrap(stream);
+    const auto protocol = guess_unwrapped(unwrapped.stream);
+    if (!protocol && unwrapped.proxy_protocol == ProxyProtocol::off) return std::nullopt;
+    return Speech{protocol.value_or(Protocol::tcp), unwrapped.proxy_protocol};
 }
 
 void Survey::take(const Arrival& arrival) {
@@ -97,7 +139,7 @@ void Survey::look(Connection& connection, const splice_packet& packet, Bytes byt
     if (packet.payload_length == 0 || connection.decided) return;
     if (connection.first) return look_at_stream(connection, packet, bytes);
     const auto spoken = recognise(bytes.subspan(packet.payload_offset, packet.payload_length));
-    if (++connection.looks >= kLooks || (spoken && *spoken != Protocol::tcp)) decide(connection, spoken);
+    if (++connection.looks >= kLooks || is_telling(spoken)) decide(connection, spoken);
 }
 
 void Survey::look_at_stream(Connection& connection, const splice_packet& packet, Bytes bytes) {
@@ -116,15 +158,15 @@ void Survey::look_at_stream(Connection& connection, const splice_packet& packet,
     if (spoken || full) decide(connection, spoken);
 }
 
-void Survey::decide(Connection& connection, std::optional<Protocol> protocol) {
+void Survey::decide(Connection& connection, std::optional<Speech> speech) {
     connection.decided = true;
-    if (protocol && *protocol != Protocol::tcp) connection.protocol = protocol;
+    if (is_telling(speech)) connection.speech = speech;
     if (connection.hold) held_ -= connection.hold->memory();
     connection.hold.reset();
 }
 
 Fleets Survey::services() const {
-    std::unordered_map<splice_flow_key, std::optional<Protocol>, FlowKeyHash, FlowKeyEqual> protocols;
+    std::unordered_map<splice_flow_key, std::optional<Speech>, FlowKeyHash, FlowKeyEqual> speeches;
     const auto server_of = [](const auto& each) {
         const auto& [key, connection] = each;
         splice_flow_key server{};
@@ -133,14 +175,14 @@ Fleets Survey::services() const {
         return server;
     };
     for (const auto& each : connections_) {
-        std::optional<Protocol>& protocol = protocols[server_of(each)];
+        std::optional<Speech>& speech = speeches[server_of(each)];
         const Connection& connection = each.second;
-        if (!protocol) protocol = connection.hold ? guess(connection.hold->stream()) : connection.protocol;
+        if (!speech) speech = connection.hold ? guess(connection.hold->stream()) : connection.speech;
     }
     Fleets fleets;
-    for (const auto& [server, protocol] : protocols)
+    for (const auto& [server, speech] : speeches)
         fleets.add_service({IpAddress(server.server), splice_ntohs(server.server_port)},
-                           protocol.value_or(Protocol::tcp));
+                           speech.value_or(Speech{}));
     return fleets;
 }
 
