@@ -41,7 +41,7 @@ struct HeadScan {
         bool found = false;
     };
     std::array<Value, kFields> values{};
-    std::uint8_t minor_version = 0;
+    std::uint16_t minor_version = 0;
     Stage stage = Stage::before_line;
 
     // Of the stream; both are there once the stage is past them.

@@ -149,13 +149,21 @@ Stage after_target(char c, std::string_view method) noexcept {
     return c == '\n' ? Stage::old_line_done : Stage::old_line_feed;
 }
 
-Stage take_version_byte(HeadScan& scan, char c, std::size_t place) noexcept {
-    constexpr std::string_view kBegin = "HTTP/1.";
-    if (place < kBegin.size()) return c == kBegin[place] ? Stage::version : Stage::broken;
+// HTTP/2 looks so in its preface only. A line with that version asks as any other where a server takes it.
+bool begins_preface(const HeadScan& scan, std::string_view text) noexcept {
+    return scan.method(text) == "PRI" && scan.target(text) == "*";
+}
+
+Stage take_version_byte(HeadScan& scan, std::string_view text, char c, std::size_t place) noexcept {
+    constexpr std::string_view kBegin = "http/1.";
+    constexpr std::size_t kMajor = 5;
+    if (place == kMajor && c >= '2' && c <= '9')
+        return begins_preface(scan, text) ? Stage::broken : Stage::version;
+    if (place < kBegin.size()) return to_lower(c) == kBegin[place] ? Stage::version : Stage::broken;
     if (c >= '0' && c <= '9') {
         const int minor = scan.minor_version * 10 + (c - '0');
         if (minor > kMinorVersionMax) return Stage::broken;
-        scan.minor_version = static_cast<std::uint8_t>(minor);
+        scan.minor_version = static_cast<std::uint16_t>(minor);
         return Stage::version;
     }
     if (place == kBegin.size()) return Stage::broken;
@@ -168,13 +176,13 @@ Stage take_line_byte(HeadScan& scan, std::string_view text, char c) noexcept {
     const std::uint32_t at = scan.next;
     switch (scan.stage) {
         case Stage::before_line:
-            if (ends_line(c)) return Stage::before_line;
+            if (ends_line(c) || is_blank(c)) return Stage::before_line;
             scan.method_begin = at;
             return is_token_byte(c) ? Stage::method : Stage::broken;
         case Stage::method:
             if (is_token_byte(c)) return at - scan.method_begin < kMethodMax ? Stage::method : Stage::broken;
             scan.method_end = at;
-            return c == ' ' ? Stage::before_target : Stage::broken;
+            return is_blank(c) ? Stage::before_target : Stage::broken;
         case Stage::before_target:
             if (c == ' ') return Stage::before_target;
             scan.target_begin = at;
@@ -184,11 +192,11 @@ Stage take_line_byte(HeadScan& scan, std::string_view text, char c) noexcept {
             scan.target_end = at;
             return after_target(c, scan.method(text));
         case Stage::before_version:
-            if (c != 'H') return after_target(c, scan.method(text));
+            if (to_lower(c) != 'h') return after_target(c, scan.method(text));
             scan.version_begin = at;
             return Stage::version;
         case Stage::version:
-            return take_version_byte(scan, c, at - scan.version_begin);
+            return take_version_byte(scan, text, c, at - scan.version_begin);
         case Stage::after_version:
             if (c == ' ') return Stage::after_version;
             if (!ends_line(c)) return Stage::broken;

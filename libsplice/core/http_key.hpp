@@ -6,17 +6,19 @@
 // that the rule names, and goes on from where it stopped. A fuzzer holds it to Beast wherever Beast takes a
 // head.
 //
-// What is a request: what nginx takes, since the cache judges in the end and the key needs only to be the
-// same for the same object. Refused as Fallback::not_http, at the first byte that shows it:
-//   - a major version other than 1, a minor one above 99, other protocols (RTSP, ICE), "http" in lower case
+// What is a request: what nginx, Varnish or Apache serves, any of them, since the cache judges in the end and
+// the key needs only to be the same for the same object. tests/odd_requests has what they were asked and
+// said. Refused as Fallback::not_http, at the first byte that shows it:
+//   - a major version of 0, a minor one above kMinorVersionMax, other protocols (RTSP, ICE)
 //   - HTTP/0.9 (no version) with a method other than GET
 //   - a method that is no token, or longer than kMethodMax; any other token is one, in the registry or not
-//   - controls and DEL in the target, a tab in the line, words after the version; bytes above 127 pass in the
+//   - controls and DEL in the target, a tab behind it, words after the version; bytes above 127 pass in the
 //     target, for caches and browsers that do not encode them
 //   - a NUL or a bare CR in the header that the rule wants. In others they do not matter
-// Taken: HTTP/1.2 and on (RFC 9110 section 6.2), several spaces between the words and after the last, lines
-// that end in a bare LF (RFC 9112 section 2.2), and CRs and LFs before the request line. A header line that
-// is broken is passed over: it never takes another header or the URI away.
+// Taken: HTTP/1.2 and on (RFC 9110 section 6.2), HTTP/2.0 in a line like this, "http" in any case, several
+// spaces between the words and after the last, a tab behind the method, lines that end in a bare LF (RFC 9112
+// section 2.2), and CRs, LFs, spaces and tabs before the request line. A header line that is broken is passed
+// over: it never takes another header or the URI away.
 //
 // The URI of each form of the request target (RFC 9112 section 3.2):
 //   origin-form     /a?b                as it stands, byte for byte, unless the rule has another form for it
@@ -58,7 +60,7 @@ namespace splice {
 // The longest registered method, UPDATEREDIRECTREF, has 17 bytes. Text that is no HTTP is told by it, too.
 inline constexpr std::size_t kMethodMax = 32;
 
-inline constexpr std::uint8_t kMinorVersionMax = 99;
+inline constexpr std::uint16_t kMinorVersionMax = 999;  // nginx's
 
 // uri, path and url_param need the request line only and answer as soon as its LF is there; hdr and host as
 // soon as the byte after their header's LF is there (it tells whether the value goes on), or the head's end. Each call gets the stream from its first byte, and the scan that the last call left. `rule`

@@ -52,14 +52,15 @@ inline std::optional<RequestLine> read_request_line(std::string_view line) {
 }
 
 // A line that no server takes for HTTP/1: it does not begin with a method, or the last word is no version of
-// HTTP/1 and the first is not GET. Of lines between right and wrong (several spaces, other minor versions)
-// this page says nothing.
+// HTTP and the first is not GET. Of lines between right and wrong (several spaces, other versions) this page
+// says nothing.
 inline bool is_plainly_wrong(std::string_view line) {
-    const auto first = line.find(' ');
-    const auto method = line.substr(0, first);
     if (line.contains('\n') || line.contains('\r')) return false;
+    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+    const auto method = line.substr(0, line.find_first_of(" \t"));
+    if (line.empty()) return false;
     if (!is_token(method) || method.size() > kMethodMax) return true;
-    return method != "GET" && !line.contains("HTTP/1.");
+    return method != "GET" && !lower(line).contains("http/");
 }
 
 // The URI and the authority of a target; the table of http_key.hpp.

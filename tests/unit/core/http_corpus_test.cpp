@@ -39,7 +39,7 @@ constexpr std::array kDifferences{
     Difference{"SOURCE request with ICE", "not_http", "not HTTP"},
     Difference{"OPTIONS request with RTSP", "not_http", "not HTTP"},
     Difference{"ANNOUNCE request with RTSP", "not_http", "not HTTP"},
-    Difference{"Invalid HTTP version (lenient)", "not_http", "1.x only"},
+    Difference{"Invalid HTTP version", "need_more", "Apache serves any major version of one digit"},
     Difference{"No HTTP version", "key:/", "HTTP/0.9, which nginx serves"},
     Difference{"Only LFs present", "key:/", "a bare LF ends a line (RFC 9112 section 2.2)"},
     Difference{"No LF after CR (lenient)", "not_http", "a CR alone ends no line"},
