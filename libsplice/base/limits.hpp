@@ -23,8 +23,9 @@ inline constexpr auto kFirstPayloadWait = 50ms;
 inline constexpr std::size_t kMaxFlows = 1'000'000;
 inline constexpr auto kIdleTimeout = 15min;
 inline constexpr auto kClosingTimeout = 60s;  // after a RST, or when both sides have ended
-inline constexpr auto kHalfClosedTimeout =
-    300s;  // after the client's FIN, unless the table is more than half full
+// After the client's FIN, unless the table is more than half full: a server that thinks for five minutes, and
+// a minute for the beginning of its answer to be acknowledged.
+inline constexpr auto kHalfClosedTimeout = 360s;
 inline constexpr auto kOpeningTimeout = 10s;  // a replayed handshake that the backend does not answer
 
 // A bridge's hold while it replays the handshake.

@@ -9,6 +9,7 @@ import traceback
 
 CASES = []
 WAN_CASES = []
+SLOW_CASES = []
 
 
 class Skip(Exception):

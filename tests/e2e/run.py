@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The end-to-end suite: real programs in a lab of network namespaces, once for each engine, mode and family.
 
-usage: run.py [--only WORD] [--family 4|6] [--point ENGINE:MODE]... [--wan CONTROL] [--logs DIR] [--counts FILE]
-              [--list]
+usage: run.py [--only WORD] [--family 4|6] [--point ENGINE:MODE]... [--wan CONTROL | --slow] [--logs DIR]
+              [--counts FILE] [--list]
 """
 
 import argparse
@@ -18,10 +18,12 @@ import cases_transfer  # noqa: E402,F401
 import cases_segments  # noqa: E402,F401
 import cases_crowds  # noqa: E402,F401
 import cases_tls  # noqa: E402,F401
+import cases_proxied  # noqa: E402,F401
 import cases_hostile  # noqa: E402,F401
 import cases_restart  # noqa: E402,F401
 import cases_kernel  # noqa: E402,F401
 import cases_host  # noqa: E402,F401
+import cases_slow  # noqa: E402,F401
 import cases_wan  # noqa: E402,F401
 import harness  # noqa: E402
 import raw_tcp  # noqa: E402
@@ -40,6 +42,7 @@ def parse_arguments():
     parser.add_argument("--point", action="append", help=f"engine:mode; default {' '.join(POINTS)}")
     parser.add_argument("--wan", metavar="CONTROL", help="the cases for a bad long way, made by netem, with this TCP "
                         "congestion control on every host (bbr, cubic, ...) instead of the others")
+    parser.add_argument("--slow", action="store_true", help="the cases that wait for minutes instead of the others")
     parser.add_argument("--logs", default=os.path.join(SOURCE, "build/test-logs/e2e"), help="where logs of failing cases go")
     parser.add_argument("--counts", help="write 'passed failed skipped' there")
     parser.add_argument("--list", action="store_true", help="print the sentences and end")
@@ -74,7 +77,7 @@ def listen_for_the_end():
 
 def main():
     arguments = parse_arguments()
-    known = harness.WAN_CASES if arguments.wan else harness.CASES
+    known = harness.WAN_CASES if arguments.wan else harness.SLOW_CASES if arguments.slow else harness.CASES
     cases = [item for item in known if any(word in item.sentence for word in arguments.only or [""])]
     if arguments.list:
         print("\n".join(item.sentence for item in cases))

@@ -211,12 +211,16 @@ class World:
         lines = [line.split('"') for line in page.splitlines() if line.startswith("splicelb_balancer_packets_total{")]
         return collections.Counter({name: int(float(count.strip("} "))) for _, name, count in lines})
 
-    def late_first_payloads(self):
-        """Requests whose rest came later than first_payload_wait, so that the client's address chose."""
+    def fallbacks(self, reason):
+        """First payloads without a key, so that the client's address chose."""
         page = self.lab.on("balancer", "curl", "-sS", "http://127.0.0.1:10001/metrics")
         line = next(line for line in page.splitlines() if line.startswith("splicelb_balancer_fallbacks_total{")
-                    and '"wait_expired"' in line)
+                    and f'"{reason}"' in line)
         return int(float(line.split()[-1]))
+
+    def late_first_payloads(self):
+        """Requests whose rest came later than first_payload_wait."""
+        return self.fallbacks("wait_expired")
 
     def interface_count(self, host, what):
         """What the host's interface has counted both ways: its "packets", "bytes" or "dropped"."""

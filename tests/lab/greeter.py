@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A server that speaks first, as those of mail and many databases do: greets, then returns each line;
-for a line "SEND n" it returns n bytes of x instead.
+for a line "SEND n" it returns n bytes of x instead, for "THINK s n" the same after s seconds.
 
 usage: greeter.py NAME PORT ADDRESS...
 """
@@ -9,6 +9,7 @@ import ipaddress
 import socketserver
 import sys
 import threading
+import time
 
 
 class Greeting(socketserver.StreamRequestHandler):
@@ -16,8 +17,10 @@ class Greeting(socketserver.StreamRequestHandler):
         self.wfile.write(f"220 {self.server.name} greets {self.client_address[0]}\r\n".encode())
         for line in self.rfile:
             words = line.split()
-            if len(words) == 2 and words[0] == b"SEND":
-                line = b"x" * min(int(words[1]), 1 << 28)
+            if words[:1] == [b"THINK"] and len(words) == 3:
+                time.sleep(int(words[1]))
+            if words[:1] in ([b"SEND"], [b"THINK"]):
+                line = b"x" * min(int(words[-1]), 1 << 28)
             self.wfile.write(line)
 
 

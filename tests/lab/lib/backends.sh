@@ -70,6 +70,15 @@ http {
         }
         location = /image { return 204; }
     }
+    # What an outer proxy asks, which tells its client in a PROXY header.
+    server {
+        listen $(backend4 "$i"):8081 proxy_protocol;
+        listen [$(backend6 "$i")]:8081 proxy_protocol;
+        listen $(backend4 "$i"):8082 proxy_protocol;
+        listen [$(backend6 "$i")]:8082 proxy_protocol;
+        access_log off;
+        location / { return 200 "b$i \$remote_addr \$proxy_protocol_addr,\$proxy_protocol_port \$request_uri\n"; }
+    }
     # The host's own service, on the very address that the balancer sends marked packets to.
     server {
         listen $(bridge4 "$i"):80;

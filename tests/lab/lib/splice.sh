@@ -9,11 +9,11 @@ splice_prepare() {
     for i in "${BRIDGES[@]}"; do bridge_yaml "$i" >"$RUN/b$i.yaml"; done
 }
 
-# Service NAME VIP PORT DSCP PROTOCOL KEY FAMILY
+# Service NAME VIP PORT DSCP PROTOCOL KEY FAMILY [PROXY_PROTOCOL]
 balancer_service() {
     local i address
-    printf '  - name: %s\n    vip: "%s"\n    port: %s\n    dscp: %s\n    protocol: %s\n    hash: { key: %s }\n    bridges:\n' \
-        "${@:1:6}"
+    printf '  - name: %s\n    vip: "%s"\n    port: %s\n    dscp: %s\n    protocol: %s\n    hash: { key: %s }\n' "${@:1:6}"
+    printf '    proxy_protocol: "%s"\n    bridges:\n' "${8:-off}"
     for i in "${BRIDGES[@]}"; do
         address=$("bridge$7" "$i")
         printf '      - { name: b%s, address: "%s" }\n' "$i" "$address"
@@ -36,6 +36,10 @@ $(balancer_service own4 "$BALANCER4" 8080 5 http uri 4)
 $(balancer_service own6 "$BALANCER6" 8080 6 http uri 6)
 $(balancer_service tls4 "$VIP4" 443 7 tls sni 4)
 $(balancer_service tls6 "$VIP6" 443 8 tls sni 6)
+$(balancer_service proxied4 "$VIP4" 8081 9 http uri 4 accept)
+$(balancer_service proxied6 "$VIP6" 8081 10 http uri 6 accept)
+$(balancer_service by-proxied-source4 "$VIP4" 8082 11 http source 4 accept)
+$(balancer_service by-proxied-source6 "$VIP6" 8082 12 http source 6 accept)
 YAML
 }
 
@@ -58,6 +62,10 @@ services:
   - { dscp: 6, vip: "$BALANCER6", port: 8080, backend: "[$(backend6 "$i")]:80" }
   - { dscp: 7, vip: "$VIP4", port: 443, backend: "$(backend4 "$i"):443" }
   - { dscp: 8, vip: "$VIP6", port: 443, backend: "[$(backend6 "$i")]:443" }
+  - { dscp: 9, vip: "$VIP4", port: 8081, backend: "$(backend4 "$i"):8081" }
+  - { dscp: 10, vip: "$VIP6", port: 8081, backend: "[$(backend6 "$i")]:8081" }
+  - { dscp: 11, vip: "$VIP4", port: 8082, backend: "$(backend4 "$i"):8082" }
+  - { dscp: 12, vip: "$VIP6", port: 8082, backend: "[$(backend6 "$i")]:8082" }
 YAML
 }
 
