@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The nginx configuration of docs/hashing.md, run: three fronts and owners in one nginx, and an origin that logs.
+"""The configurations of docs/hashing.md, run: three fronts and owners in one nginx, or fronts in nginx and owners in
+Varnish, and an origin that logs.
 
 Whichever front is asked, the URL's own bridge, as splice-hash tells it, answers, and the origin is asked once a URL.
 Usage: sibling_recipe_test.py SPLICE_HASH PAGE
@@ -20,14 +21,15 @@ import unittest
 
 TOOL, PAGE = sys.argv.pop(1), sys.argv.pop(1)
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+VARNISH = shutil.which("varnishd") or shutil.which("varnishd", path="/usr/sbin")
 HOSTS = 3
 URLS = [f"/objects/{i}?v={i % 3}" for i in range(120)]
 PATIENCE_S = 20
 
 
-def recipe():
+def recipe(language="nginx"):
     with open(PAGE) as file:
-        return re.search(r"```nginx\n(.*?)```", file.read(), re.DOTALL)[1]
+        return re.search(rf"```{language}\n(.*?)```", file.read(), re.DOTALL)[1]
 
 
 def free_port():
@@ -45,10 +47,12 @@ def free_port():
             continue
 
 
-def configuration(folder, port):
-    """The page's, once a host: its addresses become loopback ones, and its port 80 a free one."""
+def configuration(folder, port, owners=True):
+    """The page's, once a host: its addresses become loopback ones, and its port 80 a free one. Without `owners`: fronts."""
     upstream = re.search(r"upstream owners \{.*?\n\}\n", recipe(), re.DOTALL)[0]
     rest = recipe().replace(upstream, "")
+    if not owners:
+        rest = re.search(r"server \{ +# the front.*?\n\}\n", rest, re.DOTALL)[0]
     upstream = re.sub(r"server 192\.168\.33\.(\d+);", rf"server 127.0.33.\1:{port};", upstream)
     hosts = ""
     for host in range(1, HOSTS + 1):
@@ -72,8 +76,9 @@ http {{
 """
 
 
-@unittest.skipUnless(NGINX, "no nginx here")
-class SiblingRecipe(unittest.TestCase):
+class Recipe(unittest.TestCase):
+    OWNERS_IN_NGINX = True
+
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -81,21 +86,28 @@ class SiblingRecipe(unittest.TestCase):
         self.port = free_port()
         path = os.path.join(self.folder, "nginx.conf")
         with open(path, "w") as file:
-            file.write(configuration(self.folder, self.port))
-        self.nginx = subprocess.Popen([NGINX, "-c", path, "-p", self.folder, "-e", f"{self.folder}/error.log"])
-        self.addCleanup(self.nginx.wait)
-        self.addCleanup(self.nginx.kill)
+            file.write(configuration(self.folder, self.port, self.OWNERS_IN_NGINX))
+        self.nginx = self.start([NGINX, "-c", path, "-p", self.folder, "-e", f"{self.folder}/error.log"])
+        self.wait_for("127.0.33.20", self.nginx)
+
+    def start(self, command):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.terminate)
+        return process
+
+    def wait_for(self, address, process):
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                socket.create_connection(("127.0.33.20", self.port)).close()
+                socket.create_connection((address, self.port)).close()
                 return
             except OSError:
-                self.assertIsNone(self.nginx.poll(), "nginx has ended")
-                self.assertLess(time.monotonic(), end, "nginx does not listen")
+                self.assertIsNone(process.poll(), f"{process.args[0]} has ended")
+                self.assertLess(time.monotonic(), end, f"{process.args[0]} does not listen")
                 time.sleep(0.05)
 
-    def test_every_front_asks_the_urls_own_bridge_and_the_origin_is_asked_once(self):
+    def check_owners(self):
         fleet = [word for i in range(1, HOSTS + 1) for word in ("--bridge", f"b{i}=127.0.33.{20 + i}:{self.port}")]
         mapped = subprocess.run([TOOL, "map", *fleet, "--algorithm", "ketama", "--format", "csv"], text=True,
                                 input="\n".join(URLS), capture_output=True, check=True).stdout
@@ -104,7 +116,7 @@ class SiblingRecipe(unittest.TestCase):
         for host in range(1, HOSTS + 1):
             front = http.client.HTTPConnection(f"127.0.33.{30 + host}", self.port)
             for url in URLS:
-                front.request("GET", url)
+                front.request("GET", url, headers={"Host": "cdn.example"})
                 answer = front.getresponse()
                 self.assertEqual((answer.status, answer.read().decode()), (200, f"of {url}"))
                 self.assertEqual(answer.getheader("X-Owner"), wanted[url])
@@ -115,6 +127,36 @@ class SiblingRecipe(unittest.TestCase):
         with open(f"{self.folder}/origin.log") as file:
             asked = [line.strip() for line in file]
         self.assertEqual(sorted(asked), sorted(URLS))
+
+
+@unittest.skipUnless(NGINX, "no nginx here")
+class SiblingRecipe(Recipe):
+    def test_every_front_asks_the_urls_own_bridge_and_the_origin_is_asked_once(self):
+        self.check_owners()
+
+
+@unittest.skipUnless(NGINX and VARNISH, "no nginx or no varnishd here")
+class VarnishRecipe(Recipe):
+    OWNERS_IN_NGINX = False
+
+    def setUp(self):
+        super().setUp()
+        vcl = recipe("vcl").replace("origin.example.com", "127.0.33.20").replace('"80"', f'"{self.port}"')
+        path = os.path.join(self.folder, "owner.vcl")
+        with open(path, "w") as file:
+            file.write(vcl)
+        os.chmod(self.folder, 0o755)
+        for host in range(1, HOSTS + 1):
+            address = f"127.0.33.{20 + host}"
+            varnish = self.start([VARNISH, "-F", "-j", "none", "-n", f"{self.folder}/v{host}", "-i", f"b{host}",
+                                  "-a", f"{address}:{self.port}", "-T", "none", "-f", path, "-s", "malloc,16m"])
+            self.wait_for(address, varnish)
+
+    def test_owners_in_varnish_answer_alike(self):
+        self.check_owners()
+
+
+del Recipe  # it is no test by itself
 
 
 if __name__ == "__main__":
