@@ -51,6 +51,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         loop_->run([&] {
             // Bridges first: a service's new table may name new ones.
             refresh_routes(read_clock(), *rules);
+            path_->maps().read_openings(*splicer_);  // by the states of the old rules
             written = path_->maps().write_rules(*rules);
             if (!written) return refresh_routes(read_clock(), *rules_);
             splicer_->swap_rules(rules);
@@ -140,7 +141,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         BridgeLoads& loads = splicer_->loads();
         const auto tick = loads.next_tick();
         const bool ticks = tick && *tick <= now.monotonic;
-        if (ticks) path_->maps().read_openings(loads);
+        if (ticks) path_->maps().read_openings(*splicer_);
         splicer_->expire(now, out);
         if (ticks) {
             path_->maps().write_states(loads);

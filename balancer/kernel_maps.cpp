@@ -208,16 +208,27 @@ splice_openings KernelMaps::sum_of_openings(std::uint32_t state) const {
     return sum;
 }
 
-void KernelMaps::read_openings(BridgeLoads& loads) {
+void KernelMaps::read_openings(Splicer& splicer) {
+    BridgeLoads& loads = splicer.loads();
     const std::uint32_t base = states_of_table(kernel().service_table);
+    const splice_balancer_counters all = counters();
     for (const LoadedService& service : loads.services()) {
+        FirstChoices& first = first_choices_[service.mark % SPLICE_CARRIAGE_MARKS];
         for (const LoadedBridge& each : service.bridges) {
             const std::uint32_t state = (base + service.states + each.bridge) & (SPLICE_STATES - 1);
             const splice_openings now = sum_of_openings(state);
             const splice_openings before = std::exchange(openings_[state], now);
-            loads.add(service.states + each.bridge,
-                      {.offered = now.offered - before.offered, .taken = now.taken - before.taken});
+            const splice_openings since{.offered = now.offered - before.offered,
+                                        .taken = now.taken - before.taken};
+            loads.add(service.states + each.bridge, since);
+            first.left += since.taken;
         }
+        std::uint64_t weighed = 0;
+        for (const std::uint64_t count : all.choices[service.mark % SPLICE_CARRIAGE_MARKS].whys)
+            weighed += count;
+        first.left -= static_cast<std::int64_t>(weighed - std::exchange(first.weighed, weighed));
+        if (first.left <= 0) continue;
+        splicer.add_first_choices(service.mark, static_cast<std::uint64_t>(std::exchange(first.left, 0)));
     }
 }
 

@@ -2,6 +2,7 @@
 // interfaces: where the program runs is kernel_path's business, or a test's.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -51,7 +52,8 @@ class KernelMaps {
     // sends.
     void write_bridges(std::span<const SplicerBridge> bridges, std::span<const std::optional<NextHop>> hops);
     // Openings that the program chose for since the last call, by the services of the last write_rules().
-    void read_openings(BridgeLoads& loads);
+    // Adds them to the splicer's loads and counters.
+    void read_openings(Splicer& splicer);
     // The states that it chooses by from here on.
     void write_states(const BridgeLoads& loads) noexcept;
     void write_hot_keys(const HotTable& keys) noexcept;
@@ -91,6 +93,11 @@ class KernelMaps {
     std::optional<FlowTakeOver<splice_flow_entry>> take_over_;
     Uplink uplink_;
     std::vector<splice_openings> openings_ = std::vector<splice_openings>(SPLICE_STATES);  // when read last
+    struct FirstChoices {
+        std::uint64_t weighed = 0;  // when read last
+        std::int64_t left = 0;  // openings that are not told apart yet: two maps are read one after the other
+    };
+    std::array<FirstChoices, SPLICE_CARRIAGE_MARKS> first_choices_{};
     std::vector<std::uint16_t> turned_;  // the services whose slots the last write_rules() has turned
     // By slot: what was written there. It lives as long as the slot may be compared with another.
     std::vector<std::shared_ptr<const Placement>> tables_ =

@@ -144,7 +144,9 @@ enum splice_ask_kind {
 struct splice_balancer_counters {
 	struct splice_common_counters common;
 	__u64 chosen_by_source; /* because the service's key is `source`: the packet's address or the PROXY header's */
-	struct splice_choice_counts choices[SPLICE_CARRIAGE_MARKS]; /* of services that weigh their choices, by mark */
+	/* Of services that weigh their choices, by mark: where more than the first choice was looked at. The others are what
+	 * `openings` has besides. */
+	struct splice_choice_counts choices[SPLICE_CARRIAGE_MARKS];
 	/* What strangers or one flow could flood user space with. */
 	struct splice_budget budgets[SPLICE_ASK_BUDGETS];
 };

@@ -418,12 +418,9 @@ static __always_inline __u32 weigh(const struct splice_packet *packet, const str
 	struct splice_openings *mine;
 
 	if (!splice_first_takes(first, &service->choice, draw, hot)) return weigh_all(row, service, draw, hot);
+	/* What user space makes of it: one more of the first rank. */
 	mine = my_openings(&service->choice, row->choices[0]);
-	if (mine) {
-		mine->offered++;
-		mine->taken++;
-	}
-	count_choice(service->carriage, (struct splice_choice){ 0, SPLICE_CHOSE_FIRST, 1, 0 });
+	if (mine) splice_count_first(mine);
 	return 0;
 }
 

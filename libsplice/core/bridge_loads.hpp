@@ -34,6 +34,7 @@ struct LoadedBridge {
 // A service of which openings are counted.
 struct LoadedService {
     std::uint64_t identity = 0;  // whose loads go on over a change of services
+    std::uint8_t mark = 0;       // of its packets, by which choices are counted
     std::uint32_t states = 0;    // its splice_choice_rule.states
     double bounded_load = 0;     // 0: no bound
     std::vector<LoadedBridge> bridges;

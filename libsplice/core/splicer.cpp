@@ -28,6 +28,7 @@ std::vector<LoadedService> loaded_services(const SplicerRules& rules) {
     for (const SplicerService& service : rules.services) {
         if (service.choice.weighs == 0) continue;
         services.push_back({.identity = identity_of(service.vip),
+                            .mark = service.carriage.mark,
                             .states = service.choice.states,
                             .bounded_load = service.bounded_load,
                             .bridges = service.members});
@@ -195,6 +196,12 @@ Splicer::Splicer(std::shared_ptr<const SplicerRules> rules)
 Splicer::Splicer(std::shared_ptr<const SplicerRules> rules, FlowStore& flows)
     : impl_(std::make_unique<Impl>(std::move(rules), &flows, counters_)) {}
 Splicer::~Splicer() = default;
+
+void Splicer::add_first_choices(std::uint8_t mark, std::uint64_t count) noexcept {
+    ChoiceCounters& choices = counters_.choices[mark % SPLICE_CARRIAGE_MARKS];
+    choices.ranks[0].fetch_add(count, std::memory_order_relaxed);
+    choices.whys[SPLICE_CHOSE_FIRST].fetch_add(count, std::memory_order_relaxed);
+}
 
 const HotTable& Splicer::hot_table() const noexcept {
     return impl_->hot_table;

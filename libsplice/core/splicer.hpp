@@ -137,6 +137,9 @@ class Splicer {
     // By which its choices are weighed; whoever decides openings beside the machine adds them here, and
     // takes the states. advance() is expire()'s.
     [[nodiscard]] BridgeLoads& loads() noexcept;
+    // Openings that somebody else has chosen for, and that simply went to their first choice; of the service
+    // whose packets have the mark.
+    void add_first_choices(std::uint8_t mark, std::uint64_t count) noexcept;
     // The keys that are hot now.
     [[nodiscard]] const HotTable& hot_table() const noexcept;
 

@@ -203,6 +203,13 @@ struct splice_openings {
 	__u32 taken;
 };
 
+/* The first choice was offered it and took it, both in one addition (the numbers are little-endian). That `offered` wraps
+ * adds one to `taken`, once in four billion. */
+SPLICE_INLINE void splice_count_first(struct splice_openings *openings)
+{
+	splice_store64(openings, splice_load64(openings) + 0x100000001ULL);
+}
+
 SPLICE_STATIC_ASSERT(sizeof(struct splice_bridge_state) == 8, "a bridge's state is 8 bytes");
 SPLICE_STATIC_ASSERT(sizeof(struct splice_choice_rule) == 8, "a choice rule is 8 bytes");
 

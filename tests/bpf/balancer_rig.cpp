@@ -127,7 +127,7 @@ void KernelBalancer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
 
 void KernelBalancer::tick(Instant now) {
     SentPackets out;
-    maps_.read_openings(splicer_.loads());
+    maps_.read_openings(splicer_);
     splicer_.expire(now, out);
     maps_.write_states(splicer_.loads());
     maps_.write_hot_keys(splicer_.hot_table());

@@ -9,7 +9,7 @@ using namespace splice;
 namespace {
 
 LoadedService service_of(double bound, std::vector<LoadedBridge> bridges) {
-    return {.identity = 1, .states = 0, .bounded_load = bound, .bridges = std::move(bridges)};
+    return {.identity = 1, .mark = 1, .states = 0, .bounded_load = bound, .bridges = std::move(bridges)};
 }
 
 const std::vector<LoadedBridge> kFour{{0, 1}, {1, 1}, {2, 1}, {3, 1}};

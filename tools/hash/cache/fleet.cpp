@@ -115,7 +115,8 @@ splice_choice_rule Fleet::choice_rule() const noexcept {
 
 std::vector<LoadedService> Fleet::loaded_services() const {
     if (choice_.weighs == 0) return {};
-    LoadedService service{.identity = 1, .states = 0, .bounded_load = rules_.bounded_load, .bridges = {}};
+    LoadedService service{
+        .identity = 1, .mark = 1, .states = 0, .bounded_load = rules_.bounded_load, .bridges = {}};
     for (std::uint16_t i = 0; i < rules_.bridges; ++i)
         service.bridges.push_back({.bridge = i, .weight = i < rules_.weights.size() ? rules_.weights[i] : 1});
     return {std::move(service)};
