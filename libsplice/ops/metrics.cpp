@@ -3,6 +3,7 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace splice {
@@ -12,8 +13,9 @@ struct MetricsPage::Families {
 
     prometheus::ClientMetric& add(const std::string& name, const std::string& help,
                                   prometheus::MetricType type, const MetricLabels& labels) {
-        if (all.empty() || all.back().name != name) all.push_back({name, help, type, {}});
-        prometheus::ClientMetric& metric = all.back().metric.emplace_back();
+        auto family = std::ranges::find(all, name, &prometheus::MetricFamily::name);
+        if (family == all.end()) family = all.insert(family, {name, help, type, {}});
+        prometheus::ClientMetric& metric = family->metric.emplace_back();
         for (const auto& [label, value] : labels) metric.label.push_back({label, value});
         return metric;
     }

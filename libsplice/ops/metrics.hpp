@@ -15,7 +15,8 @@ namespace splice {
 
 using MetricLabels = std::map<std::string, std::string>;
 
-// One page of metrics. Values of one name are given one after another; the help text is that of the first.
+// One page of metrics. Values of one name stand together on it, whenever they are given; the help text is
+// that of the first.
 class MetricsPage {
   public:
     MetricsPage();

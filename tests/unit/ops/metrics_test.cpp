@@ -19,6 +19,23 @@ TEST_CASE("values of one name share one header, in the text format of Prometheus
           "flows 2\n");
 }
 
+TEST_CASE("values of one name stand together, in whatever order they are given") {
+    MetricsPage page;
+    for (const char* bridge : {"b1", "b2"}) {
+        page.gauge("state", "x", 1, {{"bridge", bridge}});
+        page.gauge("flows", "y", 2, {{"bridge", bridge}});
+    }
+    CHECK(page.text() ==
+          "# HELP state x\n"
+          "# TYPE state gauge\n"
+          "state{bridge=\"b1\"} 1\n"
+          "state{bridge=\"b2\"} 1\n"
+          "# HELP flows y\n"
+          "# TYPE flows gauge\n"
+          "flows{bridge=\"b1\"} 2\n"
+          "flows{bridge=\"b2\"} 2\n");
+}
+
 TEST_CASE("a label's quotes and line breaks are escaped") {
     MetricsPage page;
     page.gauge("info", "x", 1, {{"name", "a\"b\n"}});
