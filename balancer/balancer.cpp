@@ -132,7 +132,7 @@ std::expected<void, std::string> Balancer::open() {
         if (!server) return std::unexpected(server.error().text);
         api_server_ = std::move(*server);
     }
-    dataplane_->settle();
+    settle();
     warn_about_clock();
     warn_about_api(config_.common.api);
     log_warnings_about(config_);
@@ -173,6 +173,17 @@ std::expected<void, std::string> Balancer::start_engine() {
 void Balancer::look() {
     for (const std::string& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
         log_warning(line);
+    for (const std::string& line : drains_.look([this] { return dataplane_->flow_counts(); })) log_info(line);
+}
+
+void Balancer::settle() {
+    // From here on no bridge that drains gets a connection.
+    const std::vector<std::string> lines = drains_.replace(config_, rules_, read_clock().monotonic);
+    const std::size_t reset = dataplane_->settle();
+    for (const std::string& line : lines) log_info(line);
+    if (reset != 0)
+        log_info(fmt::format("{} connection{} of bridges that are down: reset at the client's next packet",
+                             reset, reset == 1 ? "" : "s"));
 }
 
 // The interface first: without it there is nothing to put right.
@@ -219,10 +230,10 @@ std::expected<void, StepsFailure> Balancer::apply(const BalancerConfig& config) 
         (void)number_bridges(config_, read_clock().monotonic, index_);  // it has numbers for all of these
         return changed;
     }
-    dataplane_->settle();
-    vips_.remove_others(vips_of(config));
     config_ = config;
     rules_ = std::move(*rules);
+    settle();
+    vips_.remove_others(vips_of(config));
     host_.replace(facts());
     change_log(config_.common.log);
     api_->replace(state());

@@ -10,6 +10,7 @@
 #include "balancer/config.hpp"
 #include "balancer/control/api.hpp"
 #include "balancer/control/bridge_index.hpp"
+#include "balancer/control/drains.hpp"
 #include "balancer/control/vips.hpp"
 #include "balancer/dataplane.hpp"
 #include "balancer/options.hpp"
@@ -64,6 +65,8 @@ class Balancer {
                                                                             ServiceNumbers& services) const;
     [[nodiscard]] BalancerState state() const;
     [[nodiscard]] HostFactList facts();
+    // What runs now is what is wanted.
+    void settle();
 
     BalancerOptions options_;
     BalancerConfig config_;
@@ -76,6 +79,7 @@ class Balancer {
     std::unique_ptr<DataPlane> dataplane_;
     Vips vips_;
     HostFacts host_;
+    Drains drains_;
     std::unique_ptr<BalancerApi> api_;
     std::optional<ApiServer> api_server_;
     CounterWarnings trouble_{kBalancerTrouble};

@@ -173,13 +173,14 @@ void read_hash(const YamlValue& hash, const YamlMap& of_service, ServiceConfig& 
 }
 
 void read_bridge(const YamlValue& entry, BridgeNumbers& numbers, ServiceConfig& service) {
-    const YamlMap map = entry.map({"name", "address", "weight", "number", "server"});
+    const YamlMap map = entry.map({"name", "address", "weight", "number", "server", "state"});
     BridgeConfig bridge;
     bridge.name = map.require("name").as(parse_name);
     bridge.address = map.require("address").as(parse_host_address);
     map.read("weight", bridge.weight, parse_weight);
     map.read("number", bridge.number, parse_bridge_number);
     map.read("server", bridge.server, parse_ring_server);
+    map.read("state", bridge.state, parse_bridge_state);
     if (auto fits = check_bridge(service, bridge); !fits) entry.fail(fits.error());
     if (auto fits = numbers.add(bridge); !fits) map.find("number").value_or(entry).fail(fits.error());
     service.bridges.push_back(std::move(bridge));
@@ -204,11 +205,10 @@ HealthConfig read_health(const YamlValue& value) {
 }
 
 ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaults, BridgeNumbers& numbers) {
-    const YamlMap map = entry.map(
-        joined(joined({"name", "vip", "port", "dscp", "protocol", "proxy_protocol", "hash", "bridges",
-                       "health"},
-                      kChoiceKeys),
-               kServiceSettings));
+    const YamlMap map = entry.map(joined(
+        joined({"name", "vip", "port", "dscp", "protocol", "proxy_protocol", "hash", "bridges", "health"},
+               kChoiceKeys),
+        kServiceSettings));
     ServiceConfig service;
     service.settings = defaults;
     service.name = map.require("name").as(parse_name);
@@ -264,9 +264,28 @@ Parsed<std::uint32_t> parse_subset(std::string_view text) {
     return static_cast<std::uint32_t>(*number);
 }
 
+std::string_view to_string(BridgeState state) noexcept {
+    switch (state) {
+        case BridgeState::drain:
+            return "drain";
+        case BridgeState::down:
+            return "down";
+        case BridgeState::ready:
+            break;
+    }
+    return "ready";
+}
+
+Parsed<BridgeState> parse_bridge_state(std::string_view text) {
+    for (const BridgeState state : {BridgeState::ready, BridgeState::drain, BridgeState::down}) {
+        if (text == to_string(state)) return state;
+    }
+    return std::unexpected("expected ready, drain or down");
+}
+
 Parsed<BridgeConfig> parse_bridge(std::string_view text) {
     const auto form = std::unexpected(
-        "expected NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT] such as "
+        "expected NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT][,state=STATE] such as "
         "b1=192.0.2.21,weight=2,number=7");
     const std::size_t equals = text.find('=');
     if (equals == std::string_view::npos) return form;
@@ -284,6 +303,7 @@ Parsed<BridgeConfig> parse_bridge(std::string_view text) {
     if (ends_in_comma) return form;
     BridgeConfig bridge{.name = *name, .address = *address};
     bool weighted = false;
+    bool stated = false;
     while (!rest.empty()) {
         const std::string_view word = take_word();
         if (word.starts_with("weight=") && !std::exchange(weighted, true)) {
@@ -298,6 +318,10 @@ Parsed<BridgeConfig> parse_bridge(std::string_view text) {
             auto server = parse_ring_server(word.substr(7));
             if (!server) return std::unexpected(server.error());
             bridge.server = *std::move(server);
+        } else if (word.starts_with("state=") && !std::exchange(stated, true)) {
+            const auto state = parse_bridge_state(word.substr(6));
+            if (!state) return std::unexpected("state: " + state.error());
+            bridge.state = *state;
         } else {
             return form;
         }
@@ -446,11 +470,10 @@ Parsed<void> check_bridge_count(const BalancerConfig& config) {
 std::vector<std::string> warnings_about(const BalancerConfig& config) {
     std::vector<std::string> warnings;
     for (const ServiceConfig& service : config.services) {
-        if (std::ranges::all_of(service.bridges,
-                                [](const BridgeConfig& bridge) { return bridge.weight == 0; }))
+        if (std::ranges::none_of(service.bridges, takes_connections))
             warnings.push_back(fmt::format(
-                "service {}: all its bridges have weight 0, so it takes no new connections; give one "
-                "a weight from 1 to {}",
+                "service {}: all its bridges have weight 0 or are not ready, so it takes no new connections; "
+                "give one a weight from 1 to {} and the state ready",
                 service.name, kMaxWeight));
         if (service.algorithm != Algorithm::ketama &&
             std::ranges::any_of(service.bridges,

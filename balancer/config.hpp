@@ -4,6 +4,7 @@
 #include <expected>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "libsplice/base/address.hpp"
@@ -17,6 +18,13 @@
 
 namespace splice {
 
+enum class BridgeState : std::uint8_t {
+    ready,
+    drain,  // takes no new connections; those that it has go on
+    down,   // takes no new connections; those that it has are reset
+};
+[[nodiscard]] std::string_view to_string(BridgeState state) noexcept;
+
 struct BridgeConfig {
     std::string name;
     IpAddress address;
@@ -25,7 +33,13 @@ struct BridgeConfig {
     // What ketama places by, as nginx by the text of its `server` line: HOST or HOST:PORT. Empty: the
     // address, with the service's port unless that is 80.
     std::string server{};
+    BridgeState state = BridgeState::ready;
 };
+
+// The one rule for who is placed.
+[[nodiscard]] inline bool takes_connections(const BridgeConfig& bridge) noexcept {
+    return bridge.weight != 0 && bridge.state == BridgeState::ready;
+}
 
 struct HealthConfig {
     enum class Type : std::uint8_t { http, tcp };
@@ -90,7 +104,8 @@ Parsed<ProxyProtocol> parse_proxy_protocol(std::string_view text);
 [[nodiscard]] std::string_view to_string(ProxyProtocol proxy_protocol) noexcept;
 // HOST or HOST:PORT as in a `server` line of nginx; an IPv6 address in brackets.
 Parsed<std::string> parse_ring_server(std::string_view text);
-// NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT]
+Parsed<BridgeState> parse_bridge_state(std::string_view text);
+// NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT][,state=ready|drain|down]
 Parsed<BridgeConfig> parse_bridge(std::string_view text);
 // 1.01 to 100.
 Parsed<double> parse_bounded_load(std::string_view text);

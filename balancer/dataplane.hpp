@@ -12,6 +12,7 @@
 
 #include "libsplice/base/system_error.hpp"
 #include "libsplice/config/common.hpp"
+#include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/splicer.hpp"
 #include "libsplice/engine/host_fact.hpp"
@@ -49,15 +50,18 @@ class DataPlane {
     // Back to the rules before the last replace_rules(), which succeeded. Errors: the system refuses what it
     // had accepted before.
     virtual SystemResult<void> restore_rules() = 0;
-    // Start or change are final: the flows that no service has any more end. A start that took over an
-    // earlier process's data path and is given up before leaves it running.
-    virtual void settle() = 0;
+    // Start or change are final: the flows that no service has any more end, and those whose bridge is down
+    // are reset at their client's next packet: the number of these. A start that took over an earlier
+    // process's data path and is given up before leaves it running.
+    virtual std::size_t settle() = 0;
     // Whether packets are handled after destruction, too.
     [[nodiscard]] virtual bool goes_on() const { return false; }
     // What the data path needs of the host, after start(). The facts refer to this.
     [[nodiscard]] virtual HostFactList facts() = 0;
     // Any thread.
     [[nodiscard]] virtual BalancerStatistics statistics() const = 0;
+    // Connections by service and bridge. Any thread, after start(); waits for the packets' thread.
+    [[nodiscard]] virtual FlowCounts flow_counts() = 0;
     // What start() chose, for the log; may be empty.
     [[nodiscard]] virtual std::string description() const { return {}; }
 };

@@ -72,10 +72,12 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         return {};
     }
 
-    void settle() override {
-        loop_->run([&] { splicer_->end_unserved_flows(); });
+    std::size_t settle() override {
+        std::size_t reset = 0;
+        loop_->run([&] { reset = splicer_->end_unserved_flows(); });
         before_.reset();
         path_->settle();
+        return reset;
     }
 
     bool goes_on() const override { return path_ && path_->goes_on(); }
@@ -108,6 +110,12 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         all.bridges_unreachable = routes_->unreachable();
         all.queue_overruns = kernel.common.verdicts[SPLICE_drop_ask_overrun];
         return all;
+    }
+
+    FlowCounts flow_counts() override {
+        FlowCounts counts;
+        loop_->run([&] { counts = splicer_->flow_counts(); });
+        return counts;
     }
 
     std::string description() const override { return path_->description(); }

@@ -63,9 +63,11 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
 
     SystemResult<void> restore_rules() override { return replace_rules(before_); }
 
-    void settle() override {
-        queued_.run([this] { splicer_.end_unserved_flows(); });
+    std::size_t settle() override {
+        std::size_t reset = 0;
+        queued_.run([&] { reset = splicer_.end_unserved_flows(); });
         before_.reset();
+        return reset;
     }
 
     HostFactList facts() override { return {queued_.fact()}; }
@@ -77,6 +79,12 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         all.bridges_unreachable = routes_->unreachable();
         all.queue_overruns = queued_.loop().overruns();
         return all;
+    }
+
+    FlowCounts flow_counts() override {
+        FlowCounts counts;
+        queued_.run([&] { counts = splicer_.flow_counts(); });
+        return counts;
     }
 
   private:

@@ -18,7 +18,7 @@ std::vector<PlacementMember> members_of(const ServiceConfig& service,
     std::vector<PlacementMember> members;
     for (std::size_t i = 0; i < service.bridges.size(); i++) {
         const BridgeConfig& bridge = service.bridges[i];
-        if (bridge.weight == 0) continue;
+        if (!takes_connections(bridge)) continue;
         members.push_back({.name = bridge.name,
                            .server = ketama_server(bridge, service.vip.port),
                            .weight = bridge.weight,
@@ -108,6 +108,9 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     if (auto shadowed = set_shadow(config, members, service); !shadowed)
         return std::unexpected(shadowed.error());
     service.watch = watch_of(service, members);
+    for (std::size_t i = 0; i < config.bridges.size(); i++) {
+        if (config.bridges[i].state == BridgeState::down) service.down.push_back(numbers[i]);
+    }
     service.mss = config.settings.mss.value_or(mss_of_mtu(host.mtu, config.vip.address.family()));
     service.window_scale = config.settings.window_scale;
     service.first_payload_wait = config.settings.first_payload_wait;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
+#include "balancer/control/drains.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/ops/metrics.hpp"
 
@@ -140,21 +141,60 @@ Json hot_keys_json(const SplicerService& running) {
     return {{"top", running.hot_keys}, {"spread", running.choice.spread}, {"hot", std::move(keys)}};
 }
 
-nlohmann::ordered_json bridges_json(const ServiceConfig& service, const std::vector<double>& shares) {
+// What the API says of one service.
+struct ServiceView {
+    const ServiceConfig& service;
+    const SplicerService& running;
+    const SplicerRules& rules;
+    const FlowCounts& counts;
+    const std::vector<double>& shares;  // in the order of the bridges
+
+    [[nodiscard]] FlowCount flows(const BridgeConfig& bridge) const noexcept {
+        return flows_of(counts, rules, running, bridge.address);
+    }
+};
+
+void write_bridges(MetricsPage& page, const ServiceView& view) {
+    for (std::size_t i = 0; i < view.service.bridges.size(); i++) {
+        const BridgeConfig& bridge = view.service.bridges[i];
+        const auto gauge = [&](const char* name, const char* help, double value,
+                               const char* state = nullptr) {
+            MetricLabels labels{{"service", view.service.name}, {"bridge", bridge.name}};
+            if (state) labels.emplace("state", state);
+            page.gauge(name, help, value, labels);
+        };
+        if (bridge.number != 0)
+            gauge("splicelb_balancer_bridge_number", "The number of a bridge in the fleet", bridge.number);
+        gauge("splicelb_balancer_table_share", "Share of the keys whose first choice is the bridge",
+              view.shares[i]);
+        gauge("splicelb_balancer_bridge_state", "The state that a bridge is given, as a label", 1,
+              to_string(bridge.state).data());
+        const FlowCount flows = view.flows(bridge);
+        constexpr const char* kHelp = "Connections of a bridge, by what the client has said last";
+        gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.open), "open");
+        gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.half_closed), "half_closed");
+    }
+}
+
+nlohmann::ordered_json bridges_json(const ServiceView& view) {
     auto bridges = nlohmann::ordered_json::array();
-    for (std::size_t i = 0; i < service.bridges.size(); i++) {
-        const BridgeConfig& bridge = service.bridges[i];
+    for (std::size_t i = 0; i < view.service.bridges.size(); i++) {
+        const BridgeConfig& bridge = view.service.bridges[i];
+        const FlowCount flows = view.flows(bridge);
         nlohmann::ordered_json one = {{"name", bridge.name}, {"address", bridge.address.to_string()}};
         if (bridge.number != 0) one["number"] = bridge.number;
         one["weight"] = bridge.weight;
-        one["table_share"] = shares[i];
+        one["state"] = to_string(bridge.state);
+        one["table_share"] = view.shares[i];
+        one["flows"] = flows.open;
+        one["flows_half_closed"] = flows.half_closed;
         bridges.push_back(std::move(one));
     }
     return bridges;
 }
 
-nlohmann::ordered_json service_json(const ServiceConfig& service, const SplicerService& running,
-                                    const std::vector<double>& shares) {
+nlohmann::ordered_json service_json(const ServiceView& view) {
+    const auto& [service, running, rules, counts, shares] = view;
     return {{"name", service.name},
             {"number", running.number},
             {"vip", service.vip.to_string()},
@@ -171,7 +211,7 @@ nlohmann::ordered_json service_json(const ServiceConfig& service, const SplicerS
             {"mss", running.mss},
             {"window_scale", running.window_scale},
             {"health_checks", false},
-            {"bridges", bridges_json(service, shares)}};
+            {"bridges", bridges_json(view)}};
 }
 
 }  // namespace
@@ -194,7 +234,7 @@ std::vector<double> first_choice_shares(const ServiceConfig& config, const Splic
     return shares;
 }
 
-BalancerApi::BalancerApi(BalancerState state, const DataPlane& dataplane, const HostFacts& host)
+BalancerApi::BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host)
     : dataplane_(dataplane), host_(host), state_(std::move(state)), shares_(all_shares(state_)) {}
 
 void BalancerApi::replace(BalancerState state) {
@@ -216,6 +256,7 @@ std::string BalancerApi::metrics() const {
     const BalancerStatistics now = dataplane_.statistics();
     write_counters(page, now);
     write_host_facts(page, "balancer", host_);
+    const FlowCounts counts = dataplane_.flow_counts();
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < shares_.size(); i++) {
         const ServiceConfig& service = state_.config.services[i];
@@ -224,18 +265,10 @@ std::string BalancerApi::metrics() const {
                     {"number", std::to_string(state_.rules->services[i].number)},
                     {"vip", service.vip.to_string()},
                     {"dscp", std::to_string(service.dscp)}});
-        for (const BridgeConfig& bridge : service.bridges) {
-            if (bridge.number == 0) continue;
-            page.gauge("splicelb_balancer_bridge_number", "The number of a bridge in the fleet",
-                       bridge.number, {{"service", service.name}, {"bridge", bridge.name}});
-        }
         const SplicerService& running = state_.rules->services[i];
         if (running.choice.weighs != 0) write_choices(page, service, now.choices[running.carriage.mark]);
         write_watch(page, service, *state_.rules, running);
-        for (std::size_t j = 0; j < shares_[i].size(); j++) {
-            page.gauge("splicelb_balancer_table_share", "Share of the keys whose first choice is the bridge",
-                       shares_[i][j], {{"service", service.name}, {"bridge", service.bridges[j].name}});
-        }
+        write_bridges(page, {service, running, *state_.rules, counts, shares_[i]});
     }
     page.gauge("splicelb_balancer_info", "Version and engine", 1,
                {{"version", SPLICELB_VERSION}, {"engine", state_.engine}});
@@ -244,10 +277,12 @@ std::string BalancerApi::metrics() const {
 
 std::string BalancerApi::status() const {
     const BalancerStatistics now = dataplane_.statistics();
+    const FlowCounts counts = dataplane_.flow_counts();
     const std::lock_guard lock(mutex_);
     auto services = nlohmann::ordered_json::array();
     for (std::size_t i = 0; i < state_.config.services.size(); i++)
-        services.push_back(service_json(state_.config.services[i], state_.rules->services[i], shares_[i]));
+        services.push_back(service_json(
+            {state_.config.services[i], state_.rules->services[i], *state_.rules, counts, shares_[i]}));
     const nlohmann::ordered_json all = {
         {"version", SPLICELB_VERSION},
         {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},

@@ -25,7 +25,7 @@ struct BalancerState {
 class BalancerApi {
   public:
     // `dataplane` and `host` must outlive the API.
-    BalancerApi(BalancerState state, const DataPlane& dataplane, const HostFacts& host);
+    BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host);
 
     void replace(BalancerState state);
     // Bound to this object.
@@ -35,7 +35,7 @@ class BalancerApi {
     [[nodiscard]] std::string metrics() const;
     [[nodiscard]] std::string status() const;
 
-    const DataPlane& dataplane_;
+    DataPlane& dataplane_;
     const HostFacts& host_;
     mutable std::mutex mutex_;
     BalancerState state_;                      // under mutex_

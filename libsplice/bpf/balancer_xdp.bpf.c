@@ -599,7 +599,8 @@ SPLICE_SUBPROGRAM int end_orphan(struct xdp_md *ctx, const struct splice_packet 
 }
 
 /* One more segment of a flow that user space decides: of a first payload that is not whole, or of a flow that every
- * choice has refused. Such an entry needs no row yet, or no longer, so the row counts what was asked. */
+ * choice has refused, or whose bridge is down. Such an entry needs no row yet, or no longer, so the row counts what was
+ * asked. */
 SPLICE_SUBPROGRAM int ask_of_flow(struct xdp_md *ctx, const struct splice_packet *packet, struct splice_flow_entry *entry)
 {
 	if (!entry) return count(SPLICE_drop_orphan, XDP_DROP); /* never: who asks of a flow has one */
@@ -642,7 +643,7 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 		return follow(ctx, packet, entry);
 	case SPLICE_STEP_NEXT_CHOICE:
 		return next_choice(ctx, packet, entry);
-	default: /* pending, and flows that every choice has refused */
+	default: /* pending, and flows that every choice has refused, or whose bridge is down */
 		return ask_of_flow(ctx, packet, entry);
 	}
 }

@@ -1,5 +1,7 @@
 #include "libsplice/core/flow_store.hpp"
 
+#include <utility>
+
 namespace splice {
 
 std::optional<splice_flow_entry> MemoryFlowStore::find(const splice_flow_key& key) noexcept {
@@ -10,19 +12,39 @@ std::optional<splice_flow_entry> MemoryFlowStore::find(const splice_flow_key& ke
 
 bool MemoryFlowStore::put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept {
     Table::Entry* slot = table_.find(key);
-    if (!slot) slot = table_.insert(key, capacity_, entry.last_seen_s);
-    if (!slot) return false;
+    if (slot) {
+        counts_.replace(slot->second.value, entry);
+    } else {
+        slot = table_.insert(key, capacity_, entry.last_seen_s);
+        if (!slot) return false;
+        counts_.add(entry);
+    }
     slot->second.value = entry;
     table_.touch(*slot, static_cast<std::uint8_t>(splice_flow_silence(&entry)), entry.last_seen_s);
     return true;
 }
 
 void MemoryFlowStore::erase(const splice_flow_key& key) noexcept {
-    if (Table::Entry* entry = table_.find(key)) table_.erase(*entry);
+    Table::Entry* entry = table_.find(key);
+    if (!entry) return;
+    counts_.remove(entry->second.value);
+    table_.erase(*entry);
 }
 
 void MemoryFlowStore::erase_if(const Condition& condition) {
-    table_.erase_if([&](const Table::Entry& entry) { return condition(entry.first); });
+    table_.erase_if([&](const Table::Entry& entry) {
+        if (!condition(entry.first)) return false;
+        counts_.remove(entry.second.value);
+        return true;
+    });
+}
+
+void MemoryFlowStore::change_if(const Change& change) {
+    table_.erase_if([&](Table::Entry& entry) {
+        splice_flow_entry changed = entry.second.value;
+        if (change(changed)) counts_.replace(std::exchange(entry.second.value, changed), changed);
+        return false;
+    });
 }
 
 void MemoryFlowStore::set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept {
@@ -31,7 +53,10 @@ void MemoryFlowStore::set_limits(std::size_t capacity, const splice_idle_timeout
 }
 
 std::size_t MemoryFlowStore::expire(Instant now, const Gone& gone) {
-    return table_.expire(now.seconds(), limits_s(), [&](const Table::Entry& entry) { gone(entry.first); });
+    return table_.expire(now.seconds(), limits_s(), [&](const Table::Entry& entry) {
+        counts_.remove(entry.second.value);
+        gone(entry.first);
+    });
 }
 
 std::array<std::uint32_t, SPLICE_SILENCES> MemoryFlowStore::limits_s() const noexcept {

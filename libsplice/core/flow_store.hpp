@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "libsplice/base/time.hpp"
+#include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/flow_table.hpp"
 #include "libsplice/datapath/flow.h"
 
@@ -24,6 +25,7 @@ class FlowStore {
   public:
     using Gone = std::function<void(const splice_flow_key&)>;
     using Condition = std::function<bool(const splice_flow_key&)>;
+    using Change = std::function<bool(splice_flow_entry&)>;
 
     virtual ~FlowStore() = default;
     [[nodiscard]] virtual std::optional<splice_flow_entry> find(const splice_flow_key& key) noexcept = 0;
@@ -31,8 +33,13 @@ class FlowStore {
     [[nodiscard]] virtual bool put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept = 0;
     virtual void erase(const splice_flow_key& key) noexcept = 0;
     virtual void erase_if(const Condition& condition) = 0;
+    // Looks at every entry. `change` says true when it has changed the entry; what the entry's silence means
+    // (splice_flow_silence()) must stay.
+    virtual void change_if(const Change& change) = 0;
     // As far as it is known without counting.
     [[nodiscard]] virtual std::size_t size() const noexcept = 0;
+    // The same, by service and bridge. as_of() says how old that is.
+    [[nodiscard]] virtual const FlowCounts& counts() const noexcept = 0;
 
     // From now on; what is there stays.
     virtual void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept = 0;
@@ -46,11 +53,15 @@ class FlowStore {
 // In memory, with a list for each time-out, so that expiry looks at nothing that stays.
 class MemoryFlowStore final : public FlowStore {
   public:
+    MemoryFlowStore() noexcept { counts_.set_as_of(Duration::max()); }
     [[nodiscard]] std::optional<splice_flow_entry> find(const splice_flow_key& key) noexcept override;
     [[nodiscard]] bool put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept override;
     void erase(const splice_flow_key& key) noexcept override;
     void erase_if(const Condition& condition) override;
+    void change_if(const Change& change) override;
     [[nodiscard]] std::size_t size() const noexcept override { return table_.size(); }
+    // Always of now.
+    [[nodiscard]] const FlowCounts& counts() const noexcept override { return counts_; }
     void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept override;
     std::size_t expire(Instant now, const Gone& gone) override;
     [[nodiscard]] std::optional<Duration> next_expiry() const noexcept override;
@@ -61,6 +72,7 @@ class MemoryFlowStore final : public FlowStore {
     using Table = FlowTable<splice_flow_entry, SPLICE_SILENCES>;
 
     Table table_;
+    FlowCounts counts_;
     std::size_t capacity_ = 0;
     splice_idle_timeouts timeouts_{};
 };

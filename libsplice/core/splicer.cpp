@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "libsplice/core/http_refusal.hpp"
 #include "libsplice/core/overtakers.hpp"
@@ -133,6 +135,8 @@ struct Splicer::Impl {
     Verdict next_choice(Walk& walk);
     Verdict refuse(Walk& walk);
     Verdict end_refused(Walk& walk);
+    Verdict reset_ended(Walk& walk);
+    std::size_t end_flows_of_down_bridges();
 
     // In `stream`, `scratch`, or for ever.
     KeyAnswer key_of(const SplicerService& service, Bytes stream, FirstPayloadScan& scan);
@@ -229,6 +233,10 @@ std::size_t Splicer::flows() const noexcept {
     return impl_->flows.size();
 }
 
+const FlowCounts& Splicer::flow_counts() const noexcept {
+    return impl_->flows.counts();
+}
+
 Verdict Splicer::handle_packet(Instant now, MutableBytes packet, bool checksum_finished,
                                Actions& out) noexcept {
     const Verdict verdict = impl_->handle(now, packet, checksum_finished, Impl::Orphan::waits, out);
@@ -251,13 +259,15 @@ void Splicer::swap_rules(std::shared_ptr<const SplicerRules> rules) {
     impl_->set_hot_services();
 }
 
-void Splicer::end_unserved_flows() {
+std::size_t Splicer::end_unserved_flows() {
     impl_->flows.erase_if([this](const splice_flow_key& key) {
         const bool gone = !impl_->find_service(key);
         if (gone) impl_->lose_pending(key, HeldLoss::service_gone);
         return gone;
     });
+    const std::size_t ended = impl_->end_flows_of_down_bridges();
     impl_->publish();
+    return ended;
 }
 
 void Splicer::set_route_mtus(std::vector<std::uint32_t> mtus) noexcept {
@@ -403,6 +413,8 @@ Verdict Splicer::Impl::take_step(Walk& walk) {
             return next_choice(walk);
         case SPLICE_STEP_REFUSE:
             return end_refused(walk);
+        case SPLICE_STEP_RESET:
+            return reset_ended(walk);
         case SPLICE_STEP_DROP:
             break;
     }
@@ -772,6 +784,17 @@ Verdict Splicer::Impl::end_refused(Walk& walk) {
     return SPLICE_answer_refused_rst;
 }
 
+// Its bridge is down. The client forgets the connection at once and asks anew, at another bridge.
+Verdict Splicer::Impl::reset_ended(Walk& walk) {
+    splice_segment reset;
+    splice_write_rst(&reset, &walk.packet);
+    walk.out.send(std::as_bytes(std::span(reset.bytes, reset.length)));
+    walk.entry->flags |= SPLICE_FLOW_RESET;
+    walk.entry->last_seen_s = walk.now.seconds();
+    (void)flows.put(walk.key, *walk.entry);  // not new
+    return SPLICE_answer_down_rst;
+}
+
 // --- Keeping
 // ----------------------------------------------------------------------------------------------------
 
@@ -794,6 +817,23 @@ void Splicer::Impl::postpone(const splice_flow_key& key, Duration deadline) {
     Pending& held = pending.at(key);
     deadlines.erase(held.deadline);
     held.deadline = deadlines.emplace(deadline, key);
+}
+
+std::size_t Splicer::Impl::end_flows_of_down_bridges() {
+    std::set<std::pair<std::uint16_t, std::uint16_t>> down;  // service and bridge
+    for (const SplicerService& service : rules->services) {
+        for (const std::uint16_t bridge : service.down) down.emplace(service.number, bridge);
+    }
+    if (down.empty()) return 0;
+    std::size_t ended = 0;
+    flows.change_if([&](splice_flow_entry& entry) {
+        if (entry.state != SPLICE_FLOW_OPEN || !down.contains({entry.service, entry.bridge})) return false;
+        entry.state = SPLICE_FLOW_ENDED;
+        entry.row = 0;
+        ++ended;
+        return true;
+    });
+    return ended;
 }
 
 const SplicerService* Splicer::Impl::find_service(const splice_flow_key& key) const noexcept {

@@ -17,6 +17,7 @@
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
 #include "libsplice/core/bridge_loads.hpp"
+#include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/flow_store.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/held_loss.hpp"
@@ -39,6 +40,7 @@ struct SplicerService {
     HashKeyRule key;
     ProxyProtocol proxy_protocol = ProxyProtocol::off;
     std::shared_ptr<const Placement> placement;  // choices index SplicerRules::bridges
+    std::vector<std::uint16_t> down;             // bridges that are not placed and whose flows are reset
     std::uint32_t subset = 0;                    // key sni: a name has so many bridges; 0: one
     splice_choice_rule choice{};                 // weighs: what may move an opening from its first choice
     double bounded_load = 0;                     // 0: none
@@ -111,9 +113,10 @@ class Splicer {
     // Flows go on; those of a service that is gone, or of a bridge index that is gone, end as orphans.
     void replace_rules(std::shared_ptr<const SplicerRules> rules);
     // The same in two halves, for a caller who may have to go back: new rules by which packets are handled,
-    // while each flow stays; and the end of those flows that no service has any more.
+    // while each flow stays; and the end of those flows that no service has any more, or whose bridge is
+    // down. The number of the latter: each is reset at its client's next packet.
     void swap_rules(std::shared_ptr<const SplicerRules> rules);
-    void end_unserved_flows();
+    std::size_t end_unserved_flows();
 
     // What fits into the route to each bridge, in bytes from the IP header on, by bridge number; 0 or
     // missing: not known. What is larger is answered with an ICMP error.
@@ -145,6 +148,8 @@ class Splicer {
 
     [[nodiscard]] const SplicerCounters& counters() const noexcept { return counters_; }
     [[nodiscard]] std::size_t flows() const noexcept;
+    // Connections by service and bridge; valid until the next call of anything else.
+    [[nodiscard]] const FlowCounts& flow_counts() const noexcept;
 
   private:
     struct Impl;

@@ -24,6 +24,7 @@ enum splice_balancer_step {
 	SPLICE_STEP_NEXT_CHOICE, /* refused: to the next choice of the entry's row */
 	SPLICE_STEP_KEEP_ALIVE, /* a client that has not asked yet probes its connection: answer from the cookie alone */
 	SPLICE_STEP_REFUSE, /* of a flow that every choice has refused: only RST is left to say */
+	SPLICE_STEP_RESET, /* of a flow whose bridge is down: answer with RST */
 };
 
 struct splice_balancer_decision {
@@ -201,6 +202,12 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 		if (entry->flags & SPLICE_FLOW_REOPENED)
 			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
 		return splice_balancer_says(SPLICE_STEP_REFUSE, SPLICE_CONTINUE);
+	case SPLICE_FLOW_ENDED:
+		if (entry->flags & SPLICE_FLOW_REOPENED)
+			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
+		/* The client's own RST goes on: where the bridge lives after all, its server is told, too. */
+		if (packet->tcp_flags & SPLICE_RST) return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
+		return splice_balancer_says(SPLICE_STEP_RESET, SPLICE_CONTINUE);
 	default:
 		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
 	}

@@ -82,6 +82,7 @@ enum splice_flow_state {
 	SPLICE_FLOW_PENDING = 1, /* first payload incomplete: user space holds it */
 	SPLICE_FLOW_OPEN = 2, /* the bridge is chosen */
 	SPLICE_FLOW_REFUSED = 3, /* every choice refused: answered by us, the entry only ends it */
+	SPLICE_FLOW_ENDED = 4, /* its bridge is down: the client's next packet is answered with RST */
 };
 
 enum splice_flow_flags {
@@ -197,7 +198,9 @@ enum splice_silence {
 
 SPLICE_INLINE enum splice_silence splice_flow_silence(const struct splice_flow_entry *entry)
 {
-	if ((entry->flags & SPLICE_FLOW_RESET) || entry->state != SPLICE_FLOW_OPEN) return SPLICE_SILENCE_CLOSING;
+	if (entry->flags & SPLICE_FLOW_RESET) return SPLICE_SILENCE_CLOSING;
+	/* An ended one is kept as long as an open one: its client may be silent for long before it is told. */
+	if (entry->state != SPLICE_FLOW_OPEN && entry->state != SPLICE_FLOW_ENDED) return SPLICE_SILENCE_CLOSING;
 	if (!(entry->flags & SPLICE_FLOW_CLIENT_FIN)) return SPLICE_SILENCE_OPEN;
 	/* The client goes on acknowledging: as long as an open flow's. */
 	if ((entry->flags & SPLICE_FLOW_AFTER_FIN) == SPLICE_FLOW_AFTER_FIN) return SPLICE_SILENCE_OPEN;

@@ -61,6 +61,7 @@
 	X(drop, drop_refused_stray, "refused in the name of a bridge that is none of its flow's choices") \
 	X(consume, answer_refused_503, "refused by every choice: answered with HTTP 503") \
 	X(consume, answer_refused_rst, "refused by every choice: answered with RST") \
+	X(consume, answer_down_rst, "of a flow whose bridge is down: answered with RST") \
 	X(consume, end_refused, "of a flow that every choice refused: acknowledges our answer") \
 	X(drop, drop_flow_table_full, "the flow table is full; the living are not evicted") \
 	X(drop, drop_first_payload_memory, "the memory for held first payloads is used up") \

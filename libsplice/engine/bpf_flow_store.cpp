@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "libsplice/engine/clock.hpp"
@@ -44,6 +45,16 @@ void BpfFlowStore::erase_if(const Condition& condition) {
     delete_bpf_entries(map_, erased);
 }
 
+void BpfFlowStore::change_if(const Change& change) {
+    std::vector<std::pair<splice_flow_key, splice_flow_entry>> changed;
+    for_each_bpf_entry<splice_flow_key, splice_flow_entry>(
+        map_, [&](const splice_flow_key& key, splice_flow_entry entry) {
+            if (change(entry)) changed.emplace_back(key, entry);
+        });
+    // Those that have gone meanwhile stay gone.
+    for (const auto& [key, entry] : changed) (void)bpf_map_update_elem(map_, &key, &entry, BPF_EXIST);
+}
+
 void BpfFlowStore::set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept {
     capacity_ = capacity;
     timeouts_ = timeouts;
@@ -60,11 +71,15 @@ bool BpfFlowStore::idle(const splice_flow_entry& entry, std::uint32_t now_s) con
 std::size_t BpfFlowStore::expire(Instant now, const Gone& gone) {
     if (now.monotonic < next_piece_) return 0;
     const Duration began = read_clock().monotonic;
+    if (walk_.at_beginning()) counting_.set_as_of(began);
     const bool more = walk_.next();
     const auto keys = walk_.keys();
     std::vector<splice_flow_key> expired;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        if (!idle(walk_.values()[i], now.seconds())) continue;
+        if (!idle(walk_.values()[i], now.seconds())) {
+            counting_.add(walk_.values()[i]);
+            continue;
+        }
         gone(keys[i]);
         expired.push_back(keys[i]);
     }
@@ -75,6 +90,7 @@ std::size_t BpfFlowStore::expire(Instant now, const Gone& gone) {
     if (!more) {
         next_piece_ = now.monotonic + std::max(kLeastPeriod, cost_ * kPeriodPerCost);
         size_ = std::exchange(counted_, 0);
+        counts_ = std::exchange(counting_, {});
         cost_ = {};
     }
     return expired.size();

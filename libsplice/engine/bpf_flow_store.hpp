@@ -17,8 +17,11 @@ class BpfFlowStore final : public FlowStore {
     [[nodiscard]] bool put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept override;
     void erase(const splice_flow_key& key) noexcept override;
     void erase_if(const Condition& condition) override;
+    void change_if(const Change& change) override;
     // As the last whole sweep counted them.
     [[nodiscard]] std::size_t size() const noexcept override { return size_; }
+    // As the last whole sweep counted them; as of its beginning.
+    [[nodiscard]] const FlowCounts& counts() const noexcept override { return counts_; }
     void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept override;
     std::size_t expire(Instant now, const Gone& gone) override;
     [[nodiscard]] std::optional<Duration> next_expiry() const noexcept override { return next_piece_; }
@@ -30,9 +33,11 @@ class BpfFlowStore final : public FlowStore {
     splice_idle_timeouts timeouts_{};
     std::size_t capacity_ = 0;
     std::size_t size_ = 0;
+    FlowCounts counts_;
     // The sweep under way.
     BpfWalk<splice_flow_key, splice_flow_entry> walk_;
     std::size_t counted_ = 0;
+    FlowCounts counting_;
     Duration cost_{};
     Duration next_piece_{};
 };

@@ -561,6 +561,24 @@ TEST_CASE("refusals take the row's choices in turn; then the client is answered,
     });
 }
 
+TEST_CASE("the flows of a bridge that is down are answered with RST, for which the kernel asks user space") {
+    both_families([](int family) {
+        Pair pair(family);
+        const Client client = pair.opened();
+        const std::string bridge = parse(pair.handle(client.segment("rest", 28)).sent.at(0)).destination;
+        SplicerRules rules = splicer_rules(family);
+        const auto& all = topology(family).bridges;
+        rules.services[0].down = {static_cast<std::uint16_t>(std::ranges::find(all, bridge) - all.begin())};
+        const auto down = std::make_shared<const SplicerRules>(std::move(rules));
+        pair.kernel.replace_rules(down);
+        pair.portable.replace_rules(down);
+        CHECK(pair.asked(client.segment("", 32, SPLICE_ACK)) == SPLICE_answer_down_rst);
+        CHECK(pair.asked(client.segment("more", 32)) == SPLICE_answer_down_rst);
+        // The client's own RST goes to the server.
+        CHECK(pair.in_kernel(client.segment("", 36, SPLICE_RST)) == SPLICE_forward_open);
+    });
+}
+
 TEST_CASE("refused once more after a reload has changed the row, a flow takes the new row's choices") {
     Pair pair;
     // One whose first two choices are not the bridge that the reload leaves.

@@ -144,6 +144,14 @@ class Download:
             self._head += self._sock.recv(1 << 16)
         self.body += self._head.split(b"\r\n\r\n", 1)[1]
 
+    @property
+    def bridge(self):
+        return next(line.split(b":", 1)[1].strip().decode() for line in self._head.split(b"\r\n")
+                    if line.lower().startswith(b"x-bridge:"))
+
+    def close(self):
+        self._sock.close()
+
     def read_to(self, count):
         while len(self.body) < count:
             block = self._sock.recv(1 << 16)

@@ -298,6 +298,24 @@ TEST_CASE("health checks are judged whole, though nothing runs them yet") {
     check_refused(with(health, "{ type: http, fal: 3 }"), "14:27", "did you mean 'fall'");
 }
 
+TEST_CASE("a bridge's state is ready unless the file or the flag says drain or down") {
+    CHECK(parse(kExample).services[0].bridges[0].state == BridgeState::ready);
+    CHECK(parse(with("weight: 1", "state: ready")).services[0].bridges[0].state == BridgeState::ready);
+    CHECK(parse(with("weight: 1", "state: drain")).services[0].bridges[0].state == BridgeState::drain);
+    CHECK(parse(with("weight: 1", "state: down")).services[0].bridges[0].state == BridgeState::down);
+    check_refused(with("weight: 1", "state: up"), "13:52", "expected ready, drain or down");
+    CHECK(parse_bridge("b1=192.0.2.20,weight=2,state=drain")->state == BridgeState::drain);
+    CHECK(parse_bridge("b1=192.0.2.20,state=up").error() == "state: expected ready, drain or down");
+}
+
+TEST_CASE("a service without a bridge that is ready is warned of") {
+    for (const char* state : {"drain", "down"}) {
+        const auto warnings = warnings_about(parse(with("weight: 1", std::string("state: ") + state)));
+        REQUIRE(warnings.size() == 2);
+        CHECK(warnings[0].find("it takes no new connections") != std::string::npos);
+    }
+}
+
 TEST_CASE("a bridge on the command line has a name, an address and perhaps a weight") {
     const auto bridge = parse_bridge("b1=192.0.2.20,weight=0");
     REQUIRE(bridge.has_value());
@@ -314,7 +332,8 @@ TEST_CASE("a bridge on the command line has a name, an address and perhaps a wei
          {"", "b1", "=192.0.2.20", "b1=", "b1=192.0.2.20,", "b1=192.0.2.20,weight", "b 1=192.0.2.20",
           "b1=192.0.2.20,weight=x", "b1=192.0.2.20,size=1", "b1=192.0.2.20,weight=1,",
           "b1=192.0.2.20,weight=1,weight=2", "b1=192.0.2.20,server=", "b1=192.0.2.20,server=a b",
-          "b6=2001:db8::20,server=2001:db8::20", "b1=192.0.2.20,server=a,server=b"}) {
+          "b6=2001:db8::20,server=2001:db8::20", "b1=192.0.2.20,server=a,server=b", "b1=192.0.2.20,state=up",
+          "b1=192.0.2.20,state=drain,state=drain"}) {
         CAPTURE(text);
         CHECK_FALSE(parse_bridge(text).has_value());
     }

@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
+
 #include "balancer/control/api.hpp"
 
 using namespace splice;
@@ -68,6 +71,40 @@ TEST_CASE("a bridge of weight 0 is chosen by nobody, but has its number") {
         REQUIRE(row.choices[0] == 1);
         REQUIRE(row.choices[1] == SPLICE_NO_BRIDGE);
     }
+}
+
+TEST_CASE("a bridge that drains or is down loses its rows to their next choices, and no other row moves") {
+    BalancerConfig config = two_bridges();
+    config.services[0].bridges.push_back({"b3", address("192.0.2.23"), 2});
+    config.services[0].bridges.push_back({"b4", address("192.0.2.24"), 1});
+    BridgeIndex index;
+    const auto before = rules_of(config, index);
+    for (const BridgeState state : {BridgeState::drain, BridgeState::down}) {
+        CAPTURE(to_string(state));
+        config.services[0].bridges[1].state = state;
+        const auto after = rules_of(config, index);
+        CHECK(after->services[0].down ==
+              (state == BridgeState::down ? std::vector<std::uint16_t>{1} : std::vector<std::uint16_t>{}));
+        const auto was = before->services[0].placement->rows();
+        const auto is = after->services[0].placement->rows();
+        std::size_t moved = 0;
+        for (std::size_t row = 0; row < was.size(); row++) {
+            std::vector<std::uint16_t> left;
+            for (const std::uint16_t choice : was[row].choices) {
+                if (choice != 1) left.push_back(choice);
+            }
+            moved += was[row].choices[0] == 1;
+            REQUIRE(is[row].choices[0] == left[0]);
+            REQUIRE(is[row].choices[1] == left[1]);
+        }
+        CHECK(moved > was.size() / 3);  // 3 of 7 by its weight
+    }
+    config.services[0].bridges[1].state = BridgeState::ready;
+    const auto again = rules_of(config, index);
+    CHECK(std::ranges::equal(
+        again->services[0].placement->rows(), before->services[0].placement->rows(), {},
+        [](const splice_placement_row& row) { return std::to_array(row.choices); },
+        [](const splice_placement_row& row) { return std::to_array(row.choices); }));
 }
 
 TEST_CASE("a bridge that a reload removed is no longer chosen, and its flows still find it") {

@@ -966,6 +966,63 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("the flows of a bridge that is down are reset at their client's next packet, the others go on") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        // One connection at a bridge that stays, one at the one that goes.
+        std::vector<Client> clients;
+        std::vector<std::string> bridges;
+        for (std::uint16_t port = 40000; bridges.size() < 2; ++port) {
+            const Client client = rig.connected(port);
+            rig.handle(client.segment("GET /" + std::to_string(port) + " HTTP/1.1\r\n\r\n"));
+            const std::string bridge = parse(rig.packet).destination;
+            if (!bridges.empty() && bridge == bridges[0]) continue;
+            clients.push_back(client);
+            bridges.push_back(bridge);
+        }
+        const auto& all = topology(family).bridges;
+        const auto down = static_cast<std::uint16_t>(std::ranges::find(all, bridges[1]) - all.begin());
+        CHECK(rig.splicer.flow_counts().of(1, down).open == 1);
+        SplicerRules rules = splicer_rules(family);
+        rules.services[0].down = {down};
+        rig.splicer.swap_rules(std::make_shared<const SplicerRules>(rules));
+        CHECK(rig.handle(clients[1].segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+        CHECK(rig.splicer.end_unserved_flows() == 1);
+        CHECK(rig.splicer.flow_counts().of(1, down) == FlowCount{});
+
+        CHECK(rig.handle(clients[0].segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+        // However long it was silent: an open flow's time.
+        rig.expire(14 * 60.0);
+        CHECK(rig.handle(clients[1].segment("", 28, SPLICE_ACK), 14 * 60.0) == SPLICE_answer_down_rst);
+        const Parsed answer = parse(rig.out.sent.at(0));
+        CHECK(answer.checksums_right);
+        CHECK((answer.packet.tcp_flags & SPLICE_RST) != 0);
+        CHECK(answer.source == topology(family).vip);
+        CHECK(answer.destination == topology(family).client);
+        CHECK(answer.packet.seq == clients[1].cookie + 1);
+        // Its client's kernel knows nothing of it any more, and resets what the server still sends.
+        CHECK(rig.handle(clients[1].segment("", 28, SPLICE_RST), 14 * 60.0) == SPLICE_forward_open);
+        CHECK(parse(rig.packet).destination == bridges[1]);
+    }
+}
+
+TEST_CASE("the ports of a connection that was reset because its bridge is down begin another one") {
+    Rig rig;
+    Client client = rig.connected();
+    rig.handle(client.segment(kGet));
+    SplicerRules rules = splicer_rules();
+    const auto& all = topology(4).bridges;
+    const std::string was = parse(rig.packet).destination;
+    std::vector<std::uint16_t> left;
+    for (std::uint16_t i = 0; i < 3; ++i) (all[i] == was ? rules.services[0].down : left).push_back(i);
+    rules.services[0].placement = placement_of(left);
+    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+    client.base.seq += 1000;
+    CHECK(client.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack_reopened);
+    CHECK(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
+    CHECK(parse(rig.packet).destination != was);
+}
+
 TEST_CASE("without HTTP the third refusal is answered with RST") {
     SplicerRules rules = splicer_rules();
     rules.services[0].protocol = Protocol::tls;

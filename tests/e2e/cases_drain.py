@@ -1,0 +1,145 @@
+"""Bridges that are taken out and put back by their `state` in balancer.yaml, while clients ask."""
+
+import json
+import threading
+
+from cases_kernel import edited
+from cases_restart import Download
+from harness import case, equal, eventually, true
+from http_client import ask, request
+from world import BRIDGES
+
+PATHS = [f"/drain/{n}" for n in range(60)]
+
+
+def log_of(world):
+    """What the balancer has logged since the case began."""
+    with open(f"{world.lab.run_dir}/log/balancer.log", encoding="utf-8") as file:
+        file.seek(world._log_marks.get("balancer.log", 0))
+        return file.read()
+
+
+def service(world):
+    """Of the balancer's API: the web service."""
+    status = json.loads(world.lab.on("balancer", "curl", "-sS", "http://127.0.0.1:10001/status"))
+    return next(each for each in status["services"] if each["name"] == f"web{world.family}")
+
+
+def bridge(world, name):
+    return next(each for each in service(world)["bridges"] if each["name"] == name)
+
+
+def give(world, name, state):
+    """The bridge has that state in every service of this family from here on, until the case ends."""
+    address = f'"{world.bridge_address(name)}"'
+    edited(world, "balancer.yaml",
+           lambda text: text.replace(f"address: {address} }}", f"address: {address}, state: {state} }}"))
+    eventually(lambda: bridge(world, name)["state"] == state, f"{name} is {state}")
+
+
+def take_back(world, name):
+    """As it was: without a state."""
+    path = f"{world.lab.run_dir}/balancer.yaml"
+    with open(path, encoding="ascii") as file:
+        text = file.read()
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text.replace(", state: drain }", " }").replace(", state: down }", " }"))
+    eventually(lambda: bridge(world, name)["state"] == "ready", f"{name} is ready")
+
+
+class Requests(threading.Thread):
+    """Asks for PATHS again and again, each on a connection of its own, until it is ended."""
+
+    def __init__(self, world):
+        super().__init__(daemon=True)
+        self._world, self._ends = world, threading.Event()
+        self.rounds, self.failure = [], None
+
+    def run(self):
+        try:
+            while not self._ends.is_set():
+                # curl ends with an error when a connection is refused, reset or silent.
+                self.rounds.append(len(self._world.curl_all(PATHS, "-f", "-H", "Connection: close", timeout=10)))
+        except Exception as error:  # told by whoever waits
+            self.failure = error
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        self.join()
+
+    def check(self):
+        self.__exit__()
+        true(self.failure is None, f"a request failed: {self.failure}")
+        true(self.rounds, "some requests were made")
+        equal(set(self.rounds), {len(PATHS)}, "answers in a round")
+
+
+def owners(world):
+    return dict(zip(PATHS, (line.split()[0] for line in world.curl_all(PATHS, "-H", "Connection: close"))))
+
+
+@case("a bridge that drains gets no new connection; what it has goes on; the log tells when it is empty")
+def _(world):
+    with open(world.fastpath_file(), "rb") as file:
+        wanted = file.read(Download.SIZE)
+    before = owners(world)
+    download = Download(world)
+    download.read_to(1 << 20)
+    drained = download.bridge
+    kept = world.connect()
+    equal(ask(kept, next(path for path in PATHS if before[path] == drained)).bridge, drained, "the kept connection")
+
+    requests = world.clean_up.enter_context(Requests(world))
+    give(world, drained, "drain")
+    accepted = world.accepted(drained)
+    during = owners(world)
+    equal(set(during.values()), set(BRIDGES) - {drained}, "the bridges of new connections")
+    equal({path: during[path] for path in PATHS if before[path] != drained},
+          {path: before[path] for path in PATHS if before[path] != drained}, "the other bridges' keys")
+    true(bridge(world, drained)["table_share"] == 0, "its share of the table")
+    equal(ask(kept, "/anything").bridge, drained, "the kept connection goes on")
+    download.read_to(Download.SIZE)
+    true(bytes(download.body) == wanted, "the bytes of the download")
+    equal(world.accepted(drained), accepted, "connections that the draining backend has accepted")
+    # As of a whole sweep of the kernel's table, which may take a second or two.
+    eventually(lambda: bridge(world, drained)["flows"] == 2, lambda: f"2 connections: {bridge(world, drained)}")
+    told = f"service web{world.family}: bridge {drained} (drain) is empty"
+    true(told not in log_of(world), "it is not empty")
+
+    kept.close()
+    download.close()
+    eventually(lambda: told in log_of(world), "the log tells that it is empty", seconds=10)
+    equal(bridge(world, drained)["flows"], 0, "its connections")
+    take_back(world, drained)
+    requests.check()
+    world.notes.append(f"{sum(requests.rounds)} requests meanwhile")
+    equal(owners(world), before, "its keys come back, and no other key moves")
+    equal(log_of(world).count(told), 1, "lines that tell that it is empty")
+
+
+@case("a bridge that is down: its connections are reset at their client's next packet, the others go on")
+def _(world):
+    before = owners(world)
+    down = "b2"
+    sockets = {}
+    for name in BRIDGES:
+        sockets[name] = world.connect(timeout=5)
+        equal(ask(sockets[name], next(path for path in PATHS if before[path] == name)).bridge, name, "the bridge")
+    give(world, down, "down")
+    for name in BRIDGES:
+        if name != down:
+            equal(ask(sockets[name], "/after").bridge, name, "a connection of another bridge")
+    try:
+        sockets[down].sendall(request("/after"))
+        data = sockets[down].recv(4096)
+        raise AssertionError(f"not reset, but {data[:60]!r}")
+    except ConnectionResetError:
+        pass
+    true(world.verdicts()["answer_down_rst"] >= 1, "the balancer counts its RST")
+    equal(set(owners(world).values()), set(BRIDGES) - {down}, "the bridges of new connections")
+    take_back(world, down)
+    equal(owners(world), before, "its keys come back")
