@@ -1,0 +1,211 @@
+#include "libsplice/core/health.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+namespace splice {
+namespace {
+
+constexpr double kJitter = 0.1;  // of the interval, either way
+
+Duration times(Duration duration, double factor) noexcept {
+    return Duration(static_cast<Duration::rep>(static_cast<double>(duration.count()) * factor));
+}
+
+}  // namespace
+
+Health::Health(const HealthRule& rule, std::size_t bridges, std::uint64_t seed, Duration now)
+    : rule_(rule), random_(seed), bridges_(bridges) {
+    // Spread over the interval, so that a start does not ask all of them at once.
+    for (Bridge& bridge : bridges_) {
+        bridge.since = now;
+        bridge.heard = now;
+        bridge.next_check = now + times(rule_.interval, random());
+    }
+}
+
+// SplitMix64 (Steele, Lea and Flood 2014).
+double Health::random() noexcept {
+    random_ += 0x9e3779b97f4a7c15;
+    std::uint64_t mixed = random_;
+    mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9;
+    mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111eb;
+    mixed ^= mixed >> 31;
+    return static_cast<double>(mixed >> 11) * 0x1p-53;
+}
+
+std::vector<Check> Health::due(Duration now) {
+    advance(now);
+    std::vector<Check> checks;
+    for (std::size_t i = 0; i < bridges_.size(); ++i) {
+        Bridge& bridge = bridges_[i];
+        if (std::exchange(bridge.suspect, false)) {
+            bridge.quick_left = kQuickChecks;
+            bridge.quick_passed = false;
+            for (std::uint32_t n = 0; n < kQuickChecks; ++n) begin(now, i, true, checks);
+        }
+        if (bridge.next_check > now) continue;
+        bridge.next_check = now + times(rule_.interval, 1 - kJitter + 2 * kJitter * random());
+        begin(now, i, false, checks);
+    }
+    return checks;
+}
+
+void Health::begin(Duration now, std::size_t bridge, bool quick, std::vector<Check>& out) {
+    const Duration timeout = quick ? std::min(kQuickTimeout, rule_.timeout) : rule_.timeout;
+    const Running running{.id = next_id_++, .quick = quick, .began = now, .deadline = now + timeout};
+    auto& all = bridges_[bridge].running;
+    all.insert(std::ranges::upper_bound(all, running.deadline, {}, &Running::deadline), running);
+    out.push_back({.id = running.id, .bridge = bridge, .timeout = timeout});
+}
+
+void Health::end(Duration now, const Check& check, CheckResult result) {
+    auto& running = bridges_[check.bridge].running;
+    const auto found = std::ranges::find(running, check.id, &Running::id);
+    if (found == running.end()) {
+        if (result != CheckResult::silent) hear(now, check.bridge);
+        return;
+    }
+    const Running ended = *found;
+    running.erase(found);
+    finish(now, check.bridge, ended, result);
+}
+
+void Health::finish(Duration now, std::size_t bridge, const Running& check, CheckResult result) {
+    Bridge& one = bridges_[bridge];
+    if (result != CheckResult::silent) {
+        hear(now, bridge);
+    } else if (check.began >= one.heard && (!one.unheard || check.began < *one.unheard)) {
+        one.unheard = check.began;
+    }
+    const bool passed = result == CheckResult::passed;
+    check.quick ? judge_quick(now, bridge, passed) : judge(now, bridge, passed);
+}
+
+void Health::judge(Duration now, std::size_t bridge, bool passed) {
+    Bridge& one = bridges_[bridge];
+    one.history = one.history << 1 | static_cast<std::uint32_t>(passed);
+    const bool is_up = one.state == HealthState::up;
+    one.against = passed == is_up ? 0 : one.against + 1;
+    bool turns = one.against >= (is_up ? rule_.fall : rule_.rise);
+    if (rule_.pass) {
+        const std::uint32_t last = ~0U >> (32 - rule_.pass->of);
+        const auto count = static_cast<std::uint32_t>(std::popcount(one.history & last));
+        turns = (count >= rule_.pass->passed) != is_up;
+    }
+    if (turns) change(now, bridge, is_up ? HealthState::ill : HealthState::up, HealthEvent::Why::checks);
+}
+
+void Health::judge_quick(Duration now, std::size_t bridge, bool passed) {
+    Bridge& one = bridges_[bridge];
+    one.quick_passed |= passed;
+    if (--one.quick_left != 0) return;
+    one.unanswered = 0;
+    // A service that drops some requests of its own accord is not asked thrice for each.
+    one.trusted_until = now + rule_.interval;
+    if (one.quick_passed || one.state != HealthState::up) return;
+    // It has to pass as many checks as after any other fall.
+    one.history = 0;
+    change(now, bridge, HealthState::ill, HealthEvent::Why::quick_checks);
+}
+
+void Health::see(Duration now, std::size_t bridge, const PassiveSigns& signs) {
+    Bridge& one = bridges_[bridge];
+    if (signs.answers != 0 || signs.refusals != 0) hear(now, bridge);
+    // In which order they came is not known: an answer speaks for all of them.
+    if (signs.answers != 0) one.unanswered = 0;
+    if (signs.answers != 0 || one.state != HealthState::up || now < one.trusted_until) return;
+    const std::uint64_t more = signs.repeats + signs.refusals;
+    one.unanswered += static_cast<std::uint32_t>(std::min<std::uint64_t>(more, kSuspectAfter));
+    if (one.unanswered < kSuspectAfter || is_suspect(bridge)) return;
+    one.suspect = true;
+}
+
+void Health::hear(Duration now, std::size_t bridge) {
+    bridges_[bridge].heard = now;
+    bridges_[bridge].unheard.reset();
+    if (bridges_[bridge].state == HealthState::gone)
+        change(now, bridge, HealthState::ill, HealthEvent::Why::heard);
+}
+
+void Health::change(Duration now, std::size_t bridge, HealthState to, HealthEvent::Why why) {
+    Bridge& one = bridges_[bridge];
+    events_.push_back({.bridge = bridge, .was = one.state, .is = to, .why = why});
+    // Ill and gone are one absence: its checks and its place in the order of ejection go on.
+    const bool between = one.state != HealthState::up && to != HealthState::up;
+    one.state = to;
+    if (between) return;
+    one.since = now;
+    one.against = 0;
+    one.unanswered = 0;
+    one.suspect = false;
+    one.up = to == HealthState::up ? std::optional(now) : std::nullopt;
+}
+
+void Health::advance(Duration now) {
+    for (std::size_t i = 0; i < bridges_.size(); ++i) {
+        Bridge& bridge = bridges_[i];
+        while (!bridge.running.empty() && bridge.running.front().deadline <= now) {
+            const Running late = bridge.running.front();
+            bridge.running.erase(bridge.running.begin());
+            finish(now, i, late, CheckResult::silent);
+        }
+        if (bridge.state == HealthState::ill && bridge.unheard && now - *bridge.unheard >= kGoneAfter)
+            change(now, i, HealthState::gone, HealthEvent::Why::silence);
+    }
+}
+
+Duration Health::next_deadline() const noexcept {
+    Duration next = Duration::max();
+    for (const Bridge& bridge : bridges_) {
+        if (bridge.suspect) return Duration::min();
+        next = std::min(next, bridge.next_check);
+        if (!bridge.running.empty()) next = std::min(next, bridge.running.front().deadline);
+        if (bridge.state == HealthState::ill && bridge.unheard)
+            next = std::min(next, *bridge.unheard + kGoneAfter);
+    }
+    return next;
+}
+
+std::size_t Health::count(HealthState state) const noexcept {
+    return static_cast<std::size_t>(std::ranges::count(bridges_, state, &Bridge::state));
+}
+
+bool Health::panics() const noexcept {
+    return 100 * count(HealthState::up) < rule_.panic_threshold_percent * bridges_.size();
+}
+
+std::vector<bool> Health::placed() const {
+    const bool panic = panics();
+    const bool all_gone = count(HealthState::gone) == bridges_.size();
+    std::vector<std::size_t> out;
+    for (std::size_t i = 0; i < bridges_.size(); ++i) {
+        const HealthState state = bridges_[i].state;
+        const bool stays = state == HealthState::up || (panic && (state == HealthState::ill || all_gone));
+        if (!stays) out.push_back(i);
+    }
+    std::ranges::stable_sort(out, {}, [&](std::size_t i) {
+        return std::pair(bridges_[i].state != HealthState::gone, bridges_[i].since);
+    });
+    const std::size_t most = std::max<std::size_t>(bridges_.size() * rule_.max_ejection_percent / 100, 1);
+    out.resize(std::min(out.size(), most));
+    std::vector<bool> placed(bridges_.size(), true);
+    for (const std::size_t i : out) placed[i] = false;
+    return placed;
+}
+
+double Health::share(std::size_t bridge, Duration now) const noexcept {
+    const Bridge& one = bridges_[bridge];
+    if (!one.up || rule_.slow_start <= Duration{}) return 1;
+    const Duration back = now - *one.up;
+    if (back >= rule_.slow_start) return 1;
+    return static_cast<double>(std::max(back, Duration{}).count()) /
+           static_cast<double>(rule_.slow_start.count());
+}
+
+std::vector<HealthEvent> Health::take_events() {
+    return std::exchange(events_, {});
+}
+
+}  // namespace splice

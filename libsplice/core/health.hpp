@@ -1,0 +1,164 @@
+// Which bridges of one service are healthy: a machine without I/O. Who drives it begins the checks that are
+// due, tells it what became of them and what the balancer has seen by the way, and asks who is to be placed.
+//
+// Every bridge begins up: a balancer that starts takes nobody out before a check has failed.
+//
+//            fall failed checks in a row, or fewer than pass allows,
+//            or every quick check of a suspect
+//      up  ------------------------------------------------------------>  ill  ----------------->  gone
+//       ^                                                                | ^     nothing heard    |
+//       +-------- rise passed checks in a row, or as many as pass -------+ +----- heard of -------+
+//                                                                        (and to up as from ill)
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "libsplice/base/time.hpp"
+
+namespace splice {
+
+using namespace std::chrono_literals;
+
+// `pass: 3/5`: up while so many of the last checks have passed.
+struct PassRule {
+    std::uint32_t passed = 3;  // 1 to `of`
+    std::uint32_t of = 5;      // at most 32
+};
+
+struct HealthRule {
+    Duration interval = 2s;  // between two checks of a bridge; each is a tenth of it earlier or later at most
+    Duration timeout = 1s;   // at most the interval
+    std::uint32_t rise = 2;  // not 0
+    std::uint32_t fall = 3;  // not 0
+    std::optional<PassRule> pass{};  // in the place of rise and fall
+    Duration slow_start{};           // 0: a bridge that is back has its whole share at once
+    // Envoy's words. So many of the service's bridges may be out for their health, but always one.
+    std::uint32_t max_ejection_percent = 100;
+    // When fewer of the bridges than that are up, the ill ones are placed, too: they may be better than the
+    // rest alone. Those that are gone are placed only when all are: then the fault may be on our side. 0:
+    // never.
+    std::uint32_t panic_threshold_percent = 50;
+};
+
+// Openings that a client repeats, or that are refused, one after the other without an answer between.
+inline constexpr std::uint32_t kSuspectAfter = 3;
+// What decides then.
+inline constexpr std::uint32_t kQuickChecks = 3;
+inline constexpr Duration kQuickTimeout = 250ms;
+// An ill bridge of which nothing was heard for so long, although it was asked, is gone.
+inline constexpr Duration kGoneAfter = 2s;
+
+enum class HealthState : std::uint8_t {
+    up,
+    ill,   // its rows move, its flows stay
+    gone,  // its flows are to be ended, too
+};
+
+enum class CheckResult : std::uint8_t {
+    passed,
+    failed,  // something came at layer 4 (SYN-ACK, RST, ACK, ICMP error), but not what was to come
+    silent,  // nothing came
+};
+
+struct Check {
+    std::uint64_t id = 0;    // of this check alone
+    std::size_t bridge = 0;  // index
+    Duration timeout{};      // after that the machine takes it as silent
+};
+
+// What the balancer has seen of a bridge since it was told last.
+struct PassiveSigns {
+    std::uint64_t openings = 0;
+    std::uint64_t answers = 0;   // openings whose client acknowledged a byte of the server
+    std::uint64_t refusals = 0;  // bounces
+    std::uint64_t repeats = 0;   // first payloads that a client sent again, without an answer
+};
+
+struct HealthEvent {
+    enum class Why : std::uint8_t {
+        checks,        // as many as rise, fall or pass say
+        quick_checks,  // of a suspect
+        silence,       // ill to gone
+        heard,         // gone to ill
+    };
+    std::size_t bridge = 0;
+    HealthState was{};
+    HealthState is{};
+    Why why{};
+};
+
+class Health {
+  public:
+    // Of so many bridges. `seed`: where the times of checks begin; different balancers take different ones.
+    Health(const HealthRule& rule, std::size_t bridges, std::uint64_t seed, Duration now);
+
+    // The checks to begin now. Each is running from here on.
+    std::vector<Check> due(Duration now);
+    // What became of a running check. One that is not running any more, by its timeout, only tells that its
+    // bridge was heard of.
+    void end(Duration now, const Check& check, CheckResult result);
+    void see(Duration now, std::size_t bridge, const PassiveSigns& signs);
+    // Time passes: running checks reach their timeout, silent bridges are gone. due() does it, too.
+    void advance(Duration now);
+    // When due() or advance() has something to do next.
+    [[nodiscard]] Duration next_deadline() const noexcept;
+
+    [[nodiscard]] HealthState state(std::size_t bridge) const noexcept { return bridges_[bridge].state; }
+    [[nodiscard]] bool is_suspect(std::size_t bridge) const noexcept {
+        return bridges_[bridge].suspect || bridges_[bridge].quick_left != 0;
+    }
+    // Whether the service ignores health because too few bridges are up.
+    [[nodiscard]] bool panics() const noexcept;
+    // By bridge: whether it is to be placed, by the bounds over all of them. Where some must stay for
+    // max_ejection_percent, the gone ones are out first, and of the others those that are ill for longest.
+    [[nodiscard]] std::vector<bool> placed() const;
+    // Of its rows, from 0 to 1: less than 1 only during a slow start.
+    [[nodiscard]] double share(std::size_t bridge, Duration now) const noexcept;
+
+    // Changes of states since the last call, in their order.
+    [[nodiscard]] std::vector<HealthEvent> take_events();
+
+  private:
+    struct Running {
+        std::uint64_t id = 0;
+        bool quick = false;
+        Duration began{};
+        Duration deadline{};
+    };
+    struct Bridge {
+        HealthState state = HealthState::up;
+        Duration since{};            // in this state
+        std::optional<Duration> up;  // back since; not since the beginning
+        Duration next_check{};
+        std::vector<Running> running;     // by deadline
+        std::uint32_t against = 0;        // results in a row that speak against the state
+        std::uint32_t history = ~0U;      // a bit a check, the last one lowest; 1: passed
+        std::uint32_t unanswered = 0;     // signs in a row
+        bool suspect = false;             // quick checks are to begin
+        std::uint32_t quick_left = 0;     // of them, those that are running
+        bool quick_passed = false;        // one of them has
+        Duration trusted_until{};         // not suspect before that
+        Duration heard{};                 // last
+        std::optional<Duration> unheard;  // the beginning of the first check since then that heard nothing
+    };
+
+    void finish(Duration now, std::size_t bridge, const Running& check, CheckResult result);
+    void judge(Duration now, std::size_t bridge, bool passed);
+    void judge_quick(Duration now, std::size_t bridge, bool passed);
+    void hear(Duration now, std::size_t bridge);
+    void change(Duration now, std::size_t bridge, HealthState to, HealthEvent::Why why);
+    void begin(Duration now, std::size_t bridge, bool quick, std::vector<Check>& out);
+    // From 0 to less than 1.
+    [[nodiscard]] double random() noexcept;
+    [[nodiscard]] std::size_t count(HealthState state) const noexcept;
+
+    HealthRule rule_;
+    std::uint64_t random_;
+    std::uint64_t next_id_ = 1;
+    std::vector<Bridge> bridges_;
+    std::vector<HealthEvent> events_;
+};
+
+}  // namespace splice
