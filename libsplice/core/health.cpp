@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <tuple>
 #include <utility>
 
 namespace splice {
@@ -185,8 +186,8 @@ std::vector<bool> Health::placed() const {
         const bool stays = state == HealthState::up || (panic && (state == HealthState::ill || all_gone));
         if (!stays) out.push_back(i);
     }
-    std::ranges::stable_sort(out, {}, [&](std::size_t i) {
-        return std::pair(bridges_[i].state != HealthState::gone, bridges_[i].since);
+    std::ranges::sort(out, {}, [&](std::size_t i) {
+        return std::tuple(bridges_[i].state != HealthState::gone, bridges_[i].since, i);
     });
     const std::size_t most = std::max<std::size_t>(bridges_.size() * rule_.max_ejection_percent / 100, 1);
     out.resize(std::min(out.size(), most));
