@@ -188,8 +188,12 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 		if (valid && entry->state != SPLICE_FLOW_PENDING &&
 		    (of_last_syn || !splice_flow_is_own(entry, packet->ack - 1)))
 			return splice_balancer_begin(packet, chooses_by_source);
-		if (!valid && of_last_syn)
+		/* The new connection's, before its first payload: it may ask whether it lives. */
+		if (!valid && of_last_syn) {
+			if (splice_balancer_probe_valid(packet, secret, unix_s, &negotiated))
+				return splice_balancer_says(SPLICE_STEP_KEEP_ALIVE, SPLICE_CONTINUE);
 			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
+		}
 	}
 
 	switch (entry->state) {

@@ -16,7 +16,8 @@ COMPUTES = {
     "__udivti3", "__dynamic_cast", "strncpy", "strerror_r",
     # Boost's error categories and std::shared_ptr: locks of their own that nobody waits for.
     "pthread_mutex_lock", "pthread_mutex_unlock", "__libc_single_threaded",
-    "__errno_location", "log2", "log", "pow", "__isoc99_sscanf", "snprintf", "__snprintf_chk", "tolower", "strchr",
+    "__errno_location", "log2", "log", "pow", "exp", "lround", "__popcountdi2", "__isoc99_sscanf", "snprintf",
+    "__snprintf_chk", "tolower", "strchr",
 }
 # ... and by pattern: C++ mangled names of the standard library and of ours, its ABI, unwinding, sanitizers.
 RUNTIME = re.compile(r"^(_ZN?K?S|_ZT[ISV]|_ZN?K?6splice|_Zn|_Zd|__cxa_|__gxx_|_Unwind_|__asan|__ubsan|__tsan|_ZN5boost|"

@@ -837,6 +837,19 @@ TEST_CASE("a reused port is chosen anew by its first payload") {
     CHECK(rig.splicer.flows() == 1);
 }
 
+TEST_CASE("a client that connects ahead of time on a port of an earlier flow is answered when it probes") {
+    Rig rig;
+    Client client = rig.connected();
+    rig.handle(client.segment(kGet));
+    client.base.seq += 500'000;
+    REQUIRE(client.connect(rig.splicer, at(1)) == SPLICE_answer_syn_ack_reopened);
+    Segment probe = client.segment("", 0, SPLICE_ACK);
+    probe.seq = client.base.seq;
+    CHECK(rig.handle(probe, 30) == SPLICE_answer_keep_alive);
+    CHECK(rig.handle(client.segment(kGet), 31) == SPLICE_forward_first_payload);
+    CHECK(rig.handle(probe, 32) == SPLICE_forward_open);
+}
+
 TEST_CASE("a port reused while its first payload was incomplete begins anew") {
     Rig rig;
     Client client = rig.connected();
