@@ -66,7 +66,7 @@ HostFact own_address_fact(const IpAddress& address) {
             if (here && *here) return std::nullopt;
             return here ? "is on no interface of this host" : "cannot be looked up: " + here.error().text;
         },
-        .put_right = [address]() -> SystemResult<void> {
+        .put_right = []() -> SystemResult<void> {
             return std::unexpected(SystemError{"balancers send to it; add it again with ip address add", 0});
         }};
 }

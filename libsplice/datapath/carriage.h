@@ -34,7 +34,8 @@ enum splice_carriage_kind {
 
 SPLICE_INLINE struct splice_carriage splice_carriage_by_dscp(__u8 dscp)
 {
-	const struct splice_carriage carriage = { dscp ? SPLICE_CARRIAGE_DSCP : SPLICE_CARRIAGE_NONE, dscp };
+	const struct splice_carriage carriage = { (__u8)(dscp ? SPLICE_CARRIAGE_DSCP : SPLICE_CARRIAGE_NONE),
+						    dscp };
 
 	return carriage;
 }
