@@ -12,16 +12,9 @@ from world import BRIDGES
 PATHS = [f"/drain/{n}" for n in range(60)]
 
 
-def log_of(world):
-    """What the balancer has logged since the case began."""
-    with open(f"{world.lab.run_dir}/log/balancer.log", encoding="utf-8") as file:
-        file.seek(world._log_marks.get("balancer.log", 0))
-        return file.read()
-
-
 def service(world):
     """Of the balancer's API: the web service."""
-    status = json.loads(world.lab.on("balancer", "curl", "-sS", "http://127.0.0.1:10001/status"))
+    status = json.loads(world.page("balancer", "/status"))
     return next(each for each in status["services"] if each["name"] == f"web{world.family}")
 
 
@@ -108,17 +101,17 @@ def _(world):
     # As of a whole sweep of the kernel's table, which may take a second or two.
     eventually(lambda: bridge(world, drained)["flows"] == 2, lambda: f"2 connections: {bridge(world, drained)}")
     told = f"service web{world.family}: bridge {drained} (drain) is empty"
-    true(told not in log_of(world), "it is not empty")
+    true(told not in world.log_of("balancer", of_this_case=True), "it is not empty")
 
     kept.close()
     download.close()
-    eventually(lambda: told in log_of(world), "the log tells that it is empty", seconds=10)
+    eventually(lambda: told in world.log_of("balancer", of_this_case=True), "the log tells that it is empty", seconds=10)
     equal(bridge(world, drained)["flows"], 0, "its connections")
     take_back(world, drained)
     requests.check()
     world.notes.append(f"{sum(requests.rounds)} requests meanwhile")
     equal(owners(world), before, "its keys come back, and no other key moves")
-    equal(log_of(world).count(told), 1, "lines that tell that it is empty")
+    equal(world.log_of("balancer", of_this_case=True).count(told), 1, "lines that tell that it is empty")
 
 
 @case("a bridge that is down: its connections are reset at their client's next packet, the others go on")

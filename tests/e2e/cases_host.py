@@ -20,15 +20,13 @@ def only_adopt(world):
 
 def api(world, program, path):
     """Status and body of the program's own API."""
-    port = 10001 if program == "balancer" else 10002
-    text = world.lab.on(program, "curl", "-sS", "--max-time", "5", "-w", "\n%{http_code}",
-                        f"http://127.0.0.1:{port}{path}")
+    text = world.page(program, path, "-w", "\n%{http_code}")
     body, status = text.rsplit("\n", 1)
     return int(status), body
 
 
 def repairs(world, program, kind):
-    lines = api(world, program, "/metrics")[1].splitlines()
+    lines = world.page(program, "/metrics").splitlines()
     return sum(int(float(line.split()[-1])) for line in lines
                if "_host_repairs_total{" in line and f'fact="{kind}"' in line)
 
@@ -44,11 +42,6 @@ def served(world, path):
         return False
 
 
-def log_of(world, program):
-    with open(f"{world.lab.run_dir}/log/{program}.log", encoding="utf-8", errors="replace") as file:
-        return file.read()
-
-
 def restore_network(world):
     """What the host's own network manager sets up when its link comes back; the VIP is none of its business."""
     for words in (("address", "replace", "192.168.33.10/24", "dev", "eth1"),
@@ -60,13 +53,13 @@ def restore_network(world):
 
 def put_right(world, program, kind, break_it, words):
     """break_it() loses a fact of `kind`; it is put right, told once in the log with `words`, and requests work."""
-    before, told = repairs(world, program, kind), log_of(world, program).count(words)
+    before, told = repairs(world, program, kind), world.log_of(program).count(words)
     break_it()
     began = time.monotonic()
     eventually(lambda: repairs(world, program, kind) > before, f"{kind} of {program} is put right", 15)
     all_served(world)
     world.notes.append(f"served again after {time.monotonic() - began:.1f} s")
-    eventually(lambda: log_of(world, program).count(words) > told, f"{program} tells: {words}")
+    eventually(lambda: world.log_of(program).count(words) > told, f"{program} tells: {words}")
     equal(api(world, program, "/readyz"), (200, "ready\n"), "readiness")
 
 
@@ -239,11 +232,11 @@ def _(world):
 def _(world):
     prefix = 32 if world.family == 4 else 128
     words = "another program undoes what is put right"
-    told = log_of(world, "balancer").count(words)
+    told = world.log_of("balancer").count(words)
     before = repairs(world, "balancer", "address")
     for number in range(6):
         world.lab.on("balancer", "ip", "address", "del", f"{world.vip}/{prefix}", "dev", "eth1")
         eventually(lambda wanted=before + number + 1: repairs(world, "balancer", "address") >= wanted,
                    "the address is put right", 15)
-    equal(log_of(world, "balancer").count(words), told + 1, "lines that tell of the fight")
+    equal(world.log_of("balancer").count(words), told + 1, "lines that tell of the fight")
     all_served(world)

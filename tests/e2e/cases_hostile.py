@@ -101,13 +101,8 @@ def _(world):
     eventually(lambda: missing() <= 0, lambda: f"of 5000 SYNs {answers.hits()} were answered, {missing()} are missing", 30)
 
 
-def log_of(world, program):
-    with open(f"{world.lab.run_dir}/log/{program}.log", encoding="utf-8") as file:
-        return file.read()
-
-
 def bridge_counts(world, bridge, verdict):
-    page = world.lab.on(bridge, "curl", "-sS", "http://127.0.0.1:10002/metrics")
+    page = world.page(bridge, "/metrics")
     line = next(line for line in page.splitlines() if f'verdict="{verdict}"' in line)
     return int(float(line.split()[-1]))
 
@@ -128,7 +123,7 @@ def _(world):
             sock = world.connect()
             sock.sendall(request("/marks"))
             # The bridge looks at a sample, the client repeats itself. A line is written once a minute.
-            eventually(lambda: bridge_counts(world, bridge, verdict) > before and verdict in log_of(world, bridge),
+            eventually(lambda: bridge_counts(world, bridge, verdict) > before and verdict in world.log_of(bridge),
                        f"{bridge} counts {verdict}, and says so in its log", 30)
             sock.close()
     equal(ask(world.connect(), "/marks").bridge, bridge, "the bridge afterwards")

@@ -273,11 +273,6 @@ def pin_as_an_earlier_build(world, program):
     return int(done.stdout)
 
 
-def log_of(world, program):
-    with open(f"{world.lab.run_dir}/log/{program}.log", encoding="utf-8") as file:
-        return file.read()
-
-
 @case("a build of another map layout is taken over, and kept-alive connections go on", requires=only_ebpf)
 def _(world):
     for program in PROGRAMS:
@@ -294,7 +289,7 @@ def _(world):
             flows = pin_as_an_earlier_build(world, program)
             true(flows > 0, f"{program} has kept flows")
             world.lab.start(program)
-            true(f"{flows} flows of layout {layout} taken over" in log_of(world, program), f"{program} says how many")
+            true(f"{flows} flows of layout {layout} taken over" in world.log_of(program), f"{program} says how many")
         else:
             world.lab.start(program)  # its connections are the backend's own sockets
         for n, sock in enumerate(socks):

@@ -203,17 +203,29 @@ class World:
         """The file that every backend serves as /file/100m.bin."""
         return f"{self.lab.run_dir}/www/file/100m.bin"
 
-    # What the balancer counts
+    # What the programs say of themselves
+
+    def page(self, program, path, *words, check=True):
+        """A page of the program's own API; `words` are curl's."""
+        port = 10001 if program == "balancer" else 10002
+        url = f"http://127.0.0.1:{port}{path}"
+        return self.lab.on(program, "curl", "-sS", "--max-time", "5", *words, url, check=check)
+
+    def log_of(self, program, of_this_case=False):
+        """What the program has logged, since the lab began or since the case did."""
+        with open(f"{self.lab.run_dir}/log/{program}.log", encoding="utf-8") as file:
+            file.seek(self._log_marks.get(f"{program}.log", 0) if of_this_case else 0)
+            return file.read()
 
     def verdicts(self):
         """Packets by verdict since the balancer started."""
-        page = self.lab.on("balancer", "curl", "-sS", "http://127.0.0.1:10001/metrics")
+        page = self.page("balancer", "/metrics")
         lines = [line.split('"') for line in page.splitlines() if line.startswith("splicelb_balancer_packets_total{")]
         return collections.Counter({name: int(float(count.strip("} "))) for _, name, count in lines})
 
     def fallbacks(self, reason):
         """First payloads without a key, so that the client's address chose."""
-        page = self.lab.on("balancer", "curl", "-sS", "http://127.0.0.1:10001/metrics")
+        page = self.page("balancer", "/metrics")
         line = next(line for line in page.splitlines() if line.startswith("splicelb_balancer_fallbacks_total{")
                     and f'"{reason}"' in line)
         return int(float(line.split()[-1]))
@@ -279,8 +291,7 @@ class World:
                     state.write(self.lab.on(host, "ip", *words, check=False))
                 state.write(self.lab.on(host, "iptables-save", "-c", check=False))
                 state.write(self.lab.on(host, "ip6tables-save", "-c", check=False))
-                api = f"http://127.0.0.1:{10001 if host == 'balancer' else 10002}/metrics"
-                state.write(self.lab.on(host, "curl", "-sS", "--max-time", "5", api, check=False))
+                state.write(self.page(host, "/metrics", check=False))
                 state.write(self.lab.on(host, "cat", "/proc/net/netstat", check=False))
 
 
