@@ -122,16 +122,20 @@ SystemResult<void> KernelPath::choose_reply(XdpMode mode) {
 }
 
 SystemResult<void> KernelPath::attach() {
+    if (auto attached = attach_program(); !attached) return attached;
+    maps_.take_over_changes();
+    return pin();
+}
+
+SystemResult<void> KernelPath::attach_program() {
     const auto mode = choose_mode();
     if (!mode) return std::unexpected(mode.error());
     if (auto attached = attach_link(*mode); !attached) return attached;
-    if (link_->mode() == XdpMode::generic) {
-        auto off = NoPacketMerging::on(settings_.interface.name);
-        if (!off) return std::unexpected(off.error());
-        no_merging_ = std::move(*off);
-    }
-    maps_.take_over_changes();
-    return pin();
+    if (link_->mode() != XdpMode::generic || no_merging_) return {};
+    auto off = NoPacketMerging::on(settings_.interface.name);
+    if (!off) return std::unexpected(off.error());
+    no_merging_.emplace(std::move(*off));
+    return {};
 }
 
 // Until the uplink is written the program takes no frame for its own, so it answers none in a wrong way.
@@ -199,18 +203,16 @@ HostFactList KernelPath::facts() {
 SystemResult<void> KernelPath::attach_again() {
     auto interface = find_interface(settings_.interface.name);
     if (!interface) return std::unexpected(interface.error());
+    if (interface->index != settings_.interface.index && no_merging_) {
+        // What was turned off is gone with its interface; the new one of that name has its own.
+        no_merging_->keep();
+        no_merging_.reset();
+    }
     settings_.interface = std::move(*interface);
     link_.reset();
     folder_.remove("link");
     description_.clear();
-    const auto mode = choose_mode();
-    if (!mode) return std::unexpected(mode.error());
-    if (auto attached = attach_link(*mode); !attached) return attached;
-    if (link_->mode() == XdpMode::generic) {
-        auto off = NoPacketMerging::on(settings_.interface.name);
-        if (!off) return std::unexpected(off.error());
-        no_merging_ = std::move(*off);
-    }
+    if (auto attached = attach_program(); !attached) return attached;
     return link_->pin(folder_.pin("link"));
 }
 

@@ -53,6 +53,7 @@ class KernelPath {
     SystemResult<XdpMode> choose_mode();
     SystemResult<void> choose_reply(XdpMode mode);
     SystemResult<void> attach_link(XdpMode mode);
+    SystemResult<void> attach_program();
     SystemResult<void> pin();
     SystemResult<void> attach_again();
     SystemResult<void> follow_addresses();

@@ -2,6 +2,7 @@
 
 import time
 
+from cases_kernel import edited, restart
 from cases_restart import only_ebpf
 from harness import case, equal, eventually, true
 from http_client import ask
@@ -176,17 +177,44 @@ def away_and_back(world, leave, come_back):
     eventually(lambda: api(world, "balancer", "/readyz")[0] == 200, "readiness is back", 15)
 
 
+def successor(world):
+    """Another interface in the place of the balancer's."""
+    world.lab.on("balancer", "ip", "link", "add", "eth1", "type", "veth", "peer", "name", "to-balancer", "netns",
+                 world.lab.namespace("segment"))
+    world.lab.on("segment", "ip", "link", "set", "to-balancer", "master", "segment", "up")
+    world.lab.on("segment", "ethtool", "-K", "to-balancer", "tx", "off", "gro", "on")  # as the lab's network does
+    for host in ("router", *BRIDGES):
+        world.lab.on(host, "ip", "neigh", "flush", "all")
+
+
+def replace_interface(world):
+    away_and_back(world, lambda: world.lab.on("balancer", "ip", "link", "del", "eth1"), lambda: successor(world))
+
+
 @case("an interface that is removed is told of, and its successor serves")
 def _(world):
-    def come_back():
-        world.lab.on("balancer", "ip", "link", "add", "eth1", "type", "veth", "peer", "name", "to-balancer", "netns",
-                     world.lab.namespace("segment"))
-        world.lab.on("segment", "ip", "link", "set", "to-balancer", "master", "segment", "up")
-        world.lab.on("segment", "ethtool", "-K", "to-balancer", "tx", "off", "gro", "on")  # as the lab's network does
-        for host in ("router", *BRIDGES):
-            world.lab.on(host, "ip", "neigh", "flush", "all")
+    replace_interface(world)
 
-    away_and_back(world, lambda: world.lab.on("balancer", "ip", "link", "del", "eth1"), come_back)
+
+@case("generic XDP: the successor of an interface that is removed merges no packets either", requires=only_ebpf)
+def _(world):
+    def merges():
+        return "generic-receive-offload: on" in world.lab.on("balancer", "ethtool", "-k", "eth1")
+
+    world.clean_up.callback(restart, world, "balancer")
+    edited(world, "balancer.yaml", lambda text: text.replace("engine: ebpf\n", "engine: ebpf\nxdp_mode: generic\n"))
+    world.lab.on("balancer", "ethtool", "-K", "eth1", "gro", "on")
+    restart(world, "balancer")
+    true(not merges(), "it merges none at first")
+    world.lab.on("balancer", "ip", "link", "del", "eth1")
+    eventually(lambda: api(world, "balancer", "/readyz")[0] == 503, "readiness is 503 while the interface is away", 15)
+    successor(world)
+    world.lab.on("balancer", "ethtool", "-K", "eth1", "gro", "on")
+    world.lab.on("balancer", "ip", "link", "set", "eth1", "up")
+    restore_network(world)
+    eventually(lambda: api(world, "balancer", "/readyz")[0] == 200, "readiness is back", 15)
+    all_served(world, 20)
+    true(not merges(), "its successor merges none")
 
 
 @case("an interface that was in another network namespace serves again when it is back")
