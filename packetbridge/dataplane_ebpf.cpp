@@ -199,9 +199,11 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
         return {.kind = "tc_filter",
                 .words = fmt::format("the program at the {} of {}",
                                      side == TcSide::ingress ? "ingress" : "egress", settings_.interface),
-                .observe = [this, &filter, program]() -> std::optional<std::string> {
-                    const bool same = filter->interface() == interface_index(settings_.interface);
-                    if (same && filter->carries(program_id(program))) return std::nullopt;
+                .observe = [this, side, program]() -> std::optional<std::string> {
+                    // By name: the interface may have been made anew.
+                    const auto interface = find_interface(settings_.interface);
+                    const auto there = interface ? attached_tc_program(*interface, side) : std::nullopt;
+                    if (there && there->id == program_id(program)) return std::nullopt;
                     return "is gone";
                 },
                 .put_right = [this, side, &filter, program]() -> SystemResult<void> {

@@ -119,6 +119,12 @@ SystemResult<std::vector<HostAddress>> find_address(NetlinkSocket& socket, const
     return found;
 }
 
+SystemResult<std::vector<HostAddress>> find_address(const IpAddress& address) {
+    auto socket = open_route_socket();
+    if (!socket) return std::unexpected(socket.error());
+    return find_address(*socket, address);
+}
+
 void put_address(NetlinkMessage& message, std::uint32_t interface, const IpAddress& address,
                  std::uint8_t prefix_length) noexcept {
     const bool ipv4 = address.family() == 4;
@@ -187,17 +193,13 @@ HostFact interface_fact(const std::string& name) {
 }
 
 SystemResult<bool> host_has_address(const IpAddress& address) {
-    auto socket = open_route_socket();
-    if (!socket) return std::unexpected(socket.error());
-    const auto places = find_address(*socket, address);
+    const auto places = find_address(address);
     if (!places) return std::unexpected(places.error());
     return std::ranges::any_of(*places, [](const HostAddress& place) { return !place.ours; });
 }
 
 SystemResult<bool> is_address_assigned(const IpAddress& address) {
-    auto socket = open_route_socket();
-    if (!socket) return std::unexpected(socket.error());
-    const auto places = find_address(*socket, address);
+    const auto places = find_address(address);
     if (!places) return std::unexpected(places.error());
     return !places->empty();
 }

@@ -101,6 +101,17 @@ void append_rule(std::string& script, const Family& family, const Hook& hook, co
     }
 }
 
+// The lines of one chain's rules.
+std::string rules_of_chain(const Family& family, const Hook& hook, const std::string& chain,
+                           const std::vector<NetfilterMatch>& rules) {
+    std::string lines;
+    for (const NetfilterMatch& rule : rules) {
+        if (rule.hook == hook.hook && is_of_family(rule, family.number))
+            append_rule(lines, family, hook, chain, rule);
+    }
+    return lines;
+}
+
 // What iptables-save says of one of our chains.
 struct ChainState {
     bool exists = false;
@@ -129,11 +140,7 @@ void append_times(std::string& script, int times, const std::string& line) {
 void plan_chain(std::string& declarations, std::string& body, const Family& family, const Hook& hook,
                 const std::string& chain, const ChainState& state, const std::vector<NetfilterMatch>& rules) {
     const std::string jump = std::string(hook.built_in_chain) + " -j " + chain + "\n";
-    std::string wanted;
-    for (const NetfilterMatch& rule : rules) {
-        if (rule.hook == hook.hook && is_of_family(rule, family.number))
-            append_rule(wanted, family, hook, chain, rule);
-    }
+    const std::string wanted = rules_of_chain(family, hook, chain, rules);
     if (!wanted.empty()) {
         declarations += ":" + chain + " - [0:0]\n";  // creates it, or empties it
         body += wanted;
@@ -240,11 +247,7 @@ std::size_t own_line_count(const std::vector<NetfilterMatch>& rules) {
     for (const Family& family : kFamilies) {
         if (!is_wanted(family, rules)) continue;
         for (const Hook& hook : kHooks) {
-            std::string wanted;
-            for (const NetfilterMatch& rule : rules) {
-                if (rule.hook == hook.hook && is_of_family(rule, family.number))
-                    append_rule(wanted, family, hook, "chain", rule);
-            }
+            const std::string wanted = rules_of_chain(family, hook, "chain", rules);
             if (!wanted.empty()) count += 2 + static_cast<std::size_t>(std::ranges::count(wanted, '\n'));
         }
     }

@@ -135,12 +135,6 @@ TcFilter::~TcFilter() {
     if (interface_ != 0) detach(interface_, side_);
 }
 
-bool TcFilter::carries(std::uint32_t program) const noexcept {
-    bpf_tc_hook hook = hook_of(interface_, point_of(side_));
-    bpf_tc_opts options = our_place();
-    return bpf_tc_query(&hook, &options) == 0 && options.prog_id == program;
-}
-
 void remove_tc_filter(const std::string& interface, TcSide side) noexcept {
     const std::uint32_t index = if_nametoindex(interface.c_str());
     if (index != 0) detach(index, side);

@@ -26,10 +26,6 @@ class TcFilter {
     ~TcFilter();
     // Leaves the program where it is.
     void keep() noexcept { interface_ = 0; }
-    // Whether `program` (an id) hangs there still.
-    [[nodiscard]] bool carries(std::uint32_t program) const noexcept;
-    // The interface's index.
-    [[nodiscard]] std::uint32_t interface() const noexcept { return interface_; }
 
   private:
     TcFilter(std::uint32_t interface, TcSide side) noexcept : interface_(interface), side_(side) {}

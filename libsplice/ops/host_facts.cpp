@@ -16,6 +16,7 @@ using namespace std::chrono_literals;
 // More repairs of one fact within a minute than this are a fight with another program; then a repair only so
 // often.
 constexpr std::size_t kRepairsAMinute = 5;
+constexpr Duration kMinute = 60s;
 constexpr Duration kRepairInAFight = 10s;
 // What stays wrong is tried and told again.
 constexpr Duration kTellAgain = 60s;
@@ -79,7 +80,7 @@ void HostFacts::repair(Watched& watched, const std::string& what, Instant now, H
         const std::lock_guard lock(mutex_);
         ++repairs_[watched.fact.kind];
     }
-    std::erase_if(watched.repaired, [&](Duration when) { return now.monotonic - when > kTellAgain; });
+    std::erase_if(watched.repaired, [&](Duration when) { return now.monotonic - when > kMinute; });
     watched.repaired.push_back(now.monotonic);
     const bool fights = watched.repaired.size() > kRepairsAMinute;
     if (fights) watched.not_before = now.monotonic + kRepairInAFight;

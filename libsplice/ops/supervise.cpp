@@ -48,24 +48,24 @@ void supervise(Signals& signals, FileWatch& files, HostEvents& host, const Super
     for (const int descriptor : host.descriptors()) waits.push_back({descriptor, POLLIN, 0});
     auto files_quiet = kNever;  // something happened beside a watched file, and may go on until then
     auto next_look = steady_clock::now();
-    auto next_files = next_look;  // for what no event tells of
     HostSchedule schedule;
     for (;;) {
         auto now = steady_clock::now();
         if (schedule.is_due(now)) supervised.look_at_host(true);
-        if (now >= next_look) {
+        const bool looks = now >= next_look;
+        if (looks) {
             supervised.look_at_host(false);
             supervised.look();
             next_look = now + kLookPeriod;
         }
-        if (now >= files_quiet || now >= next_files) {
+        // At every look, too, for what no event tells of.
+        if (looks || now >= files_quiet) {
             files_quiet = kNever;
-            next_files = now + kLookPeriod;
             // One reload reads all files anew.
             if (const auto changed = files.changed(now); !changed.empty())
                 supervised.reload(changed.front() + " changed");
         }
-        const auto until = std::min({next_look, next_files, schedule.next(), files_quiet});
+        const auto until = std::min({next_look, schedule.next(), files_quiet});
         const auto wait = std::chrono::ceil<std::chrono::milliseconds>(until - steady_clock::now());
         if (poll(waits.data(), waits.size(), static_cast<int>(std::max(wait, 0ms).count())) <= 0) continue;
         now = steady_clock::now();
