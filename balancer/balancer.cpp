@@ -178,7 +178,7 @@ void Balancer::look() {
 
 void Balancer::settle() {
     // From here on no bridge that drains gets a connection.
-    const std::vector<std::string> lines = drains_.replace(config_, rules_, read_clock().monotonic);
+    const std::vector<std::string> lines = drains_.replace(config_, *rules_, read_clock().monotonic);
     const std::size_t reset = dataplane_->settle();
     for (const std::string& line : lines) log_info(line);
     if (reset != 0)

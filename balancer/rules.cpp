@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
 
 namespace splice {
 namespace {
@@ -40,30 +39,6 @@ void set_choice(const ServiceConfig& config, const std::vector<PlacementMember>&
         service.members.push_back({.bridge = member.bridge, .weight = member.weight});
 }
 
-// The shadow's placement, and the service's with the rows that are moved, where a table can say it.
-std::expected<void, std::string> set_shadow(const ServiceConfig& config,
-                                            const std::vector<PlacementMember>& members,
-                                            SplicerService& service) {
-    if (!config.shadow) return {};
-    auto placement = Placement::build(config.shadow->algorithm.value_or(config.algorithm), members,
-                                      config.settings.table_rows);
-    if (!placement)
-        return std::unexpected(fmt::format("service {}: shadow: {}", config.name, placement.error()));
-    ShadowRule shadow{.key = config.shadow->key.value_or(config.key),
-                      .placement = std::make_shared<const Placement>(std::move(*placement)),
-                      .before = service.placement,
-                      .ramp = static_cast<std::uint16_t>(std::min(std::lround(config.ramp * 65536), 65535L)),
-                      .in_table = false};
-    if (shadow.key == config.key) {
-        if (auto mixed = service.placement->with_rows_of(*shadow.placement, shadow.ramp)) {
-            service.placement = std::make_shared<const Placement>(std::move(*mixed));
-            shadow.in_table = true;
-        }
-    }
-    service.shadow = std::move(shadow);
-    return {};
-}
-
 std::shared_ptr<ServiceWatch> watch_of(const SplicerService& service,
                                        const std::vector<PlacementMember>& members) {
     if (!service.shadow && service.hot_keys == 0) return nullptr;
@@ -72,30 +47,66 @@ std::shared_ptr<ServiceWatch> watch_of(const SplicerService& service,
     return std::make_shared<ServiceWatch>(bridges);
 }
 
-// The service's placement that runs, before rows of a shadow's were mixed in; null: there is none.
-std::shared_ptr<const Placement> running_placement(const SplicerRules* running, const std::string& name) {
+// The service of that name which runs; null: there is none.
+const SplicerService* running_service(const SplicerRules* running, const std::string& name) {
     if (!running) return nullptr;
     const auto service = std::ranges::find(running->services, name, &SplicerService::name);
-    if (service == running->services.end()) return nullptr;
-    return service->shadow ? service->shadow->before : service->placement;
+    return service == running->services.end() ? nullptr : &*service;
 }
 
-// The one that runs where nothing changed, for a table takes time; else a new one.
-std::expected<std::shared_ptr<const Placement>, std::string> placement_of(
-    const ServiceConfig& config, const std::vector<PlacementMember>& members, const SplicerRules* running) {
-    const std::uint32_t rows = config.settings.table_rows;
-    auto before = running_placement(running, config.name);
-    if (before && before->is_of(config.algorithm, members, rows)) return before;
-    auto built = Placement::build(config.algorithm, members, rows, before.get());
-    if (!built) return std::unexpected(fmt::format("service {}: {}", config.name, built.error()));
+using SharedPlacement = std::shared_ptr<const Placement>;
+
+// `before` where nothing changed, for a table takes time; else a new one. The error is a sentence.
+std::expected<SharedPlacement, std::string> placement_after(const SharedPlacement& before,
+                                                            Algorithm algorithm,
+                                                            const std::vector<PlacementMember>& members,
+                                                            std::uint32_t rows) {
+    if (before && before->is_of(algorithm, members, rows)) return before;
+    auto built = Placement::build(algorithm, members, rows, before.get());
+    if (!built) return std::unexpected(built.error());
     return std::make_shared<const Placement>(std::move(*built));
+}
+
+// The shadow's placement, and the service's with the rows that are moved, where a table can say it.
+std::expected<void, std::string> set_shadow(const ServiceConfig& config,
+                                            const std::vector<PlacementMember>& members,
+                                            const SplicerService* running, SplicerService& service) {
+    if (!config.shadow) return {};
+    const ShadowRule* was = running && running->shadow ? &*running->shadow : nullptr;
+    auto placement =
+        placement_after(was ? was->placement : nullptr, config.shadow->algorithm.value_or(config.algorithm),
+                        members, config.settings.table_rows);
+    if (!placement)
+        return std::unexpected(fmt::format("service {}: shadow: {}", config.name, placement.error()));
+    ShadowRule shadow{.key = config.shadow->key.value_or(config.key),
+                      .placement = std::move(*placement),
+                      .before = service.placement,
+                      .ramp = static_cast<std::uint16_t>(std::min(std::lround(config.ramp * 65536), 65535L)),
+                      .in_table = false};
+    if (shadow.key == config.key) {
+        const bool same = was && was->in_table && was->before == shadow.before &&
+                          was->placement == shadow.placement && was->ramp == shadow.ramp;
+        if (same) {
+            service.placement = running->placement;
+            shadow.in_table = true;
+        } else if (auto mixed = service.placement->with_rows_of(*shadow.placement, shadow.ramp)) {
+            service.placement = std::make_shared<const Placement>(std::move(*mixed));
+            shadow.in_table = true;
+        }
+    }
+    service.shadow = std::move(shadow);
+    return {};
 }
 
 std::expected<SplicerService, std::string> build_service(const ServiceConfig& config, const RunningHost& host,
                                                          std::span<const std::uint16_t> numbers) {
     const auto members = members_of(config, numbers);
-    auto placement = placement_of(config, members, host.running);
-    if (!placement) return std::unexpected(placement.error());
+    const SplicerService* running = running_service(host.running, config.name);
+    const SharedPlacement before = !running          ? nullptr
+                                   : running->shadow ? running->shadow->before
+                                                     : running->placement;
+    auto placement = placement_after(before, config.algorithm, members, config.settings.table_rows);
+    if (!placement) return std::unexpected(fmt::format("service {}: {}", config.name, placement.error()));
     SplicerService service;
     service.name = config.name;
     service.vip = config.vip;
@@ -105,9 +116,10 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     service.proxy_protocol = config.proxy_protocol;
     service.placement = std::move(*placement);
     set_choice(config, members, service);
-    if (auto shadowed = set_shadow(config, members, service); !shadowed)
+    if (auto shadowed = set_shadow(config, members, running, service); !shadowed)
         return std::unexpected(shadowed.error());
     service.watch = watch_of(service, members);
+    service.bridges.assign(numbers.begin(), numbers.end());
     for (std::size_t i = 0; i < config.bridges.size(); i++) {
         if (config.bridges[i].state == BridgeState::down) service.down.push_back(numbers[i]);
     }
@@ -118,18 +130,15 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     return service;
 }
 
-std::vector<SplicerBridge> bridge_table(const BalancerConfig& config, const BridgeIndex& index) {
+// `numbers`: number_bridges()'s.
+std::vector<SplicerBridge> bridge_table(const BalancerConfig& config, const BridgeIndex& index,
+                                        std::span<const std::uint16_t> numbers) {
     std::vector<SplicerBridge> table;
-    std::unordered_map<std::string, std::size_t> places;  // in the table, by address
-    for (const IpAddress& address : index.addresses()) {
-        places.emplace(address.to_string(), table.size());
-        table.emplace_back().address = address;
-    }
+    for (const IpAddress& address : index.addresses()) table.emplace_back().address = address;
+    std::size_t next = 0;
     for (const ServiceConfig& service : config.services) {
         for (const BridgeConfig& bridge : service.bridges) {
-            const auto place = places.find(bridge.address.to_string());
-            if (place == places.end()) continue;
-            SplicerBridge& entry = table[place->second];
+            SplicerBridge& entry = table[numbers[next++]];
             if (entry.name.empty()) entry.name = bridge.name;
             if (entry.number == 0) entry.number = bridge.number;
         }
@@ -183,7 +192,7 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
 
     auto rules = std::make_shared<SplicerRules>();
     rules->secret = secret;
-    rules->bridges = bridge_table(config, bridges);
+    rules->bridges = bridge_table(config, bridges, *numbers);
     rules->timeouts = {.open_s = whole_seconds(idle_timeout),
                        .closing_s = whole_seconds(kClosingTimeout),
                        .half_closed_s = whole_seconds(std::max<Duration>(

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
-#include "balancer/control/drains.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/ops/metrics.hpp"
 
@@ -36,11 +35,10 @@ std::unordered_map<std::uint16_t, std::size_t> count_first_choices(const Placeme
     return counts;
 }
 
-std::vector<std::vector<double>> all_shares(const BalancerState& state) {
+std::vector<std::vector<double>> all_shares(const SplicerRules& rules) {
     std::vector<std::vector<double>> shares;
-    shares.reserve(state.config.services.size());
-    for (std::size_t i = 0; i < state.config.services.size(); i++)
-        shares.push_back(first_choice_shares(state.config.services[i], *state.rules, i));
+    shares.reserve(rules.services.size());
+    for (const SplicerService& service : rules.services) shares.push_back(first_choice_shares(service));
     return shares;
 }
 
@@ -74,11 +72,12 @@ void write_choices(MetricsPage& page, const ServiceConfig& service, const splice
                      {{"service", service.name}, {"why", kWhys[i]}});
 }
 
-const std::string& name_of(const ServiceConfig& service, const SplicerRules& rules, std::size_t bridge) {
-    const auto found = std::ranges::find_if(service.bridges, [&](const BridgeConfig& each) {
-        return each.address == rules.bridges[bridge].address;
-    });
-    return found == service.bridges.end() ? rules.bridges[bridge].name : found->name;
+const std::string& name_of(const ServiceConfig& service, const SplicerRules& rules,
+                           const SplicerService& running, std::size_t bridge) {
+    const auto found = std::ranges::find(running.bridges, bridge);
+    return found == running.bridges.end()
+               ? rules.bridges[bridge].name
+               : service.bridges[static_cast<std::size_t>(found - running.bridges.begin())].name;
 }
 
 void write_watch(MetricsPage& page, const ServiceConfig& service, const SplicerRules& rules,
@@ -97,7 +96,7 @@ void write_watch(MetricsPage& page, const ServiceConfig& service, const SplicerR
                  {{"service", service.name}});
     for (std::size_t i = 0; i < shadow.now.size(); i++) {
         if (shadow.now[i] == 0 && shadow.then[i] == 0) continue;
-        const std::string& bridge = name_of(service, rules, i);
+        const std::string& bridge = name_of(service, rules, running, i);
         constexpr const char* kHelp =
             "Of them, those whose first choice is the bridge, now and by the shadow";
         page.counter("splicelb_balancer_shadow_first_choices_total", kHelp, shadow.now[i],
@@ -145,12 +144,12 @@ Json hot_keys_json(const SplicerService& running) {
 struct ServiceView {
     const ServiceConfig& service;
     const SplicerService& running;
-    const SplicerRules& rules;
     const FlowCounts& counts;
     const std::vector<double>& shares;  // in the order of the bridges
 
-    [[nodiscard]] FlowCount flows(const BridgeConfig& bridge) const noexcept {
-        return flows_of(counts, rules, running, bridge.address);
+    // Of the service's bridge at that place.
+    [[nodiscard]] FlowCount flows(std::size_t place) const noexcept {
+        return counts.of(running.number, running.bridges[place]);
     }
 };
 
@@ -169,7 +168,7 @@ void write_bridges(MetricsPage& page, const ServiceView& view) {
               view.shares[i]);
         gauge("splicelb_balancer_bridge_state", "The state that a bridge is given, as a label", 1,
               to_string(bridge.state).data());
-        const FlowCount flows = view.flows(bridge);
+        const FlowCount flows = view.flows(i);
         constexpr const char* kHelp = "Connections of a bridge, by what the client has said last";
         gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.open), "open");
         gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.half_closed), "half_closed");
@@ -180,7 +179,7 @@ nlohmann::ordered_json bridges_json(const ServiceView& view) {
     auto bridges = nlohmann::ordered_json::array();
     for (std::size_t i = 0; i < view.service.bridges.size(); i++) {
         const BridgeConfig& bridge = view.service.bridges[i];
-        const FlowCount flows = view.flows(bridge);
+        const FlowCount flows = view.flows(i);
         nlohmann::ordered_json one = {{"name", bridge.name}, {"address", bridge.address.to_string()}};
         if (bridge.number != 0) one["number"] = bridge.number;
         one["weight"] = bridge.weight;
@@ -194,7 +193,7 @@ nlohmann::ordered_json bridges_json(const ServiceView& view) {
 }
 
 nlohmann::ordered_json service_json(const ServiceView& view) {
-    const auto& [service, running, rules, counts, shares] = view;
+    const auto& [service, running, counts, shares] = view;
     return {{"name", service.name},
             {"number", running.number},
             {"vip", service.vip.to_string()},
@@ -216,29 +215,21 @@ nlohmann::ordered_json service_json(const ServiceView& view) {
 
 }  // namespace
 
-std::vector<double> first_choice_shares(const ServiceConfig& config, const SplicerRules& rules,
-                                        std::size_t service) {
-    const auto counts = count_first_choices(*rules.services[service].placement);
+std::vector<double> first_choice_shares(const SplicerService& service) {
+    auto counts = count_first_choices(*service.placement);
     std::size_t total = 0;
-    std::unordered_map<std::string, std::size_t> by_address;
-    for (const auto& [bridge, count] : counts) {
-        total += count;
-        by_address[rules.bridges[bridge].address.to_string()] = count;
-    }
+    for (const auto& [bridge, count] : counts) total += count;
     std::vector<double> shares;
-    for (const BridgeConfig& bridge : config.bridges) {
-        const auto found = by_address.find(bridge.address.to_string());
-        const std::size_t count = found == by_address.end() ? 0 : found->second;
-        shares.push_back(total == 0 ? 0.0 : static_cast<double>(count) / static_cast<double>(total));
-    }
+    for (const std::uint16_t bridge : service.bridges)
+        shares.push_back(total == 0 ? 0.0 : static_cast<double>(counts[bridge]) / static_cast<double>(total));
     return shares;
 }
 
 BalancerApi::BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host)
-    : dataplane_(dataplane), host_(host), state_(std::move(state)), shares_(all_shares(state_)) {}
+    : dataplane_(dataplane), host_(host), state_(std::move(state)), shares_(all_shares(*state_.rules)) {}
 
 void BalancerApi::replace(BalancerState state) {
-    auto shares = all_shares(state);
+    auto shares = all_shares(*state.rules);
     const std::lock_guard lock(mutex_);
     state_ = std::move(state);
     shares_ = std::move(shares);
@@ -268,7 +259,7 @@ std::string BalancerApi::metrics() const {
         const SplicerService& running = state_.rules->services[i];
         if (running.choice.weighs != 0) write_choices(page, service, now.choices[running.carriage.mark]);
         write_watch(page, service, *state_.rules, running);
-        write_bridges(page, {service, running, *state_.rules, counts, shares_[i]});
+        write_bridges(page, {service, running, counts, shares_[i]});
     }
     page.gauge("splicelb_balancer_info", "Version and engine", 1,
                {{"version", SPLICELB_VERSION}, {"engine", state_.engine}});
@@ -281,8 +272,8 @@ std::string BalancerApi::status() const {
     const std::lock_guard lock(mutex_);
     auto services = nlohmann::ordered_json::array();
     for (std::size_t i = 0; i < state_.config.services.size(); i++)
-        services.push_back(service_json(
-            {state_.config.services[i], state_.rules->services[i], *state_.rules, counts, shares_[i]}));
+        services.push_back(
+            service_json({state_.config.services[i], state_.rules->services[i], counts, shares_[i]}));
     const nlohmann::ordered_json all = {
         {"version", SPLICELB_VERSION},
         {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},

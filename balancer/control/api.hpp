@@ -44,7 +44,6 @@ class BalancerApi {
 
 // The share of the keys that each of the service's bridges gets as its first choice, in the order of the
 // configuration; they sum up to 1 while any bridge takes flows.
-std::vector<double> first_choice_shares(const ServiceConfig& config, const SplicerRules& rules,
-                                        std::size_t service);
+std::vector<double> first_choice_shares(const SplicerService& service);
 
 }  // namespace splice

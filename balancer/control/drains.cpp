@@ -13,22 +13,18 @@ std::string_view why(BridgeState state) noexcept {
 
 }  // namespace
 
-FlowCount flows_of(const FlowCounts& counts, const SplicerRules& rules, const SplicerService& service,
-                   const IpAddress& bridge) noexcept {
-    const auto found = std::ranges::find(rules.bridges, bridge, &SplicerBridge::address);
-    if (found == rules.bridges.end()) return {};
-    return counts.of(service.number, static_cast<std::uint16_t>(found - rules.bridges.begin()));
-}
-
-std::vector<std::string> Drains::replace(const BalancerConfig& config,
-                                         std::shared_ptr<const SplicerRules> rules, Duration now) {
+std::vector<std::string> Drains::replace(const BalancerConfig& config, const SplicerRules& rules,
+                                         Duration now) {
     std::vector<std::string> lines;
     std::vector<Bridge> bridges;
-    for (const ServiceConfig& service : config.services) {
-        for (const BridgeConfig& bridge : service.bridges) {
+    for (std::size_t i = 0; i < config.services.size(); ++i) {
+        const ServiceConfig& service = config.services[i];
+        for (std::size_t j = 0; j < service.bridges.size(); ++j) {
+            const BridgeConfig& bridge = service.bridges[j];
             Bridge next{.service = service.name,
                         .name = bridge.name,
-                        .address = bridge.address,
+                        .service_number = rules.services[i].number,
+                        .number = rules.services[i].bridges[j],
                         .drains = !takes_connections(bridge) && bridge.state != BridgeState::down,
                         .state = bridge.state,
                         .since = now,
@@ -41,14 +37,13 @@ std::vector<std::string> Drains::replace(const BalancerConfig& config,
             if (was != next.state)
                 lines.push_back(fmt::format("service {}: bridge {} is {}, was {}", next.service, next.name,
                                             to_string(next.state), to_string(was)));
-            if (known && before->drains && next.drains && before->address == next.address) {
+            if (known && before->drains && next.drains && before->number == next.number) {
                 next.since = before->since;
                 next.told = before->told;
             }
             bridges.push_back(std::move(next));
         }
     }
-    rules_ = std::move(rules);
     bridges_ = std::move(bridges);
     return lines;
 }
@@ -61,9 +56,7 @@ std::vector<std::string> Drains::look(const std::function<FlowCounts()>& counts)
     for (Bridge& bridge : bridges_) {
         // What was counted before the bridge began to drain may lack a connection that it got after that.
         if (!bridge.drains || bridge.told || now.as_of() < bridge.since) continue;
-        const auto service = std::ranges::find(rules_->services, bridge.service, &SplicerService::name);
-        if (service == rules_->services.end()) continue;
-        const FlowCount left = flows_of(now, *rules_, *service, bridge.address);
+        const FlowCount left = now.of(bridge.service_number, bridge.number);
         if (left.open != 0) continue;
         bridge.told = true;
         std::string line = fmt::format("service {}: bridge {} ({}) is empty: no connection is open",

@@ -1,6 +1,7 @@
 // Bridges that take no new connections while those that they have go on: what the log tells of them.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -12,16 +13,11 @@
 
 namespace splice {
 
-// The connections of one bridge of a service.
-[[nodiscard]] FlowCount flows_of(const FlowCounts& counts, const SplicerRules& rules,
-                                 const SplicerService& service, const IpAddress& bridge) noexcept;
-
 class Drains {
   public:
-    // The configuration and its rules, which run since `now`. The lines to log: bridges whose state this has
-    // changed. The first call tells only of those that are not ready.
-    std::vector<std::string> replace(const BalancerConfig& config, std::shared_ptr<const SplicerRules> rules,
-                                     Duration now);
+    // The configuration and the rules built from it, which run since `now`. The lines to log: bridges whose
+    // state this has changed. The first call tells only of those that are not ready.
+    std::vector<std::string> replace(const BalancerConfig& config, const SplicerRules& rules, Duration now);
     // The lines to log now: each bridge that drains is told to be empty once. Asks for the counts only while
     // there is one that may be.
     std::vector<std::string> look(const std::function<FlowCounts()>& counts);
@@ -30,14 +26,14 @@ class Drains {
     struct Bridge {
         std::string service;
         std::string name;
-        IpAddress address;
-        bool drains = false;  // it takes no new connections, and keeps those that it has
+        std::uint16_t service_number = 0;
+        std::uint16_t number = 0;  // in flow entries: one address for as long as there are any
+        bool drains = false;       // it takes no new connections, and keeps those that it has
         BridgeState state = BridgeState::ready;
         Duration since{};
         bool told = false;
     };
 
-    std::shared_ptr<const SplicerRules> rules_;
     std::vector<Bridge> bridges_;
 };
 

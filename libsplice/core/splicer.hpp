@@ -40,11 +40,12 @@ struct SplicerService {
     HashKeyRule key;
     ProxyProtocol proxy_protocol = ProxyProtocol::off;
     std::shared_ptr<const Placement> placement;  // choices index SplicerRules::bridges
-    std::vector<std::uint16_t> down;             // bridges that are not placed and whose flows are reset
-    std::uint32_t subset = 0;                    // key sni: a name has so many bridges; 0: one
-    splice_choice_rule choice{};                 // weighs: what may move an opening from its first choice
-    double bounded_load = 0;                     // 0: none
-    std::uint32_t hot_keys = 0;                  // so many keys may be hot; 0: none
+    std::vector<std::uint16_t> bridges;  // of the configuration, in its order; those too that are not placed
+    std::vector<std::uint16_t> down;     // of them, those whose flows are reset
+    std::uint32_t subset = 0;            // key sni: a name has so many bridges; 0: one
+    splice_choice_rule choice{};         // weighs: what may move an opening from its first choice
+    double bounded_load = 0;             // 0: none
+    std::uint32_t hot_keys = 0;          // so many keys may be hot; 0: none
     std::optional<ShadowRule> shadow;
     std::shared_ptr<ServiceWatch> watch;  // where there are hot keys or a shadow
     std::vector<LoadedBridge> members;    // that may be chosen; only where choice.weighs

@@ -29,7 +29,7 @@ struct Rig {
     std::vector<std::string> replace(Duration now) {
         const auto rules =
             build_rules(config, splice_secret{}, {.mtu = 1500, .now = 0s}, index, services).value();
-        return drains.replace(config, rules, now);
+        return drains.replace(config, *rules, now);
     }
     std::vector<std::string> look(Duration as_of) {
         return drains.look([&] {

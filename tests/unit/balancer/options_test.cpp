@@ -35,10 +35,10 @@ TEST_CASE("without flags the balancer serves the Vagrant lab") {
 }
 
 TEST_CASE("flags make one service") {
-    const auto options = parse({"--vip", "2001:db8::10", "--port", "443", "--dscp", "7", "--bridge",
-                                "x=2001:db8::21,number=1018", "--bridge", "y=2001:db8::22,number=7,weight=5",
-                                "--hash-key", "sni", "--algorithm", "maglev", "--api", "off",
-                                "--proxy-protocol", "accept"});
+    const auto options =
+        parse({"--vip", "2001:db8::10", "--port", "443", "--dscp", "7", "--bridge",
+               "x=2001:db8::21,number=1018", "--bridge", "y=2001:db8::22,number=7,weight=5", "--hash-key",
+               "sni", "--algorithm", "maglev", "--api", "off", "--proxy-protocol", "accept"});
     REQUIRE(options.has_value());
     const ServiceConfig& service = options->config.services[0];
     CHECK(service.vip.to_string() == "[2001:db8::10]:443");

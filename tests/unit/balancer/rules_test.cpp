@@ -129,7 +129,8 @@ TEST_CASE("the flow table keeps entries for the longest idle_timeout of all serv
 }
 
 TEST_CASE("ketama places a bridge by its server, else by its address as nginx's list would name it") {
-    const BridgeConfig ipv4{"b1", address("192.0.2.21"), 1, 0, {}}, ipv6{"b6", address("2001:db8::21"), 1, 0, {}};
+    const BridgeConfig ipv4{"b1", address("192.0.2.21"), 1, 0, {}},
+        ipv6{"b6", address("2001:db8::21"), 1, 0, {}};
     CHECK(ketama_server(ipv4, 80) == "192.0.2.21");
     CHECK(ketama_server(ipv4, 8080) == "192.0.2.21:8080");
     CHECK(ketama_server(ipv6, 80) == "[2001:db8::21]");
@@ -146,10 +147,40 @@ TEST_CASE("the shares of a table follow the weights and sum up to 1") {
         config.services[0].algorithm = algorithm;
         BridgeIndex index;
         const auto rules = rules_of(config, index);
-        const auto shares = first_choice_shares(config.services[0], *rules, 0);
+        const auto shares = first_choice_shares(rules->services[0]);
         REQUIRE(shares.size() == 2);
         CHECK(shares[0] + shares[1] == doctest::Approx(1.0));
         CHECK(shares[0] == doctest::Approx(0.25).epsilon(0.2));
+    }
+}
+
+TEST_CASE("a reload keeps the tables of a service whose bridges are what they were") {
+    for (const bool shadowed : {false, true}) {
+        CAPTURE(shadowed);
+        BalancerConfig config = two_bridges();
+        config.services[0].key = HashKeyRule{};
+        if (shadowed) {
+            config.services[0].shadow = ShadowConfig{.key = {}, .algorithm = Algorithm::maglev};
+            config.services[0].ramp = 0.5;
+        }
+        BridgeIndex index;
+        ServiceNumbers services;
+        const auto before = rules_of(config, index);
+        const auto after = [&] {
+            return build_rules(config, splice_secret{}, {.mtu = 1500, .now = 0s, .running = before.get()},
+                               index, services)
+                .value()
+                ->services[0];
+        };
+        CHECK(after().placement == before->services[0].placement);
+        if (shadowed) CHECK(after().shadow->placement == before->services[0].shadow->placement);
+        if (shadowed) {
+            config.services[0].ramp = 0.25;
+            CHECK(after().placement != before->services[0].placement);
+            CHECK(after().shadow->before == before->services[0].shadow->before);
+        }
+        config.services[0].bridges[0].weight = 7;
+        CHECK(after().placement != before->services[0].placement);
     }
 }
 
