@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -196,12 +197,11 @@ void KernelMaps::forget_openings(const SplicerRules& rules, std::uint32_t states
 }
 
 splice_openings KernelMaps::sum_of_openings(std::uint32_t state) const {
-    static const auto processors = static_cast<std::size_t>(std::max(libbpf_num_possible_cpus(), 1));
-    static_assert(sizeof(splice_openings) == 8, "values of a processor stand side by side");
-    std::vector<splice_openings> each(processors);
+    static_assert(sizeof(splice_openings) == sizeof(std::uint64_t));
     splice_openings sum{};
-    if (bpf_map_lookup_elem(program_.map("openings"), &state, each.data()) != 0) return sum;
-    for (const splice_openings& one : each) {
+    for (const std::uint64_t word :
+         read_processors(program_.map("openings"), state, sizeof(splice_openings))) {
+        const auto one = std::bit_cast<splice_openings>(word);
         sum.offered += one.offered;
         sum.taken += one.taken;
     }
@@ -322,25 +322,17 @@ splice_balancer_counters KernelMaps::counters() const {
 
 std::vector<std::string> read_service_names(int map) {
     std::vector<std::string> names;
-    for (std::uint32_t number = 0; number < capacity_of_map(map); ++number) {
-        splice_service_name name{};
-        if (bpf_map_lookup_elem(map, &number, &name) != 0) break;
+    for (const splice_service_name& name : read_bpf_array<splice_service_name>(map))
         names.emplace_back(name.text, strnlen(name.text, sizeof(name.text)));
-    }
     while (!names.empty() && names.back().empty()) names.pop_back();
     return names;
 }
 
 std::vector<IpAddress> read_bridges(int map) {
     std::vector<IpAddress> bridges;
-    std::size_t used = 0;
-    for (std::uint32_t i = 0; i < capacity_of_map(map); ++i) {
-        splice_bridge_entry entry{};
-        if (bpf_map_lookup_elem(map, &i, &entry) != 0) break;
+    for (const splice_bridge_entry& entry : read_bpf_array<splice_bridge_entry>(map))
         bridges.emplace_back(entry.address);
-        if (!bridges.back().is_unspecified()) used = bridges.size();
-    }
-    bridges.resize(used);
+    while (!bridges.empty() && bridges.back().is_unspecified()) bridges.pop_back();
     return bridges;
 }
 

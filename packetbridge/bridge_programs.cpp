@@ -77,9 +77,7 @@ std::vector<std::string> remembered_services(const std::string& folder) {
     std::vector<std::string> names;
     const Descriptor map(bpf_obj_get((folder + "/" + pin_name("services")).c_str()));
     if (!map) return names;
-    for (std::uint32_t number = 0; number < capacity_of_map(map.get()); ++number) {
-        splice_bridge_service_entry entry{};
-        if (bpf_map_lookup_elem(map.get(), &number, &entry) != 0) break;
+    for (const auto& entry : read_bpf_array<splice_bridge_service_entry>(map.get())) {
         names.emplace_back();
         if (entry.address_count != 0)
             names.back() = Endpoint{IpAddress(entry.vip), splice_ntohs(entry.vip_port)}.to_string();

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "libsplice/base/quoted.hpp"
+#include "libsplice/base/text.hpp"
 #include "libsplice/core/http_key.hpp"
 #include "libsplice/core/tls_hello.hpp"
 #include "libsplice/datapath/proxy_header.h"
@@ -83,18 +84,15 @@ class Words {
     std::optional<std::string_view> take_parenthesis() noexcept {
         const auto close = rest_.find(')');
         if (close == std::string_view::npos) return {};
-        auto inside = rest_.substr(1, close - 1);
+        const auto inside = without_blanks(rest_.substr(1, close - 1));
         rest_.remove_prefix(close + 1);
         skip_blanks();
-        while (!inside.empty() && is_blank(inside.front())) inside.remove_prefix(1);
-        while (!inside.empty() && is_blank(inside.back())) inside.remove_suffix(1);
         return inside;
     }
     [[nodiscard]] bool opens() const noexcept { return rest_.starts_with('('); }
     [[nodiscard]] std::string_view rest() const noexcept { return rest_; }
 
   private:
-    static bool is_blank(char c) noexcept { return c == ' ' || c == '\t'; }
     void skip_blanks() noexcept {
         while (!rest_.empty() && is_blank(rest_.front())) rest_.remove_prefix(1);
     }
@@ -120,10 +118,6 @@ bool is_parameter_name(std::string_view name) noexcept {
         name, [](char c) { return c > ' ' && c < '\x7f' && c != '&' && c != '=' && c != '#'; });
 }
 
-char to_lower(char c) noexcept {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
 // What stands in the parentheses of url_param or hdr. The error, or nothing.
 std::optional<std::string> judge_name(const KindWord& kind, std::string_view name, KeyPart& part) {
     const std::string word(kind.word);
@@ -131,8 +125,7 @@ std::optional<std::string> judge_name(const KindWord& kind, std::string_view nam
     if (name.size() > kNameMax) return "the name in hash key " + word + " is longer than 255 bytes";
     part.name = name;
     if (kind.kind == KeyKind::hdr) {
-        if (!is_field_name(name))
-            return "hash key hdr: " + quoted(name) + " can not be the name of a header";
+        if (!is_field_name(name)) return "hash key hdr: " + quoted(name) + " can not be the name of a header";
         std::ranges::transform(part.name, part.name.begin(), to_lower);
     } else if (!is_parameter_name(name)) {
         return "hash key url_param: " + quoted(name) + " can not be the name of a query parameter";
@@ -153,8 +146,7 @@ std::expected<KeyPart, std::string> parse_part(Words& words, std::string_view wh
                                "(id)");
     }
     const auto name = words.take_parenthesis();
-    if (!name)
-        return std::unexpected("hash key " + quoted(whole) + " lacks its closing parenthesis");
+    if (!name) return std::unexpected("hash key " + quoted(whole) + " lacks its closing parenthesis");
     if (!kind->named)
         return std::unexpected("hash key " + std::string(word) + " takes no name in parentheses");
     if (auto error = judge_name(*kind, *name, part)) return std::unexpected(*std::move(error));
@@ -193,13 +185,6 @@ std::optional<std::string> take_pattern(std::string_view word, std::string_view 
         return "query(...) takes at most " + std::to_string(kKeyPatternsMax) + " names";
     (word == "include" ? form.include : form.exclude).emplace_back(pattern);
     return {};
-}
-
-std::string_view without_blanks(std::string_view text) noexcept {
-    constexpr std::string_view kBlanks = " \t";
-    const auto begin = text.find_first_not_of(kBlanks);
-    if (begin == std::string_view::npos) return {};
-    return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
 }
 
 // "sort,include=id,exclude=utm_*". The error, or nothing.
@@ -256,8 +241,7 @@ std::optional<std::string> parse_cut(const Options& options, std::string_view wo
 }
 
 std::optional<std::string> parse_query_option(const Options& options, Words& words, HashKeyRule& rule) {
-    if (!options.has_query)
-        return refuse_option(options, " has no query; only keys with uri have");
+    if (!options.has_query) return refuse_option(options, " has no query; only keys with uri have");
     if (rule.form.changes_query()) return refuse_option(options, ": query(...) stands there twice");
     if (!words.opens())
         return refuse_option(options, ": query needs what to do, as in query(sort,exclude=utm_*)");
@@ -269,8 +253,8 @@ std::optional<std::string> parse_query_option(const Options& options, Words& wor
 
 std::optional<std::string> parse_form_option(const Options& options, std::string_view word, bool& set) {
     if (!options.has_text)
-        return refuse_option(options, " has no " + std::string(word) +
-                                          "; only keys with uri, path or url_param have");
+        return refuse_option(options,
+                             " has no " + std::string(word) + "; only keys with uri, path or url_param have");
     if (set) return refuse_option(options, ": " + std::string(word) + " stands there twice");
     set = true;
     return {};
@@ -295,8 +279,8 @@ std::optional<std::string> parse_options(const Options& options, Words& words, H
                                                " is unknown here; expected depth N, len N, query(...), "
                                                "normalise or decode");
         else
-            error = refuse_option(options,
-                                  ": " + quoted(word.empty() ? before : word) + " is one word too many");
+            error =
+                refuse_option(options, ": " + quoted(word.empty() ? before : word) + " is one word too many");
         if (error) return error;
     }
     return {};

@@ -5,6 +5,8 @@
 #include <iterator>
 #include <optional>
 
+#include "libsplice/base/text.hpp"
+
 namespace splice {
 namespace {
 
@@ -13,9 +15,6 @@ constexpr std::string_view kHttp2Preface = "PRI * HTTP/2";
 
 bool is_letter(char c) noexcept {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-char to_lower(char c) noexcept {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
 bool equal_in_any_case(std::string_view a, std::string_view b) noexcept {
@@ -123,9 +122,6 @@ class Wanted {
     std::size_t size_ = 0;
 };
 
-bool is_blank(char c) noexcept {
-    return c == ' ' || c == '\t';
-}
 bool ends_line(char c) noexcept {
     return c == '\r' || c == '\n';
 }
@@ -278,12 +274,6 @@ Progress find_fields(HeadScan& scan, std::string_view text, const Wanted& wanted
     return Progress::done;
 }
 
-std::string_view without_blanks(std::string_view text) noexcept {
-    while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
-    while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
-    return text;
-}
-
 // Takes the next line of a folded value, without its end and its blanks.
 std::string_view take_piece(std::string_view& value) noexcept {
     const auto end = std::min(value.find('\n'), value.size());
@@ -340,9 +330,8 @@ void append_uri(const Request& request, bool path_only, std::string& out) {
 std::optional<Fallback> append_part(Request& request, KeyKind kind, std::string_view name, std::string& out) {
     switch (kind) {
         case KeyKind::host: {
-            const auto authority = request.target.authority
-                                       ? *request.target.authority
-                                       : Authority{request.take_field(), "80"};
+            const auto authority =
+                request.target.authority ? *request.target.authority : Authority{request.take_field(), "80"};
             if (append_host(authority, out)) return {};
             return Fallback::no_host;
         }

@@ -9,6 +9,7 @@
 #include "libsplice/core/http_refusal.hpp"
 #include "libsplice/core/overtakers.hpp"
 #include "libsplice/core/packet_too_big.hpp"
+#include "libsplice/core/segment_bytes.hpp"
 #include "libsplice/core/segment_hold.hpp"
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/carriage.h"
@@ -123,6 +124,9 @@ struct Splicer::Impl {
     }
     [[nodiscard]] bool is_late(const Walk& walk) const noexcept;
     Verdict answer_late(Walk& walk);
+    // Tells the client that its connection is over; nothing where its packet is a RST itself (RFC 9293
+    // section 3.10.7.1).
+    static void send_reset(const Walk& walk);
     Verdict answer_keep_alive(Walk& walk);
     Verdict answer_syn(Walk& walk);
     Verdict begin(Walk& walk, bool by_source);
@@ -350,10 +354,14 @@ bool Splicer::Impl::is_late(const Walk& walk) const noexcept {
 // The client connects anew at once, where without a word it would ask into silence.
 Verdict Splicer::Impl::answer_late(Walk& walk) {
     if (!late_answers.take(walk.now, kLateAnswersPerSecond)) return SPLICE_drop_orphan;
+    send_reset(walk);
+    return SPLICE_answer_expired_rst;
+}
+
+void Splicer::Impl::send_reset(const Walk& walk) {
     splice_segment reset;
     splice_write_rst(&reset, &walk.packet);
-    walk.out.send(std::as_bytes(std::span(reset.bytes, reset.length)));
-    return SPLICE_answer_expired_rst;
+    if (reset.length) walk.out.send(bytes_of(reset));
 }
 
 Verdict Splicer::Impl::answer_keep_alive(Walk& walk) {
@@ -370,7 +378,7 @@ Verdict Splicer::Impl::answer_keep_alive(Walk& walk) {
     splice_segment answer;
     splice_write_keep_alive(&answer, &walk.packet, splice_scaled_window(&terms, &negotiated),
                             options.timestamps_offset != 0, terms.tsval, options.tsval);
-    walk.out.send(std::as_bytes(std::span(answer.bytes, answer.length)));
+    walk.out.send(bytes_of(answer));
     return SPLICE_answer_keep_alive;
 }
 
@@ -431,7 +439,7 @@ Verdict Splicer::Impl::answer_syn(Walk& walk) {
     const splice_syn_ack_terms terms = terms_of(walk);
     splice_segment answer;
     splice_write_syn_ack(&answer, &walk.packet, &offered, cookie, &terms);
-    walk.out.send(std::as_bytes(std::span(answer.bytes, answer.length)));
+    walk.out.send(bytes_of(answer));
     if (!walk.entry) return SPLICE_answer_syn_ack;
     splice_flow_reopen(&*walk.entry, cookie);
     (void)flows.put(walk.key, *walk.entry);  // not new
@@ -769,26 +777,20 @@ Verdict Splicer::Impl::refuse(Walk& walk) {
         walk.out.send(HttpRefusal(walk.now, walk.packet, walk.bytes).packet());
         return SPLICE_answer_refused_503;
     }
-    splice_segment reset;
-    splice_write_rst(&reset, &walk.packet);
-    walk.out.send(std::as_bytes(std::span(reset.bytes, reset.length)));
+    send_reset(walk);
     return SPLICE_answer_refused_rst;
 }
 
 // Our answer's acknowledgement needs none; a FIN or more payload gets the RST that lets the client forget.
 Verdict Splicer::Impl::end_refused(Walk& walk) {
     if (!(walk.packet.tcp_flags & SPLICE_FIN) && walk.packet.payload_length == 0) return SPLICE_end_refused;
-    splice_segment reset;
-    splice_write_rst(&reset, &walk.packet);
-    if (reset.length) walk.out.send(std::as_bytes(std::span(reset.bytes, reset.length)));
+    send_reset(walk);
     return SPLICE_answer_refused_rst;
 }
 
 // Its bridge is down. The client forgets the connection at once and asks anew, at another bridge.
 Verdict Splicer::Impl::reset_ended(Walk& walk) {
-    splice_segment reset;
-    splice_write_rst(&reset, &walk.packet);
-    walk.out.send(std::as_bytes(std::span(reset.bytes, reset.length)));
+    send_reset(walk);
     walk.entry->flags |= SPLICE_FLOW_RESET;
     walk.entry->last_seen_s = walk.now.seconds();
     (void)flows.put(walk.key, *walk.entry);  // not new

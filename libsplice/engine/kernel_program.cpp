@@ -32,15 +32,11 @@ std::uint32_t capacity_of_map(int map) noexcept {
     return bpf_obj_get_info_by_fd(map, &info, &length) == 0 ? info.max_entries : 0;
 }
 
-void sum_counters(int map, std::size_t value_bytes, std::span<std::uint64_t> sums) {
+std::vector<std::uint64_t> read_processors(int map, std::uint32_t key, std::size_t value_bytes) {
     static const auto processors = static_cast<std::size_t>(std::max(libbpf_num_possible_cpus(), 1));
-    const std::size_t stride = value_bytes / sizeof(std::uint64_t);
-    std::vector<std::uint64_t> each(processors * stride);
-    std::ranges::fill(sums, 0);
-    const std::uint32_t only = 0;
-    if (bpf_map_lookup_elem(map, &only, each.data()) != 0) return;
-    for (std::size_t processor = 0; processor < processors; ++processor)
-        for (std::size_t word = 0; word < sums.size(); ++word) sums[word] += each[processor * stride + word];
+    std::vector<std::uint64_t> words(processors * (value_bytes / sizeof(std::uint64_t)));
+    if (bpf_map_lookup_elem(map, &key, words.data()) != 0) std::ranges::fill(words, 0);
+    return words;
 }
 
 SystemResult<KernelProgram> KernelProgram::open(const std::string& name, std::span<const std::byte> elf) {

@@ -2,6 +2,8 @@
 // settings in shared memory, secrets in two slots, the wall clock, the sums of their counters, their ring.
 #pragma once
 
+#include <bpf/bpf.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "libsplice/base/system_error.hpp"
 #include "libsplice/bpf/common_maps.h"
@@ -26,8 +29,20 @@ void turn_slot(std::uint32_t& number, std::uint32_t to) noexcept;
 
 // The entries that a map has room for; 0 when `map` is none.
 [[nodiscard]] std::uint32_t capacity_of_map(int map) noexcept;
-// `count` words of each processor's value, added up. Zeros when `map` cannot be read.
-void sum_counters(int map, std::size_t value_bytes, std::span<std::uint64_t> sums);
+
+// The values of all processors at a key of a per-processor map, side by side, as words of 64 bits;
+// `value_bytes` is a multiple of 8, to which the kernel rounds values up. Zeros when `map` cannot be read.
+[[nodiscard]] std::vector<std::uint64_t> read_processors(int map, std::uint32_t key, std::size_t value_bytes);
+
+// The values of an array, from key 0 on, as far as it can be read; none when `map` is none.
+template <class Value>
+[[nodiscard]] std::vector<Value> read_bpf_array(int map) {
+    std::vector<Value> values(capacity_of_map(map));
+    std::uint32_t key = 0;
+    while (key < values.size() && bpf_map_lookup_elem(map, &key, &values[key]) == 0) ++key;
+    values.resize(key);
+    return values;
+}
 
 class KernelProgram {
   public:
@@ -62,8 +77,12 @@ class KernelProgram {
         static_assert(sizeof(Counters) % sizeof(std::uint64_t) == 0,
                       "values of per-processor maps are rounded up to 8");
         Counters sum{};
-        sum_counters(map("counters"), sizeof(Counters),
-                     {reinterpret_cast<std::uint64_t*>(&sum), summed_bytes / sizeof(std::uint64_t)});
+        auto* const sums = reinterpret_cast<std::uint64_t*>(&sum);
+        const std::vector<std::uint64_t> each = read_processors(map("counters"), 0, sizeof(Counters));
+        constexpr std::size_t kStride = sizeof(Counters) / sizeof(std::uint64_t);
+        for (std::size_t at = 0; at < each.size(); at += kStride)
+            for (std::size_t word = 0; word < summed_bytes / sizeof(std::uint64_t); ++word)
+                sums[word] += each[at + word];
         return sum;
     }
 

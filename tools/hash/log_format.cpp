@@ -4,6 +4,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "libsplice/base/text.hpp"
 #include "tools/hash/log_values.hpp"
 
 namespace splice::hash {
@@ -82,10 +83,6 @@ constexpr std::array kUsualFields = {
     KnownField{"status", Meaning::status},
     KnownField{"ttl", Meaning::ttl},
 };
-
-char to_lower(char c) noexcept {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
 
 bool same_letters(std::string_view a, std::string_view b) noexcept {
     return std::ranges::equal(a, b, {}, to_lower, to_lower);

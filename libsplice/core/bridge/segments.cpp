@@ -7,10 +7,6 @@
 
 namespace splice {
 
-Bytes bytes_of(const splice_segment& segment) noexcept {
-    return std::as_bytes(std::span(segment.bytes, segment.length));
-}
-
 namespace {
 
 template <auto Translate>

@@ -4,6 +4,7 @@
 #include "libsplice/base/bytes.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
+#include "libsplice/core/segment_bytes.hpp"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/segment.h"
 #include "libsplice/datapath/translate.h"
@@ -16,7 +17,6 @@ namespace splice {
 [[nodiscard]] inline std::byte* end_of(MutableBytes bytes) noexcept {
     return bytes.data() + bytes.size();
 }
-[[nodiscard]] Bytes bytes_of(const splice_segment& segment) noexcept;
 
 // `packet` is what the parse said of `bytes`. SPLICE_CONTINUE, or why the segment is dropped.
 [[nodiscard]] Verdict translate_toward_backend(const splice_translation& how, const splice_packet& packet,
