@@ -279,7 +279,7 @@ TEST_CASE("a backend that listens on the VIP itself is adopted for, without a ma
         const auto ip = find_program("ip", "iproute2");
         REQUIRE(ip.has_value());
         const std::string vip = topology(family).vip + (family == 4 ? "/32" : "/128");
-        REQUIRE(run_program(*ip, {"address", "add", vip, "dev", "lo"}, "").has_value());
+        REQUIRE(run_program(*ip, {"address", "add", vip, "dev", "lo", "nodad"}, "").has_value());
         {
             Listener listener(rules.services[0].vip);
             const Descriptor socket = rig.open(listener, rig.client());
