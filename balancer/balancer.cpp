@@ -88,9 +88,9 @@ std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& conf
     if (!interface) return refused(ConfigFailure::Kind::unreadable, interface.error().text);
     BridgeIndex index;
     ServiceNumbers services;
-    if (auto rules = build_rules(config, *secret, {.mtu = interface->mtu, .now = {}}, index, services);
-        !rules)
-        return refused(ConfigFailure::Kind::wrong, rules.error());
+    if (auto setup = build_setup(config, *secret, {.mtu = interface->mtu, .now = {}}, index, services);
+        !setup)
+        return refused(ConfigFailure::Kind::wrong, setup.error());
     return {};
 }
 
@@ -120,9 +120,9 @@ std::expected<void, std::string> Balancer::open() {
         return std::unexpected(alone.error().text);
     index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, interface_), read_clock().monotonic);
     services_ = ServiceNumbers(remembered_services(config_.common.bpffs, interface_));
-    auto rules = prepare(config_, index_, services_);
-    if (!rules) return std::unexpected(rules.error());
-    rules_ = std::move(*rules);
+    auto setup = prepare(config_, index_, services_);
+    if (!setup) return std::unexpected(setup.error());
+    setup_ = std::move(*setup);
     if (auto started = start_engine(); !started) return std::unexpected(started.error());
     if (auto added = vips_.add_missing(vips_of(config_)); !added) return std::unexpected(added.error().text);
     host_.replace(facts());
@@ -153,7 +153,7 @@ std::expected<void, std::string> Balancer::start_engine() {
                                   .xdp_mode = config_.xdp_mode};
     std::string refused;
     for (EngineDecision& engine : engines_for(config_.common.engine)) {
-        dataplane_ = engine.make(rules_, settings);
+        dataplane_ = engine.make(setup_, settings);
         const auto started = dataplane_->start();
         if (started) {
             engine_ = std::move(engine);
@@ -178,7 +178,7 @@ void Balancer::look() {
 
 void Balancer::settle() {
     // From here on no bridge that drains gets a connection.
-    const std::vector<std::string> lines = drains_.replace(config_, *rules_, read_clock().monotonic);
+    const std::vector<std::string> lines = drains_.replace(config_, *setup_, read_clock().monotonic);
     const std::size_t reset = dataplane_->settle();
     for (const std::string& line : lines) log_info(line);
     if (reset != 0)
@@ -221,17 +221,17 @@ std::expected<void, StepsFailure> Balancer::apply(const BalancerConfig& config) 
         return std::unexpected(StepsFailure{*key + " cannot change while the balancer runs; restart it"});
     BridgeIndex index = index_;
     ServiceNumbers services = services_;
-    auto rules = prepare(config, index, services);
-    if (!rules) return std::unexpected(StepsFailure{rules.error()});
+    auto setup = prepare(config, index, services);
+    if (!setup) return std::unexpected(StepsFailure{setup.error()});
     // From here on flows may bear the new numbers, also when the change is undone.
     index_ = std::move(index);
     services_ = std::move(services);
-    if (auto changed = change_host(config, *rules); !changed) {
+    if (auto changed = change_host(config, *setup); !changed) {
         (void)number_bridges(config_, read_clock().monotonic, index_);  // it has numbers for all of these
         return changed;
     }
     config_ = config;
-    rules_ = std::move(*rules);
+    setup_ = std::move(*setup);
     settle();
     vips_.remove_others(vips_of(config));
     host_.replace(facts());
@@ -242,25 +242,25 @@ std::expected<void, StepsFailure> Balancer::apply(const BalancerConfig& config) 
 
 // Packets first: a new address's packets must find their service, or the host would answer them.
 std::expected<void, StepsFailure> Balancer::change_host(const BalancerConfig& config,
-                                                        const std::shared_ptr<const SplicerRules>& rules) {
-    return apply_steps({{.apply = [&] { return in_words(dataplane_->replace_rules(rules)); },
-                         .undo = [&] { return in_words(dataplane_->restore_rules()); }},
+                                                        const std::shared_ptr<const SplicerSetup>& setup) {
+    return apply_steps({{.apply = [&] { return in_words(dataplane_->replace_setup(setup)); },
+                         .undo = [&] { return in_words(dataplane_->restore_setup()); }},
                         {.apply = [&] { return in_words(vips_.add_missing(vips_of(config))); },
                          .undo = [] { return std::expected<void, std::string>(); }}});
 }
 
-std::expected<std::shared_ptr<const SplicerRules>, std::string> Balancer::prepare(
+std::expected<std::shared_ptr<const SplicerSetup>, std::string> Balancer::prepare(
     const BalancerConfig& config, BridgeIndex& index, ServiceNumbers& services) const {
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
-    return build_rules(config, *secret,
-                       {.mtu = interface_.mtu, .now = read_clock().monotonic, .running = rules_.get()}, index,
+    return build_setup(config, *secret,
+                       {.mtu = interface_.mtu, .now = read_clock().monotonic, .running = setup_.get()}, index,
                        services);
 }
 
 BalancerState Balancer::state() const {
     return {.config = config_,
-            .rules = rules_,
+            .setup = setup_,
             .engine = std::string(engine_.name),
             .engine_reason = engine_.reason};
 }

@@ -14,7 +14,7 @@
 #include "balancer/control/vips.hpp"
 #include "balancer/dataplane.hpp"
 #include "balancer/options.hpp"
-#include "balancer/rules.hpp"
+#include "balancer/setup.hpp"
 #include "balancer/trouble.hpp"
 #include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/ops/api_server.hpp"
@@ -59,8 +59,8 @@ class Balancer {
     std::expected<void, std::string> start_engine();
     std::expected<void, StepsFailure> apply(const BalancerConfig& config);
     std::expected<void, StepsFailure> change_host(const BalancerConfig& config,
-                                                  const std::shared_ptr<const SplicerRules>& rules);
-    std::expected<std::shared_ptr<const SplicerRules>, std::string> prepare(const BalancerConfig& config,
+                                                  const std::shared_ptr<const SplicerSetup>& setup);
+    std::expected<std::shared_ptr<const SplicerSetup>, std::string> prepare(const BalancerConfig& config,
                                                                             BridgeIndex& index,
                                                                             ServiceNumbers& services) const;
     [[nodiscard]] BalancerState state() const;
@@ -75,7 +75,7 @@ class Balancer {
     std::optional<InterfaceLock> lock_;
     BridgeIndex index_;
     ServiceNumbers services_;
-    std::shared_ptr<const SplicerRules> rules_;
+    std::shared_ptr<const SplicerSetup> setup_;
     std::unique_ptr<DataPlane> dataplane_;
     Vips vips_;
     HostFacts host_;

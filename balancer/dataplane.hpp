@@ -44,12 +44,12 @@ class DataPlane {
   public:
     virtual ~DataPlane() = default;
     virtual SystemResult<void> start() = 0;
-    // Takes the new rules as a whole, or leaves the old ones as they are and says why. Every flow stays,
+    // Takes the new setup as a whole, or leaves the old one as it is and says why. Every flow stays,
     // those of services that are gone too.
-    virtual SystemResult<void> replace_rules(std::shared_ptr<const SplicerRules> rules) = 0;
-    // Back to the rules before the last replace_rules(), which succeeded. Errors: the system refuses what it
+    virtual SystemResult<void> replace_setup(std::shared_ptr<const SplicerSetup> setup) = 0;
+    // Back to the setup before the last replace_setup(), which succeeded. Errors: the system refuses what it
     // had accepted before.
-    virtual SystemResult<void> restore_rules() = 0;
+    virtual SystemResult<void> restore_setup() = 0;
     // Start or change are final: the flows that no service has any more end, and those whose bridge is down
     // are reset at their client's next packet: the number of these. A start that took over an earlier
     // process's data path and is given up before leaves it running.
@@ -66,7 +66,7 @@ class DataPlane {
     [[nodiscard]] virtual std::string description() const { return {}; }
 };
 
-// What an engine needs to know of the host and the configuration besides the rules.
+// What an engine needs to know of the host and the configuration besides the setup.
 struct EngineSettings {
     InterfaceInfo interface;
     std::string bpffs;
@@ -78,7 +78,7 @@ struct EngineSettings {
 struct EngineDecision {
     std::string_view name;
     std::string reason;
-    std::unique_ptr<DataPlane> (*make)(std::shared_ptr<const SplicerRules> rules,
+    std::unique_ptr<DataPlane> (*make)(std::shared_ptr<const SplicerSetup> setup,
                                        const EngineSettings& settings) = nullptr;
 };
 

@@ -19,8 +19,8 @@ namespace {
 
 class EbpfDataPlane final : public DataPlane, private PacketMachine {
   public:
-    EbpfDataPlane(std::shared_ptr<const SplicerRules> rules, const EngineSettings& settings)
-        : rules_(std::move(rules)), settings_(settings) {}
+    EbpfDataPlane(std::shared_ptr<const SplicerSetup> setup, const EngineSettings& settings)
+        : setup_(std::move(setup)), settings_(settings) {}
 
     SystemResult<void> start() override {
         auto routes = BridgeRoutes::open();
@@ -30,44 +30,44 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
                                       .bpffs = settings_.bpffs,
                                       .xdp_mode = settings_.xdp_mode,
                                       .keep = settings_.keep,
-                                      .max_flows = rules_->max_flows});
+                                      .max_flows = setup_->max_flows});
         if (!path) return std::unexpected(path.error());
         path_.emplace(std::move(*path));
-        if (auto written = path_->maps().write_rules(*rules_); !written) return written;
-        path_->take_over_flows(*rules_);
+        if (auto written = path_->maps().write_setup(*setup_); !written) return written;
+        path_->take_over_flows(*setup_);
         flows_.emplace(path_->maps().flows());
-        splicer_.emplace(rules_, *flows_);
-        splicer_->swap_rules(rules_);
+        splicer_.emplace(setup_, *flows_);
+        splicer_->swap_setup(setup_);
         if (auto opened = open_loop(); !opened) return opened;
         if (auto attached = path_->attach(); !attached) return attached;
         // How packets go back is known only now.
-        refresh_routes(read_clock(), *rules_);
+        refresh_routes(read_clock(), *setup_);
         loop_->start();
         return {};
     }
 
-    SystemResult<void> replace_rules(std::shared_ptr<const SplicerRules> rules) override {
+    SystemResult<void> replace_setup(std::shared_ptr<const SplicerSetup> setup) override {
         SystemResult<void> written;
         loop_->run([&] {
             // Bridges first: a service's new table may name new ones.
-            refresh_routes(read_clock(), *rules);
-            path_->maps().read_openings(*splicer_);  // by the states of the old rules
-            written = path_->maps().write_rules(*rules);
-            if (!written) return refresh_routes(read_clock(), *rules_);
-            splicer_->swap_rules(rules);
+            refresh_routes(read_clock(), *setup);
+            path_->maps().read_openings(*splicer_);  // by the states of the old setup
+            written = path_->maps().write_setup(*setup);
+            if (!written) return refresh_routes(read_clock(), *setup_);
+            splicer_->swap_setup(setup);
             path_->maps().write_states(splicer_->loads());
-            before_ = std::exchange(rules_, rules);
+            before_ = std::exchange(setup_, setup);
         });
         return written;
     }
 
-    SystemResult<void> restore_rules() override {
+    SystemResult<void> restore_setup() override {
         loop_->run([&] {
-            path_->maps().restore_rules();
-            splicer_->swap_rules(before_);
+            path_->maps().restore_setup();
+            splicer_->swap_setup(before_);
             path_->maps().write_states(splicer_->loads());
-            rules_ = std::exchange(before_, nullptr);
-            refresh_routes(read_clock(), *rules_);
+            setup_ = std::exchange(before_, nullptr);
+            refresh_routes(read_clock(), *setup_);
         });
         return {};
     }
@@ -90,7 +90,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
                 SystemResult<void> done;
                 loop_->run([&] {
                     done = put_right();
-                    refresh_routes(read_clock(), *rules_);
+                    refresh_routes(read_clock(), *setup_);
                 });
                 return done;
             };
@@ -156,7 +156,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
             path_->maps().write_hot_keys(splicer_->hot_table());
         }
         path_->maps().renew_clock();
-        if (now.monotonic >= routes_->next_refresh()) refresh_routes(now, *rules_);
+        if (now.monotonic >= routes_->next_refresh()) refresh_routes(now, *setup_);
     }
 
     [[nodiscard]] std::optional<Duration> next_deadline() const override {
@@ -164,14 +164,14 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         return std::min(splicer_->next_deadline().value_or(refresh), refresh);
     }
 
-    void refresh_routes(Instant now, const SplicerRules& rules) {
-        routes_->refresh(now, rules.bridges);
-        path_->maps().write_bridges(rules.bridges, routes_->hops());
+    void refresh_routes(Instant now, const SplicerSetup& setup) {
+        routes_->refresh(now, setup.bridges);
+        path_->maps().write_bridges(setup.bridges, routes_->hops());
         splicer_->set_route_mtus(routes_->mtus());
     }
 
-    std::shared_ptr<const SplicerRules> rules_;
-    std::shared_ptr<const SplicerRules> before_;  // while a reload may go back to them
+    std::shared_ptr<const SplicerSetup> setup_;
+    std::shared_ptr<const SplicerSetup> before_;  // while a reload may go back to them
     EngineSettings settings_;
     std::unique_ptr<BridgeRoutes> routes_;
     std::optional<KernelPath> path_;
@@ -182,9 +182,9 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
 }  // namespace
 
-std::unique_ptr<DataPlane> make_ebpf_dataplane(std::shared_ptr<const SplicerRules> rules,
+std::unique_ptr<DataPlane> make_ebpf_dataplane(std::shared_ptr<const SplicerSetup> setup,
                                                const EngineSettings& settings) {
-    return std::make_unique<EbpfDataPlane>(std::move(rules), settings);
+    return std::make_unique<EbpfDataPlane>(std::move(setup), settings);
 }
 
 }  // namespace splice

@@ -7,7 +7,7 @@
 
 namespace splice {
 
-std::unique_ptr<DataPlane> make_ebpf_dataplane(std::shared_ptr<const SplicerRules> rules,
+std::unique_ptr<DataPlane> make_ebpf_dataplane(std::shared_ptr<const SplicerSetup> setup,
                                                const EngineSettings& settings);
 
 }  // namespace splice

@@ -26,10 +26,10 @@ NetfilterMatch toward_vip(const IpAddress& vip, NetfilterMatch::Kind kind) {
 
 // Exactly what is ours: TCP to each VIP and port, and ICMP errors to each VIP. Any interface, because bounces
 // need not come in by the uplink.
-std::vector<NetfilterMatch> matches_for(const SplicerRules& rules) {
+std::vector<NetfilterMatch> matches_for(const SplicerSetup& setup) {
     std::vector<NetfilterMatch> matches;
     std::vector<IpAddress> vips;
-    for (const SplicerService& service : rules.services) {
+    for (const SplicerService& service : setup.services) {
         NetfilterMatch& match =
             matches.emplace_back(toward_vip(service.vip.address, NetfilterMatch::Kind::tcp));
         match.destination_port = service.vip.port;
@@ -41,8 +41,8 @@ std::vector<NetfilterMatch> matches_for(const SplicerRules& rules) {
 
 class NfqueueDataPlane final : public DataPlane, private PacketMachine {
   public:
-    explicit NfqueueDataPlane(std::shared_ptr<const SplicerRules> rules)
-        : rules_(std::move(rules)), splicer_(rules_) {}
+    explicit NfqueueDataPlane(std::shared_ptr<const SplicerSetup> setup)
+        : setup_(std::move(setup)), splicer_(setup_) {}
 
     SystemResult<void> start() override {
         auto routes = BridgeRoutes::open();
@@ -50,18 +50,18 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         routes_ = std::move(*routes);
         std::vector<std::unique_ptr<PacketSource>> more;
         more.push_back(routes_->notices());
-        return queued_.start({{.number = kBalancerQueue}}, *this, kChainOwner, matches_for(*rules_),
+        return queued_.start({{.number = kBalancerQueue}}, *this, kChainOwner, matches_for(*setup_),
                              std::move(more));
     }
 
-    SystemResult<void> replace_rules(std::shared_ptr<const SplicerRules> rules) override {
-        const auto was = rules_;
-        auto replaced = queued_.replace(matches_for(*rules), [&] { take(rules); }, [&] { take(was); });
+    SystemResult<void> replace_setup(std::shared_ptr<const SplicerSetup> setup) override {
+        const auto was = setup_;
+        auto replaced = queued_.replace(matches_for(*setup), [&] { take(setup); }, [&] { take(was); });
         if (replaced) before_ = was;
         return replaced;
     }
 
-    SystemResult<void> restore_rules() override { return replace_rules(before_); }
+    SystemResult<void> restore_setup() override { return replace_setup(before_); }
 
     std::size_t settle() override {
         std::size_t reset = 0;
@@ -88,9 +88,9 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     }
 
   private:
-    void take(const std::shared_ptr<const SplicerRules>& rules) {
-        splicer_.swap_rules(rules);
-        rules_ = rules;
+    void take(const std::shared_ptr<const SplicerSetup>& setup) {
+        splicer_.swap_setup(setup);
+        setup_ = setup;
         routes_->ask_soon();
     }
     Disposition handle(std::size_t /*queue*/, Instant now, QueuedPacket& packet, Actions& out) override {
@@ -113,7 +113,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     void expire(Instant now, Actions& out) override {
         splicer_.expire(now, out);
         if (now.monotonic < routes_->next_refresh()) return;
-        routes_->refresh(now, rules_->bridges);
+        routes_->refresh(now, setup_->bridges);
         splicer_.set_route_mtus(routes_->mtus());
     }
     [[nodiscard]] std::optional<Duration> next_deadline() const override {
@@ -121,8 +121,8 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         return std::min(splicer_.next_deadline().value_or(refresh), refresh);
     }
 
-    std::shared_ptr<const SplicerRules> rules_;   // the loop's thread, once it runs
-    std::shared_ptr<const SplicerRules> before_;  // while a reload may go back to them
+    std::shared_ptr<const SplicerSetup> setup_;   // the loop's thread, once it runs
+    std::shared_ptr<const SplicerSetup> before_;  // while a reload may go back to them
     Splicer splicer_;
     std::unique_ptr<BridgeRoutes> routes_;
     QueuedMachine queued_;  // ends first
@@ -130,9 +130,9 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
 
 }  // namespace
 
-std::unique_ptr<DataPlane> make_nfqueue_dataplane(std::shared_ptr<const SplicerRules> rules,
+std::unique_ptr<DataPlane> make_nfqueue_dataplane(std::shared_ptr<const SplicerSetup> setup,
                                                   const EngineSettings&) {
-    return std::make_unique<NfqueueDataPlane>(std::move(rules));
+    return std::make_unique<NfqueueDataPlane>(std::move(setup));
 }
 
 }  // namespace splice

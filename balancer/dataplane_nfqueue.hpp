@@ -12,7 +12,7 @@ namespace splice {
 // docs/operations.md.
 inline constexpr std::uint16_t kBalancerQueue = 5330;
 
-std::unique_ptr<DataPlane> make_nfqueue_dataplane(std::shared_ptr<const SplicerRules> rules,
+std::unique_ptr<DataPlane> make_nfqueue_dataplane(std::shared_ptr<const SplicerSetup> setup,
                                                   const EngineSettings& settings);
 
 }  // namespace splice

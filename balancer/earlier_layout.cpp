@@ -56,12 +56,12 @@ splice_flow_entry merge(const splice_flow_entry& earlier, const splice_flow_entr
     return both;
 }
 
-std::uint16_t service_of(const SplicerRules& rules, const splice_flow_key& key) noexcept {
-    const auto service = std::ranges::find_if(rules.services, [&](const SplicerService& one) {
+std::uint16_t service_of(const SplicerSetup& setup, const splice_flow_key& key) noexcept {
+    const auto service = std::ranges::find_if(setup.services, [&](const SplicerService& one) {
         return splice_htons(one.vip.port) == key.server_port &&
                splice_address_equal(&one.vip.address.raw(), &key.server);
     });
-    return service == rules.services.end() ? std::uint16_t{SPLICE_NO_SERVICE} : service->number;
+    return service == setup.services.end() ? std::uint16_t{SPLICE_NO_SERVICE} : service->number;
 }
 
 }  // namespace
@@ -70,10 +70,10 @@ bool is_readable_layout(int layout) noexcept {
     return layout == 3 || layout == SPLICE_BALANCER_LAYOUT;
 }
 
-FlowTakeOver<splice_flow_entry>::Rules take_over_rules(int layout, const SplicerRules& rules) {
-    return {.convert = [layout, rules](const splice_flow_key& key,
+FlowTakeOver<splice_flow_entry>::Conversion conversion_from(int layout, const SplicerSetup& setup) {
+    return {.convert = [layout, setup](const splice_flow_key& key,
                                        const std::byte* earlier) -> std::optional<splice_flow_entry> {
-                const std::uint16_t service = service_of(rules, key);
+                const std::uint16_t service = service_of(setup, key);
                 if (service == SPLICE_NO_SERVICE) return std::nullopt;
                 if (layout == 3) {
                     FlowEntry3 was;

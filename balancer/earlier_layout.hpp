@@ -11,7 +11,7 @@ namespace splice {
 // Whether flows of that layout can be gone on with, and what their bridges' numbers name.
 [[nodiscard]] bool is_readable_layout(int layout) noexcept;
 
-// How flows of a readable layout become ours, by services that have the numbers of `rules`.
-FlowTakeOver<splice_flow_entry>::Rules take_over_rules(int layout, const SplicerRules& rules);
+// How flows of a readable layout become ours, by services that have the numbers of `setup`.
+FlowTakeOver<splice_flow_entry>::Conversion conversion_from(int layout, const SplicerSetup& setup);
 
 }  // namespace splice

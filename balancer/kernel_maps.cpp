@@ -108,12 +108,12 @@ SystemResult<void> KernelMaps::inherit(std::size_t max_flows, InheritedMaps inhe
     return {};
 }
 
-std::optional<TakenOver> KernelMaps::take_over_flows(const SplicerRules& rules) {
+std::optional<TakenOver> KernelMaps::take_over_flows(const SplicerSetup& setup) {
     if (!old_flows_) return std::nullopt;
     Descriptor earlier = std::move(*old_flows_);
     old_flows_.reset();
     if (!is_readable_layout(old_layout_)) return TakenOver{.unread = count_map_entries(earlier.get())};
-    take_over_.emplace(std::move(earlier), take_over_rules(old_layout_, rules));
+    take_over_.emplace(std::move(earlier), conversion_from(old_layout_, setup));
     return take_over_->copy(flows());
 }
 
@@ -159,13 +159,13 @@ SystemResult<void> KernelMaps::start_clock() {
     return {};
 }
 
-SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
+SystemResult<void> KernelMaps::write_setup(const SplicerSetup& setup) {
     std::vector<ServiceTableRow> services;
     const std::uint32_t states = states_of_table(kernel().service_table ^ 1U);
-    forget_openings(rules, states);
+    forget_openings(setup, states);
     turned_.clear();
     std::vector<std::uint16_t> turns;
-    for (const SplicerService& service : rules.services) {
+    for (const SplicerService& service : setup.services) {
         // Two slots a service: one in use, one to write the next table into. A table that is there already
         // stays.
         std::uint32_t slot = 2U * service.number + generation_[service.number];
@@ -181,13 +181,13 @@ SystemResult<void> KernelMaps::write_rules(const SplicerRules& rules) {
     for (const std::uint16_t number : turns) generation_[number] ^= 1U;
     turned_ = std::move(turns);
     write_services(services);
-    program_.write_secret(rules.secret);
+    program_.write_secret(setup.secret);
     return {};
 }
 
 // Until the first states are written each first choice takes what it is offered.
-void KernelMaps::forget_openings(const SplicerRules& rules, std::uint32_t states) {
-    for (const SplicerService& service : rules.services) {
+void KernelMaps::forget_openings(const SplicerSetup& setup, std::uint32_t states) {
+    for (const SplicerService& service : setup.services) {
         for (const LoadedBridge& each : service.members) {
             const std::uint32_t state = (states + service.choice.states + each.bridge) & (SPLICE_STATES - 1);
             kernel().states[state] = {};
@@ -246,7 +246,7 @@ void KernelMaps::write_hot_keys(const HotTable& keys) noexcept {
     kernel().hot = keys.table();
 }
 
-void KernelMaps::restore_rules() noexcept {
+void KernelMaps::restore_setup() noexcept {
     turn_slot(kernel().service_table, kernel().service_table ^ 1U);
     program_.restore_secret();
     for (const std::uint16_t number : turned_) generation_[number] ^= 1U;

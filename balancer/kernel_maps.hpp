@@ -1,4 +1,4 @@
-// The balancer's kernel program and its maps, filled from the same rules as the Splicer. Knows nothing of
+// The balancer's kernel program and its maps, filled from the same setup as the Splicer. Knows nothing of
 // interfaces: where the program runs is kernel_path's business, or a test's.
 #pragma once
 
@@ -45,13 +45,13 @@ class KernelMaps {
     [[nodiscard]] const Uplink& uplink() const noexcept { return uplink_; }
     // All services change from old to new at once. Errors: the kernel has no memory for a table; then nothing
     // has changed.
-    SystemResult<void> write_rules(const SplicerRules& rules);
-    // Back to the rules before the last write_rules(): their tables stand in the other slots still.
-    void restore_rules() noexcept;
+    SystemResult<void> write_setup(const SplicerSetup& setup);
+    // Back to the setup before the last write_setup(): its tables stand in the other slots still.
+    void restore_setup() noexcept;
     // By bridge number. Without a next hop the last one known stays; where there never was one, user space
     // sends.
     void write_bridges(std::span<const SplicerBridge> bridges, std::span<const std::optional<NextHop>> hops);
-    // Openings that the program chose for since the last call, by the services of the last write_rules().
+    // Openings that the program chose for since the last call, by the services of the last write_setup().
     // Adds them to the splicer's loads and counters.
     void read_openings(Splicer& splicer);
     // The states that it chooses by from here on.
@@ -60,8 +60,8 @@ class KernelMaps {
     // Again now and then, for it may be set.
     void renew_clock() noexcept { program_.renew_clock(); }
     // Copies inherited flows that could not be gone on with where they are; nothing when there are none. The
-    // rules are those that write_rules() was given.
-    std::optional<TakenOver> take_over_flows(const SplicerRules& rules);
+    // rules are those that write_setup() was given.
+    std::optional<TakenOver> take_over_flows(const SplicerSetup& setup);
     // Once the earlier program runs no more: what it has begun and changed since.
     void take_over_changes();
 
@@ -82,7 +82,7 @@ class KernelMaps {
     SystemResult<void> write_name(const SplicerService& service);
     void write_services(std::span<const ServiceTableRow> services);
     [[nodiscard]] splice_openings sum_of_openings(std::uint32_t state) const;
-    void forget_openings(const SplicerRules& rules, std::uint32_t states);
+    void forget_openings(const SplicerSetup& setup, std::uint32_t states);
     [[nodiscard]] splice_balancer_settings& kernel() const noexcept {
         return program_.settings<splice_balancer_settings>();
     }
@@ -98,7 +98,7 @@ class KernelMaps {
         std::int64_t left = 0;  // openings that are not told apart yet: two maps are read one after the other
     };
     std::array<FirstChoices, SPLICE_CARRIAGE_MARKS> first_choices_{};
-    std::vector<std::uint16_t> turned_;  // the services whose slots the last write_rules() has turned
+    std::vector<std::uint16_t> turned_;  // the services whose slots the last write_setup() has turned
     // By slot: what was written there. It lives as long as the slot may be compared with another.
     std::vector<std::shared_ptr<const Placement>> tables_ =
         std::vector<std::shared_ptr<const Placement>>(2UZ * SPLICE_SERVICE_NUMBERS);

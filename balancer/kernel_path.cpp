@@ -85,8 +85,8 @@ KernelPath::~KernelPath() {
     folder_.remove_all();
 }
 
-void KernelPath::take_over_flows(const SplicerRules& rules) {
-    const auto taken = maps_.take_over_flows(rules);
+void KernelPath::take_over_flows(const SplicerSetup& setup) {
+    const auto taken = maps_.take_over_flows(setup);
     if (!taken) return;
     const std::string line = describe(*taken, layout_);
     if (line.empty()) return;

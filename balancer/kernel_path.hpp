@@ -35,8 +35,8 @@ class KernelPath {
     [[nodiscard]] const KernelMaps& maps() const noexcept { return maps_; }
 
     // Flows of an earlier process that ours cannot go on with where they are: copied, and logged in one line.
-    // The rules are those that the maps were given.
-    void take_over_flows(const SplicerRules& rules);
+    // The setup is the one that the maps were given.
+    void take_over_flows(const SplicerSetup& setup);
     // From here on packets are handled: in the place of an earlier process's program, or by attaching.
     SystemResult<void> attach();
     // The start has succeeded. Before that, an earlier process's path that was taken over goes on at

@@ -5,8 +5,8 @@
 namespace splice {
 
 CarriedFlow AdoptedSockets::find(const splice_flow_key& key) const noexcept {
-    const auto& services = rules_->services;
-    const auto service = std::ranges::find_if(services, [&](const BridgeService& candidate) {
+    const auto& services = setup_->services;
+    const auto service = std::ranges::find_if(services, [&](const JoinerService& candidate) {
         return splice_htons(candidate.backend.port) == key.server_port &&
                splice_address_equal(&candidate.backend.address.raw(), &key.server);
     });

@@ -64,7 +64,7 @@ std::string first_line(const std::string& text, bool (*matches)(const std::strin
     return {};
 }
 
-bool listens_on_vip(const BridgeService& service) noexcept {
+bool listens_on_vip(const JoinerService& service) noexcept {
     return service.backend == service.vip;
 }
 
@@ -85,7 +85,7 @@ void judge_sysctls(const AdoptionFacts& facts, AdoptionFindings& findings) {
          "an old TIME_WAIT socket of a reused client port could not be cleared");
 }
 
-void judge_firewall(const AdoptionFacts& facts, const BridgeRules& rules, AdoptionFindings& findings) {
+void judge_firewall(const AdoptionFacts& facts, const JoinerSetup& setup, AdoptionFindings& findings) {
     if (const std::string line = first_line(facts.firewall, drops_new_without_syn); !line.empty())
         findings.obstacles.push_back(
             "the firewall drops new connections that do not begin with a SYN, as adopted "
@@ -97,7 +97,7 @@ void judge_firewall(const AdoptionFacts& facts, const BridgeRules& rules, Adopti
             "net.netfilter.nf_conntrack_tcp_loose is 0 and the firewall drops INVALID, which "
             "adopted connections then are: " +
             line);
-    if (const std::string line = first_line(facts.firewall, sets_marks); !line.empty() && needs_egress(rules))
+    if (const std::string line = first_line(facts.firewall, sets_marks); !line.empty() && needs_egress(setup))
         findings.warnings.push_back(
             "the firewall writes packet marks before sockets see them; if it does so to "
             "adopted connections, their answers keep the backend's address: " +
@@ -106,11 +106,11 @@ void judge_firewall(const AdoptionFacts& facts, const BridgeRules& rules, Adopti
 
 }  // namespace
 
-bool needs_egress(const BridgeRules& rules) noexcept {
-    return !std::ranges::all_of(rules.services, listens_on_vip);
+bool needs_egress(const JoinerSetup& setup) noexcept {
+    return !std::ranges::all_of(setup.services, listens_on_vip);
 }
 
-AdoptionFacts read_adoption_facts(const BridgeRules& rules, const std::string& interface) {
+AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::string& interface) {
     AdoptionFacts facts;
     const auto ipv4 = [](const std::string& name, int unknown) {
         return read_sysctl("net/ipv4/" + name).value_or(unknown);
@@ -131,25 +131,25 @@ AdoptionFacts read_adoption_facts(const BridgeRules& rules, const std::string& i
     facts.arp_announce = of_interface("arp_announce");
     facts.firewall = read_firewall();
     if (auto sockets = SocketDiag::open()) {
-        for (const BridgeService& service : rules.services)
+        for (const JoinerService& service : setup.services)
             if (!sockets->has_listener(service.backend)) facts.without_listener.push_back(service.backend);
     }
     return facts;
 }
 
-AdoptionFindings judge_adoption(const AdoptionFacts& facts, const BridgeRules& rules) {
+AdoptionFindings judge_adoption(const AdoptionFacts& facts, const JoinerSetup& setup) {
     AdoptionFindings findings;
     if (!facts.has_kfunc)
         findings.obstacles.emplace_back(
             "the kernel has no bpf_sk_assign_tcp_reqsk (Linux 6.9 with "
             "CONFIG_DEBUG_INFO_BTF and CONFIG_SYN_COOKIES has)");
     judge_sysctls(facts, findings);
-    judge_firewall(facts, rules, findings);
+    judge_firewall(facts, setup, findings);
     if (facts.rp_filter == 1)
         findings.warnings.emplace_back(
             "rp_filter is strict: a client whose route does not lead out of this interface "
             "is dropped; 2 is loose");
-    if (std::ranges::any_of(rules.services, listens_on_vip) &&
+    if (std::ranges::any_of(setup.services, listens_on_vip) &&
         (facts.arp_ignore < 1 || facts.arp_announce < 2))
         findings.warnings.emplace_back(
             "a backend listens on the VIP, but arp_ignore is not 1 or arp_announce not 2 on "

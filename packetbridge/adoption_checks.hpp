@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/joiner.hpp"
 
 namespace splice {
 
@@ -31,9 +31,9 @@ struct AdoptionFindings {
 
 // Whether some service's backend does not listen on the VIP: then what it sends is edited on its way out, and
 // net.ipv4.tcp_fwmark_accept must be 1.
-[[nodiscard]] bool needs_egress(const BridgeRules& rules) noexcept;
+[[nodiscard]] bool needs_egress(const JoinerSetup& setup) noexcept;
 
-[[nodiscard]] AdoptionFacts read_adoption_facts(const BridgeRules& rules, const std::string& interface);
-[[nodiscard]] AdoptionFindings judge_adoption(const AdoptionFacts& facts, const BridgeRules& rules);
+[[nodiscard]] AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::string& interface);
+[[nodiscard]] AdoptionFindings judge_adoption(const AdoptionFacts& facts, const JoinerSetup& setup);
 
 }  // namespace splice

@@ -53,9 +53,9 @@ SystemResult<KernelProgram> open_program(Mode mode) {
     return KernelProgram::open(name, {static_cast<const std::byte*>(bytes), size});
 }
 
-SystemResult<splice_bridge_service_entry> entry_of(const BridgeRules& rules, const BridgeService& service) {
+SystemResult<splice_bridge_service_entry> entry_of(const JoinerSetup& setup, const JoinerService& service) {
     splice_bridge_service_entry entry{};
-    for (const IpAddress& address : rules.addresses) {
+    for (const IpAddress& address : setup.addresses) {
         if (address.family() != service.vip.address.family()) continue;
         if (entry.address_count == SPLICE_BRIDGE_ADDRESSES)
             return system_error(fmt::format("more than {} addresses of one family", SPLICE_BRIDGE_ADDRESSES),
@@ -131,13 +131,13 @@ bool BridgePrograms::are_flows_pinned(const PinFolder& pins) {
     return !pinned_layouts(pins.path(), "flows-").empty();
 }
 
-std::optional<BridgePrograms::Earlier> BridgePrograms::take_over_flows(const BridgeRules& rules) {
+std::optional<BridgePrograms::Earlier> BridgePrograms::take_over_flows(const JoinerSetup& setup) {
     if (!old_flows_) return std::nullopt;
     Descriptor earlier = std::move(*old_flows_);
     old_flows_.reset();
     if (!is_readable_bridge_layout(old_layout_))
         return Earlier{{.unread = count_map_entries(earlier.get())}, old_layout_};
-    take_over_.emplace(std::move(earlier), take_over_rules(old_layout_, rules));
+    take_over_.emplace(std::move(earlier), conversion_from(old_layout_, setup));
     return Earlier{take_over_->copy(flows()), old_layout_};
 }
 
@@ -152,13 +152,13 @@ void BridgePrograms::take_over_changes() {
     }
 }
 
-SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {
+SystemResult<void> BridgePrograms::write(const JoinerSetup& setup) {
     std::vector<splice_bridge_service_entry> entries(SPLICE_SERVICE_NUMBERS);
     std::array<std::array<__u16, SPLICE_CARRIAGE_MARKS>, 2> carried{};
     std::array<std::uint64_t, 65536 / 64> ports{};
     std::array<std::uint64_t, 65536 / 64> vip_ports{};
-    for (const BridgeService& service : rules.services) {
-        const auto entry = entry_of(rules, service);
+    for (const JoinerService& service : setup.services) {
+        const auto entry = entry_of(setup, service);
         if (!entry) return std::unexpected(entry.error());
         entries[service.number] = *entry;
         carried[service.vip.address.family() == 6 ? 1 : 0][service.carriage.mark] = service.number;
@@ -173,7 +173,7 @@ SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {
     for (std::uint32_t word = 0; word < vip_ports.size(); ++word)
         if (bpf_map_update_elem(program_.map("vip_ports"), &word, &vip_ports[word], BPF_ANY) != 0)
             return system_error("write the BPF map vip_ports", errno);
-    program_.write_secret(rules.secret);
+    program_.write_secret(setup.secret);
     program_.renew_clock();
     for (std::uint32_t index = 0; index < entries.size(); ++index)
         if (bpf_map_update_elem(program_.map("services"), &index, &entries[index], BPF_ANY) != 0)
@@ -183,7 +183,7 @@ SystemResult<void> BridgePrograms::write(const BridgeRules& rules) {
         for (std::size_t mark = 0; mark < SPLICE_CARRIAGE_MARKS; ++mark)
             std::atomic_ref(settings().carried[family][mark])
                 .store(carried[family][mark], std::memory_order_release);
-    settings().number = rules.number;
+    settings().number = setup.number;
     return {};
 }
 

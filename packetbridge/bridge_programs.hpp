@@ -8,7 +8,7 @@
 
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/bpf/bridge_maps.h"
-#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/joiner.hpp"
 #include "libsplice/engine/bpffs.hpp"
 #include "libsplice/engine/flow_take_over.hpp"
 #include "libsplice/engine/kernel_program.hpp"
@@ -34,18 +34,18 @@ class BridgePrograms {
     static bool are_flows_pinned(const PinFolder& pins);
 
     // Copies flows that could not be gone on with where they are: what became of them, and their layout;
-    // nothing when there are none. `rules` are those that write() was given.
+    // nothing when there are none. `setup` is the one that write() was given.
     struct Earlier {
         TakenOver flows;
         int layout = 0;
     };
-    std::optional<Earlier> take_over_flows(const BridgeRules& rules);
+    std::optional<Earlier> take_over_flows(const JoinerSetup& setup);
     // Once the earlier programs run no more: what they have changed since. Pins of other layouts go.
     void take_over_changes();
 
     // Services by number, marks, backend ports, secret and clock. Packets in between see the old or the
     // new. Errors: more addresses of a family than the kernel's entry has room for.
-    SystemResult<void> write(const BridgeRules& rules);
+    SystemResult<void> write(const JoinerSetup& setup);
     // The wall clock moves: to be called every second or so.
     void renew_clock() noexcept { program_.renew_clock(); }
 

@@ -6,16 +6,16 @@
 #include "packetbridge/adoption_checks.hpp"
 #include "packetbridge/dataplane_ebpf.hpp"
 #include "packetbridge/dataplane_nfqueue.hpp"
-#include "packetbridge/rules.hpp"
+#include "packetbridge/setup.hpp"
 
 namespace splice {
 namespace {
 
 std::optional<std::string> adoption_obstacle(const PacketbridgeConfig& config) {
     ServiceNumbers numbers;
-    const auto rules = build_rules(config, splice_secret{}, numbers);
+    const auto setup = build_setup(config, splice_secret{}, numbers);
     const AdoptionFindings findings =
-        judge_adoption(read_adoption_facts(*rules, config.common.interface), *rules);
+        judge_adoption(read_adoption_facts(*setup, config.common.interface), *setup);
     if (!findings.obstacles.empty()) return findings.obstacles.front();
     if (const auto loaded = try_bridge_programs(Mode::adopt); !loaded) return loaded.error().text;
     for (const std::string& warning : findings.warnings) log_warning(warning);
@@ -63,8 +63,8 @@ std::expected<BridgeEngineDecision, std::string> choose_bridge_engine(EngineChoi
 
 std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecision& decision,
                                                        const PacketbridgeConfig& config,
-                                                       std::shared_ptr<const BridgeRules> rules) {
-    if (decision.name == "nfqueue") return make_nfqueue_bridge(std::move(rules));
+                                                       std::shared_ptr<const JoinerSetup> setup) {
+    if (decision.name == "nfqueue") return make_nfqueue_bridge(std::move(setup));
     const EbpfBridgeSettings settings{
         .mode = decision.mode,
         .interface = config.common.interface,
@@ -72,7 +72,7 @@ std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecisio
         .keep = config.common.keep,
         .marks = config.marks,
     };
-    return make_ebpf_bridge(settings, std::move(rules));
+    return make_ebpf_bridge(settings, std::move(setup));
 }
 
 }  // namespace splice

@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "libsplice/base/system_error.hpp"
-#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/joiner.hpp"
 #include "libsplice/engine/host_fact.hpp"
 #include "libsplice/ops/data_plane_statistics.hpp"
 #include "packetbridge/config.hpp"
@@ -27,9 +27,9 @@ class BridgeDataPlane {
   public:
     virtual ~BridgeDataPlane() = default;
     virtual SystemResult<void> start() = 0;
-    // Takes the new rules as a whole, or leaves the old ones as they are and says why; flows of services that
+    // Takes the new setup as a whole, or leaves the old one as it is and says why; flows of services that
     // are gone end when nothing can fail any more.
-    virtual SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) = 0;
+    virtual SystemResult<void> replace_setup(std::shared_ptr<const JoinerSetup> setup) = 0;
     // The start has succeeded. One that took over an earlier process's programs and is given up before leaves
     // them where they are.
     virtual void settle() {}
@@ -65,6 +65,6 @@ std::expected<BridgeEngineDecision, std::string> choose_bridge_engine(EngineChoi
 
 std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecision& decision,
                                                        const PacketbridgeConfig& config,
-                                                       std::shared_ptr<const BridgeRules> rules);
+                                                       std::shared_ptr<const JoinerSetup> setup);
 
 }  // namespace splice

@@ -42,8 +42,8 @@ Bytes read_judged(Bytes record, QueuedPacket& packet) {
 
 class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
   public:
-    EbpfBridge(const EbpfBridgeSettings& settings, std::shared_ptr<const BridgeRules> rules)
-        : settings_(settings), rules_(std::move(rules)) {}
+    EbpfBridge(const EbpfBridgeSettings& settings, std::shared_ptr<const JoinerSetup> setup)
+        : settings_(settings), setup_(std::move(setup)) {}
 
     ~EbpfBridge() override {
         loop_.reset();
@@ -64,25 +64,25 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
         if (auto made = make_programs(earlier); !made) return made;
         if (auto made = make_machine(); !made) return made;
         if (auto made = make_loop(); !made) return made;
-        if (auto attached = attach(*rules_); !attached) return attached;
+        if (auto attached = attach(*setup_); !attached) return attached;
         programs_->take_over_changes();
         return {};
     }
 
-    SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) override {
-        // The programs first: they pass what the rules do not name yet, and what was attached for rules that
-        // are refused does no harm.
-        if (auto attached = attach(*rules); !attached) return attached;
+    SystemResult<void> replace_setup(std::shared_ptr<const JoinerSetup> setup) override {
+        // The programs first: they pass what the setup does not name yet, and what was attached for a setup
+        // that are refused does no harm.
+        if (auto attached = attach(*setup); !attached) return attached;
         SystemResult<void> done;
         loop_->run([&] {
-            if (done = programs_->write(*rules); !done) {
-                (void)programs_->write(*rules_);
+            if (done = programs_->write(*setup); !done) {
+                (void)programs_->write(*setup_);
                 return;
             }
-            bridge_->replace_rules(rules);
-            rules_ = std::move(rules);
-            if (sockets_) sockets_->replace_rules(rules_);
-            if (flows_) (void)flows_->sweep_all(read_clock().seconds(), rules_->timeouts, unwanted());
+            joiner_->replace_setup(setup);
+            setup_ = std::move(setup);
+            if (sockets_) sockets_->replace_setup(setup_);
+            if (flows_) (void)flows_->sweep_all(read_clock().seconds(), setup_->timeouts, unwanted());
         });
         return done;
     }
@@ -100,7 +100,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
 
     BridgeStatistics statistics() const override {
         const splice_bridge_counters kernel = programs_->counters();
-        const BridgeCounters& machine = bridge_->counters();
+        const JoinerCounters& machine = joiner_->counters();
         BridgeStatistics all;
         all.add(machine.verdicts);
         all.read(machine.held_lost);
@@ -128,15 +128,15 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
                             "to take them over",
                             earlier->name, earlier->id, settings_.interface, settings_.pin_folder));
         auto programs =
-            BridgePrograms::load(settings_.mode, rules_->max_flows, std::move(*pins), settings_.marks,
+            BridgePrograms::load(settings_.mode, setup_->max_flows, std::move(*pins), settings_.marks,
                                  earlier ? std::optional(earlier->id) : std::nullopt);
         if (!programs) return std::unexpected(programs.error());
         programs_ = std::move(*programs);
-        return programs_->write(*rules_);
+        return programs_->write(*setup_);
     }
 
     void take_over_flows() {
-        const auto earlier = programs_->take_over_flows(*rules_);
+        const auto earlier = programs_->take_over_flows(*setup_);
         const std::string line = earlier ? describe(earlier->flows, earlier->layout) : "";
         if (line.empty()) return;
         const TakenOver& flows = earlier->flows;
@@ -150,13 +150,13 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
             flows_.emplace(programs_->flows());
             flows_count_ = flows_->size();
             if (flows_->size() > 0) log_info(fmt::format("took over {} flows", flows_->size()));
-            bridge_.emplace(rules_, &*flows_);
+            joiner_.emplace(setup_, &*flows_);
             return {};
         }
         auto diag = SocketDiag::open();
         if (!diag) return std::unexpected(diag.error());
-        sockets_.emplace(std::move(*diag), rules_);
-        bridge_.emplace(rules_, &*sockets_);
+        sockets_.emplace(std::move(*diag), setup_);
+        joiner_.emplace(setup_, &*sockets_);
         return {};
     }
 
@@ -174,14 +174,14 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     }
 
     // The way out before the way in: the answer to the first packet must find it.
-    SystemResult<void> attach(const BridgeRules& rules) {
+    SystemResult<void> attach(const JoinerSetup& setup) {
         const bool adopts = settings_.mode == Mode::adopt;
-        if (adopts && needs_egress(rules) && !fwmark_accept_) {
+        if (adopts && needs_egress(setup) && !fwmark_accept_) {
             auto set = SysctlSetting::set(kFwmarkAccept, 1);
             if (!set) return std::unexpected(set.error());
             fwmark_accept_ = std::move(*set);
         }
-        if (!adopts || needs_egress(rules)) {
+        if (!adopts || needs_egress(setup)) {
             auto egress = TcFilter::attach(settings_.interface, TcSide::egress, programs_->egress());
             if (!egress) return std::unexpected(egress.error());
             replace(egress_, std::move(*egress));
@@ -221,15 +221,15 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     }
 
     [[nodiscard]] KernelFlows::Unwanted unwanted() const {
-        return [this](const splice_bridge_flow& flow) { return !serves(*rules_, flow); };
+        return [this](const splice_bridge_flow& flow) { return !serves(*setup_, flow); };
     }
 
     Disposition handle(std::size_t, Instant now, QueuedPacket& packet, Actions& out) override {
         const PacketTrace trace(packet.bytes);
         const Verdict verdict =
             packet.id == SPLICE_FROM_BACKEND
-                ? bridge_->handle_from_backend(now, packet.bytes, packet.checksum_finished, out)
-                : bridge_->handle_from_balancer(now, packet.bytes, packet.checksum_finished, packet.hop, out);
+                ? joiner_->handle_from_backend(now, packet.bytes, packet.checksum_finished, out)
+                : joiner_->handle_from_balancer(now, packet.bytes, packet.checksum_finished, packet.hop, out);
         trace.say(verdict);
         count_flows();
         switch (verdict_kind(verdict)) {
@@ -255,16 +255,16 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     }
 
     void expire(Instant now, Actions& out) override {
-        bridge_->expire(now, out);
+        joiner_->expire(now, out);
         if (now.monotonic < next_housekeeping_) return;
         next_housekeeping_ = now.monotonic + kHousekeeping;
         programs_->renew_clock();
-        if (flows_) expired_ += flows_->sweep(now.seconds(), rules_->timeouts, unwanted());
+        if (flows_) expired_ += flows_->sweep(now.seconds(), setup_->timeouts, unwanted());
         count_flows();
     }
 
     [[nodiscard]] std::optional<Duration> next_deadline() const override {
-        const auto machine = bridge_->next_deadline();
+        const auto machine = joiner_->next_deadline();
         return machine ? std::min(*machine, next_housekeeping_) : next_housekeeping_;
     }
 
@@ -273,11 +273,11 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     }
 
     EbpfBridgeSettings settings_;
-    std::shared_ptr<const BridgeRules> rules_;
+    std::shared_ptr<const JoinerSetup> setup_;
     std::optional<BridgePrograms> programs_;
     std::optional<KernelFlows> flows_;       // translating
     std::optional<AdoptedSockets> sockets_;  // adopting
-    std::optional<Bridge> bridge_;
+    std::optional<Joiner> joiner_;
     bool took_over_ = false;
     bool settled_ = false;
     Duration next_housekeeping_{};
@@ -298,8 +298,8 @@ SystemResult<void> try_bridge_programs(Mode mode) {
 }
 
 std::unique_ptr<BridgeDataPlane> make_ebpf_bridge(const EbpfBridgeSettings& settings,
-                                                  std::shared_ptr<const BridgeRules> rules) {
-    return std::make_unique<EbpfBridge>(settings, std::move(rules));
+                                                  std::shared_ptr<const JoinerSetup> setup) {
+    return std::make_unique<EbpfBridge>(settings, std::move(setup));
 }
 
 }  // namespace splice

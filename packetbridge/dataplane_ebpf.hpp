@@ -23,6 +23,6 @@ struct EbpfBridgeSettings {
 SystemResult<void> try_bridge_programs(Mode mode);
 
 std::unique_ptr<BridgeDataPlane> make_ebpf_bridge(const EbpfBridgeSettings& settings,
-                                                  std::shared_ptr<const BridgeRules> rules);
+                                                  std::shared_ptr<const JoinerSetup> setup);
 
 }  // namespace splice

@@ -42,11 +42,11 @@ void add_from_backend(std::vector<NetfilterMatch>& matches, const Endpoint& back
     matches.push_back(match);
 }
 
-std::vector<NetfilterMatch> matches_for(const BridgeRules& rules) {
+std::vector<NetfilterMatch> matches_for(const JoinerSetup& setup) {
     std::vector<NetfilterMatch> matches;
     std::vector<Endpoint> backends;
-    for (const BridgeService& service : rules.services) {
-        for (const IpAddress& address : rules.addresses) {
+    for (const JoinerService& service : setup.services) {
+        for (const IpAddress& address : setup.addresses) {
             if (address.family() == service.vip.address.family())
                 add_from_balancer(matches, address, service.carriage);
         }
@@ -59,29 +59,29 @@ std::vector<NetfilterMatch> matches_for(const BridgeRules& rules) {
 
 class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
   public:
-    explicit NfqueueBridge(std::shared_ptr<const BridgeRules> rules)
-        : rules_(std::move(rules)), bridge_(rules_) {}
+    explicit NfqueueBridge(std::shared_ptr<const JoinerSetup> setup)
+        : setup_(std::move(setup)), joiner_(setup_) {}
 
     SystemResult<void> start() override {
         // Whole super-packets: one edit serves 64 KiB.
         return queued_.start(
             {{.number = kFromBalancerQueue, .gso = true}, {.number = kFromBackendQueue, .gso = true}}, *this,
-            kChainOwner, matches_for(*rules_));
+            kChainOwner, matches_for(*setup_));
     }
 
-    SystemResult<void> replace_rules(std::shared_ptr<const BridgeRules> rules) override {
+    SystemResult<void> replace_setup(std::shared_ptr<const JoinerSetup> setup) override {
         auto replaced = queued_.replace(
-            matches_for(*rules), [&] { bridge_.swap_rules(rules); }, [&] { bridge_.swap_rules(rules_); });
+            matches_for(*setup), [&] { joiner_.swap_setup(setup); }, [&] { joiner_.swap_setup(setup_); });
         if (!replaced) return replaced;
-        queued_.run([&] { bridge_.end_unserved_flows(); });
-        rules_ = std::move(rules);
+        queued_.run([&] { joiner_.end_unserved_flows(); });
+        setup_ = std::move(setup);
         return {};
     }
 
     HostFactList facts() override { return {queued_.fact()}; }
 
     BridgeStatistics statistics() const override {
-        const BridgeCounters& machine = bridge_.counters();
+        const JoinerCounters& machine = joiner_.counters();
         BridgeStatistics all;
         all.add(machine.verdicts);
         all.read(machine.held_lost);
@@ -116,31 +116,31 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
         if (packet.truncated) {
             // What the backend sends to others than our clients (a cache on this host) is none of our
             // business.
-            const bool ours = queue == kFromBalancer || bridge_.is_spliced_answer(packet.bytes);
+            const bool ours = queue == kFromBalancer || joiner_.is_spliced_answer(packet.bytes);
             const Verdict verdict = ours ? SPLICE_drop_super_packet : SPLICE_pass_not_spliced;
             cut_short_.add(verdict);
             return verdict;
         }
         // A super-packet's checksums are made when it is cut, whatever stands there now.
         if (queue == kFromBackend)
-            return bridge_.handle_from_backend(now, packet.bytes,
+            return joiner_.handle_from_backend(now, packet.bytes,
                                                packet.checksum_finished || packet.super_packet, out);
-        return bridge_.handle_from_balancer(now, packet.bytes, packet.checksum_finished, packet.hop, out);
+        return joiner_.handle_from_balancer(now, packet.bytes, packet.checksum_finished, packet.hop, out);
     }
 
-    void expire(Instant now, Actions& out) override { bridge_.expire(now, out); }
-    [[nodiscard]] std::optional<Duration> next_deadline() const override { return bridge_.next_deadline(); }
+    void expire(Instant now, Actions& out) override { joiner_.expire(now, out); }
+    [[nodiscard]] std::optional<Duration> next_deadline() const override { return joiner_.next_deadline(); }
 
-    std::shared_ptr<const BridgeRules> rules_;
-    Bridge bridge_;
+    std::shared_ptr<const JoinerSetup> setup_;
+    Joiner joiner_;
     VerdictCounters cut_short_;  // packets that the machine never saw
     QueuedMachine queued_;       // ends first
 };
 
 }  // namespace
 
-std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const BridgeRules> rules) {
-    return std::make_unique<NfqueueBridge>(std::move(rules));
+std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const JoinerSetup> setup) {
+    return std::make_unique<NfqueueBridge>(std::move(setup));
 }
 
 }  // namespace splice

@@ -11,6 +11,6 @@ namespace splice {
 inline constexpr std::uint16_t kFromBalancerQueue = 5340;
 inline constexpr std::uint16_t kFromBackendQueue = 5341;
 
-std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const BridgeRules> rules);
+std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const JoinerSetup> setup);
 
 }  // namespace splice

@@ -84,10 +84,10 @@ splice_bridge_flow merge(const splice_bridge_flow& earlier, const splice_bridge_
     return both;
 }
 
-std::optional<splice_bridge_flow> served(const BridgeRules& rules, splice_bridge_flow flow) noexcept {
-    for (const BridgeService& service : rules.services) {
+std::optional<splice_bridge_flow> served(const JoinerSetup& setup, splice_bridge_flow flow) noexcept {
+    for (const JoinerService& service : setup.services) {
         flow.service = service.number;
-        if (serves(rules, flow)) return flow;
+        if (serves(setup, flow)) return flow;
     }
     return std::nullopt;
 }
@@ -98,17 +98,17 @@ bool is_readable_bridge_layout(int layout) noexcept {
     return layout == 2 || layout == SPLICE_BRIDGE_LAYOUT;
 }
 
-FlowTakeOver<splice_bridge_flow>::Rules take_over_rules(int layout, const BridgeRules& rules) {
-    return {.convert = [layout, rules](const splice_flow_key&,
+FlowTakeOver<splice_bridge_flow>::Conversion conversion_from(int layout, const JoinerSetup& setup) {
+    return {.convert = [layout, setup](const splice_flow_key&,
                                        const std::byte* earlier) -> std::optional<splice_bridge_flow> {
                 if (layout == 2) {
                     BridgeFlow2 was;
                     std::memcpy(&was, earlier, sizeof(was));
-                    return served(rules, converted(was));
+                    return served(setup, converted(was));
                 }
                 splice_bridge_flow flow;
                 std::memcpy(&flow, earlier, sizeof(flow));
-                return served(rules, flow);
+                return served(setup, flow);
             },
             .lasting = lasting,
             .merge = merge};

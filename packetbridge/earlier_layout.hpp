@@ -2,7 +2,7 @@
 // (SPLICE_BRIDGE_LAYOUT) adds the one that ends here, its structs frozen.
 #pragma once
 
-#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/joiner.hpp"
 #include "libsplice/datapath/bridge_flow.h"
 #include "libsplice/engine/flow_take_over.hpp"
 
@@ -11,7 +11,7 @@ namespace splice {
 // Whether flows of that layout can be gone on with.
 [[nodiscard]] bool is_readable_bridge_layout(int layout) noexcept;
 
-// How flows of a readable layout become ours, by services that have the numbers of `rules`.
-FlowTakeOver<splice_bridge_flow>::Rules take_over_rules(int layout, const BridgeRules& rules);
+// How flows of a readable layout become ours, by services that have the numbers of `setup`.
+FlowTakeOver<splice_bridge_flow>::Conversion conversion_from(int layout, const JoinerSetup& setup);
 
 }  // namespace splice

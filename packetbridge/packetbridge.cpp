@@ -141,7 +141,7 @@ std::expected<void, std::string> Packetbridge::open() {
     const auto secret = read_secret(config_);
     if (!secret) return std::unexpected(secret.error());
     numbers_ = ServiceNumbers(remembered_services(pin_folder_of(config_.common)));
-    dataplane_ = make_bridge_dataplane(engine_, config_, build_rules(config_, *secret, numbers_));
+    dataplane_ = make_bridge_dataplane(engine_, config_, build_setup(config_, *secret, numbers_));
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
     host_.replace(facts());
     api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_);
@@ -201,7 +201,7 @@ std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& c
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
     // Flows may bear the new numbers also when the change is refused.
-    if (auto replaced = dataplane_->replace_rules(build_rules(config, *secret, numbers_)); !replaced)
+    if (auto replaced = dataplane_->replace_setup(build_setup(config, *secret, numbers_)); !replaced)
         return std::unexpected(replaced.error().text);
     config_ = config;
     host_.replace(facts());

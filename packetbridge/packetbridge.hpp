@@ -15,7 +15,7 @@
 #include "packetbridge/control/api.hpp"
 #include "packetbridge/dataplane.hpp"
 #include "packetbridge/options.hpp"
-#include "packetbridge/rules.hpp"
+#include "packetbridge/setup.hpp"
 #include "packetbridge/trouble.hpp"
 
 namespace splice {

@@ -35,10 +35,10 @@ std::unordered_map<std::uint16_t, std::size_t> count_first_choices(const Placeme
     return counts;
 }
 
-std::vector<std::vector<double>> all_shares(const SplicerRules& rules) {
+std::vector<std::vector<double>> all_shares(const SplicerSetup& setup) {
     std::vector<std::vector<double>> shares;
-    shares.reserve(rules.services.size());
-    for (const SplicerService& service : rules.services) shares.push_back(first_choice_shares(service));
+    shares.reserve(setup.services.size());
+    for (const SplicerService& service : setup.services) shares.push_back(first_choice_shares(service));
     return shares;
 }
 
@@ -72,15 +72,15 @@ void write_choices(MetricsPage& page, const ServiceConfig& service, const splice
                      {{"service", service.name}, {"why", kWhys[i]}});
 }
 
-const std::string& name_of(const ServiceConfig& service, const SplicerRules& rules,
+const std::string& name_of(const ServiceConfig& service, const SplicerSetup& setup,
                            const SplicerService& running, std::size_t bridge) {
     const auto found = std::ranges::find(running.bridges, bridge);
     return found == running.bridges.end()
-               ? rules.bridges[bridge].name
+               ? setup.bridges[bridge].name
                : service.bridges[static_cast<std::size_t>(found - running.bridges.begin())].name;
 }
 
-void write_watch(MetricsPage& page, const ServiceConfig& service, const SplicerRules& rules,
+void write_watch(MetricsPage& page, const ServiceConfig& service, const SplicerSetup& setup,
                  const SplicerService& running) {
     if (!running.watch) return;
     if (running.hot_keys != 0)
@@ -96,7 +96,7 @@ void write_watch(MetricsPage& page, const ServiceConfig& service, const SplicerR
                  {{"service", service.name}});
     for (std::size_t i = 0; i < shadow.now.size(); i++) {
         if (shadow.now[i] == 0 && shadow.then[i] == 0) continue;
-        const std::string& bridge = name_of(service, rules, running, i);
+        const std::string& bridge = name_of(service, setup, running, i);
         constexpr const char* kHelp =
             "Of them, those whose first choice is the bridge, now and by the shadow";
         page.counter("splicelb_balancer_shadow_first_choices_total", kHelp, shadow.now[i],
@@ -226,10 +226,10 @@ std::vector<double> first_choice_shares(const SplicerService& service) {
 }
 
 BalancerApi::BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host)
-    : dataplane_(dataplane), host_(host), state_(std::move(state)), shares_(all_shares(*state_.rules)) {}
+    : dataplane_(dataplane), host_(host), state_(std::move(state)), shares_(all_shares(*state_.setup)) {}
 
 void BalancerApi::replace(BalancerState state) {
-    auto shares = all_shares(*state.rules);
+    auto shares = all_shares(*state.setup);
     const std::lock_guard lock(mutex_);
     state_ = std::move(state);
     shares_ = std::move(shares);
@@ -253,12 +253,12 @@ std::string BalancerApi::metrics() const {
         const ServiceConfig& service = state_.config.services[i];
         page.gauge("splicelb_balancer_service_info", "The number and the mark of a service", 1,
                    {{"service", service.name},
-                    {"number", std::to_string(state_.rules->services[i].number)},
+                    {"number", std::to_string(state_.setup->services[i].number)},
                     {"vip", service.vip.to_string()},
                     {"dscp", std::to_string(service.dscp)}});
-        const SplicerService& running = state_.rules->services[i];
+        const SplicerService& running = state_.setup->services[i];
         if (running.choice.weighs != 0) write_choices(page, service, now.choices[running.carriage.mark]);
-        write_watch(page, service, *state_.rules, running);
+        write_watch(page, service, *state_.setup, running);
         write_bridges(page, {service, running, counts, shares_[i]});
     }
     page.gauge("splicelb_balancer_info", "Version and engine", 1,
@@ -273,14 +273,14 @@ std::string BalancerApi::status() const {
     auto services = nlohmann::ordered_json::array();
     for (std::size_t i = 0; i < state_.config.services.size(); i++)
         services.push_back(
-            service_json({state_.config.services[i], state_.rules->services[i], counts, shares_[i]}));
+            service_json({state_.config.services[i], state_.setup->services[i], counts, shares_[i]}));
     const nlohmann::ordered_json all = {
         {"version", SPLICELB_VERSION},
         {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},
         {"interface", state_.config.common.interface},
         {"flows", now.flows},
         {"flows_pending", now.flows_pending},
-        {"max_flows", state_.rules->max_flows},
+        {"max_flows", state_.setup->max_flows},
         {"services", services}};
     return all.dump(2) + "\n";
 }

@@ -17,7 +17,7 @@ namespace splice {
 // What runs, for the API's thread: swapped whole at a reload.
 struct BalancerState {
     BalancerConfig config;
-    std::shared_ptr<const SplicerRules> rules;
+    std::shared_ptr<const SplicerSetup> setup;
     std::string engine;
     std::string engine_reason;
 };

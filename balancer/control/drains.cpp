@@ -13,7 +13,7 @@ std::string_view why(BridgeState state) noexcept {
 
 }  // namespace
 
-std::vector<std::string> Drains::replace(const BalancerConfig& config, const SplicerRules& rules,
+std::vector<std::string> Drains::replace(const BalancerConfig& config, const SplicerSetup& setup,
                                          Duration now) {
     std::vector<std::string> lines;
     std::vector<Bridge> bridges;
@@ -23,8 +23,8 @@ std::vector<std::string> Drains::replace(const BalancerConfig& config, const Spl
             const BridgeConfig& bridge = service.bridges[j];
             Bridge next{.service = service.name,
                         .name = bridge.name,
-                        .service_number = rules.services[i].number,
-                        .number = rules.services[i].bridges[j],
+                        .service_number = setup.services[i].number,
+                        .number = setup.services[i].bridges[j],
                         .drains = !takes_connections(bridge) && bridge.state != BridgeState::down,
                         .state = bridge.state,
                         .since = now,

@@ -15,9 +15,9 @@ namespace splice {
 
 class Drains {
   public:
-    // The configuration and the rules built from it, which run since `now`. The lines to log: bridges whose
+    // The configuration and the setup built from it, which run since `now`. The lines to log: bridges whose
     // state this has changed. The first call tells only of those that are not ready.
-    std::vector<std::string> replace(const BalancerConfig& config, const SplicerRules& rules, Duration now);
+    std::vector<std::string> replace(const BalancerConfig& config, const SplicerSetup& setup, Duration now);
     // The lines to log now: each bridge that drains is told to be empty once. Asks for the counts only while
     // there is one that may be.
     std::vector<std::string> look(const std::function<FlowCounts()>& counts);

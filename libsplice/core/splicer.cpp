@@ -26,9 +26,9 @@ std::uint64_t identity_of(const Endpoint& vip) noexcept {
     return (address.halves[0] * 31 + address.halves[1]) * 0x9e3779b97f4a7c15U + vip.port;
 }
 
-std::vector<LoadedService> loaded_services(const SplicerRules& rules) {
+std::vector<LoadedService> loaded_services(const SplicerSetup& setup) {
     std::vector<LoadedService> services;
-    for (const SplicerService& service : rules.services) {
+    for (const SplicerService& service : setup.services) {
         if (service.choice.weighs == 0) continue;
         services.push_back({.identity = identity_of(service.vip),
                             .mark = service.carriage.mark,
@@ -99,10 +99,10 @@ struct Splicer::Impl {
         std::uint8_t tries = 1;  // splice_flow_entry's
     };
 
-    Impl(std::shared_ptr<const SplicerRules> initial, FlowStore* shared, SplicerCounters& c)
-        : rules(std::move(initial)), counters(c), flows(shared ? *shared : memory) {
-        flows.set_limits(rules->max_flows, rules->timeouts);
-        loads.set_services(loaded_services(*rules));
+    Impl(std::shared_ptr<const SplicerSetup> initial, FlowStore* shared, SplicerCounters& c)
+        : setup(std::move(initial)), counters(c), flows(shared ? *shared : memory) {
+        flows.set_limits(setup->max_flows, setup->timeouts);
+        loads.set_services(loaded_services(*setup));
         set_hot_services();
     }
     // Keys of a service that stays are hot as before.
@@ -171,9 +171,9 @@ struct Splicer::Impl {
 
     [[nodiscard]] const SplicerService* find_service(const splice_flow_key& key) const noexcept;
     [[nodiscard]] const IpAddress* bridge_address(std::uint16_t bridge) const noexcept {
-        if (bridge >= rules->bridges.size() || rules->bridges[bridge].address.is_unspecified())
+        if (bridge >= setup->bridges.size() || setup->bridges[bridge].address.is_unspecified())
             return nullptr;
-        return &rules->bridges[bridge].address;
+        return &setup->bridges[bridge].address;
     }
     void publish() noexcept {
         counters.flows.store(flows.size(), std::memory_order_relaxed);
@@ -182,7 +182,7 @@ struct Splicer::Impl {
     }
     [[nodiscard]] std::size_t held() const noexcept { return held_bytes + overtakers.memory(); }
 
-    std::shared_ptr<const SplicerRules> rules;
+    std::shared_ptr<const SplicerSetup> setup;
     SplicerCounters& counters;
     MemoryFlowStore memory;  // used when nothing is shared
     FlowStore& flows;
@@ -199,10 +199,10 @@ struct Splicer::Impl {
     Budget too_big_answers, keep_alive_answers, late_answers;
 };
 
-Splicer::Splicer(std::shared_ptr<const SplicerRules> rules)
-    : impl_(std::make_unique<Impl>(std::move(rules), nullptr, counters_)) {}
-Splicer::Splicer(std::shared_ptr<const SplicerRules> rules, FlowStore& flows)
-    : impl_(std::make_unique<Impl>(std::move(rules), &flows, counters_)) {}
+Splicer::Splicer(std::shared_ptr<const SplicerSetup> setup)
+    : impl_(std::make_unique<Impl>(std::move(setup), nullptr, counters_)) {}
+Splicer::Splicer(std::shared_ptr<const SplicerSetup> setup, FlowStore& flows)
+    : impl_(std::make_unique<Impl>(std::move(setup), &flows, counters_)) {}
 Splicer::~Splicer() = default;
 
 void Splicer::add_first_choices(std::uint8_t mark, std::uint64_t count) noexcept {
@@ -249,17 +249,17 @@ Verdict Splicer::handle_packet(Instant now, MutableBytes packet, bool checksum_f
     return verdict;
 }
 
-void Splicer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
-    swap_rules(std::move(rules));
+void Splicer::replace_setup(std::shared_ptr<const SplicerSetup> setup) {
+    swap_setup(std::move(setup));
     end_unserved_flows();
 }
 
-void Splicer::swap_rules(std::shared_ptr<const SplicerRules> rules) {
-    impl_->rules = std::move(rules);
+void Splicer::swap_setup(std::shared_ptr<const SplicerSetup> setup) {
+    impl_->setup = std::move(setup);
     // A scan belongs to one rule.
     for (auto& [key, waiting] : impl_->pending) waiting.scan = {};
-    impl_->flows.set_limits(impl_->rules->max_flows, impl_->rules->timeouts);
-    impl_->loads.set_services(loaded_services(*impl_->rules));
+    impl_->flows.set_limits(impl_->setup->max_flows, impl_->setup->timeouts);
+    impl_->loads.set_services(loaded_services(*impl_->setup));
     impl_->set_hot_services();
 }
 
@@ -346,7 +346,7 @@ Verdict Splicer::Impl::handle(Instant now, MutableBytes bytes, bool checksum_fin
 
 // Its client connected ahead of time and has waited for longer than a cookie lives.
 bool Splicer::Impl::is_late(const Walk& walk) const noexcept {
-    return splice_balancer_cookie_expired(&walk.packet, &rules->secret,
+    return splice_balancer_cookie_expired(&walk.packet, &setup->secret,
                                           static_cast<std::uint64_t>(walk.now.unix_s)) &&
            splice_verify_tcp_checksum(walk.bytes.data(), &walk.packet);
 }
@@ -366,7 +366,7 @@ void Splicer::Impl::send_reset(const Walk& walk) {
 
 Verdict Splicer::Impl::answer_keep_alive(Walk& walk) {
     splice_negotiated negotiated{};
-    if (!splice_balancer_probe_valid(&walk.packet, &rules->secret,
+    if (!splice_balancer_probe_valid(&walk.packet, &setup->secret,
                                      static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
         return SPLICE_drop_orphan;
     if (!keep_alive_answers.take(walk.now, kKeepAliveAnswersPerSecond)) return SPLICE_drop_keep_alive;
@@ -386,7 +386,7 @@ Verdict Splicer::Impl::answer_keep_alive(Walk& walk) {
 // it.
 Verdict Splicer::Impl::hold_orphan(const Walk& walk) {
     if (!splice_balancer_may_overtake(&walk.packet) ||
-        held() + walk.bytes.size() > rules->first_payload_memory)
+        held() + walk.bytes.size() > setup->first_payload_memory)
         return SPLICE_drop_orphan;
     const auto* kept = overtakers.add(walk.now, kOvertakerWait, walk.key, walk.packet, {}, walk.bytes);
     return kept ? SPLICE_hold_orphan : SPLICE_drop_orphan;
@@ -396,7 +396,7 @@ Verdict Splicer::Impl::take_step(Walk& walk) {
     const splice_flow_entry* entry = walk.entry ? &*walk.entry : nullptr;
     const bool chooses_by_source = walk.service->chooses_without_payload();
     const splice_balancer_decision decision = splice_balancer_decide(
-        &walk.packet, entry, &rules->secret, static_cast<std::uint64_t>(walk.now.unix_s), chooses_by_source);
+        &walk.packet, entry, &setup->secret, static_cast<std::uint64_t>(walk.now.unix_s), chooses_by_source);
 
     // What is only sent on keeps its checksum, right or wrong, for its receiver to judge; what decides is
     // judged here.
@@ -434,7 +434,7 @@ Verdict Splicer::Impl::answer_syn(Walk& walk) {
     splice_parse_tcp_options(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(), &walk.packet,
                              &offered);
     if (offered.malformed) return SPLICE_drop_bad_tcp_options;
-    const std::uint32_t cookie = splice_cookie_make(&rules->secret, &walk.packet, &offered,
+    const std::uint32_t cookie = splice_cookie_make(&setup->secret, &walk.packet, &offered,
                                                     static_cast<std::uint64_t>(walk.now.unix_s));
     const splice_syn_ack_terms terms = terms_of(walk);
     splice_segment answer;
@@ -535,7 +535,7 @@ void Splicer::Impl::count_opening(const SplicerService& service, std::string_vie
 
 void Splicer::Impl::set_hot_services() {
     std::map<std::uint8_t, HotKeys> wanted;
-    for (const SplicerService& service : rules->services) {
+    for (const SplicerService& service : setup->services) {
         if (service.hot_keys == 0) continue;
         if (auto known = hot.extract(service.carriage.mark);
             !known.empty() && known.mapped().top() == service.hot_keys)
@@ -552,7 +552,7 @@ void Splicer::Impl::renew_hot_keys(Duration now) {
         if (!keys.advance(now)) continue;
         hot_table.replace(service, keys.keys());
     }
-    for (const SplicerService& service : rules->services) {
+    for (const SplicerService& service : setup->services) {
         const auto counted = hot.find(service.carriage.mark);
         if (counted != hot.end() && service.watch && counted->second.take_news())
             service.watch->show(counted->second.keys());
@@ -622,7 +622,7 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
 }
 
 Verdict Splicer::Impl::hold_first(Walk& walk, const FirstPayloadScan& scan) {
-    if (held() + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_first_payload_memory;
+    if (held() + walk.bytes.size() > setup->first_payload_memory) return SPLICE_drop_first_payload_memory;
     splice_flow_entry entry;
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_PENDING, walk.service->number, walk.service->carriage,
                       0, SPLICE_NO_BRIDGE, walk.now.seconds());
@@ -644,11 +644,11 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     SegmentHold& hold = waiting.hold;
     // The client gave up and began anew from the same port before its first payload was complete.
     if ((walk.entry->flags & SPLICE_FLOW_REOPENED) && Seq(walk.packet.seq) != hold.first() &&
-        splice_balancer_cookie_valid(&walk.packet, &rules->secret,
+        splice_balancer_cookie_valid(&walk.packet, &setup->secret,
                                      static_cast<std::uint64_t>(walk.now.unix_s)))
         return begin(walk, false);
 
-    if (held() + walk.bytes.size() > rules->first_payload_memory) return SPLICE_drop_first_payload_memory;
+    if (held() + walk.bytes.size() > setup->first_payload_memory) return SPLICE_drop_first_payload_memory;
     const std::size_t before = hold.memory();
     const SegmentHold::Added added = hold.add(walk.packet, walk.bytes);
     held_bytes += hold.memory() - before;
@@ -823,7 +823,7 @@ void Splicer::Impl::postpone(const splice_flow_key& key, Duration deadline) {
 
 std::size_t Splicer::Impl::end_flows_of_down_bridges() {
     std::set<std::pair<std::uint16_t, std::uint16_t>> down;  // service and bridge
-    for (const SplicerService& service : rules->services) {
+    for (const SplicerService& service : setup->services) {
         for (const std::uint16_t bridge : service.down) down.emplace(service.number, bridge);
     }
     if (down.empty()) return 0;
@@ -840,16 +840,16 @@ std::size_t Splicer::Impl::end_flows_of_down_bridges() {
 
 const SplicerService* Splicer::Impl::find_service(const splice_flow_key& key) const noexcept {
     const std::uint16_t port = splice_ntohs(key.server_port);
-    for (const SplicerService& service : rules->services) {
+    for (const SplicerService& service : setup->services) {
         if (service.vip.port == port && splice_address_equal(&service.vip.address.raw(), &key.server))
             return &service;
     }
     return nullptr;
 }
 
-std::expected<void, std::string> place_states(SplicerRules& rules) {
+std::expected<void, std::string> place_states(SplicerSetup& setup) {
     std::uint32_t next = 0;
-    for (SplicerService& service : rules.services) {
+    for (SplicerService& service : setup.services) {
         if (service.choice.weighs == 0) continue;
         std::uint32_t count = 0;
         for (const LoadedBridge& each : service.members)
@@ -857,7 +857,7 @@ std::expected<void, std::string> place_states(SplicerRules& rules) {
         service.choice.states = next;
         next += count;
     }
-    // Half of them: the kernel program keeps the states of the rules before beside those of the new ones.
+    // Half of them: the kernel program keeps the states of the setup before beside those of the new one.
     if (next <= SPLICE_STATES / 2) return {};
     return std::unexpected("the services that weigh their choices (bounded_load, warmup, hot_keys) need " +
                            std::to_string(next) + " states of bridges: expected at most " +

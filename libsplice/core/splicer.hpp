@@ -39,7 +39,7 @@ struct SplicerService {
     Protocol protocol = Protocol::http;
     HashKeyRule key;
     ProxyProtocol proxy_protocol = ProxyProtocol::off;
-    std::shared_ptr<const Placement> placement;  // choices index SplicerRules::bridges
+    std::shared_ptr<const Placement> placement;  // choices index SplicerSetup::bridges
     std::vector<std::uint16_t> bridges;  // of the configuration, in its order; those too that are not placed
     std::vector<std::uint16_t> down;     // of them, those whose flows are reset
     std::uint32_t subset = 0;            // key sni: a name has so many bridges; 0: one
@@ -68,7 +68,7 @@ struct SplicerBridge {
 
 // All that a reload swaps. Bridge indices are the caller's to keep: an index means one address for as long as
 // flows may refer to it (BridgeIndex in balancer/ does that).
-struct SplicerRules {
+struct SplicerSetup {
     splice_secret secret{};
     std::vector<SplicerService> services;
     std::vector<SplicerBridge> bridges;
@@ -100,23 +100,23 @@ struct SplicerCounters {
 };
 
 // Gives each service that weighs its choices a place for its bridges' states. The error is a sentence.
-std::expected<void, std::string> place_states(SplicerRules& rules);
+std::expected<void, std::string> place_states(SplicerSetup& setup);
 
 class Splicer {
   public:
-    explicit Splicer(std::shared_ptr<const SplicerRules> rules);
+    explicit Splicer(std::shared_ptr<const SplicerSetup> setup);
     // Over entries that others work on too; `flows` must outlive it.
-    Splicer(std::shared_ptr<const SplicerRules> rules, FlowStore& flows);
+    Splicer(std::shared_ptr<const SplicerSetup> setup, FlowStore& flows);
     ~Splicer();
     Splicer(const Splicer&) = delete;
     Splicer& operator=(const Splicer&) = delete;
 
     // Flows go on; those of a service that is gone, or of a bridge index that is gone, end as orphans.
-    void replace_rules(std::shared_ptr<const SplicerRules> rules);
-    // The same in two halves, for a caller who may have to go back: new rules by which packets are handled,
+    void replace_setup(std::shared_ptr<const SplicerSetup> setup);
+    // The same in two halves, for a caller who may have to go back: a new setup by which packets are handled,
     // while each flow stays; and the end of those flows that no service has any more, or whose bridge is
     // down. The number of the latter: each is reset at its client's next packet.
-    void swap_rules(std::shared_ptr<const SplicerRules> rules);
+    void swap_setup(std::shared_ptr<const SplicerSetup> setup);
     std::size_t end_unserved_flows();
 
     // What fits into the route to each bridge, in bytes from the IP header on, by bridge number; 0 or

@@ -78,7 +78,7 @@ SPLICE_INLINE void splice_bridge_flow_begin(struct splice_bridge_flow *flow, __u
 
 /* Beyond the numbers that are known of a connection its segments may be so far: some of them took another way, or came
  * while nobody looked. */
-#define SPLICE_STEP_MAX (1U << 24)
+#define SPLICE_SEQ_LEAP_MAX (1U << 24)
 /* No window is larger (RFC 7323 section 2.3). */
 #define SPLICE_WINDOW_MAX (1U << 30)
 
@@ -88,10 +88,10 @@ SPLICE_INLINE int splice_seq_after(__u32 a, __u32 b)
 	return (__s32)(a - b) > 0;
 }
 
-/* 1 for a number farther than SPLICE_STEP_MAX from all that lies between `from` and `to`, which is not before it. */
+/* 1 for a number farther than SPLICE_SEQ_LEAP_MAX from all that lies between `from` and `to`, which is not before it. */
 SPLICE_INLINE int splice_bridge_is_far(__u32 number, __u32 from, __u32 to)
 {
-	return number - from + SPLICE_STEP_MAX > to - from + 2 * SPLICE_STEP_MAX;
+	return number - from + SPLICE_SEQ_LEAP_MAX > to - from + 2 * SPLICE_SEQ_LEAP_MAX;
 }
 
 /* 1 for a segment of the next connection on these ports, that has overtaken its first payload. The old connection's

@@ -204,10 +204,10 @@ SPLICE_INLINE void splice_forget(const void *local)
  * body once; in user space the same lines run in a plain loop that the compiler unrolls as it likes. */
 #if SPLICE_BPF
 #include <bpf/bpf_helpers.h>
-#define SPLICE_STEP static __attribute__((noinline)) long
+#define SPLICE_LOOP_BODY static __attribute__((noinline)) long
 #define splice_loop(count, step, context) bpf_loop((count), (void *)(step), (context), 0)
 #else
-#define SPLICE_STEP static inline __attribute__((always_inline)) long
+#define SPLICE_LOOP_BODY static inline __attribute__((always_inline)) long
 typedef long (*splice_step_fn)(__u32 index, void *context);
 SPLICE_INLINE void splice_loop(__u32 count, splice_step_fn step, void *context)
 {

@@ -174,7 +174,7 @@ SPLICE_INLINE enum splice_verdict splice_parse_ethernet(const void *data, const 
 }
 
 /* A step over one IPv4 option; ends at a source route (RFC 791 section 3.1: loose 131, strict 137). */
-SPLICE_STEP splice_ipv4_option_step(__u32 index, void *context)
+SPLICE_LOOP_BODY splice_ipv4_option_step(__u32 index, void *context)
 {
 	struct splice_option_walk *walk = (struct splice_option_walk *)context;
 	struct splice_option option;

@@ -39,7 +39,7 @@ SPLICE_INLINE __u8 splice_window_scale_limited(__u32 shift)
 
 /* A step over one TCP option. One of a length that is not its own is stepped over; of one that stands there twice
  * the last counts, as in Linux. */
-SPLICE_STEP splice_tcp_option_step(__u32 index, void *context)
+SPLICE_LOOP_BODY splice_tcp_option_step(__u32 index, void *context)
 {
 	struct splice_option_walk *walk = (struct splice_option_walk *)context;
 	struct splice_option option;

@@ -305,7 +305,7 @@ SPLICE_INLINE __u8 splice_proxy_byte(struct splice_proxy_walk *walk, __u32 offse
 }
 
 /* One byte more. 1 when the walk is over: the line is read, or broken, or no more of it has come. */
-SPLICE_STEP splice_proxy_step(__u32 index, void *context)
+SPLICE_LOOP_BODY splice_proxy_step(__u32 index, void *context)
 {
 	struct splice_proxy_walk *walk = (struct splice_proxy_walk *)context;
 	const __u32 offset = index & 127;

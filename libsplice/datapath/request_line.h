@@ -114,7 +114,7 @@ SPLICE_INLINE int splice_target_word(struct splice_target_walk *walk, const __u8
 	return 1;
 }
 
-SPLICE_STEP splice_target_step(__u32 index, void *context)
+SPLICE_LOOP_BODY splice_target_step(__u32 index, void *context)
 {
 	struct splice_target_walk *walk = (struct splice_target_walk *)context;
 	const __u32 offset = (index & 63) * SPLICE_TARGET_STRIDE;
@@ -125,7 +125,7 @@ SPLICE_STEP splice_target_step(__u32 index, void *context)
 }
 
 /* Eight bytes more of a target whose end is known: finds slash depth + 1 and, when the rule stops there, the '?'. */
-SPLICE_STEP splice_cut_step(__u32 index, void *context)
+SPLICE_LOOP_BODY splice_cut_step(__u32 index, void *context)
 {
 	struct splice_target_walk *walk = (struct splice_target_walk *)context;
 	const __u32 offset = (index & 255) * 8;
@@ -155,7 +155,7 @@ SPLICE_STEP splice_cut_step(__u32 index, void *context)
 
 /* Eight bytes more of a target whose end is known: whether it has what the rule asks about. What comes after the target
  * in its last word, " HTTP/1" at most, is nothing of that. */
-SPLICE_STEP splice_asks_step(__u32 index, void *context)
+SPLICE_LOOP_BODY splice_asks_step(__u32 index, void *context)
 {
 	struct splice_target_walk *walk = (struct splice_target_walk *)context;
 	const __u32 offset = (index & 255) * 8;

@@ -46,7 +46,7 @@ struct TakenOver {
 template <class Value>
 class FlowTakeOver {
   public:
-    struct Rules {
+    struct Conversion {
         // The flow of an earlier value; nothing: no service of ours has it.
         std::function<std::optional<Value>(const splice_flow_key& key, const std::byte* earlier)> convert;
         // The flow less what every packet of it changes.
@@ -56,20 +56,22 @@ class FlowTakeOver {
         Value (*merge)(const Value& earlier, const Value& ours);
     };
 
-    // `map`: splice_flow_key -> a value that `rules.convert` reads.
-    FlowTakeOver(Descriptor map, Rules rules)
-        : map_(std::move(map)), value_size_(value_size_of_map(map_.get())), rules_(std::move(rules)) {}
+    // `map`: splice_flow_key -> a value that `conversion.convert` reads.
+    FlowTakeOver(Descriptor map, Conversion conversion)
+        : map_(std::move(map)),
+          value_size_(value_size_of_map(map_.get())),
+          conversion_(std::move(conversion)) {}
 
     // Before our program has its place.
     TakenOver copy(int to) {
         TakenOver taken;
         for_each([&](const splice_flow_key& key, const std::byte* value) {
-            const auto flow = rules_.convert(key, value);
+            const auto flow = conversion_.convert(key, value);
             if (!flow) {
                 ++taken.unserved;
             } else if (bpf_map_update_elem(to, &key, &*flow, BPF_NOEXIST) == 0 || errno == EEXIST) {
                 ++taken.flows;
-                copied_[digest(key)] = {digest(*flow), digest(rules_.lasting(*flow))};
+                copied_[digest(key)] = {digest(*flow), digest(conversion_.lasting(*flow))};
             } else {
                 ++taken.refused;
             }
@@ -81,7 +83,7 @@ class FlowTakeOver {
     std::size_t copy_changes(int to) {
         std::size_t changed = 0;
         for_each([&](const splice_flow_key& key, const std::byte* value) {
-            const auto flow = rules_.convert(key, value);
+            const auto flow = conversion_.convert(key, value);
             if (flow) changed += take_change(to, key, *flow);
         });
         copied_.clear();
@@ -107,10 +109,10 @@ class FlowTakeOver {
         Value ours{};
         if (bpf_map_lookup_elem(to, &key, &ours) != 0) return 0;
         const bool ours_is_as_copied = digest(ours) == then.whole;
-        const bool only_earlier_is_another =
-            digest(rules_.lasting(earlier)) != then.lasting && digest(rules_.lasting(ours)) == then.lasting;
+        const bool only_earlier_is_another = digest(conversion_.lasting(earlier)) != then.lasting &&
+                                             digest(conversion_.lasting(ours)) == then.lasting;
         const Value now =
-            ours_is_as_copied || only_earlier_is_another ? earlier : rules_.merge(earlier, ours);
+            ours_is_as_copied || only_earlier_is_another ? earlier : conversion_.merge(earlier, ours);
         return bpf_map_update_elem(to, &key, &now, BPF_EXIST) == 0;
     }
 
@@ -127,7 +129,7 @@ class FlowTakeOver {
 
     Descriptor map_;
     std::size_t value_size_;
-    Rules rules_;
+    Conversion conversion_;
     std::unordered_map<std::size_t, Copied> copied_;  // by the key's digest
 };
 

@@ -137,10 +137,10 @@ void expect(const BridgePrograms& programs, splice_verdict verdict) {
 }
 
 void measure_adoption(int family, Restorer& restorer) {
-    const BridgeRules rules = bridge_rules(family);
-    BridgeHost host(Mode::adopt, family, rules);
-    Splicer splicer(std::make_shared<const SplicerRules>(splicer_rules(family)));
-    Listener listener(rules.services[0].backend);
+    const JoinerSetup setup = joiner_setup(family);
+    BridgeHost host(Mode::adopt, family, setup);
+    Splicer splicer(std::make_shared<const SplicerSetup>(splicer_setup(family)));
+    Listener listener(setup.services[0].backend);
     Client client(family, 40000), stranger(family, 40001);
     client.connect(splicer, read_clock());
     stranger.connect(splicer, read_clock());
@@ -167,21 +167,21 @@ void measure_adoption(int family, Restorer& restorer) {
     one("unmarked_out", out, 0, of_backend(client, family));
 }
 
-splice_flow_key key_of(std::uint32_t number, const BridgeRules& rules) {
+splice_flow_key key_of(std::uint32_t number, const JoinerSetup& setup) {
     splice_flow_key key{};
     splice_address_from_ipv4(&key.client, splice_htonl(0x0a000000U + number / 50'000));
     key.client_port = splice_htons(static_cast<std::uint16_t>(10'000 + number % 50'000));
-    key.server = rules.services[0].backend.address.raw();
-    key.server_port = splice_htons(rules.services[0].backend.port);
+    key.server = setup.services[0].backend.address.raw();
+    key.server_port = splice_htons(setup.services[0].backend.port);
     return key;
 }
 
-void fill_flows(int map, const BridgeRules& rules) {
+void fill_flows(int map, const JoinerSetup& setup) {
     splice_bridge_flow flow{};
-    flow.translation.vip = rules.services[0].vip.address.raw();
-    flow.translation.vip_port = splice_htons(rules.services[0].vip.port);
-    flow.translation.backend = rules.services[0].backend.address.raw();
-    flow.translation.backend_port = splice_htons(rules.services[0].backend.port);
+    flow.translation.vip = setup.services[0].vip.address.raw();
+    flow.translation.vip_port = splice_htons(setup.services[0].vip.port);
+    flow.translation.backend = setup.services[0].backend.address.raw();
+    flow.translation.backend_port = splice_htons(setup.services[0].backend.port);
     flow.translation.seq_shift = 12345;
     flow.translation.ts_shift = 54321;
     flow.translation.backend_window_scale = 10;
@@ -191,19 +191,19 @@ void fill_flows(int map, const BridgeRules& rules) {
     flow.service = 1;
     std::vector<splice_flow_key> keys(kManyFlows);
     const std::vector<splice_bridge_flow> values(kManyFlows, flow);
-    for (std::uint32_t i = 0; i < kManyFlows; ++i) keys[i] = key_of(i, rules);
+    for (std::uint32_t i = 0; i < kManyFlows; ++i) keys[i] = key_of(i, setup);
     std::uint32_t count = kManyFlows;
     require(bpf_map_update_batch(map, keys.data(), values.data(), &count, nullptr) == 0, "fill the flows");
 }
 
 void measure_translation(Restorer& restorer) {
-    const BridgeRules rules = bridge_rules(4);
+    const JoinerSetup setup = joiner_setup(4);
     auto programs = BridgePrograms::load(Mode::translate, 2 * kManyFlows, std::nullopt);
     if (!programs) throw std::runtime_error(programs.error().text);
-    if (auto written = programs->write(rules); !written) throw std::runtime_error(written.error().text);
-    fill_flows(programs->flows(), rules);
+    if (auto written = programs->write(setup); !written) throw std::runtime_error(written.error().text);
+    fill_flows(programs->flows(), setup);
     const auto segment = [&](std::uint32_t number, bool from_client) {
-        const splice_flow_key key = key_of(number, rules);
+        const splice_flow_key key = key_of(number, setup);
         Segment made;
         made.timestamps = Timestamps{1, 2};
         made.seq = 1000;

@@ -17,9 +17,9 @@ constexpr std::uint32_t kMemoryFlows = 200'000;
 constexpr std::uint32_t kManyFlows = 1'000'000;
 
 std::unique_ptr<Splicer> new_splicer() {
-    SplicerRules rules = testing::splicer_rules(4);
-    rules.max_flows = 2 * kManyFlows;
-    return std::make_unique<Splicer>(std::make_shared<const SplicerRules>(std::move(rules)));
+    SplicerSetup setup = testing::splicer_setup(4);
+    setup.max_flows = 2 * kManyFlows;
+    return std::make_unique<Splicer>(std::make_shared<const SplicerSetup>(std::move(setup)));
 }
 
 testing::Segment syn() {
@@ -123,7 +123,7 @@ BENCHMARK(BM_splicer_forward_million_flows);
 class Backend {
   public:
     Backend()
-        : bridge_(std::make_shared<const BridgeRules>(testing::bridge_rules(4))),
+        : joiner_(std::make_shared<const JoinerSetup>(testing::joiner_setup(4))),
           first_(kRequest, testing::topology(4).bridges[0], 1) {}
 
     void open(std::uint32_t number) {
@@ -134,7 +134,7 @@ class Backend {
         client_ = IpAddress(judged.ends.source).to_string();
         client_seq_ = judged.seq;
         cookie_ = judged.ack - 1;
-        opened_ = bridge_.handle_from_balancer(at(0), packet, true, {}, out_) == SPLICE_open_replay &&
+        opened_ = joiner_.handle_from_balancer(at(0), packet, true, {}, out_) == SPLICE_open_replay &&
                   answer(SPLICE_SYN | SPLICE_ACK) == SPLICE_learn_backend_isn;
     }
     [[nodiscard]] bool opened() const { return opened_; }
@@ -163,7 +163,7 @@ class Backend {
         segment.timestamps = testing::Timestamps{777'010, 1'000'010};
         return segment;
     }
-    Bridge& bridge() { return bridge_; }
+    Joiner& bridge() { return joiner_; }
     Actions& out() { return out_; }
 
   private:
@@ -175,11 +175,11 @@ class Backend {
         segment.sack_permitted = true;
         segment.window_scale = 10;
         PacketBytes packet = segment.build();
-        return bridge_.handle_from_backend(at(0), packet, true, out_);
+        return joiner_.handle_from_backend(at(0), packet, true, out_);
     }
 
     Nowhere out_;
-    Bridge bridge_;
+    Joiner joiner_;
     FirstPayloads first_;
     std::string client_;
     std::uint16_t client_port_ = 0;

@@ -32,15 +32,15 @@ std::vector<std::optional<NextHop>> next_hops(std::size_t bridges) {
     return std::vector<std::optional<NextHop>>(bridges, NextHop{1, kOwnMac, kBridgeMac});
 }
 
-void fill(KernelMaps& maps, const SplicerRules& rules) {
-    maps.write_bridges(rules.bridges, next_hops(rules.bridges.size()));
-    whole(maps.write_rules(rules));
+void fill(KernelMaps& maps, const SplicerSetup& setup) {
+    maps.write_bridges(setup.bridges, next_hops(setup.bridges.size()));
+    whole(maps.write_setup(setup));
 }
 
-KernelMaps load(const SplicerRules& rules) {
-    KernelMaps maps = whole(KernelMaps::load(rules.max_flows, {}));
+KernelMaps load(const SplicerSetup& setup) {
+    KernelMaps maps = whole(KernelMaps::load(setup.max_flows, {}));
     maps.write_uplink({.interface = 1, .address = kOwnMac, .transmits = true});
-    fill(maps, rules);
+    fill(maps, setup);
     return maps;
 }
 
@@ -85,7 +85,7 @@ PacketBytes frame_around(Bytes packet, std::size_t vlan_tags) {
 }
 
 bool may_load_programs() {
-    const auto rules = splicer_rules();
+    const auto setup = splicer_setup();
     const auto maps = KernelMaps::load(16, {});
     return maps.has_value() || maps.error().code != EPERM;
 }
@@ -111,18 +111,18 @@ Descriptor map_of(int program, std::string_view name) {
 
 // --- The kernel's side
 
-KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerRules> rules)
-    : maps_(load(*rules)),
+KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerSetup> setup)
+    : maps_(load(*setup)),
       flows_(maps_.flows()),
-      splicer_(rules, flows_),
+      splicer_(setup, flows_),
       asked_(maps_.asked(), SPLICE_ASKED_TO_LOOK) {
     settings_ = settings_of(maps_.program());
     jiffies_ = jiffies_now(settings_in(settings_));
 }
 
-void KernelBalancer::replace_rules(std::shared_ptr<const SplicerRules> rules) {
-    fill(maps_, *rules);
-    splicer_.replace_rules(std::move(rules));
+void KernelBalancer::replace_setup(std::shared_ptr<const SplicerSetup> setup) {
+    fill(maps_, *setup);
+    splicer_.replace_setup(std::move(setup));
 }
 
 void KernelBalancer::tick(Instant now) {
@@ -145,10 +145,10 @@ void KernelBalancer::stop_clock(Instant now) {
     settings.common.unix_minus_monotonic_s = now.unix_s - static_cast<std::int64_t>(now.seconds());
 }
 
-void KernelBalancer::narrow(const SplicerRules& rules, std::uint32_t mtu) {
-    auto hops = next_hops(rules.bridges.size());
+void KernelBalancer::narrow(const SplicerSetup& setup, std::uint32_t mtu) {
+    auto hops = next_hops(setup.bridges.size());
     for (auto& hop : hops) hop->mtu = mtu;
-    maps_.write_bridges(rules.bridges, hops);
+    maps_.write_bridges(setup.bridges, hops);
     splicer_.set_route_mtus(std::vector<std::uint32_t>(hops.size(), mtu));
 }
 

@@ -31,14 +31,14 @@ struct Outcome {
 
 class KernelBalancer {
   public:
-    explicit KernelBalancer(std::shared_ptr<const SplicerRules> rules);
+    explicit KernelBalancer(std::shared_ptr<const SplicerSetup> setup);
 
     Outcome handle(Instant now, Bytes packet, std::size_t vlan_tags = 0);
     // Pending flows whose wait is over.
     Outcome expire(Instant now);
-    void replace_rules(std::shared_ptr<const SplicerRules> rules);
+    void replace_setup(std::shared_ptr<const SplicerSetup> setup);
     // The way to every bridge takes packets of at most `mtu` bytes from here on.
-    void narrow(const SplicerRules& rules, std::uint32_t mtu);
+    void narrow(const SplicerSetup& setup, std::uint32_t mtu);
     // A tick of the loads, as the data plane does it.
     void tick(Instant now);
     [[nodiscard]] Splicer& splicer() noexcept { return splicer_; }
@@ -69,11 +69,11 @@ class KernelBalancer {
 // A Splicer in the same words.
 class PortableBalancer {
   public:
-    explicit PortableBalancer(std::shared_ptr<const SplicerRules> rules) : splicer_(std::move(rules)) {}
+    explicit PortableBalancer(std::shared_ptr<const SplicerSetup> setup) : splicer_(std::move(setup)) {}
     Outcome handle(Instant now, Bytes packet);
     Outcome expire(Instant now);
-    void replace_rules(std::shared_ptr<const SplicerRules> rules) {
-        splicer_.replace_rules(std::move(rules));
+    void replace_setup(std::shared_ptr<const SplicerSetup> setup) {
+        splicer_.replace_setup(std::move(setup));
     }
     [[nodiscard]] std::optional<Duration> next_deadline() const noexcept { return splicer_.next_deadline(); }
     [[nodiscard]] Splicer& splicer() noexcept { return splicer_; }

@@ -33,12 +33,12 @@ std::set<Verdict> decided_in_kernel;
 
 // Both engines under the same rules, at the same time: the program's clock stands while a packet is handled.
 struct Pair {
-    explicit Pair(SplicerRules rules, int family_ = 4)
-        : shared(std::make_shared<const SplicerRules>(std::move(rules))),
+    explicit Pair(SplicerSetup setup, int family_ = 4)
+        : shared(std::make_shared<const SplicerSetup>(std::move(setup))),
           kernel(shared),
           portable(shared),
           family(family_) {}
-    explicit Pair(int family_ = 4) : Pair(splicer_rules(family_), family_) {}
+    explicit Pair(int family_ = 4) : Pair(splicer_setup(family_), family_) {}
 
     // What the packet led to; a doctest failure when the engines differ.
     Outcome handle(const PacketBytes& packet, std::size_t vlan_tags = 0) {
@@ -100,7 +100,7 @@ struct Pair {
         return client;
     }
 
-    std::shared_ptr<const SplicerRules> shared;
+    std::shared_ptr<const SplicerSetup> shared;
     KernelBalancer kernel;
     PortableBalancer portable;
     int family;
@@ -125,11 +125,11 @@ PacketBytes damaged(PacketBytes packet) {
     return packet;
 }
 
-SplicerRules rules_by_source(int family) {
-    SplicerRules rules = splicer_rules(family);
-    rules.services[0].protocol = Protocol::tcp;
-    rules.services[0].key.kind = KeyKind::source;
-    return rules;
+SplicerSetup rules_by_source(int family) {
+    SplicerSetup setup = splicer_setup(family);
+    setup.services[0].protocol = Protocol::tcp;
+    setup.services[0].key.kind = KeyKind::source;
+    return setup;
 }
 
 }  // namespace
@@ -156,7 +156,7 @@ TEST_CASE("SYN-ACKs are the same for every combination of options") {
 }
 
 TEST_CASE("the program's own clock is this host's") {
-    KernelBalancer kernel(std::make_shared<const SplicerRules>(splicer_rules()));
+    KernelBalancer kernel(std::make_shared<const SplicerSetup>(splicer_setup()));
     Segment syn = Client().base;
     syn.flags = SPLICE_SYN;
     syn.timestamps = Timestamps{12345, 0};
@@ -224,11 +224,11 @@ TEST_CASE("keys with depth, len and without query are cut alike") {
     for (const char* key :
          {"uri", "path", "uri depth 2", "uri len 5", "path depth 1", "path len 3 depth 2"}) {
         CAPTURE(key);
-        SplicerRules rules = splicer_rules();
+        SplicerSetup setup = splicer_setup();
         const auto rule = HashKeyRule::parse(key);
         if (!rule) continue;  // another order of words
-        rules.services[0].key = *rule;
-        Pair pair(std::move(rules));
+        setup.services[0].key = *rule;
+        Pair pair(std::move(setup));
         std::uint16_t port = 3000;
         for (const char* target :
              {"/", "/a", "/a/b", "/a/b/c/d?e=/f/g", "/?x", "//", "/a?b?c", "/0123456789"}) {
@@ -255,9 +255,9 @@ TEST_CASE("a URI that its key writes otherwise is user space's, and both choose 
         {"host+uri query(sort)", {}, {"/a", "/b?c&b"}}};
     for (const Case& each : cases) {
         CAPTURE(each.key);
-        SplicerRules rules = splicer_rules();
-        rules.services[0].key = HashKeyRule::parse(each.key).value();
-        Pair pair(std::move(rules));
+        SplicerSetup setup = splicer_setup();
+        setup.services[0].key = HashKeyRule::parse(each.key).value();
+        Pair pair(std::move(setup));
         std::uint16_t port = 3000;
         const auto request = [](const char* target) {
             return std::string("GET ") + target + " HTTP/1.1\r\nHost: h\r\nX-Tenant: t\r\n\r\n";
@@ -366,7 +366,7 @@ TEST_CASE("what begins nothing is dropped by name") {
 
 TEST_CASE("the program's clock is this host's: never before it, and close behind") {
     for (int start = 0; start < 20; ++start) {
-        KernelBalancer balancer(std::make_shared<const SplicerRules>(splicer_rules()));
+        KernelBalancer balancer(std::make_shared<const SplicerSetup>(splicer_setup()));
         Segment syn = Client().base;
         syn.flags = SPLICE_SYN;
         syn.timestamps = Timestamps{1, 0};
@@ -566,12 +566,12 @@ TEST_CASE("the flows of a bridge that is down are answered with RST, for which t
         Pair pair(family);
         const Client client = pair.opened();
         const std::string bridge = parse(pair.handle(client.segment("rest", 28)).sent.at(0)).destination;
-        SplicerRules rules = splicer_rules(family);
+        SplicerSetup setup = splicer_setup(family);
         const auto& all = topology(family).bridges;
-        rules.services[0].down = {static_cast<std::uint16_t>(std::ranges::find(all, bridge) - all.begin())};
-        const auto down = std::make_shared<const SplicerRules>(std::move(rules));
-        pair.kernel.replace_rules(down);
-        pair.portable.replace_rules(down);
+        setup.services[0].down = {static_cast<std::uint16_t>(std::ranges::find(all, bridge) - all.begin())};
+        const auto down = std::make_shared<const SplicerSetup>(std::move(setup));
+        pair.kernel.replace_setup(down);
+        pair.portable.replace_setup(down);
         CHECK(pair.asked(client.segment("", 32, SPLICE_ACK)) == SPLICE_answer_down_rst);
         CHECK(pair.asked(client.segment("more", 32)) == SPLICE_answer_down_rst);
         // The client's own RST goes to the server.
@@ -597,11 +597,11 @@ TEST_CASE("refused once more after a reload has changed the row, a flow takes th
         CHECK(pair.in_kernel(bounced(client->segment(get), first)) == SPLICE_forward_next_choice);
         refuser = bridge_now();
     }
-    SplicerRules rules = splicer_rules();
-    rules.services[0].placement = placement_over(1);
-    const auto fewer = std::make_shared<const SplicerRules>(rules);
-    pair.kernel.replace_rules(fewer);
-    pair.portable.replace_rules(fewer);
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].placement = placement_over(1);
+    const auto fewer = std::make_shared<const SplicerSetup>(setup);
+    pair.kernel.replace_setup(fewer);
+    pair.portable.replace_setup(fewer);
     const Outcome moved = pair.handle(bounced(client->segment(get), refuser));
     CHECK(moved.verdict == SPLICE_forward_next_choice);
     CHECK(parse(moved.sent.at(0)).destination == left);
@@ -622,11 +622,11 @@ TEST_CASE(
         std::vector<std::uint16_t> left;
         for (std::uint16_t i = 0; i < 3; ++i)
             if (topology(family).bridges[i] != first) left.push_back(i);
-        SplicerRules rules = splicer_rules(family);
-        rules.services[0].placement = placement_of(left);
-        const auto drained = std::make_shared<const SplicerRules>(rules);
-        pair.kernel.replace_rules(drained);
-        pair.portable.replace_rules(drained);
+        SplicerSetup setup = splicer_setup(family);
+        setup.services[0].placement = placement_of(left);
+        const auto drained = std::make_shared<const SplicerSetup>(setup);
+        pair.kernel.replace_setup(drained);
+        pair.portable.replace_setup(drained);
         CHECK(pair.in_kernel(bounced(client.segment(kGet), first)) == SPLICE_drop_refused_stray);
         CHECK(pair.in_kernel(bounced(client.segment(kGet), second)) == SPLICE_forward_next_choice);
         const std::string third = bridge_now();
@@ -795,7 +795,7 @@ TEST_CASE(
     const std::vector<std::string> wrong{"PROXY TCP4 203.0.113.777 198.51.100.10 258 80\r\n", "",
                                          std::string("\r\n\r\n\0\r\nQUIT\n\x22\0\0\0", 16)};
     both_families([&](int family) {
-        SplicerRules by_uri = splicer_rules(family), by_source = rules_by_source(family);
+        SplicerSetup by_uri = splicer_setup(family), by_source = rules_by_source(family);
         by_uri.services[0].proxy_protocol = by_source.services[0].proxy_protocol = ProxyProtocol::accept;
         Pair uri(std::move(by_uri), family), source(std::move(by_source), family);
         std::uint16_t port = 5000;
@@ -842,12 +842,12 @@ TEST_CASE(
 }
 
 TEST_CASE("keys and placements that the kernel does not know are user space's") {
-    SplicerRules rules = splicer_rules();
-    rules.services[0].key = *HashKeyRule::parse("hdr(x-tenant)");
-    Pair header(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].key = *HashKeyRule::parse("hdr(x-tenant)");
+    Pair header(std::move(setup));
     CHECK(header.asked(header.connected().segment("GET / HTTP/1.1\r\nX-Tenant: t\r\n\r\n")) ==
           SPLICE_forward_first_payload);
-    SplicerRules ring = rules_by_source(4);
+    SplicerSetup ring = rules_by_source(4);
     ring.services[0].placement = placement_over(3, Algorithm::ketama);
     Pair ketama(std::move(ring));
     CHECK(ketama.asked(ketama.connected().segment("", 0, SPLICE_ACK)) == SPLICE_forward_first_ack);
@@ -855,14 +855,14 @@ TEST_CASE("keys and placements that the kernel does not know are user space's") 
 
 TEST_CASE("bounded load and warm second choices are the same in the kernel and in user space") {
     both_families([](int family) {
-        SplicerRules rules = splicer_rules(family);
-        SplicerService& service = rules.services[0];
+        SplicerSetup setup = splicer_setup(family);
+        SplicerService& service = setup.services[0];
         service.bounded_load = 1.25;
         service.choice.warmup = 65536 / 10;
         service.choice.weighs = 1;
         service.members = {{0, 1}, {1, 1}, {2, 1}};
-        REQUIRE(place_states(rules));
-        Pair pair(std::move(rules), family);
+        REQUIRE(place_states(setup));
+        Pair pair(std::move(setup), family);
         std::map<std::string, int> bridges;
         Duration now = 1s;
         std::uint16_t port = 2000;
@@ -904,13 +904,13 @@ TEST_CASE("bounded load and warm second choices are the same in the kernel and i
 }
 
 TEST_CASE("a flow that a warm second choice refuses goes to its first, and to no bridge twice") {
-    SplicerRules rules = splicer_rules();
-    SplicerService& service = rules.services[0];
+    SplicerSetup setup = splicer_setup();
+    SplicerService& service = setup.services[0];
     service.choice.warmup = 65535;
     service.choice.weighs = 1;
     service.members = {{0, 1}, {1, 1}, {2, 1}};
-    REQUIRE(place_states(rules));
-    Pair pair(std::move(rules));
+    REQUIRE(place_states(setup));
+    Pair pair(std::move(setup));
     Client client = pair.connected();
     std::set<std::string> asked;
     Outcome outcome = pair.handle(client.segment(kGet));
@@ -924,14 +924,14 @@ TEST_CASE("a flow that a warm second choice refuses goes to its first, and to no
 }
 
 TEST_CASE("a reload keeps the loads of bridges that stay, and the program chooses by them at once") {
-    SplicerRules rules = splicer_rules();
-    SplicerService& service = rules.services[0];
+    SplicerSetup setup = splicer_setup();
+    SplicerService& service = setup.services[0];
     service.bounded_load = 1.25;
     service.choice.weighs = 1;
     service.members = {{0, 1}, {1, 1}, {2, 1}};
-    REQUIRE(place_states(rules));
-    const auto shared = std::make_shared<const SplicerRules>(rules);
-    Pair pair(std::move(rules));
+    REQUIRE(place_states(setup));
+    const auto shared = std::make_shared<const SplicerSetup>(setup);
+    Pair pair(std::move(setup));
     auto open_some = [&pair, port = std::uint16_t{2000}](int count) mutable {
         for (int i = 0; i < count; ++i) {
             Client client = pair.connected(port++);
@@ -942,8 +942,8 @@ TEST_CASE("a reload keeps the loads of bridges that stay, and the program choose
     open_some(100);
     pair.tick(2s);
     for (int reload = 0; reload < 3; ++reload) {
-        pair.kernel.replace_rules(shared);
-        pair.portable.replace_rules(shared);
+        pair.kernel.replace_setup(shared);
+        pair.portable.replace_setup(shared);
         pair.kernel.maps().write_states(pair.kernel.splicer().loads());
         open_some(60);
         pair.tick(3s + 1s * reload);
@@ -953,16 +953,16 @@ TEST_CASE("a reload keeps the loads of bridges that stay, and the program choose
 
 TEST_CASE("a key that is hot is spread over two bridges, in the kernel and in user space alike") {
     both_families([](int family) {
-        SplicerRules rules = splicer_rules(family);
-        SplicerService& service = rules.services[0];
+        SplicerSetup setup = splicer_setup(family);
+        SplicerService& service = setup.services[0];
         service.hot_keys = 4;
         service.choice.spread = 2;
         service.choice.weighs = 1;
         service.members = {{0, 1}, {1, 1}, {2, 1}};
         service.watch = std::make_shared<ServiceWatch>(3);
-        REQUIRE(place_states(rules));
+        REQUIRE(place_states(setup));
         const splice_placement_row row = service.placement->choose("/a").bridges;
-        Pair pair(std::move(rules), family);
+        Pair pair(std::move(setup), family);
         std::uint16_t port = 2000;
         const auto open_some = [&](int count) {
             std::map<std::string, int> bridges;
@@ -997,15 +997,15 @@ TEST_CASE("a key that is hot is spread over two bridges, in the kernel and in us
 }
 
 TEST_CASE("a ramp moves its share of rows to the shadow's key; the kernel leaves those to user space") {
-    SplicerRules rules = splicer_rules();
-    SplicerService& service = rules.services[0];
+    SplicerSetup setup = splicer_setup();
+    SplicerService& service = setup.services[0];
     service.watch = std::make_shared<ServiceWatch>(3);
     service.shadow = ShadowRule{.key = *HashKeyRule::parse("hdr(x-tenant)"),
                                 .placement = service.placement,
                                 .before = service.placement,
                                 .ramp = 65536 / 4,
                                 .in_table = false};
-    Pair pair(std::move(rules));
+    Pair pair(std::move(setup));
     const SplicerService& running = pair.shared->services[0];
     const auto tenant = running.placement->choose("t1").bridges.choices[0];
     int moved = 0;
@@ -1054,9 +1054,9 @@ TEST_CASE("an ICMP error goes to its flow's bridge; one about no flow is dropped
 }
 
 TEST_CASE("a full flow table refuses new flows and keeps the living") {
-    SplicerRules rules = splicer_rules();
-    rules.max_flows = 1;
-    Pair pair(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.max_flows = 1;
+    Pair pair(std::move(setup));
     Client first = pair.opened(6000);
     Client second = pair.connected(6001);
     CHECK(pair.in_kernel(second.segment(kGet)) == SPLICE_drop_flow_table_full);
@@ -1065,9 +1065,9 @@ TEST_CASE("a full flow table refuses new flows and keeps the living") {
 }
 
 TEST_CASE("a service without a bridge drops first payloads by name") {
-    SplicerRules rules = splicer_rules();
-    rules.services[0].placement = placement_over(0);
-    Pair pair(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].placement = placement_over(0);
+    Pair pair(std::move(setup));
     CHECK(pair.in_kernel(pair.connected().segment(kGet)) == SPLICE_drop_no_bridge);
 }
 
@@ -1104,18 +1104,18 @@ TEST_CASE("a next hop that is no longer known stays in use") {
 TEST_CASE("a reload changes table, key and services at once; flows of a service that is gone pass") {
     Pair pair;
     Client stays = pair.opened(7000);
-    SplicerRules rules = splicer_rules();
-    rules.services[0].placement = placement_over(1);
-    rules.services[0].key = *HashKeyRule::parse("path");
-    const auto fewer = std::make_shared<const SplicerRules>(rules);
-    pair.kernel.replace_rules(fewer);
-    pair.portable.replace_rules(fewer);
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].placement = placement_over(1);
+    setup.services[0].key = *HashKeyRule::parse("path");
+    const auto fewer = std::make_shared<const SplicerSetup>(setup);
+    pair.kernel.replace_setup(fewer);
+    pair.portable.replace_setup(fewer);
     CHECK(pair.in_kernel(stays.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
     CHECK(pair.in_kernel(pair.connected(7001).segment(kGet)) == SPLICE_forward_first_payload);
-    rules.services[0].vip.port = 8080;
-    const auto elsewhere = std::make_shared<const SplicerRules>(rules);
-    pair.kernel.replace_rules(elsewhere);
-    pair.portable.replace_rules(elsewhere);
+    setup.services[0].vip.port = 8080;
+    const auto elsewhere = std::make_shared<const SplicerSetup>(setup);
+    pair.kernel.replace_setup(elsewhere);
+    pair.portable.replace_setup(elsewhere);
     CHECK(pair.in_kernel(stays.segment("", 28, SPLICE_ACK)) == SPLICE_pass_not_service);
 }
 
@@ -1124,13 +1124,13 @@ TEST_CASE(
     Pair pair;
     Client stays = pair.opened(7100);
     const Client before = pair.connected(7101);
-    SplicerRules rules = splicer_rules();
-    rules.services[0].vip.port = 8080;
-    rules.services[0].placement = placement_over(1);
-    rules.secret.keys[0] = {42, 43, {}};
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].vip.port = 8080;
+    setup.services[0].placement = placement_over(1);
+    setup.secret.keys[0] = {42, 43, {}};
     for (int times = 0; times < 3; times++) {
-        REQUIRE(pair.kernel.maps().write_rules(rules).has_value());
-        pair.kernel.maps().restore_rules();
+        REQUIRE(pair.kernel.maps().write_setup(setup).has_value());
+        pair.kernel.maps().restore_setup();
         CHECK(pair.in_kernel(stays.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
     }
     CHECK(pair.in_kernel(before.segment(kGet)) == SPLICE_forward_first_payload);
@@ -1138,15 +1138,15 @@ TEST_CASE(
 }
 
 TEST_CASE("a second secret verifies, and the first issues") {
-    SplicerRules rules = splicer_rules();
-    Pair pair{SplicerRules(rules)};
+    SplicerSetup setup = splicer_setup();
+    Pair pair{SplicerSetup(setup)};
     Client before = pair.connected(8000);
-    rules.secret.keys[1] = rules.secret.keys[0];
-    rules.secret.keys[0] = {42, 43, {}};
-    rules.secret.count = 2;
-    const auto rotated = std::make_shared<const SplicerRules>(rules);
-    pair.kernel.replace_rules(rotated);
-    pair.portable.replace_rules(rotated);
+    setup.secret.keys[1] = setup.secret.keys[0];
+    setup.secret.keys[0] = {42, 43, {}};
+    setup.secret.count = 2;
+    const auto rotated = std::make_shared<const SplicerSetup>(setup);
+    pair.kernel.replace_setup(rotated);
+    pair.portable.replace_setup(rotated);
     CHECK(pair.in_kernel(before.segment(kGet)) == SPLICE_forward_first_payload);
     CHECK(pair.in_kernel(pair.connected(8001).segment(kGet)) == SPLICE_forward_first_payload);
 }

@@ -23,12 +23,12 @@ const std::string kGet = "GET /a HTTP/1.1\r\n\r\n";
 
 // A bridge host that adopts, and clients whose handshake the balancer's machine has answered.
 struct Rig {
-    explicit Rig(int family_) : Rig(family_, bridge_rules(family_)) {}
-    Rig(int family_, const BridgeRules& rules_, const splice_mark_field& marks = kDefaultMarks)
+    explicit Rig(int family_) : Rig(family_, joiner_setup(family_)) {}
+    Rig(int family_, const JoinerSetup& setup_, const splice_mark_field& marks = kDefaultMarks)
         : family(family_),
-          rules(rules_),
-          host(Mode::adopt, family, rules, marks),
-          splicer(std::make_shared<const SplicerRules>(splicer_rules(family))) {}
+          setup(setup_),
+          host(Mode::adopt, family, setup, marks),
+          splicer(std::make_shared<const SplicerSetup>(splicer_setup(family))) {}
 
     // `isn`: where its stream begins; another one is another connection of the same port.
     Client client(std::uint16_t nth = 0, std::uint32_t isn = 0xfffffff0) {
@@ -72,7 +72,7 @@ struct Rig {
     }
 
     int family;
-    BridgeRules rules;
+    JoinerSetup setup;
     BridgeHost host;
     Splicer splicer;
 };
@@ -83,7 +83,7 @@ TEST_CASE("a first payload opens a connection at the cookie's own number, and an
     for (const int family : {4, 6}) {
         CAPTURE(family);
         Rig rig(family);
-        Listener listener(rig.rules.services[0].backend);
+        Listener listener(rig.setup.services[0].backend);
         const Client client = rig.client();
         const Descriptor socket = rig.open(listener, client);
         send_text(socket, "HTTP/1.1 200 OK\r\n\r\n");
@@ -106,7 +106,7 @@ TEST_CASE("later segments reach the adopted socket, whatever their order") {
     for (const int family : {4, 6}) {
         CAPTURE(family);
         Rig rig(family);
-        Listener listener(rig.rules.services[0].backend);
+        Listener listener(rig.setup.services[0].backend);
         const Client client = rig.client();
         const Descriptor socket = rig.open(listener, client);
         const auto length = static_cast<std::uint32_t>(kGet.size());
@@ -137,7 +137,7 @@ TEST_CASE("a whole IPv6 packet behind a fragment header opens a connection, and 
                 *iptables, {"-w", "-A", "INPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT"}, "");
             REQUIRE((done && done->exit_code == 0));
         }
-        Listener listener(rig.rules.services[0].backend);
+        Listener listener(rig.setup.services[0].backend);
         Client client = rig.client();
         client.base.atomic_fragment = true;
         const Descriptor socket = rig.open(listener, client);
@@ -152,7 +152,7 @@ TEST_CASE("a whole IPv6 packet behind a fragment header opens a connection, and 
 
 TEST_CASE("a client without timestamps, SACK and scaling is adopted as it is") {
     Rig rig(4);
-    Listener listener(rig.rules.services[0].backend);
+    Listener listener(rig.setup.services[0].backend);
     Client client = rig.client();
     client.base.timestamps.reset();
     SentPackets out;
@@ -198,7 +198,7 @@ TEST_CASE("a port whose old socket is in TIME_WAIT opens a new connection at onc
     for (const int family : {4, 6}) {
         CAPTURE(family);
         Rig rig(family);
-        Listener listener(rig.rules.services[0].backend);
+        Listener listener(rig.setup.services[0].backend);
         for (std::uint32_t i = 0; i < 5; ++i) {
             const Client client = rig.client(0, 0x1000 * (i + 1));
             rig.close_server_first(client, rig.open(listener, client));
@@ -212,7 +212,7 @@ TEST_CASE("a valid cookie on a stale connection of the same port resets it and o
     for (const int family : {4, 6}) {
         CAPTURE(family);
         Rig rig(family);
-        Listener listener(rig.rules.services[0].backend);
+        Listener listener(rig.setup.services[0].backend);
         const Descriptor stale = rig.open(listener, rig.client());
         const Descriptor fresh = rig.open(listener, rig.client(0, 0x12345678));
         CHECK(receive_text(stale) == "<reset>");
@@ -223,7 +223,7 @@ TEST_CASE("a valid cookie on a stale connection of the same port resets it and o
 
 TEST_CASE("an old socket that does not take the RST costs the packet, not the host") {
     Rig rig(4);
-    Listener listener(rig.rules.services[0].backend);
+    Listener listener(rig.setup.services[0].backend);
     const Client first = rig.client();
     rig.close_server_first(first, rig.open(listener, first));
     const auto protects_time_wait = SysctlSetting::set("net/ipv4/tcp_rfc1337", 1);
@@ -237,7 +237,7 @@ TEST_CASE("an old socket that does not take the RST costs the packet, not the ho
 TEST_CASE("listeners that share a port by SO_REUSEPORT share the connections") {
     Rig rig(4);
     const Listener::Options shared{.backlog = 64, .reuse_port = true};
-    Listener one(rig.rules.services[0].backend, shared), other(rig.rules.services[0].backend, shared);
+    Listener one(rig.setup.services[0].backend, shared), other(rig.setup.services[0].backend, shared);
     for (std::uint16_t i = 0; i < 32; ++i) rig.host.inject(rig.marked(rig.client(i).segment(kGet)));
     int ones = 0, others = 0;
     while (one.accept()) ++ones;
@@ -249,7 +249,7 @@ TEST_CASE("listeners that share a port by SO_REUSEPORT share the connections") {
 
 TEST_CASE("a full accept queue loses the first payload, and the client's repetition opens later") {
     Rig rig(4);
-    Listener listener(rig.rules.services[0].backend, {.backlog = 0});
+    Listener listener(rig.setup.services[0].backend, {.backlog = 0});
     const Client first = rig.client(0), second = rig.client(1);
     rig.host.inject(rig.marked(first.segment(kGet)));
     CHECK(rig.next_with(SPLICE_ACK).packet.ack ==
@@ -263,7 +263,7 @@ TEST_CASE("a full accept queue loses the first payload, and the client's repetit
 
 TEST_CASE("a listener with a mark of its own is not adopted for: its sockets could not be told") {
     Rig rig(4);
-    Listener listener(rig.rules.services[0].backend, {.mark = 7});
+    Listener listener(rig.setup.services[0].backend, {.mark = 7});
     rig.host.inject(rig.marked(rig.client(0, 0x12345678).segment(kGet)));
     CHECK(rig.host.is_silent());
     CHECK_FALSE(listener.has_connection());
@@ -273,15 +273,15 @@ TEST_CASE("a listener with a mark of its own is not adopted for: its sockets cou
 TEST_CASE("a backend that listens on the VIP itself is adopted for, without a mark on anything") {
     for (const int family : {4, 6}) {
         CAPTURE(family);
-        BridgeRules rules = bridge_rules(family);
-        rules.services[0].backend = rules.services[0].vip;
-        Rig rig(family, rules);
+        JoinerSetup setup = joiner_setup(family);
+        setup.services[0].backend = setup.services[0].vip;
+        Rig rig(family, setup);
         const auto ip = find_program("ip", "iproute2");
         REQUIRE(ip.has_value());
         const std::string vip = topology(family).vip + (family == 4 ? "/32" : "/128");
         REQUIRE(run_program(*ip, {"address", "add", vip, "dev", "lo", "nodad"}, "").has_value());
         {
-            Listener listener(rules.services[0].vip);
+            Listener listener(setup.services[0].vip);
             const Descriptor socket = rig.open(listener, rig.client());
             send_text(socket, "x");
             CHECK(rig.next_with(SPLICE_PSH).source == topology(family).vip);
@@ -295,7 +295,7 @@ TEST_CASE("a client that speaks to the backend directly is left alone") {
     for (const int family : {4, 6}) {
         CAPTURE(family);
         Rig rig(family);
-        Listener listener(rig.rules.services[0].backend);
+        Listener listener(rig.setup.services[0].backend);
         Segment syn = rig.client().base;
         syn.destination = topology(family).backend;
         syn.destination_port = 8080;
@@ -335,7 +335,7 @@ TEST_CASE("what has no connection and no cookie is user space's; what wants no a
     for (const int family : {4, 6}) {
         CAPTURE(family);
         Rig rig(family);
-        Listener listener(rig.rules.services[0].backend);
+        Listener listener(rig.setup.services[0].backend);
         Client client = rig.client();
         client.cookie += 1;
         rig.host.inject(rig.marked(client.segment(kGet)));
@@ -386,9 +386,9 @@ TEST_CASE("a first payload whose mark was lost, or is no service's, is counted b
     for (const int family : {4, 6}) {
         for (const Mode mode : {Mode::adopt, Mode::translate}) {
             CAPTURE(family);
-            const BridgeRules rules = bridge_rules(family);
-            BridgeHost host(mode, family, rules);
-            Splicer splicer(std::make_shared<const SplicerRules>(splicer_rules(family)));
+            const JoinerSetup setup = joiner_setup(family);
+            BridgeHost host(mode, family, setup);
+            Splicer splicer(std::make_shared<const SplicerSetup>(splicer_setup(family)));
             Client client(family);
             REQUIRE(client.connect(splicer, read_clock()) == SPLICE_answer_syn_ack);
             Segment segment = client.segment(kGet);
@@ -415,9 +415,9 @@ TEST_CASE("a first payload whose mark was lost, or is no service's, is counted b
 TEST_CASE("a link's padding does not go to user space with the packet") {
     for (const int family : {4, 6}) {
         CAPTURE(family);
-        BridgeHost host(Mode::translate, family, bridge_rules(family));
+        BridgeHost host(Mode::translate, family, joiner_setup(family));
         AskedPackets asked(host.programs().ring());
-        Splicer splicer(std::make_shared<const SplicerRules>(splicer_rules(family)));
+        Splicer splicer(std::make_shared<const SplicerSetup>(splicer_setup(family)));
         Client client(family);
         client.base.timestamps.reset();
         REQUIRE(client.connect(splicer, read_clock()) == SPLICE_answer_syn_ack);
@@ -438,7 +438,7 @@ TEST_CASE("a host's other classifiers see what is not ours, before and after our
     for (const int family : {4, 6}) {
         for (const Mode mode : {Mode::adopt, Mode::translate}) {
             CAPTURE(family);
-            BridgeHost host(mode, family, bridge_rules(family));
+            BridgeHost host(mode, family, joiner_setup(family));
             const Bystander before_in(host.interface(), BPF_TC_INGRESS, kTcPriority - 1);
             const Bystander after_in(host.interface(), BPF_TC_INGRESS, kTcPriority + 1);
             const Bystander before_out(host.interface(), BPF_TC_EGRESS, kTcPriority - 1);
@@ -467,10 +467,10 @@ TEST_CASE(
             CAPTURE(family);
             const bool wide = marks.mask != SPLICE_MARK_MASK;
             const std::uint32_t foreign_in = wide ? 1U : kForeignIn;
-            Rig rig(family, bridge_rules(family), marks);
+            Rig rig(family, joiner_setup(family), marks);
             const Bystander in(rig.host.interface(), BPF_TC_INGRESS, kTcPriority - 1, foreign_in);
             const Bystander out(rig.host.interface(), BPF_TC_EGRESS, kTcPriority - 1, kForeignOut);
-            Listener listener(rig.rules.services[0].backend);
+            Listener listener(rig.setup.services[0].backend);
             const Client client = rig.client();
             Descriptor socket = rig.open(listener, client);
             std::uint32_t mark = 0;

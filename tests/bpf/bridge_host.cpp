@@ -117,13 +117,13 @@ PacketBytes frame_of(Bytes packet) {
     return frame;
 }
 
-BridgeHost::BridgeHost(Mode mode, int family, const BridgeRules& rules, const splice_mark_field& marks) {
+BridgeHost::BridgeHost(Mode mode, int family, const JoinerSetup& setup, const splice_mark_field& marks) {
     require(enter_network_namespace(), "enter a network namespace");
     make_link(family);
     auto programs = BridgePrograms::load(mode, 1024, std::nullopt, marks);
     if (!programs) throw std::runtime_error(programs.error().text);
     programs_ = std::move(*programs);
-    if (auto written = programs_->write(rules); !written) throw std::runtime_error(written.error().text);
+    if (auto written = programs_->write(setup); !written) throw std::runtime_error(written.error().text);
     auto egress = TcFilter::attach(kNear, TcSide::egress, programs_->egress());
     if (!egress) throw std::runtime_error(egress.error().text);
     egress_ = std::move(*egress);

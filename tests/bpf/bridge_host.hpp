@@ -28,7 +28,7 @@ class BridgeHost {
   public:
     // The programs of `mode` on the link, with the addresses of the family's topology. Namespace and link are
     // new for each: an earlier host's sockets linger, repeat themselves and would be counted with this one's.
-    BridgeHost(Mode mode, int family, const BridgeRules& rules,
+    BridgeHost(Mode mode, int family, const JoinerSetup& setup,
                const splice_mark_field& marks = kDefaultMarks);
     ~BridgeHost();
     BridgeHost(const BridgeHost&) = delete;

@@ -21,8 +21,8 @@ constexpr std::uint32_t kBackendIsn = 0xfedcba98;
 // One flow in the kernel's map, carried by the attached programs.
 struct Rig {
     explicit Rig(int family_)
-        : family(family_), rules(bridge_rules(family)), host(Mode::translate, family, rules) {
-        const BridgeService& service = rules.services[0];
+        : family(family_), setup(joiner_setup(family)), host(Mode::translate, family, setup) {
+        const JoinerService& service = setup.services[0];
         flow.translation.vip = service.vip.address.raw();
         flow.translation.vip_port = splice_htons(service.vip.port);
         flow.translation.backend = service.backend.address.raw();
@@ -95,7 +95,7 @@ struct Rig {
     }
 
     int family;
-    BridgeRules rules;
+    JoinerSetup setup;
     splice_bridge_flow flow{};
     splice_flow_key key{};
     BridgeHost host;
@@ -179,7 +179,7 @@ TEST_CASE("a new connection on a flow's ports takes them from its first segment 
     for (const int family : {4, 6}) {
         CAPTURE(family);
         Rig rig(family);
-        Splicer splicer(std::make_shared<const SplicerRules>(splicer_rules(family)));
+        Splicer splicer(std::make_shared<const SplicerSetup>(splicer_setup(family)));
         Client client(family);
         REQUIRE(client.connect(splicer, read_clock()) == SPLICE_answer_syn_ack);
         std::uint64_t asked = 0;
@@ -208,7 +208,7 @@ TEST_CASE("a segment of the next connection that comes first is not given to the
 }
 
 TEST_CASE("another service's mark on a flow's ports is refused") {
-    BridgeRules rules = bridge_rules(4);
+    JoinerSetup setup = joiner_setup(4);
     Rig rig(4);
     rig.flow.service = 2;
     rig.put();

@@ -28,7 +28,7 @@ RawPacket marked(int family) {
 }
 
 // What a program of the kernel and the machine of user space say of the packet; neither changes it.
-void check_same(const BridgeHost& host, const BridgeRules& rules, const SpoiltPacket& packet) {
+void check_same(const BridgeHost& host, const JoinerSetup& setup, const SpoiltPacket& packet) {
     CAPTURE(verdict_name(packet.verdict));
     const std::uint64_t before_it = host.count(packet.verdict);
     const PacketBytes before = frame_of(bytes_of(packet.bytes));
@@ -37,7 +37,7 @@ void check_same(const BridgeHost& host, const BridgeRules& rules, const SpoiltPa
     CHECK(BridgeHost::run(host.programs().ingress(), after) == (passes ? TC_ACT_UNSPEC : TC_ACT_SHOT));
     CHECK(after == before);
     CHECK(host.count(packet.verdict) == before_it + 1);
-    Bridge machine(std::make_shared<const BridgeRules>(rules));
+    Joiner machine(std::make_shared<const JoinerSetup>(setup));
     SentPackets out;
     PacketBytes handed = bytes_of(packet.bytes);
     CHECK(machine.handle_from_balancer(read_clock(), handed, true, Hop{}, out) == packet.verdict);
@@ -55,9 +55,9 @@ TEST_CASE("marked packets that contradict themselves, or are for no service, end
             RawPacket other_port = marked(family);
             other_port.destination_port = 81;
             packets.push_back({SPLICE_pass_not_service, other_port.build()});
-            const BridgeRules rules = bridge_rules(family);
-            const BridgeHost host(mode, family, rules);
-            for (const SpoiltPacket& packet : packets) check_same(host, rules, packet);
+            const JoinerSetup setup = joiner_setup(family);
+            const BridgeHost host(mode, family, setup);
+            for (const SpoiltPacket& packet : packets) check_same(host, setup, packet);
         }
     }
 }
@@ -65,8 +65,8 @@ TEST_CASE("marked packets that contradict themselves, or are for no service, end
 TEST_CASE("a refusal is not sent by a packet at its last hop") {
     for (const int family : {4, 6}) {
         CAPTURE(family);
-        BridgeHost host(Mode::adopt, family, bridge_rules(family));
-        Splicer splicer(std::make_shared<const SplicerRules>(splicer_rules(family)));
+        BridgeHost host(Mode::adopt, family, joiner_setup(family));
+        Splicer splicer(std::make_shared<const SplicerSetup>(splicer_setup(family)));
         Client client(family);
         (void)client.connect(splicer, read_clock());
         Segment last = client.segment("GET / HTTP/1.1\r\n\r\n");

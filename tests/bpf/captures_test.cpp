@@ -68,7 +68,7 @@ template <class Kernel, class Portable>
 class Pair {
   public:
     template <class Rules>
-    Pair(const Rules& rules, Duration first) : kernel_(rules), portable_(rules), first_(first) {}
+    Pair(const Rules& setup, Duration first) : kernel_(setup), portable_(setup), first_(first) {}
 
     void handle(const Arrived& packet) {
         advance_to(kClockStart + packet.time - first_);
@@ -157,7 +157,7 @@ TEST_CASE("every recorded capture leads to the same packets of the balancer in k
             auto& pair = balancers[&fleet];
             if (!pair)
                 pair =
-                    std::make_unique<Pair<KernelBalancer, PortableBalancer>>(fleet.rules, arrivals[0].time);
+                    std::make_unique<Pair<KernelBalancer, PortableBalancer>>(fleet.setup, arrivals[0].time);
             pair->handle(each);
         }
         for (auto& [fleet, pair] : balancers) all += pair->end();
@@ -183,12 +183,12 @@ TEST_CASE(
         std::map<std::string, std::unique_ptr<Pair<KernelTranslator, PortableTranslator>>> bridges;
         for (const Arrived& each : arrivals) {
             if (each.to.place != Place::bridge) continue;
-            const auto index = std::ranges::find(fleet.rules->bridges, each.to.name, &SplicerBridge::name) -
-                               fleet.rules->bridges.begin();
+            const auto index = std::ranges::find(fleet.setup->bridges, each.to.name, &SplicerBridge::name) -
+                               fleet.setup->bridges.begin();
             auto& pair = bridges[std::string(each.to.name)];
             if (!pair)
                 pair = std::make_unique<Pair<KernelTranslator, PortableTranslator>>(
-                    fleet.bridge_rules.at(static_cast<std::size_t>(index)), arrivals[0].time);
+                    fleet.joiner_setup.at(static_cast<std::size_t>(index)), arrivals[0].time);
             pair->handle(each);
         }
         for (auto& [name, pair] : bridges) all += pair->end();

@@ -63,10 +63,10 @@ Flow3 open_flow() {
     return flow;
 }
 
-SplicerRules rules_of_number(std::uint16_t number) {
-    SplicerRules rules = splicer_rules(4);
-    rules.services[0].number = number;
-    return rules;
+SplicerSetup rules_of_number(std::uint16_t number) {
+    SplicerSetup setup = splicer_setup(4);
+    setup.services[0].number = number;
+    return setup;
 }
 
 }  // namespace
@@ -76,7 +76,7 @@ TEST_CASE("a flow of layout 3 keeps its bridge, its mark and its numbers, and ge
     put(then, key_of(4000), open_flow());
     put(then, key_of(4001, 8443), open_flow());  // no service has that port
     FlowTakeOver<splice_flow_entry> take_over(Descriptor(dup(then.get())),
-                                              take_over_rules(3, rules_of_number(5)));
+                                              conversion_from(3, rules_of_number(5)));
     const TakenOver taken = take_over.copy(now.get());
     CHECK(taken.flows == 1);
     CHECK(taken.unserved == 1);
@@ -102,7 +102,7 @@ TEST_CASE("what the earlier program begins and changes while ours takes its plac
     const Descriptor then = flow_map(sizeof(Flow3)), now = flow_map(sizeof(splice_flow_entry));
     for (std::uint16_t port = 4000; port < 4006; ++port) put(then, key_of(port), open_flow());
     FlowTakeOver<splice_flow_entry> take_over(Descriptor(dup(then.get())),
-                                              take_over_rules(3, rules_of_number(5)));
+                                              conversion_from(3, rules_of_number(5)));
     REQUIRE(take_over.copy(now.get()).flows == 6);
 
     Flow3 moved = open_flow();  // a bridge refused
@@ -147,7 +147,7 @@ TEST_CASE("flows that find no room are counted") {
     const Descriptor then = flow_map(sizeof(Flow3)), now = flow_map(sizeof(splice_flow_entry), 4);
     for (std::uint16_t port = 4000; port < 4010; ++port) put(then, key_of(port), open_flow());
     FlowTakeOver<splice_flow_entry> take_over(Descriptor(dup(then.get())),
-                                              take_over_rules(3, rules_of_number(1)));
+                                              conversion_from(3, rules_of_number(1)));
     const TakenOver taken = take_over.copy(now.get());
     CHECK(taken.flows == 4);
     CHECK(taken.refused == 6);
@@ -180,9 +180,9 @@ TEST_CASE("the maps of a balancer take over flows of layout 3 under the numbers 
     inherited.flows = Descriptor(dup(then.get()));
     auto maps = KernelMaps::load(64, std::move(inherited));
     REQUIRE(maps.has_value());
-    const SplicerRules rules = rules_of_number(7);
-    REQUIRE(maps->write_rules(rules).has_value());
-    REQUIRE(maps->take_over_flows(rules)->flows == 1);
+    const SplicerSetup setup = rules_of_number(7);
+    REQUIRE(maps->write_setup(setup).has_value());
+    REQUIRE(maps->take_over_flows(setup)->flows == 1);
     maps->take_over_changes();
     splice_flow_entry entry{};
     const splice_flow_key key = key_of(4000);
@@ -191,12 +191,12 @@ TEST_CASE("the maps of a balancer take over flows of layout 3 under the numbers 
 }
 
 TEST_CASE("a translated flow of layout 2 keeps its shifts, and its numbers go on from the farther ones") {
-    const BridgeRules rules = [] {
-        BridgeRules made = bridge_rules(4);
+    const JoinerSetup setup = [] {
+        JoinerSetup made = joiner_setup(4);
         made.services[0].number = 3;
         return made;
     }();
-    const BridgeService& service = rules.services[0];
+    const JoinerService& service = setup.services[0];
     BridgeFlow2 was;
     std::memcpy(was.translation.vip, service.vip.address.raw().bytes, 16);
     std::memcpy(was.translation.backend, service.backend.address.raw().bytes, 16);
@@ -219,7 +219,7 @@ TEST_CASE("a translated flow of layout 2 keeps its shifts, and its numbers go on
     BridgeFlow2 elsewhere = was;
     elsewhere.translation.vip_port = splice_htons(8443);
     put(then, key_of(4001), elsewhere);
-    FlowTakeOver<splice_bridge_flow> take_over(Descriptor(dup(then.get())), take_over_rules(2, rules));
+    FlowTakeOver<splice_bridge_flow> take_over(Descriptor(dup(then.get())), conversion_from(2, setup));
     const TakenOver taken = take_over.copy(now.get());
     CHECK(taken.flows == 1);
     CHECK(taken.unserved == 1);
@@ -231,7 +231,7 @@ TEST_CASE("a translated flow of layout 2 keeps its shifts, and its numbers go on
     auto ours = get<splice_bridge_flow>(now, key_of(4000));
     REQUIRE(ours.has_value());
     CHECK(ours->service == 3);
-    CHECK(serves(rules, *ours));
+    CHECK(serves(setup, *ours));
     CHECK(ours->translation.seq_shift == 0x11111111);
     CHECK(ours->translation.ts_shift == 0x22222222);
     CHECK(ours->translation.backend_window_scale == 9);

@@ -14,10 +14,10 @@ namespace {
 constexpr std::size_t kEthernetHeader = 14;
 constexpr std::size_t kFlows = 1024;
 
-BridgePrograms load(const BridgeRules& rules) {
+BridgePrograms load(const JoinerSetup& setup) {
     auto programs = BridgePrograms::load(Mode::translate, kFlows, std::nullopt);
     if (!programs) throw std::runtime_error(programs.error().text);
-    if (auto written = programs->write(rules); !written) throw std::runtime_error(written.error().text);
+    if (auto written = programs->write(setup); !written) throw std::runtime_error(written.error().text);
     return std::move(*programs);
 }
 
@@ -34,14 +34,14 @@ Outcome outcome_of(Verdict verdict, SentPackets& out, PacketBytes handed) {
     return outcome;
 }
 
-Outcome hand_over(Bridge& bridge, Instant now, PacketBytes packet, bool from_backend) {
+Outcome hand_over(Joiner& bridge, Instant now, PacketBytes packet, bool from_backend) {
     SentPackets out;
     const Verdict verdict = from_backend ? bridge.handle_from_backend(now, packet, true, out)
                                          : bridge.handle_from_balancer(now, packet, true, Hop{}, out);
     return outcome_of(verdict, out, std::move(packet));
 }
 
-Outcome expire(Bridge& bridge, Instant now) {
+Outcome expire(Joiner& bridge, Instant now) {
     SentPackets out;
     bridge.expire(now, out);
     return {SPLICE_CONTINUE, std::move(out.sent)};
@@ -69,10 +69,10 @@ std::uint32_t run(int program, PacketBytes& packet) {
 
 // --- The kernel's side
 
-KernelTranslator::KernelTranslator(const std::shared_ptr<const BridgeRules>& rules)
-    : programs_(load(*rules)),
+KernelTranslator::KernelTranslator(const std::shared_ptr<const JoinerSetup>& setup)
+    : programs_(load(*setup)),
       flows_(programs_.flows()),
-      bridge_(rules, &flows_),
+      joiner_(setup, &flows_),
       settings_(settings_of(programs_.ingress())),
       asked_(programs_.ring()) {}
 
@@ -91,7 +91,7 @@ Outcome KernelTranslator::handle(Instant now, Bytes packet, bool from_backend) {
     if (!in_kernel_) {
         if (action != TC_ACT_SHOT || after.common.asked != before.common.asked + 1)
             throw std::runtime_error("asked, and let through all the same");
-        return hand_over(bridge_, now, std::move(asked.at(0)), from_backend);
+        return hand_over(joiner_, now, std::move(asked.at(0)), from_backend);
     }
     Outcome outcome;
     for (std::size_t i = 0; i < kVerdictCount; ++i)
@@ -101,17 +101,17 @@ Outcome KernelTranslator::handle(Instant now, Bytes packet, bool from_backend) {
 }
 
 Outcome KernelTranslator::expire(Instant now) {
-    return testing::expire(bridge_, now);
+    return testing::expire(joiner_, now);
 }
 
 // --- The portable side
 
 Outcome PortableTranslator::handle(Instant now, Bytes packet, bool from_backend) {
-    return hand_over(bridge_, now, {packet.begin(), packet.end()}, from_backend);
+    return hand_over(joiner_, now, {packet.begin(), packet.end()}, from_backend);
 }
 
 Outcome PortableTranslator::expire(Instant now) {
-    return testing::expire(bridge_, now);
+    return testing::expire(joiner_, now);
 }
 
 }  // namespace splice::testing

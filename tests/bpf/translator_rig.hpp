@@ -1,5 +1,5 @@
 // The translating bridge's two engines side by side, as balancer_rig.hpp has the balancer's: the portable
-// Bridge, and the loaded programs with a Bridge behind their ring that works on the kernel's flows.
+// Joiner, and the loaded programs with a Joiner behind their ring that works on the kernel's flows.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@ namespace splice::testing {
 
 class KernelTranslator {
   public:
-    explicit KernelTranslator(const std::shared_ptr<const BridgeRules>& rules);
+    explicit KernelTranslator(const std::shared_ptr<const JoinerSetup>& setup);
 
     Outcome handle(Instant now, Bytes packet, bool from_backend);
     Outcome expire(Instant now);
@@ -24,22 +24,22 @@ class KernelTranslator {
   private:
     BridgePrograms programs_;
     KernelFlows flows_;
-    Bridge bridge_;
+    Joiner joiner_;
     MappedBpfArray settings_;
     AskedPackets asked_;
     bool in_kernel_ = false;
 };
 
-// A Bridge in the same words.
+// A Joiner in the same words.
 class PortableTranslator {
   public:
-    explicit PortableTranslator(const std::shared_ptr<const BridgeRules>& rules) : bridge_(rules) {}
+    explicit PortableTranslator(const std::shared_ptr<const JoinerSetup>& setup) : joiner_(setup) {}
     Outcome handle(Instant now, Bytes packet, bool from_backend);
     Outcome expire(Instant now);
-    [[nodiscard]] std::optional<Duration> next_deadline() const noexcept { return bridge_.next_deadline(); }
+    [[nodiscard]] std::optional<Duration> next_deadline() const noexcept { return joiner_.next_deadline(); }
 
   private:
-    Bridge bridge_;
+    Joiner joiner_;
 };
 
 }  // namespace splice::testing

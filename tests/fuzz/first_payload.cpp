@@ -127,15 +127,15 @@ constexpr std::array<Service, 8> kServices{{{Protocol::http, "uri"},
                                             {Protocol::tcp, "source", ProxyProtocol::accept}}};
 constexpr std::size_t kBridges = 3;
 
-std::shared_ptr<const SplicerRules> build_rules(const Service& kind) {
-    auto rules = std::make_shared<SplicerRules>();
-    rules->secret = {{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 0};
-    rules->timeouts = {900, 60, 300};
-    rules->max_flows = 8;
+std::shared_ptr<const SplicerSetup> build_setup(const Service& kind) {
+    auto setup = std::make_shared<SplicerSetup>();
+    setup->secret = {{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 0};
+    setup->timeouts = {900, 60, 300};
+    setup->max_flows = 8;
     std::vector<PlacementMember> members;
     for (std::uint16_t i = 0; i < kBridges; ++i) {
         members.push_back({fmt::format("b{}", i), fmt::format("b{}:80", i), 1, i});
-        rules->bridges.push_back({members.back().name, IpAddress::from_ipv4(0x0a000001U + i)});
+        setup->bridges.push_back({members.back().name, IpAddress::from_ipv4(0x0a000001U + i)});
     }
     SplicerService service;
     service.name = "cdn";
@@ -145,14 +145,14 @@ std::shared_ptr<const SplicerRules> build_rules(const Service& kind) {
     service.proxy_protocol = kind.proxy_protocol;
     service.placement =
         std::make_shared<const Placement>(Placement::build(Algorithm::rendezvous, members, 251).value());
-    rules->services.push_back(std::move(service));
-    return rules;
+    setup->services.push_back(std::move(service));
+    return setup;
 }
 
-const std::shared_ptr<const SplicerRules>& rules_of(std::size_t kind) {
+const std::shared_ptr<const SplicerSetup>& rules_of(std::size_t kind) {
     static const auto all = [] {
-        std::array<std::shared_ptr<const SplicerRules>, kServices.size()> built;
-        for (std::size_t i = 0; i < built.size(); ++i) built[i] = build_rules(kServices[i]);
+        std::array<std::shared_ptr<const SplicerSetup>, kServices.size()> built;
+        for (std::size_t i = 0; i < built.size(); ++i) built[i] = build_setup(kServices[i]);
         return built;
     }();
     return all[kind];
@@ -228,14 +228,14 @@ Expected expected_of(const SplicerService& service, Bytes stream) {
             !std::holds_alternative<NeedMore>(answer)};
 }
 
-void fuzz_machine(const std::shared_ptr<const SplicerRules>& rules, const std::vector<Cut>& cuts,
+void fuzz_machine(const std::shared_ptr<const SplicerSetup>& setup, const std::vector<Cut>& cuts,
                   Bytes stream) {
-    Splicer splicer(rules);
+    Splicer splicer(setup);
     Answer answer;
     Octets syn = segment_of(kIsn, 0, SPLICE_SYN, "");
     splicer.handle_packet(kNow, std::as_writable_bytes(std::span(syn)), true, answer);
     Bridges bridges(stream, answer.cookie);
-    const Expected expected = expected_of(rules->services.front(), stream);
+    const Expected expected = expected_of(setup->services.front(), stream);
     std::vector<bool> came(stream.size());
     for (const Cut& cut : cuts) {
         Octets bytes = segment_of(kIsn + 1 + static_cast<std::uint32_t>(cut.offset), answer.cookie + 1,

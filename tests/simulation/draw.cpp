@@ -41,7 +41,7 @@ void World::draw_machines() {
         return drawn;
     };
     balancer_clock_ = clock();
-    splicer_rules_ = std::make_shared<SplicerRules>(testing::splicer_rules(family_));
+    splicer_rules_ = std::make_shared<SplicerSetup>(testing::splicer_setup(family_));
     splicer_rules_->timeouts = {900, 60, 300};
     SplicerService& service = splicer_rules_->services[0];
     const auto kind = random_.between(0, 9);
@@ -66,11 +66,11 @@ void World::draw_machines() {
         host.address = *IpAddress::parse(testing::topology(family_).bridges[i]);
         host.backend = {
             *IpAddress::parse(fmt::format("{}{}", family_ == 4 ? "10.0.1." : "2001:db8:3::", i + 1)), 8080};
-        host.rules = std::make_shared<BridgeRules>(testing::bridge_rules(family_));
-        host.rules->timeouts = {900, 60, 300};
-        host.rules->addresses = {host.address};
-        host.rules->services[0].backend = host.backend;
-        host.machine = std::make_unique<Bridge>(host.rules);
+        host.setup = std::make_shared<JoinerSetup>(testing::joiner_setup(family_));
+        host.setup->timeouts = {900, 60, 300};
+        host.setup->addresses = {host.address};
+        host.setup->services[0].backend = host.backend;
+        host.machine = std::make_unique<Joiner>(host.setup);
     }
 }
 
@@ -89,7 +89,7 @@ void World::draw_disturbances() {
     if (random_.chance(0.2))
         at(moment(), [this, i = random_.between(0, kBridges - 1)] {
             if (verbose_) fmt::print("{:.6f} bridge {} is restarted\n", seconds(), i + 1);
-            bridges_[i].machine = std::make_unique<Bridge>(bridges_[i].rules);
+            bridges_[i].machine = std::make_unique<Joiner>(bridges_[i].setup);
             for (Session& session : sessions_)
                 if (session.tcp && !session.done) session.disturbed = true;
         });
@@ -108,23 +108,23 @@ void World::draw_disturbances() {
         const splice_key old = testing::kSecret.keys[0];
         at(first, [this, fresh, old] {
             for (BridgeHost& host : bridges_) {
-                host.rules = std::make_shared<BridgeRules>(*host.rules);
-                host.rules->secret = {{old, fresh}, 2, 0};
-                host.machine->replace_rules(host.rules);
+                host.setup = std::make_shared<JoinerSetup>(*host.setup);
+                host.setup->secret = {{old, fresh}, 2, 0};
+                host.machine->replace_setup(host.setup);
             }
         });
         const auto balancer_secret = [this](splice_secret secret) {
-            splicer_rules_ = std::make_shared<SplicerRules>(*splicer_rules_);
+            splicer_rules_ = std::make_shared<SplicerSetup>(*splicer_rules_);
             splicer_rules_->secret = secret;
-            splicer_->replace_rules(splicer_rules_);
+            splicer_->replace_setup(splicer_rules_);
         };
         at(first + 1s, [fresh, old, balancer_secret] { balancer_secret({{fresh, old}, 2, 0}); });
         at(first + 130s, [this, fresh, balancer_secret] {
             balancer_secret({{fresh, {}}, 1, 0});
             for (BridgeHost& host : bridges_) {
-                host.rules = std::make_shared<BridgeRules>(*host.rules);
-                host.rules->secret = {{fresh, {}}, 1, 0};
-                host.machine->replace_rules(host.rules);
+                host.setup = std::make_shared<JoinerSetup>(*host.setup);
+                host.setup->secret = {{fresh, {}}, 1, 0};
+                host.machine->replace_setup(host.setup);
             }
         });
     }

@@ -97,7 +97,7 @@ void World::check_end() {
         return fail(fmt::format("the balancer remembers {} flows, {} pending, {} bytes", splicer_->flows(),
                                 balancer.flows_pending.load(), balancer.held_bytes.load()));
     for (const BridgeHost& host : bridges_) {
-        const BridgeCounters& counters = host.machine->counters();
+        const JoinerCounters& counters = host.machine->counters();
         if (host.machine->flows() || counters.held_bytes || counters.flows_opening)
             return fail(fmt::format("a bridge remembers {} flows, {} opening, {} bytes",
                                     host.machine->flows(), counters.flows_opening.load(),

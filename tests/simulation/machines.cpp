@@ -44,9 +44,9 @@ void World::bounce(std::size_t refuser, PacketBytes packet) {
 }
 
 void World::replace_placement(std::shared_ptr<const Placement> placement) {
-    splicer_rules_ = std::make_shared<SplicerRules>(*splicer_rules_);
+    splicer_rules_ = std::make_shared<SplicerSetup>(*splicer_rules_);
     splicer_rules_->services[0].placement = std::move(placement);
-    splicer_->replace_rules(splicer_rules_);
+    splicer_->replace_setup(splicer_rules_);
     for (Session& session : sessions_) session.reloaded = session.reloaded || !session.done;
 }
 

@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/joiner.hpp"
 #include "libsplice/core/splicer.hpp"
 #include "tests/simulation/conversation.hpp"
 #include "tests/simulation/tcp.hpp"
@@ -104,8 +104,8 @@ struct BridgeHost {
     IpAddress address;
     Endpoint backend;
     HostClock clock;
-    std::shared_ptr<BridgeRules> rules;
-    std::unique_ptr<Bridge> machine;
+    std::shared_ptr<JoinerSetup> setup;
+    std::unique_ptr<Joiner> machine;
     Wake wake;
     std::map<std::uint16_t, Served> sockets;             // by the client's port, which names its address too
     std::vector<std::pair<Duration, Duration>> refuses;  // from, to
@@ -209,7 +209,7 @@ class World {
     Protocol protocol_ = Protocol::http;
 
     HostClock balancer_clock_;
-    std::shared_ptr<SplicerRules> splicer_rules_;
+    std::shared_ptr<SplicerSetup> splicer_rules_;
     std::unique_ptr<Splicer> splicer_;
     Wake balancer_wake_;
     std::set<std::uint64_t> balancer_bad_seen_;

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "balancer/rules.hpp"
+#include "balancer/setup.hpp"
 #include "libsplice/config/values.hpp"
 
 namespace splice::hash {

@@ -17,7 +17,7 @@ std::string address_text(std::string_view bytes) {
 
 Choice choice_in_words(const ToldChoice& told, const SplicerService& service, const Fleet& fleet) {
     Choice choice{.kind = "source", .key = {}, .fallback = told.fallback, .bridge = "-"};
-    if (told.bridge < fleet.rules->bridges.size()) choice.bridge = fleet.rules->bridges[told.bridge].name;
+    if (told.bridge < fleet.setup->bridges.size()) choice.bridge = fleet.setup->bridges[told.bridge].name;
     if (told.fallback) {
         choice.key = address_text(told.key);
     } else {

@@ -1,8 +1,8 @@
 #include "tools/replay/configured.hpp"
 
-#include "balancer/rules.hpp"
+#include "balancer/setup.hpp"
 #include "libsplice/config/secret_file.hpp"
-#include "packetbridge/rules.hpp"
+#include "packetbridge/setup.hpp"
 
 namespace splice::replay {
 namespace {
@@ -26,16 +26,16 @@ std::expected<Configured, ConfigFailure> load_configured(const std::string& path
 
     BridgeIndex index;
     ServiceNumbers services;
-    auto rules = build_rules(*balancer, secret, RunningHost{}, index, services);
-    if (!rules) return wrong(path + ": " + rules.error());
-    std::shared_ptr<const BridgeRules> delivery;
+    auto setup = build_setup(*balancer, secret, RunningHost{}, index, services);
+    if (!setup) return wrong(path + ": " + setup.error());
+    std::shared_ptr<const JoinerSetup> delivery;
     if (!bridge_path.empty()) {
         const auto packetbridge = load_packetbridge_config(bridge_path);
         if (!packetbridge) return std::unexpected(packetbridge.error());
         ServiceNumbers delivered;
-        delivery = build_rules(*packetbridge, secret, delivered);
+        delivery = build_setup(*packetbridge, secret, delivered);
     }
-    return Configured{Fleets::configured(*rules, delivery), std::move(remark)};
+    return Configured{Fleets::configured(*setup, delivery), std::move(remark)};
 }
 
 }  // namespace splice::replay

@@ -71,42 +71,42 @@ splice_flow_key service_key(const splice_address& vip, std::uint16_t port) noexc
 }
 
 // What a bridge runs by when no configuration of its own says otherwise.
-BridgeRules delivers_to_own_backend(const SplicerRules& balancer, std::size_t bridge) {
-    BridgeRules rules;
-    rules.secret = balancer.secret;
-    rules.timeouts = balancer.timeouts;
+JoinerSetup delivers_to_own_backend(const SplicerSetup& balancer, std::size_t bridge) {
+    JoinerSetup setup;
+    setup.secret = balancer.secret;
+    setup.timeouts = balancer.timeouts;
     for (const SplicerService& service : balancer.services) {
         const Endpoint backend{backend_address(service.vip.address.family(), bridge), service.vip.port};
-        rules.services.push_back(
+        setup.services.push_back(
             {service.number, service.carriage, service.vip, backend, service.window_scale});
     }
-    return rules;
+    return setup;
 }
 
-std::vector<std::shared_ptr<const BridgeRules>> rules_of_bridges(const SplicerRules& balancer,
-                                                                 const BridgeRules* delivery) {
-    std::vector<std::shared_ptr<const BridgeRules>> all;
+std::vector<std::shared_ptr<const JoinerSetup>> rules_of_bridges(const SplicerSetup& balancer,
+                                                                 const JoinerSetup* delivery) {
+    std::vector<std::shared_ptr<const JoinerSetup>> all;
     for (std::size_t i = 0; i < balancer.bridges.size(); ++i) {
-        BridgeRules rules = delivery ? *delivery : delivers_to_own_backend(balancer, i);
-        rules.addresses = {balancer.bridges[i].address};
-        all.push_back(std::make_shared<const BridgeRules>(std::move(rules)));
+        JoinerSetup setup = delivery ? *delivery : delivers_to_own_backend(balancer, i);
+        setup.addresses = {balancer.bridges[i].address};
+        all.push_back(std::make_shared<const JoinerSetup>(std::move(setup)));
     }
     return all;
 }
 
 }  // namespace
 
-Fleet::Fleet(std::shared_ptr<const SplicerRules> balancer_rules,
-             std::vector<std::shared_ptr<const BridgeRules>> rules_of_bridges)
-    : rules(std::move(balancer_rules)),
-      bridge_rules(std::move(rules_of_bridges)),
-      balancer(rules),
-      scheduled(1 + bridge_rules.size(), Duration::max()) {
-    for (const auto& each : bridge_rules) bridges.push_back(std::make_unique<Bridge>(each));
+Fleet::Fleet(std::shared_ptr<const SplicerSetup> balancer_rules,
+             std::vector<std::shared_ptr<const JoinerSetup>> rules_of_bridges)
+    : setup(std::move(balancer_rules)),
+      joiner_setup(std::move(rules_of_bridges)),
+      balancer(setup),
+      scheduled(1 + joiner_setup.size(), Duration::max()) {
+    for (const auto& each : joiner_setup) bridges.push_back(std::make_unique<Joiner>(each));
 }
 
 const SplicerService* Fleet::service(const splice_address& vip, std::uint16_t port) const noexcept {
-    for (const SplicerService& service : rules->services) {
+    for (const SplicerService& service : setup->services) {
         if (splice_htons(service.vip.port) == port && splice_address_equal(&service.vip.address.raw(), &vip))
             return &service;
     }
@@ -114,22 +114,22 @@ const SplicerService* Fleet::service(const splice_address& vip, std::uint16_t po
 }
 
 std::optional<std::uint16_t> Fleet::bridge_at(const splice_address& address) const noexcept {
-    for (std::size_t i = 0; i < rules->bridges.size(); ++i) {
-        if (splice_address_equal(&rules->bridges[i].address.raw(), &address))
+    for (std::size_t i = 0; i < setup->bridges.size(); ++i) {
+        if (splice_address_equal(&setup->bridges[i].address.raw(), &address))
             return static_cast<std::uint16_t>(i);
     }
     return std::nullopt;
 }
 
 Endpoint Fleet::backend(std::uint16_t bridge, const Endpoint& vip) const noexcept {
-    if (bridge >= bridge_rules.size()) return vip;
-    const auto& services = bridge_rules[bridge]->services;
-    const auto found = std::ranges::find(services, vip, &BridgeService::vip);
+    if (bridge >= joiner_setup.size()) return vip;
+    const auto& services = joiner_setup[bridge]->services;
+    const auto found = std::ranges::find(services, vip, &JoinerService::vip);
     return found == services.end() ? vip : found->backend;
 }
 
-Fleets Fleets::configured(const std::shared_ptr<const SplicerRules>& balancer,
-                          const std::shared_ptr<const BridgeRules>& delivery) {
+Fleets Fleets::configured(const std::shared_ptr<const SplicerSetup>& balancer,
+                          const std::shared_ptr<const JoinerSetup>& delivery) {
     Fleets fleets;
     auto bridges = rules_of_bridges(*balancer, delivery.get());
     fleets.fleets_.push_back(std::make_unique<Fleet>(balancer, std::move(bridges)));
@@ -155,11 +155,11 @@ Fleet* Fleets::of(const splice_address& vip, std::uint16_t port) {
 Fleet* Fleets::make(const Endpoint& vip, Speech speech) {
     if (!placement_) placement_ = build_placement();
     const int family = vip.address.family();
-    SplicerRules rules;
-    rules.secret = kSecret;
-    rules.timeouts = kTimeouts;
+    SplicerSetup setup;
+    setup.secret = kSecret;
+    setup.timeouts = kTimeouts;
     for (std::size_t i = 0; i < kBridges; ++i)
-        rules.bridges.push_back({bridge_name(i), bridge_address(family, i)});
+        setup.bridges.push_back({bridge_name(i), bridge_address(family, i)});
     SplicerService service;
     service.name = vip.to_string();
     service.vip = vip;
@@ -168,8 +168,8 @@ Fleet* Fleets::make(const Endpoint& vip, Speech speech) {
     service.key.kind = natural_key(speech.protocol);
     service.placement = placement_;
     service.mss = family == 4 ? kMssIpv4 : kMssIpv6;
-    rules.services.push_back(std::move(service));
-    const auto shared = std::make_shared<const SplicerRules>(std::move(rules));
+    setup.services.push_back(std::move(service));
+    const auto shared = std::make_shared<const SplicerSetup>(std::move(setup));
     fleets_.push_back(std::make_unique<Fleet>(shared, rules_of_bridges(*shared, nullptr)));
     return fleets_.back().get();
 }

@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/joiner.hpp"
 #include "libsplice/core/splicer.hpp"
 
 namespace splice::replay {
@@ -17,10 +17,10 @@ namespace splice::replay {
 // The secret where no configuration brings one: the same input gives the same output everywhere.
 inline constexpr splice_secret kSecret{{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 0};
 
-// One balancer and its bridges. Bridge i is SplicerRules::bridges[i].
+// One balancer and its bridges. Bridge i is SplicerSetup::bridges[i].
 struct Fleet {
-    Fleet(std::shared_ptr<const SplicerRules> balancer_rules,
-          std::vector<std::shared_ptr<const BridgeRules>> rules_of_bridges);
+    Fleet(std::shared_ptr<const SplicerSetup> balancer_rules,
+          std::vector<std::shared_ptr<const JoinerSetup>> rules_of_bridges);
 
     [[nodiscard]] const SplicerService* service(const splice_address& vip, std::uint16_t port) const noexcept;
     // The bridge whose address that is.
@@ -28,10 +28,10 @@ struct Fleet {
     // Where bridge `bridge` delivers the service's connections; the VIP itself when it does not know it.
     [[nodiscard]] Endpoint backend(std::uint16_t bridge, const Endpoint& vip) const noexcept;
 
-    std::shared_ptr<const SplicerRules> rules;
-    std::vector<std::shared_ptr<const BridgeRules>> bridge_rules;
+    std::shared_ptr<const SplicerSetup> setup;
+    std::vector<std::shared_ptr<const JoinerSetup>> joiner_setup;
     Splicer balancer;
-    std::vector<std::unique_ptr<Bridge>> bridges;
+    std::vector<std::unique_ptr<Joiner>> bridges;
     // When the replay looks at a machine's timers next: the balancer's first, then the bridges'.
     std::vector<Duration> scheduled;
 };
@@ -49,8 +49,8 @@ class Fleets {
     // All services of one configuration. `delivery` is what the bridges' own configuration says: the same for
     // every bridge but for its addresses; without it each bridge delivers to its own address and the VIP's
     // port.
-    static Fleets configured(const std::shared_ptr<const SplicerRules>& balancer,
-                             const std::shared_ptr<const BridgeRules>& delivery);
+    static Fleets configured(const std::shared_ptr<const SplicerSetup>& balancer,
+                             const std::shared_ptr<const JoinerSetup>& delivery);
     Fleets() = default;
     // --any-vip: makes a service of the endpoint, with a balancer and bridges b1, b2, b3 of its own.
     void add_service(const Endpoint& vip, Speech speech);

@@ -216,7 +216,7 @@ Conversation* Machines::conversation_of(const Fleet& fleet, const Sent& sent) {
     if (Conversation* const answered = conversations_.find(splice_flow_toward_client(&packet)))
         return answered;
     splice_flow_key key = *splice_flow_toward_server(&packet);
-    for (const SplicerService& service : fleet.rules->services) {
+    for (const SplicerService& service : fleet.setup->services) {
         if (!splice_carriage_equal(service.carriage, splice_uncarry(&packet))) continue;
         key.server = service.vip.address.raw();
         key.server_port = splice_htons(service.vip.port);

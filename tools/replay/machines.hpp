@@ -35,7 +35,7 @@ class Machines {
   private:
     [[nodiscard]] Conversation* conversation() const noexcept { return narrator_.conversation(); }
     [[nodiscard]] Station station(std::uint16_t bridge) const noexcept {
-        return {Place::bridge, fleet_->rules->bridges[bridge].name};
+        return {Place::bridge, fleet_->setup->bridges[bridge].name};
     }
     void play_waiting(Conversation& conversation);
 

@@ -33,30 +33,30 @@ std::shared_ptr<const Placement> placement_over(std::size_t bridges, Algorithm a
     return placement_of(numbers, algorithm);
 }
 
-SplicerRules splicer_rules(int family) {
+SplicerSetup splicer_setup(int family) {
     const Topology& hosts = topology(family);
-    SplicerRules rules;
-    rules.secret = kSecret;
-    rules.timeouts = {900, 60, 300};
+    SplicerSetup setup;
+    setup.secret = kSecret;
+    setup.timeouts = {900, 60, 300};
     for (std::size_t i = 0; i < hosts.bridges.size(); ++i)
-        rules.bridges.push_back({"b" + std::to_string(i + 1), *IpAddress::parse(hosts.bridges[i])});
+        setup.bridges.push_back({"b" + std::to_string(i + 1), *IpAddress::parse(hosts.bridges[i])});
     SplicerService service;
     service.name = "cdn";
     service.vip = {*IpAddress::parse(hosts.vip), 80};
-    service.placement = placement_over(rules.bridges.size());
-    rules.services.push_back(service);
-    return rules;
+    service.placement = placement_over(setup.bridges.size());
+    setup.services.push_back(service);
+    return setup;
 }
 
-BridgeRules bridge_rules(int family) {
+JoinerSetup joiner_setup(int family) {
     const Topology& hosts = topology(family);
-    BridgeRules rules;
-    rules.secret = kSecret;
-    rules.timeouts = {900, 60, 300};
-    rules.addresses = {*IpAddress::parse(hosts.bridges[0])};
-    rules.services.push_back(
+    JoinerSetup setup;
+    setup.secret = kSecret;
+    setup.timeouts = {900, 60, 300};
+    setup.addresses = {*IpAddress::parse(hosts.bridges[0])};
+    setup.services.push_back(
         {.vip = {*IpAddress::parse(hosts.vip), 80}, .backend = {*IpAddress::parse(hosts.backend), 8080}});
-    return rules;
+    return setup;
 }
 
 Instant at(double seconds) {

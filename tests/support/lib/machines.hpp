@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/joiner.hpp"
 #include "libsplice/core/splicer.hpp"
 #include "tests/support/lib/packets.hpp"
 
@@ -22,14 +22,14 @@ struct Topology {
 inline constexpr splice_secret kSecret{{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 0};
 
 // Three bridges b1, b2, b3; one HTTP service with key `uri`, port 80, DSCP 1.
-[[nodiscard]] SplicerRules splicer_rules(int family = 4);
+[[nodiscard]] SplicerSetup splicer_setup(int family = 4);
 // The service's placement again, over the first `bridges` bridges.
 [[nodiscard]] std::shared_ptr<const Placement> placement_over(std::size_t bridges,
                                                               Algorithm algorithm = Algorithm::rendezvous);
 // Over the bridges of these numbers, from 0.
 [[nodiscard]] std::shared_ptr<const Placement> placement_of(const std::vector<std::uint16_t>& numbers,
                                                             Algorithm algorithm = Algorithm::rendezvous);
-[[nodiscard]] BridgeRules bridge_rules(int family = 4);
+[[nodiscard]] JoinerSetup joiner_setup(int family = 4);
 
 // A moment that many seconds after an arbitrary beginning, on both clocks.
 [[nodiscard]] Instant at(double seconds);

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "balancer/rules.hpp"
+#include "balancer/setup.hpp"
 
 using namespace splice;
 
@@ -27,9 +27,9 @@ struct Rig {
     }
 
     std::vector<std::string> replace(Duration now) {
-        const auto rules =
-            build_rules(config, splice_secret{}, {.mtu = 1500, .now = 0s}, index, services).value();
-        return drains.replace(config, *rules, now);
+        const auto setup =
+            build_setup(config, splice_secret{}, {.mtu = 1500, .now = 0s}, index, services).value();
+        return drains.replace(config, *setup, now);
     }
     std::vector<std::string> look(Duration as_of) {
         return drains.look([&] {

@@ -20,9 +20,9 @@ const std::string kGet = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
 
 // A splicer of one family and what it sends.
 struct Rig {
-    explicit Rig(int family_ = 4) : Rig(splicer_rules(family_), family_) {}
-    explicit Rig(SplicerRules rules, int family_ = 4)
-        : splicer(std::make_shared<const SplicerRules>(std::move(rules))), family(family_) {}
+    explicit Rig(int family_ = 4) : Rig(splicer_setup(family_), family_) {}
+    explicit Rig(SplicerSetup setup, int family_ = 4)
+        : splicer(std::make_shared<const SplicerSetup>(std::move(setup))), family(family_) {}
 
     Verdict handle(const Segment& segment, double seconds = 0.0) { return handle(segment.build(), seconds); }
     Verdict handle(PacketBytes bytes, double seconds = 0.0) {
@@ -384,9 +384,9 @@ TEST_CASE("a client that closes without a word is passed on, so that its FIN is 
 }
 
 TEST_CASE("a first payload beyond its limit goes by the client's address") {
-    SplicerRules rules = splicer_rules();
-    rules.services[0].first_payload_max = 2000;
-    Rig rig(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].first_payload_max = 2000;
+    Rig rig(std::move(setup));
     const Client client = rig.connected();
     CHECK(rig.handle(client.segment("GET /" + std::string(1395, 'a'))) == SPLICE_hold_first_payload);
     CHECK(rig.handle(client.segment(std::string(1000, 'b'), 5000)) == SPLICE_drop_first_payload_window);
@@ -395,9 +395,9 @@ TEST_CASE("a first payload beyond its limit goes by the client's address") {
 }
 
 TEST_CASE("the memory of held first payloads is bounded") {
-    SplicerRules rules = splicer_rules();
-    rules.first_payload_memory = 3000;
-    Rig rig(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.first_payload_memory = 3000;
+    Rig rig(std::move(setup));
     std::uint16_t port = 40000;
     while (rig.handle(rig.connected(port).segment("GET /" + std::string(1000, 'a'))) ==
            SPLICE_hold_first_payload)
@@ -409,9 +409,9 @@ TEST_CASE("the memory of held first payloads is bounded") {
 }
 
 TEST_CASE("a full flow table refuses new flows and keeps the old") {
-    SplicerRules rules = splicer_rules();
-    rules.max_flows = 1;
-    Rig rig(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.max_flows = 1;
+    Rig rig(std::move(setup));
     const Client first = rig.connected(1), second = rig.connected(2), third = rig.connected(3);
     CHECK(rig.handle(first.segment(kGet)) == SPLICE_forward_first_payload);
     CHECK(rig.handle(second.segment(kGet)) == SPLICE_drop_flow_table_full);
@@ -420,9 +420,9 @@ TEST_CASE("a full flow table refuses new flows and keeps the old") {
 }
 
 TEST_CASE("a service without a bridge drops first payloads by name") {
-    SplicerRules rules = splicer_rules();
-    rules.services[0].placement = placement_over(0);
-    Rig rig(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].placement = placement_over(0);
+    Rig rig(std::move(setup));
     CHECK(rig.handle(rig.connected().segment(kGet)) == SPLICE_drop_no_bridge);
     CHECK(rig.splicer.flows() == 0);
     const Client held = rig.connected(2);
@@ -452,9 +452,9 @@ TEST_CASE("held packets that are never sent are counted, by why") {
 
     const Client gone = rig.connected(2);
     CHECK(rig.handle(gone.segment("GET /")) == SPLICE_hold_first_payload);
-    SplicerRules none = splicer_rules();
+    SplicerSetup none = splicer_setup();
     none.services.clear();
-    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(none));
+    rig.splicer.replace_setup(std::make_shared<const SplicerSetup>(none));
     CHECK(rig.lost(HeldLoss::service_gone) == 1);
     CHECK(rig.splicer.counters().held_bytes == 0);
 
@@ -504,9 +504,9 @@ TEST_CASE("a client that has sent FIN may wait five minutes, and goes on acknowl
 TEST_CASE(
     "in a table that is more than half full a client that has sent FIN is forgotten after a minute of "
     "silence") {
-    SplicerRules rules = splicer_rules();
-    rules.max_flows = 4;
-    Rig rig(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.max_flows = 4;
+    Rig rig(std::move(setup));
     const Client closing = rig.connected(1);
     rig.handle(closing.segment(kGet, 0, SPLICE_ACK | SPLICE_FIN));
     rig.handle(rig.connected(2).segment(kGet), 30);
@@ -640,10 +640,10 @@ TEST_CASE("what is larger than the way to its bridge is answered with an ICMP er
 }
 
 TEST_CASE("where the client's address chooses, the handshake's last ACK opens the flow") {
-    SplicerRules rules = splicer_rules();
-    rules.services[0].protocol = Protocol::tcp;
-    rules.services[0].key.kind = KeyKind::source;
-    Rig rig(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].protocol = Protocol::tcp;
+    setup.services[0].key.kind = KeyKind::source;
+    Rig rig(std::move(setup));
     const Client client = rig.connected();
     CHECK(rig.handle(client.segment("", 0, SPLICE_ACK)) == SPLICE_forward_first_ack);
     CHECK(rig.handle(client.segment("hello")) == SPLICE_forward_open);
@@ -652,12 +652,12 @@ TEST_CASE("where the client's address chooses, the handshake's last ACK opens th
 
 namespace {
 
-SplicerRules rules_behind_proxies(const char* key, Protocol protocol = Protocol::http) {
-    SplicerRules rules = splicer_rules();
-    rules.services[0].key = *HashKeyRule::parse(key);
-    rules.services[0].protocol = protocol;
-    rules.services[0].proxy_protocol = ProxyProtocol::accept;
-    return rules;
+SplicerSetup rules_behind_proxies(const char* key, Protocol protocol = Protocol::http) {
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].key = *HashKeyRule::parse(key);
+    setup.services[0].protocol = protocol;
+    setup.services[0].proxy_protocol = ProxyProtocol::accept;
+    return setup;
 }
 
 std::string header_of(int client) {
@@ -722,9 +722,9 @@ TEST_CASE("key source means the address in the PROXY header, and the bare ACK do
     CHECK(bridges.size() == 3);
     CHECK(rig.fallbacks(Fallback::key_is_source) == 29);
     // The same client through another proxy, and as it would be chosen for without one.
-    SplicerRules rules = splicer_rules();
-    rules.services[0].key.kind = KeyKind::source;
-    Rig direct(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].key.kind = KeyKind::source;
+    Rig direct(std::move(setup));
     for (const auto& [client, bridge] : bridge_of_client) {
         CHECK(bridge_of(rig, header_of(client), static_cast<std::uint16_t>(100 + client)) == bridge);
         Client alone(4, 5000);
@@ -738,7 +738,7 @@ TEST_CASE("key source means the address in the PROXY header, and the bare ACK do
 TEST_CASE(
     "a PROXY header without a client, or none, leaves key source with the packet's own address, by why") {
     Rig rig(rules_behind_proxies("source", Protocol::tcp));
-    SplicerRules plain = splicer_rules();
+    SplicerSetup plain = splicer_setup();
     plain.services[0].key.kind = KeyKind::source;
     Rig direct(std::move(plain));
     const std::string own = bridge_of(direct, "x", 1);
@@ -904,11 +904,11 @@ TEST_CASE("a refusal takes the next choice, every later segment follows, and the
 
 TEST_CASE(
     "the 503's timestamp is never before the SYN-ACK's, which a kernel program's clock may have given") {
-    SplicerRules rules = splicer_rules();
-    rules.services[0].placement = placement_over(1);
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].placement = placement_over(1);
     for (const int ahead_ms : {-20, 0, 4}) {
         CAPTURE(ahead_ms);
-        Rig rig{SplicerRules(rules)};
+        Rig rig{SplicerSetup(setup)};
         Client client = rig.connected();
         const Instant now = at(0);
         client.server_tsval = now.tsval() + static_cast<std::uint32_t>(ahead_ms);
@@ -941,9 +941,9 @@ TEST_CASE("a refusal that names none of the flow's choices changes nothing") {
         std::vector<std::uint16_t> left;
         for (std::uint16_t i = 0; i < 3; ++i)
             if (topology(family).bridges[i] != bridge) left.push_back(i);
-        SplicerRules rules = splicer_rules(family);
-        rules.services[0].placement = placement_of(left);
-        rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+        SplicerSetup setup = splicer_setup(family);
+        setup.services[0].placement = placement_of(left);
+        rig.splicer.replace_setup(std::make_shared<const SplicerSetup>(setup));
         CHECK(rig.handle(refused) == SPLICE_drop_refused_stray);
         CHECK(rig.handle(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
         CHECK(parse(rig.packet).destination == next);
@@ -965,9 +965,9 @@ TEST_CASE(
         std::vector<std::uint16_t> left;
         for (std::uint16_t i = 0; i < 3; ++i)
             if (topology(family).bridges[i] != first) left.push_back(i);
-        SplicerRules rules = splicer_rules(family);
-        rules.services[0].placement = placement_of(left);
-        rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+        SplicerSetup setup = splicer_setup(family);
+        setup.services[0].placement = placement_of(left);
+        rig.splicer.replace_setup(std::make_shared<const SplicerSetup>(setup));
 
         bounced.refused_by = second;
         CHECK(rig.handle(bounced) == SPLICE_forward_next_choice);
@@ -996,9 +996,9 @@ TEST_CASE("the flows of a bridge that is down are reset at their client's next p
         const auto& all = topology(family).bridges;
         const auto down = static_cast<std::uint16_t>(std::ranges::find(all, bridges[1]) - all.begin());
         CHECK(rig.splicer.flow_counts().of(1, down).open == 1);
-        SplicerRules rules = splicer_rules(family);
-        rules.services[0].down = {down};
-        rig.splicer.swap_rules(std::make_shared<const SplicerRules>(rules));
+        SplicerSetup setup = splicer_setup(family);
+        setup.services[0].down = {down};
+        rig.splicer.swap_setup(std::make_shared<const SplicerSetup>(setup));
         CHECK(rig.handle(clients[1].segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
         CHECK(rig.splicer.end_unserved_flows() == 1);
         CHECK(rig.splicer.flow_counts().of(1, down) == FlowCount{});
@@ -1023,13 +1023,13 @@ TEST_CASE("the ports of a connection that was reset because its bridge is down b
     Rig rig;
     Client client = rig.connected();
     rig.handle(client.segment(kGet));
-    SplicerRules rules = splicer_rules();
+    SplicerSetup setup = splicer_setup();
     const auto& all = topology(4).bridges;
     const std::string was = parse(rig.packet).destination;
     std::vector<std::uint16_t> left;
-    for (std::uint16_t i = 0; i < 3; ++i) (all[i] == was ? rules.services[0].down : left).push_back(i);
-    rules.services[0].placement = placement_of(left);
-    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+    for (std::uint16_t i = 0; i < 3; ++i) (all[i] == was ? setup.services[0].down : left).push_back(i);
+    setup.services[0].placement = placement_of(left);
+    rig.splicer.replace_setup(std::make_shared<const SplicerSetup>(setup));
     client.base.seq += 1000;
     CHECK(client.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack_reopened);
     CHECK(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
@@ -1037,11 +1037,11 @@ TEST_CASE("the ports of a connection that was reset because its bridge is down b
 }
 
 TEST_CASE("without HTTP the third refusal is answered with RST") {
-    SplicerRules rules = splicer_rules();
-    rules.services[0].protocol = Protocol::tls;
-    rules.services[0].key.kind = KeyKind::sni;
-    rules.services[0].placement = placement_over(1);
-    Rig rig(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].protocol = Protocol::tls;
+    setup.services[0].key.kind = KeyKind::sni;
+    setup.services[0].placement = placement_over(1);
+    Rig rig(std::move(setup));
     const Client client = rig.connected();
     CHECK(rig.handle(client.segment("not tls")) == SPLICE_forward_first_payload_source);
     Segment bounced = client.segment("not tls");
@@ -1164,12 +1164,12 @@ TEST_CASE("an unfinished checksum is finished, not refused") {
 }
 
 TEST_CASE("a reload keeps flows, moves services and forgets those that are gone") {
-    SplicerRules rules = splicer_rules();
-    SplicerService other = rules.services[0];
+    SplicerSetup setup = splicer_setup();
+    SplicerService other = setup.services[0];
     other.name = "other";
     other.vip.port = 8080;
-    rules.services.push_back(other);
-    Rig rig(rules);
+    setup.services.push_back(other);
+    Rig rig(setup);
     const Client client = rig.connected();
     rig.handle(client.segment(kGet));
     Client second(4, 41000);
@@ -1178,70 +1178,70 @@ TEST_CASE("a reload keeps flows, moves services and forgets those that are gone"
     rig.handle(second.segment(kGet));
     REQUIRE(rig.splicer.flows() == 2);
 
-    std::swap(rules.services[0], rules.services[1]);
-    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+    std::swap(setup.services[0], setup.services[1]);
+    rig.splicer.replace_setup(std::make_shared<const SplicerSetup>(setup));
     CHECK(rig.handle(client.segment("more", 28)) == SPLICE_forward_open);
     CHECK(rig.handle(second.segment("more", 28)) == SPLICE_forward_open);
-    rules.services.erase(rules.services.begin());  // port 8080
-    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+    setup.services.erase(setup.services.begin());  // port 8080
+    rig.splicer.replace_setup(std::make_shared<const SplicerSetup>(setup));
     CHECK(rig.splicer.flows() == 1);
     CHECK(rig.handle(client.segment("more", 28)) == SPLICE_forward_open);
     CHECK(rig.handle(second.segment("more", 28)) == SPLICE_pass_not_service);
 }
 
 TEST_CASE("a key is rotated without losing a handshake") {
-    SplicerRules rules = splicer_rules();
-    Rig rig(rules);
+    SplicerSetup setup = splicer_setup();
+    Rig rig(setup);
     const Client old_key = rig.connected(1);
-    rules.secret.keys[1] = rules.secret.keys[0];
-    rules.secret.keys[0] = {42, 43, {}};
-    rules.secret.count = 2;
-    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+    setup.secret.keys[1] = setup.secret.keys[0];
+    setup.secret.keys[0] = {42, 43, {}};
+    setup.secret.count = 2;
+    rig.splicer.replace_setup(std::make_shared<const SplicerSetup>(setup));
     const Client new_key = rig.connected(2);
     CHECK(rig.handle(old_key.segment(kGet)) == SPLICE_forward_first_payload);
-    rules.secret.count = 1;
-    rig.splicer.replace_rules(std::make_shared<const SplicerRules>(rules));
+    setup.secret.count = 1;
+    rig.splicer.replace_setup(std::make_shared<const SplicerSetup>(setup));
     CHECK(rig.handle(new_key.segment(kGet)) == SPLICE_forward_first_payload);
 }
 
 TEST_CASE("a change that is taken back loses no flow: not an open one, nor one that waits beyond its time") {
-    SplicerRules rules = splicer_rules();
-    Rig rig(rules);
-    const auto before = std::make_shared<const SplicerRules>(rules);
+    SplicerSetup setup = splicer_setup();
+    Rig rig(setup);
+    const auto before = std::make_shared<const SplicerSetup>(setup);
     const Client open = rig.connected(1);
     REQUIRE(rig.handle(open.segment(kGet)) == SPLICE_forward_first_payload);
     const Client split = rig.connected(2);
     REQUIRE(rig.handle(split.segment("GET /ha")) == SPLICE_hold_first_payload);
-    rules.services.clear();
-    rig.splicer.swap_rules(std::make_shared<const SplicerRules>(rules));
+    setup.services.clear();
+    rig.splicer.swap_setup(std::make_shared<const SplicerSetup>(setup));
     CHECK(rig.handle(open.segment("more", 28)) == SPLICE_pass_not_service);
     rig.expire(1);  // its wait is over, and its service not there
     CHECK(rig.splicer.flows() == 2);
-    rig.splicer.swap_rules(before);
+    rig.splicer.swap_setup(before);
     CHECK(rig.handle(open.segment("more", 28)) == SPLICE_forward_open);
     rig.expire(2);
     CHECK(rig.handle(split.segment("lf HTTP/1.1\r\n\r\n", 7)) == SPLICE_forward_open);
 }
 
 TEST_CASE("a change that is final ends the flows of services that are gone") {
-    SplicerRules rules = splicer_rules();
-    Rig rig(rules);
+    SplicerSetup setup = splicer_setup();
+    Rig rig(setup);
     const Client client = rig.connected(1);
     REQUIRE(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
-    rules.services.clear();
-    rig.splicer.swap_rules(std::make_shared<const SplicerRules>(rules));
+    setup.services.clear();
+    rig.splicer.swap_setup(std::make_shared<const SplicerSetup>(setup));
     CHECK(rig.splicer.flows() == 1);
     rig.splicer.end_unserved_flows();
     CHECK(rig.splicer.flows() == 0);
 }
 
 TEST_CASE("a name with a subset has so many bridges, and each client one of them") {
-    SplicerRules rules = splicer_rules();
-    rules.services[0].protocol = Protocol::tls;
-    rules.services[0].key = *HashKeyRule::parse("sni");
-    rules.services[0].subset = 2;
-    const splice_placement_row row = rules.services[0].placement->choose("example.com").bridges;
-    Rig rig(rules);
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].protocol = Protocol::tls;
+    setup.services[0].key = *HashKeyRule::parse("sni");
+    setup.services[0].subset = 2;
+    const splice_placement_row row = setup.services[0].placement->choose("example.com").bridges;
+    Rig rig(setup);
     // A ClientHello with the server name "example.com" and nothing else.
     const std::string name = "example.com";
     const auto number16 = [](std::size_t n) {
@@ -1276,12 +1276,12 @@ TEST_CASE("a name with a subset has so many bridges, and each client one of them
 }
 
 TEST_CASE("openings that are weighed are counted by rank and reason, held first payloads too") {
-    SplicerRules rules = splicer_rules();
-    rules.services[0].choice.warmup = 65536 / 4;
-    rules.services[0].choice.weighs = 1;
-    rules.services[0].members = {{0, 1}, {1, 1}, {2, 1}};
-    REQUIRE(place_states(rules));
-    Rig rig(std::move(rules));
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].choice.warmup = 65536 / 4;
+    setup.services[0].choice.weighs = 1;
+    setup.services[0].members = {{0, 1}, {1, 1}, {2, 1}};
+    REQUIRE(place_states(setup));
+    Rig rig(std::move(setup));
     for (std::uint16_t port = 30000; port < 30400; ++port) {
         const Client client = rig.connected(port);
         if (port % 2 == 0) {
@@ -1300,26 +1300,26 @@ TEST_CASE("openings that are weighed are counted by rank and reason, held first 
 }
 
 TEST_CASE("services that weigh their choices have states beside each other, and no more than there are") {
-    SplicerRules rules = splicer_rules();
-    rules.services.push_back(rules.services[0]);
-    rules.services.push_back(rules.services[0]);
-    rules.services[0].choice.weighs = rules.services[2].choice.weighs = 1;
-    rules.services[0].members = {{0, 1}, {7, 1}};
-    rules.services[2].members = {{2, 1}};
-    REQUIRE(place_states(rules));
-    CHECK(rules.services[0].choice.states == 0);
-    CHECK(rules.services[2].choice.states == 8);
-    rules.services[2].members = {{SPLICE_STATES / 2 - 9, 1}};
-    CHECK(place_states(rules));
-    rules.services[2].members = {{SPLICE_STATES / 2 - 8, 1}};
-    const auto refused = place_states(rules);
+    SplicerSetup setup = splicer_setup();
+    setup.services.push_back(setup.services[0]);
+    setup.services.push_back(setup.services[0]);
+    setup.services[0].choice.weighs = setup.services[2].choice.weighs = 1;
+    setup.services[0].members = {{0, 1}, {7, 1}};
+    setup.services[2].members = {{2, 1}};
+    REQUIRE(place_states(setup));
+    CHECK(setup.services[0].choice.states == 0);
+    CHECK(setup.services[2].choice.states == 8);
+    setup.services[2].members = {{SPLICE_STATES / 2 - 9, 1}};
+    CHECK(place_states(setup));
+    setup.services[2].members = {{SPLICE_STATES / 2 - 8, 1}};
+    const auto refused = place_states(setup);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().contains("expected at most 8192"));
 }
 
 TEST_CASE("a shadow is counted and moves nothing") {
-    SplicerRules rules = splicer_rules();
-    SplicerService& service = rules.services[0];
+    SplicerSetup setup = splicer_setup();
+    SplicerService& service = setup.services[0];
     service.watch = std::make_shared<ServiceWatch>(3);
     service.shadow = ShadowRule{.key = *HashKeyRule::parse("path"),
                                 .placement = placement_over(3, Algorithm::maglev),
@@ -1327,18 +1327,18 @@ TEST_CASE("a shadow is counted and moves nothing") {
                                 .ramp = 0,
                                 .in_table = false};
     const auto shadow = *service.shadow;
-    Rig rig(rules);
+    Rig rig(setup);
     std::uint64_t moved = 0;
     for (std::uint16_t port = 30000; port < 30300; ++port) {
         const std::string target = "/" + std::to_string(port) + "?q";
-        const auto now = rules.services[0].placement->choose(target).bridges.choices[0];
+        const auto now = setup.services[0].placement->choose(target).bridges.choices[0];
         const auto then = shadow.placement->choose(target.substr(0, target.find('?'))).bridges.choices[0];
         moved += now != then ? 1 : 0;
         const Client client = rig.connected(port);
         rig.handle(client.segment("GET " + target + " HTTP/1.1\r\n\r\n"));
         CHECK(parse(rig.packet).destination == topology(4).bridges[now]);
     }
-    const auto counted = rules.services[0].watch->shadow();
+    const auto counted = setup.services[0].watch->shadow();
     CHECK(counted.openings == 300);
     CHECK(counted.moved == moved);
     CHECK(moved > 100);
@@ -1347,12 +1347,12 @@ TEST_CASE("a shadow is counted and moves nothing") {
     // A first payload that somebody else has decided is counted alike.
     const Client client = rig.connected(31000);
     rig.splicer.look_at(client.segment(kGet).build());
-    CHECK(rules.services[0].watch->shadow().openings == 301);
+    CHECK(setup.services[0].watch->shadow().openings == 301);
 }
 
 TEST_CASE("a ramp waits for the shadow's key where it needs more of the first payload") {
-    SplicerRules rules = splicer_rules();
-    SplicerService& service = rules.services[0];
+    SplicerSetup setup = splicer_setup();
+    SplicerService& service = setup.services[0];
     service.watch = std::make_shared<ServiceWatch>(3);
     service.shadow = ShadowRule{.key = *HashKeyRule::parse("hdr(x-tenant)"),
                                 .placement = service.placement,
@@ -1360,7 +1360,7 @@ TEST_CASE("a ramp waits for the shadow's key where it needs more of the first pa
                                 .ramp = 65535,
                                 .in_table = false};
     const auto tenant = service.placement->choose("t1").bridges.choices[0];
-    Rig rig(rules);
+    Rig rig(setup);
     const Client client = rig.connected();
     const std::string line = "GET /a HTTP/1.1\r\n";
     CHECK(rig.handle(client.segment(line)) == SPLICE_hold_first_payload);

@@ -6,15 +6,15 @@ using namespace splice;
 
 namespace {
 
-BridgeRules rules_with_backend(const char* backend) {
-    BridgeRules rules;
-    rules.services.push_back(
+JoinerSetup rules_with_backend(const char* backend) {
+    JoinerSetup setup;
+    setup.services.push_back(
         {.vip = *Endpoint::parse("192.0.2.10:80"), .backend = *Endpoint::parse(backend)});
-    return rules;
+    return setup;
 }
 
-const BridgeRules kOwnAddress = rules_with_backend("192.0.2.30:80");
-const BridgeRules kOnVip = rules_with_backend("192.0.2.10:80");
+const JoinerSetup kOwnAddress = rules_with_backend("192.0.2.30:80");
+const JoinerSetup kOnVip = rules_with_backend("192.0.2.10:80");
 
 // The one obstacle that `change` makes of a good host.
 template <class Change>

@@ -4,7 +4,7 @@
 
 #include "packetbridge/dataplane.hpp"
 #include "packetbridge/options.hpp"
-#include "packetbridge/rules.hpp"
+#include "packetbridge/setup.hpp"
 
 using namespace splice;
 
@@ -81,7 +81,7 @@ TEST_CASE("the bridge's own number in the fleet is 1 to 1018, in the file or by 
     CHECK(options({"--number", "1018"})->config.number == 1018);
     CHECK_FALSE(options({"--number", "0"}).has_value());
     ServiceNumbers numbers;
-    CHECK(build_rules(parse("number: 7\n" + kExample), splice_secret{}, numbers)->number == 7);
+    CHECK(build_setup(parse("number: 7\n" + kExample), splice_secret{}, numbers)->number == 7);
 }
 
 TEST_CASE("wrong keys and values are refused with their place and the expected form") {
@@ -129,10 +129,10 @@ TEST_CASE("rules carry the services and the time-outs in whole seconds") {
     PacketbridgeConfig config = parse(kExample);
     config.common.idle_timeout = 1500ms;
     ServiceNumbers numbers;
-    const auto rules = build_rules(config, splice_secret{}, numbers);
-    CHECK(rules->services[0].backend.to_string() == "192.168.33.30:80");
-    CHECK(rules->timeouts.open_s == 2);
-    CHECK(rules->max_flows == kMaxFlows);
+    const auto setup = build_setup(config, splice_secret{}, numbers);
+    CHECK(setup->services[0].backend.to_string() == "192.168.33.30:80");
+    CHECK(setup->timeouts.open_s == 2);
+    CHECK(setup->max_flows == kMaxFlows);
 }
 
 TEST_CASE("auto takes adoption, then translation in the kernel, then the queue, and says why") {

@@ -10,10 +10,10 @@
 
 #include "libsplice/base/time.hpp"
 #include "libsplice/core/actions.hpp"
-#include "libsplice/core/bridge/services.hpp"
 #include "libsplice/core/bridge_flows.hpp"
 #include "libsplice/core/flow_table.hpp"
 #include "libsplice/core/held_loss.hpp"
+#include "libsplice/core/joiner/setup.hpp"
 #include "libsplice/core/segment_hold.hpp"
 #include "libsplice/datapath/bridge_rules.h"
 
@@ -47,7 +47,8 @@ struct KnownConnection {
     // How segments of an established connection are translated, or null.
     [[nodiscard]] const splice_translation* established() const noexcept;
     // What it is to a segment of the client's of the service that is marked with `dscp`.
-    [[nodiscard]] splice_bridge_known known_to(const splice_packet& packet, std::uint16_t service) const noexcept;
+    [[nodiscard]] splice_bridge_known known_to(const splice_packet& packet,
+                                               std::uint16_t service) const noexcept;
 };
 
 class BridgeConnections {
@@ -74,7 +75,7 @@ class BridgeConnections {
     // Keeps the packet until the backend has answered.
     SegmentHold::Added hold(BridgeFlow& flow, const splice_packet& packet, Bytes bytes);
 
-    void erase_unserved(const BridgeRules& rules);
+    void erase_unserved(const JoinerSetup& setup);
     // How many were idle for too long, and are gone.
     std::size_t expire(Instant now, const splice_idle_timeouts& timeouts);
     [[nodiscard]] std::optional<std::uint32_t> next_expiry_s(

@@ -1,14 +1,14 @@
-#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/joiner.hpp"
 
 #include <algorithm>
 #include <utility>
 
 #include "libsplice/base/seq.hpp"
-#include "libsplice/core/bridge/connections.hpp"
-#include "libsplice/core/bridge/marked_segment.hpp"
-#include "libsplice/core/bridge/openings.hpp"
-#include "libsplice/core/bridge/segments.hpp"
-#include "libsplice/core/bridge/strangers.hpp"
+#include "libsplice/core/joiner/connections.hpp"
+#include "libsplice/core/joiner/marked_segment.hpp"
+#include "libsplice/core/joiner/openings.hpp"
+#include "libsplice/core/joiner/segments.hpp"
+#include "libsplice/core/joiner/strangers.hpp"
 #include "libsplice/datapath/bridge_rules.h"
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/packet.h"
@@ -16,9 +16,9 @@
 
 namespace splice {
 
-struct Bridge::Impl {
-    Impl(std::shared_ptr<const BridgeRules> initial, BridgeFlows* elsewhere, BridgeCounters& c)
-        : rules(std::move(initial)),
+struct Joiner::Impl {
+    Impl(std::shared_ptr<const JoinerSetup> initial, BridgeFlows* elsewhere, JoinerCounters& c)
+        : setup(std::move(initial)),
           counters(c),
           connections(elsewhere, c.held_lost),
           strangers(connections, c.held_lost) {}
@@ -30,7 +30,7 @@ struct Bridge::Impl {
     Verdict open(const MarkedSegment& segment, const splice_negotiated& negotiated);
     Verdict reopen(const MarkedSegment& segment, const splice_negotiated& negotiated);
     Verdict deliver(MarkedSegment& segment);
-    Verdict icmp_from_balancer(MutableBytes bytes, splice_packet& packet, const BridgeService& service);
+    Verdict icmp_from_balancer(MutableBytes bytes, splice_packet& packet, const JoinerService& service);
     [[nodiscard]] Verdict judge_unmarked(Instant now, const splice_packet& packet) noexcept;
 
     Verdict from_backend(Instant now, MutableBytes bytes, bool checksum_finished, Actions& out);
@@ -42,7 +42,7 @@ struct Bridge::Impl {
         return connections.held_bytes() + strangers.held_bytes();
     }
     [[nodiscard]] std::size_t room() const noexcept {
-        return rules->hold_memory - std::min(held(), rules->hold_memory);
+        return setup->hold_memory - std::min(held(), setup->hold_memory);
     }
     void publish() noexcept {
         counters.flows.store(connections.size(), std::memory_order_relaxed);
@@ -50,22 +50,22 @@ struct Bridge::Impl {
         counters.held_bytes.store(held(), std::memory_order_relaxed);
     }
 
-    std::shared_ptr<const BridgeRules> rules;
-    BridgeCounters& counters;
+    std::shared_ptr<const JoinerSetup> setup;
+    JoinerCounters& counters;
     BridgeConnections connections;
     Openings openings{connections};
     Strangers strangers;
 };
 
-Bridge::Bridge(std::shared_ptr<const BridgeRules> rules, BridgeFlows* carried)
-    : impl_(std::make_unique<Impl>(std::move(rules), carried, counters_)) {}
-Bridge::~Bridge() = default;
+Joiner::Joiner(std::shared_ptr<const JoinerSetup> setup, BridgeFlows* carried)
+    : impl_(std::make_unique<Impl>(std::move(setup), carried, counters_)) {}
+Joiner::~Joiner() = default;
 
-std::size_t Bridge::flows() const noexcept {
+std::size_t Joiner::flows() const noexcept {
     return impl_->connections.size();
 }
 
-Verdict Bridge::handle_from_balancer(Instant now, MutableBytes packet, bool checksum_finished, const Hop& hop,
+Verdict Joiner::handle_from_balancer(Instant now, MutableBytes packet, bool checksum_finished, const Hop& hop,
                                      Actions& out) noexcept {
     const Verdict verdict = impl_->from_balancer(now, packet, checksum_finished, hop, out);
     counters_.verdicts.add(verdict);
@@ -73,7 +73,7 @@ Verdict Bridge::handle_from_balancer(Instant now, MutableBytes packet, bool chec
     return verdict;
 }
 
-Verdict Bridge::handle_from_backend(Instant now, MutableBytes packet, bool checksum_finished,
+Verdict Joiner::handle_from_backend(Instant now, MutableBytes packet, bool checksum_finished,
                                     Actions& out) noexcept {
     const Verdict verdict = impl_->from_backend(now, packet, checksum_finished, out);
     counters_.verdicts.add(verdict);
@@ -81,7 +81,7 @@ Verdict Bridge::handle_from_backend(Instant now, MutableBytes packet, bool check
     return verdict;
 }
 
-bool Bridge::is_spliced_answer(Bytes head) const noexcept {
+bool Joiner::is_spliced_answer(Bytes head) const noexcept {
     splice_packet packet{};
     // The rest of the segment is somewhere else, however long its header says that it is.
     constexpr std::uint64_t kAnyLength = 1U << 20;
@@ -91,30 +91,30 @@ bool Bridge::is_spliced_answer(Bytes head) const noexcept {
            impl_->connections.find(splice_flow_toward_client(&packet)).exists();
 }
 
-void Bridge::replace_rules(std::shared_ptr<const BridgeRules> rules) {
-    swap_rules(std::move(rules));
+void Joiner::replace_setup(std::shared_ptr<const JoinerSetup> setup) {
+    swap_setup(std::move(setup));
     end_unserved_flows();
 }
 
-void Bridge::swap_rules(std::shared_ptr<const BridgeRules> rules) {
-    impl_->rules = std::move(rules);
+void Joiner::swap_setup(std::shared_ptr<const JoinerSetup> setup) {
+    impl_->setup = std::move(setup);
 }
 
-void Bridge::end_unserved_flows() {
-    impl_->connections.erase_unserved(*impl_->rules);
+void Joiner::end_unserved_flows() {
+    impl_->connections.erase_unserved(*impl_->setup);
     impl_->publish();
 }
 
-void Bridge::expire(Instant now, Actions& /*out*/) noexcept {
+void Joiner::expire(Instant now, Actions& /*out*/) noexcept {
     impl_->strangers.expire(now);
-    const std::size_t expired = impl_->connections.expire(now, impl_->rules->timeouts);
+    const std::size_t expired = impl_->connections.expire(now, impl_->setup->timeouts);
     counters_.flows_expired.fetch_add(expired, std::memory_order_relaxed);
     impl_->publish();
 }
 
-std::optional<Duration> Bridge::next_deadline() const noexcept {
+std::optional<Duration> Joiner::next_deadline() const noexcept {
     std::optional<Duration> next;
-    if (const auto idle_s = impl_->connections.next_expiry_s(impl_->rules->timeouts))
+    if (const auto idle_s = impl_->connections.next_expiry_s(impl_->setup->timeouts))
         next = std::chrono::seconds(*idle_s);
     const std::optional<Duration> due = impl_->strangers.next_deadline();
     if (due && (!next || *due < *next)) next = due;
@@ -123,7 +123,7 @@ std::optional<Duration> Bridge::next_deadline() const noexcept {
 
 // --- From the balancer ---------------------------------------------------------------------------------
 
-Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checksum_finished, const Hop& hop,
+Verdict Joiner::Impl::from_balancer(Instant now, MutableBytes bytes, bool checksum_finished, const Hop& hop,
                                     Actions& out) {
     splice_packet packet{};
     if (const Verdict verdict = splice_parse_ip(begin_of(bytes), end_of(bytes), &packet);
@@ -131,7 +131,7 @@ Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
         return verdict;
     // A link's padding is no part of the packet: a raw socket would send it as if it were.
     bytes = bytes.first(splice_ip_length(&packet));
-    const BridgeService* service = service_of(*rules, packet);
+    const JoinerService* service = service_of(*setup, packet);
     if (!service) return judge_unmarked(now, packet);
     if (packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_balancer(bytes, packet, *service);
     if (splice_ntohs(packet.ends.destination_port) != service->vip.port) return SPLICE_pass_not_service;
@@ -143,12 +143,12 @@ Verdict Bridge::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     packet.ends.destination = service->vip.address.raw();
     splice_negotiated negotiated{};
     const splice_bridge_decision decision =
-        splice_bridge_decide(&packet, segment.known.known_to(packet, service->number), &rules->secret,
+        splice_bridge_decide(&packet, segment.known.known_to(packet, service->number), &setup->secret,
                              static_cast<std::uint64_t>(now.unix_s), &negotiated);
     return take_step(segment, decision, negotiated);
 }
 
-Verdict Bridge::Impl::take_step(MarkedSegment& segment, const splice_bridge_decision& decision,
+Verdict Joiner::Impl::take_step(MarkedSegment& segment, const splice_bridge_decision& decision,
                                 const splice_negotiated& negotiated) {
     // What is delivered keeps its checksum for the backend to judge. What opens, or is kept and compared with
     // what else comes, is judged here: a damaged number would make one connection two.
@@ -166,28 +166,28 @@ Verdict Bridge::Impl::take_step(MarkedSegment& segment, const splice_bridge_deci
             bounce(segment.bytes, segment.service.vip.address.raw(), segment.hop, segment.out);
             return SPLICE_bounce_tuple_in_use;
         case SPLICE_BRIDGE_UNKNOWN:
-            return strangers.take(segment, *rules);
+            return strangers.take(segment, *setup);
         case SPLICE_BRIDGE_DROP:
             break;
     }
     return decision.verdict;
 }
 
-Verdict Bridge::Impl::open(const MarkedSegment& segment, const splice_negotiated& negotiated) {
-    const Openings::Opened opened = openings.open(segment, negotiated, rules->max_flows);
+Verdict Joiner::Impl::open(const MarkedSegment& segment, const splice_negotiated& negotiated) {
+    const Openings::Opened opened = openings.open(segment, negotiated, setup->max_flows);
     if (opened.entry) strangers.join(*opened.entry);
     return opened.verdict;
 }
 
 // The same addresses and ports, another connection: what is known of the old one is worth nothing any more.
 // Should the backend still hold it, it answers the replayed SYN from it, and the opening clears it.
-Verdict Bridge::Impl::reopen(const MarkedSegment& segment, const splice_negotiated& negotiated) {
+Verdict Joiner::Impl::reopen(const MarkedSegment& segment, const splice_negotiated& negotiated) {
     connections.erase(segment.key, segment.known);
     const Verdict verdict = open(segment, negotiated);
     return verdict == SPLICE_open_replay ? SPLICE_reopen_replay : verdict;
 }
 
-Verdict Bridge::Impl::deliver(MarkedSegment& segment) {
+Verdict Joiner::Impl::deliver(MarkedSegment& segment) {
     const Verdict verdict =
         translate_toward_backend(*segment.known.established(), segment.packet, segment.bytes);
     if (verdict != SPLICE_CONTINUE) return verdict;
@@ -198,8 +198,8 @@ Verdict Bridge::Impl::deliver(MarkedSegment& segment) {
     return SPLICE_deliver;
 }
 
-Verdict Bridge::Impl::icmp_from_balancer(MutableBytes bytes, splice_packet& packet,
-                                         const BridgeService& service) {
+Verdict Joiner::Impl::icmp_from_balancer(MutableBytes bytes, splice_packet& packet,
+                                         const JoinerService& service) {
     splice_packet quoted{};
     if (const Verdict verdict = splice_parse_icmp_error(begin_of(bytes), end_of(bytes), &packet, &quoted);
         verdict != SPLICE_CONTINUE)
@@ -218,17 +218,18 @@ Verdict Bridge::Impl::icmp_from_balancer(MutableBytes bytes, splice_packet& pack
 
 // Unmarked packets pass. One of a connection that is spliced here lost its mark on the way: worth a count of
 // its own.
-Verdict Bridge::Impl::judge_unmarked(Instant now, const splice_packet& packet) noexcept {
-    for (const BridgeService& service : rules->services) {
+Verdict Joiner::Impl::judge_unmarked(Instant now, const splice_packet& packet) noexcept {
+    for (const JoinerService& service : setup->services) {
         if (splice_htons(service.vip.port) != packet.ends.destination_port ||
             service.vip.address.family() != packet.family)
             continue;
         const bool to_us =
-            std::ranges::find(rules->addresses, IpAddress(packet.ends.destination)) != rules->addresses.end();
-        if (to_us && splice_uncarry(&packet).kind != SPLICE_CARRIAGE_NONE) return SPLICE_pass_mark_of_no_service;
+            std::ranges::find(setup->addresses, IpAddress(packet.ends.destination)) != setup->addresses.end();
+        if (to_us && splice_uncarry(&packet).kind != SPLICE_CARRIAGE_NONE)
+            return SPLICE_pass_mark_of_no_service;
         splice_packet sent = packet;
         sent.ends.destination = service.vip.address.raw();
-        if (to_us && splice_bridge_mark_lost(&sent, &rules->secret, static_cast<std::uint64_t>(now.unix_s)))
+        if (to_us && splice_bridge_mark_lost(&sent, &setup->secret, static_cast<std::uint64_t>(now.unix_s)))
             return SPLICE_pass_mark_lost;
         if (connections.find(backend_key(packet, service)).exists()) return SPLICE_pass_unmarked_known_flow;
     }
@@ -237,7 +238,7 @@ Verdict Bridge::Impl::judge_unmarked(Instant now, const splice_packet& packet) n
 
 // --- From the backend ----------------------------------------------------------------------------------
 
-Verdict Bridge::Impl::from_backend(Instant now, MutableBytes bytes, bool checksum_finished, Actions& out) {
+Verdict Joiner::Impl::from_backend(Instant now, MutableBytes bytes, bool checksum_finished, Actions& out) {
     splice_packet packet{};
     if (const Verdict verdict = splice_parse_ip(begin_of(bytes), end_of(bytes), &packet);
         verdict != SPLICE_CONTINUE)
@@ -258,7 +259,7 @@ Verdict Bridge::Impl::from_backend(Instant now, MutableBytes bytes, bool checksu
     return established_answer(now, packet, bytes, key, known, out);
 }
 
-Verdict Bridge::Impl::established_answer(Instant now, const splice_packet& packet, MutableBytes bytes,
+Verdict Joiner::Impl::established_answer(Instant now, const splice_packet& packet, MutableBytes bytes,
                                          const splice_flow_key& key, const KnownConnection& known,
                                          Actions& out) {
     const splice_bridge_flow& flow = *known.flow();
@@ -281,7 +282,7 @@ Verdict Bridge::Impl::established_answer(Instant now, const splice_packet& packe
     return SPLICE_toward_client;
 }
 
-Verdict Bridge::Impl::icmp_from_backend(MutableBytes bytes, splice_packet& packet) {
+Verdict Joiner::Impl::icmp_from_backend(MutableBytes bytes, splice_packet& packet) {
     splice_packet quoted{};
     if (const Verdict verdict = splice_parse_icmp_error(begin_of(bytes), end_of(bytes), &packet, &quoted);
         verdict != SPLICE_CONTINUE)

@@ -1,11 +1,11 @@
-#include "libsplice/core/bridge/openings.hpp"
+#include "libsplice/core/joiner/openings.hpp"
 
 #include <algorithm>
 #include <memory>
 #include <utility>
 
 #include "libsplice/base/seq.hpp"
-#include "libsplice/core/bridge/segments.hpp"
+#include "libsplice/core/joiner/segments.hpp"
 
 namespace splice {
 namespace {
@@ -28,7 +28,7 @@ void send_replay_syn(const BridgeFlowTable::Entry& entry, Actions& out) {
 }
 
 BridgeFlow begun(const MarkedSegment& segment, const splice_negotiated& negotiated) {
-    const BridgeService& service = segment.service;
+    const JoinerService& service = segment.service;
     const splice_packet& packet = segment.packet;
     splice_tcp_options options{};
     splice_parse_tcp_options(begin_of(segment.bytes), end_of(segment.bytes), &packet, &options);

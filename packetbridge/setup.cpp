@@ -1,4 +1,4 @@
-#include "packetbridge/rules.hpp"
+#include "packetbridge/setup.hpp"
 
 namespace splice {
 namespace {
@@ -9,27 +9,27 @@ std::uint32_t whole_seconds(Duration duration) noexcept {
 
 }  // namespace
 
-std::shared_ptr<const BridgeRules> build_rules(const PacketbridgeConfig& config, const splice_secret& secret,
+std::shared_ptr<const JoinerSetup> build_setup(const PacketbridgeConfig& config, const splice_secret& secret,
                                                ServiceNumbers& services) {
-    auto rules = std::make_shared<BridgeRules>();
-    rules->secret = secret;
-    rules->addresses = config.addresses;
-    rules->number = config.number;
+    auto setup = std::make_shared<JoinerSetup>();
+    setup->secret = secret;
+    setup->addresses = config.addresses;
+    setup->number = config.number;
     std::vector<std::string> names;
     for (const BridgeServiceConfig& service : config.services) names.push_back(service.vip.to_string());
     const std::vector<std::uint16_t> numbers = services.assign(names);
     for (const BridgeServiceConfig& service : config.services) {
-        rules->services.push_back({.number = numbers[rules->services.size()],
+        setup->services.push_back({.number = numbers[setup->services.size()],
                                    .carriage = splice_carriage_by_dscp(service.dscp),
                                    .vip = service.vip,
                                    .backend = service.backend,
                                    .window_scale = service.window_scale});
     }
-    rules->timeouts = {.open_s = whole_seconds(config.common.idle_timeout),
+    setup->timeouts = {.open_s = whole_seconds(config.common.idle_timeout),
                        .closing_s = whole_seconds(kClosingTimeout),
                        .half_closed_s = whole_seconds(config.common.idle_timeout)};
-    rules->max_flows = config.common.max_flows;
-    return rules;
+    setup->max_flows = config.common.max_flows;
+    return setup;
 }
 
 }  // namespace splice

@@ -1,4 +1,4 @@
-#include "libsplice/core/bridge/connections.hpp"
+#include "libsplice/core/joiner/connections.hpp"
 
 #include <chrono>
 #include <utility>
@@ -23,7 +23,8 @@ const splice_translation* KnownConnection::established() const noexcept {
     return known && known->state == SPLICE_BRIDGE_ESTABLISHED ? &known->translation : nullptr;
 }
 
-splice_bridge_known KnownConnection::known_to(const splice_packet& packet, std::uint16_t service) const noexcept {
+splice_bridge_known KnownConnection::known_to(const splice_packet& packet,
+                                              std::uint16_t service) const noexcept {
     // The kernel program has compared the socket's numbers, and asks about a segment that they do not fit.
     if (const AdoptedSocket* socket = std::get_if<AdoptedSocket>(&carried))
         return socket->service == service ? SPLICE_KNOWN_ALIEN : SPLICE_KNOWN_IN_USE;
@@ -107,9 +108,9 @@ void BridgeConnections::erase(const splice_flow_key& key, const KnownConnection&
         carried_->erase(key);
 }
 
-void BridgeConnections::erase_unserved(const BridgeRules& rules) {
+void BridgeConnections::erase_unserved(const JoinerSetup& setup) {
     table_.erase_if([&](BridgeFlowTable::Entry& entry) {
-        const bool goes_on = serves(rules, entry.second.value);
+        const bool goes_on = serves(setup, entry.second.value);
         if (!goes_on) forget(entry, HeldLoss::service_gone);
         return !goes_on;
     });

@@ -16,12 +16,12 @@ namespace splice {
 struct RunningHost {
     std::uint32_t mtu = 1500;               // the uplink's
     Duration now{};                         // monotonic
-    const SplicerRules* running = nullptr;  // what serves now: its placements are kept where nothing changed
+    const SplicerSetup* running = nullptr;  // what serves now: its placements are kept where nothing changed
 };
 
-// The rules, built whole: what takes time happens here, not at the swap. `bridges` and `services` are brought
+// The setup, built whole: what takes time happens here, not at the swap. `bridges` and `services` are brought
 // up to date. The error is a sentence.
-std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(const BalancerConfig& config,
+std::expected<std::shared_ptr<const SplicerSetup>, std::string> build_setup(const BalancerConfig& config,
                                                                             const splice_secret& secret,
                                                                             const RunningHost& host,
                                                                             BridgeIndex& bridges,

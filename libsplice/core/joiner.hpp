@@ -1,5 +1,5 @@
 // The bridge's machine: marked packets from the balancer in one door, the backend's packets in the other. It
-// leaves connections that begin to Openings, and segments of no known connection to Strangers (core/bridge/).
+// leaves connections that begin to Openings, and segments of no known connection to Strangers (core/joiner/).
 // No system call, no clock, no lock: one instance a thread.
 #pragma once
 
@@ -12,13 +12,13 @@
 #include "libsplice/base/time.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
-#include "libsplice/core/bridge/services.hpp"
 #include "libsplice/core/bridge_flows.hpp"
 #include "libsplice/core/held_loss.hpp"
+#include "libsplice/core/joiner/setup.hpp"
 
 namespace splice {
 
-struct BridgeCounters {
+struct JoinerCounters {
     VerdictCounters verdicts;
     HeldLossCounters held_lost;
     std::atomic<std::uint64_t> flows{};
@@ -27,20 +27,20 @@ struct BridgeCounters {
     std::atomic<std::uint64_t> flows_expired{};
 };
 
-class Bridge {
+class Joiner {
   public:
     // `carried`: where connections live that something else carries once they are established; it must
     // outlive the machine. Without it the machine carries them itself.
-    explicit Bridge(std::shared_ptr<const BridgeRules> rules, BridgeFlows* carried = nullptr);
-    ~Bridge();
-    Bridge(const Bridge&) = delete;
-    Bridge& operator=(const Bridge&) = delete;
+    explicit Joiner(std::shared_ptr<const JoinerSetup> setup, BridgeFlows* carried = nullptr);
+    ~Joiner();
+    Joiner(const Joiner&) = delete;
+    Joiner& operator=(const Joiner&) = delete;
 
     // A flow goes on as long as a service of the same mark, VIP and backend does.
-    void replace_rules(std::shared_ptr<const BridgeRules> rules);
-    // The same in two halves, for a caller who may have to go back: new rules by which packets are handled,
+    void replace_setup(std::shared_ptr<const JoinerSetup> setup);
+    // The same in two halves, for a caller who may have to go back: a new setup by which packets are handled,
     // while each flow stays; and the end of those flows that no service has any more.
-    void swap_rules(std::shared_ptr<const BridgeRules> rules);
+    void swap_setup(std::shared_ptr<const JoinerSetup> setup);
     void end_unserved_flows();
 
     // A packet that arrived for our address. Kind `forward`: edited in place, to be delivered to its new
@@ -59,13 +59,13 @@ class Bridge {
     void expire(Instant now, Actions& out) noexcept;
     [[nodiscard]] std::optional<Duration> next_deadline() const noexcept;
 
-    [[nodiscard]] const BridgeCounters& counters() const noexcept { return counters_; }
+    [[nodiscard]] const JoinerCounters& counters() const noexcept { return counters_; }
     [[nodiscard]] std::size_t flows() const noexcept;
 
   private:
     struct Impl;
     std::unique_ptr<Impl> impl_;
-    BridgeCounters counters_;
+    JoinerCounters counters_;
 };
 
 }  // namespace splice

@@ -1,4 +1,4 @@
-#include "balancer/rules.hpp"
+#include "balancer/setup.hpp"
 
 #include <doctest/doctest.h>
 
@@ -30,11 +30,11 @@ BalancerConfig two_bridges() {
     return config;
 }
 
-std::shared_ptr<const SplicerRules> rules_of(const BalancerConfig& config, BridgeIndex& index) {
+std::shared_ptr<const SplicerSetup> rules_of(const BalancerConfig& config, BridgeIndex& index) {
     ServiceNumbers services;
-    auto rules = build_rules(config, splice_secret{}, {.mtu = 1500, .now = 0s}, index, services);
-    REQUIRE(rules.has_value());
-    return *rules;
+    auto setup = build_setup(config, splice_secret{}, {.mtu = 1500, .now = 0s}, index, services);
+    REQUIRE(setup.has_value());
+    return *setup;
 }
 
 }  // namespace
@@ -55,19 +55,19 @@ TEST_CASE("services that share a bridge share its number") {
     BalancerConfig config = two_bridges();
     config.services.push_back(service("192.0.2.11:80", {{"other", address("192.0.2.22"), 1}}));
     BridgeIndex index;
-    const auto rules = rules_of(config, index);
-    REQUIRE(rules->bridges.size() == 2);
-    CHECK(rules->bridges[1].name == "b2");
-    CHECK(rules->services[1].placement->choose("x").bridges.choices[0] == 1);
+    const auto setup = rules_of(config, index);
+    REQUIRE(setup->bridges.size() == 2);
+    CHECK(setup->bridges[1].name == "b2");
+    CHECK(setup->services[1].placement->choose("x").bridges.choices[0] == 1);
 }
 
 TEST_CASE("a bridge of weight 0 is chosen by nobody, but has its number") {
     BalancerConfig config = two_bridges();
     config.services[0].bridges[0].weight = 0;
     BridgeIndex index;
-    const auto rules = rules_of(config, index);
-    CHECK(rules->bridges[0].address == address("192.0.2.21"));
-    for (const splice_placement_row& row : rules->services[0].placement->rows()) {
+    const auto setup = rules_of(config, index);
+    CHECK(setup->bridges[0].address == address("192.0.2.21"));
+    for (const splice_placement_row& row : setup->services[0].placement->rows()) {
         REQUIRE(row.choices[0] == 1);
         REQUIRE(row.choices[1] == SPLICE_NO_BRIDGE);
     }
@@ -112,9 +112,9 @@ TEST_CASE("a bridge that a reload removed is no longer chosen, and its flows sti
     BridgeIndex index;
     (void)rules_of(config, index);
     config.services[0].bridges.erase(config.services[0].bridges.begin());
-    const auto rules = rules_of(config, index);
-    CHECK(rules->bridges[0].address == address("192.0.2.21"));
-    CHECK(rules->services[0].placement->choose("x").bridges.choices[0] == 1);
+    const auto setup = rules_of(config, index);
+    CHECK(setup->bridges[0].address == address("192.0.2.21"));
+    CHECK(setup->services[0].placement->choose("x").bridges.choices[0] == 1);
 }
 
 TEST_CASE("the flow table keeps entries for the longest idle_timeout of all services") {
@@ -146,8 +146,8 @@ TEST_CASE("the shares of a table follow the weights and sum up to 1") {
         BalancerConfig config = two_bridges();
         config.services[0].algorithm = algorithm;
         BridgeIndex index;
-        const auto rules = rules_of(config, index);
-        const auto shares = first_choice_shares(rules->services[0]);
+        const auto setup = rules_of(config, index);
+        const auto shares = first_choice_shares(setup->services[0]);
         REQUIRE(shares.size() == 2);
         CHECK(shares[0] + shares[1] == doctest::Approx(1.0));
         CHECK(shares[0] == doctest::Approx(0.25).epsilon(0.2));
@@ -167,7 +167,7 @@ TEST_CASE("a reload keeps the tables of a service whose bridges are what they we
         ServiceNumbers services;
         const auto before = rules_of(config, index);
         const auto after = [&] {
-            return build_rules(config, splice_secret{}, {.mtu = 1500, .now = 0s, .running = before.get()},
+            return build_setup(config, splice_secret{}, {.mtu = 1500, .now = 0s, .running = before.get()},
                                index, services)
                 .value()
                 ->services[0];
@@ -190,13 +190,13 @@ TEST_CASE("a ramp over the same key stands in the table, one over another key do
     config.services[0].shadow = ShadowConfig{.key = {}, .algorithm = Algorithm::maglev};
     config.services[0].ramp = 0.5;
     BridgeIndex index;
-    auto rules = rules_of(config, index);
-    REQUIRE(rules->services[0].shadow);
-    CHECK(rules->services[0].shadow->in_table);
-    CHECK(rules->services[0].watch);
+    auto setup = rules_of(config, index);
+    REQUIRE(setup->services[0].shadow);
+    CHECK(setup->services[0].shadow->in_table);
+    CHECK(setup->services[0].watch);
     std::size_t moved = 0;
     std::size_t differ = 0;
-    const SplicerService& service = rules->services[0];
+    const SplicerService& service = setup->services[0];
     for (std::uint32_t row = 0; row < service.placement->rows().size(); ++row) {
         const auto then = service.shadow->placement->row(row).choices[0];
         if (service.shadow->before->row(row).choices[0] == then) continue;
@@ -206,7 +206,7 @@ TEST_CASE("a ramp over the same key stands in the table, one over another key do
     REQUIRE(differ > 0);
     CHECK(static_cast<double>(moved) / static_cast<double>(differ) == doctest::Approx(0.5).epsilon(0.05));
     config.services[0].shadow->key = HashKeyRule::parse("path").value();
-    rules = rules_of(config, index);
-    CHECK_FALSE(rules->services[0].shadow->in_table);
-    CHECK(rules->services[0].placement == rules->services[0].shadow->before);
+    setup = rules_of(config, index);
+    CHECK_FALSE(setup->services[0].shadow->in_table);
+    CHECK(setup->services[0].placement == setup->services[0].shadow->before);
 }

@@ -15,7 +15,7 @@
 
 namespace splice {
 
-struct BridgeService {
+struct JoinerService {
     std::uint16_t number = 1;  // its own, in flows: ServiceNumbers gives them out
     splice_carriage carriage = splice_carriage_by_dscp(1);
     Endpoint vip;
@@ -23,21 +23,21 @@ struct BridgeService {
     std::uint8_t window_scale = kWindowScale;  // what the balancer advertises
 };
 
-struct BridgeRules {
+struct JoinerSetup {
     splice_secret secret{};
     std::uint16_t number = 0;          // the fleet's number of this bridge, 1 to 1018; 0: it has none
     std::vector<IpAddress> addresses;  // where the balancer sends marked packets
-    std::vector<BridgeService> services;
+    std::vector<JoinerService> services;
     splice_idle_timeouts timeouts{};
     std::size_t max_flows = kMaxFlows;
     std::size_t hold_memory = kHoldMemory;
 };
 
-// Whether a service of the flow's number, VIP and backend is among the rules.
-[[nodiscard]] bool serves(const BridgeRules& rules, const splice_bridge_flow& flow) noexcept;
-// The service of a packet's mark and family, or null; it lives as long as `rules`.
-[[nodiscard]] const BridgeService* service_of(const BridgeRules& rules, const splice_packet& packet) noexcept;
+// Whether a service of the flow's number, VIP and backend is in the setup.
+[[nodiscard]] bool serves(const JoinerSetup& setup, const splice_bridge_flow& flow) noexcept;
+// The service of a packet's mark and family, or null; it lives as long as `setup`.
+[[nodiscard]] const JoinerService* service_of(const JoinerSetup& setup, const splice_packet& packet) noexcept;
 // How the bridge's flows name the flow of a marked segment of the service's.
-[[nodiscard]] splice_flow_key backend_key(const splice_packet& packet, const BridgeService& service) noexcept;
+[[nodiscard]] splice_flow_key backend_key(const splice_packet& packet, const JoinerService& service) noexcept;
 
 }  // namespace splice

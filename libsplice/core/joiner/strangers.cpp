@@ -1,9 +1,9 @@
-#include "libsplice/core/bridge/strangers.hpp"
+#include "libsplice/core/joiner/strangers.hpp"
 
 #include <vector>
 
 #include "libsplice/base/seq.hpp"
-#include "libsplice/core/bridge/segments.hpp"
+#include "libsplice/core/joiner/segments.hpp"
 
 namespace splice {
 namespace {
@@ -21,7 +21,7 @@ bool insists(const MarkedSegment& segment) noexcept {
 // loss probe (RFC 8985 section 7) repeats the last segment first, and once. So a segment that comes a third
 // time is the earliest itself, and its connection is not here. Different acknowledgement numbers prove that a
 // server once answered: then the connection is gone, too.
-Verdict Strangers::take(const MarkedSegment& segment, const BridgeRules& rules) {
+Verdict Strangers::take(const MarkedSegment& segment, const JoinerSetup& setup) {
     const Seq seq(segment.packet.seq), ack(segment.packet.ack);
     const auto same_connection = [&](const Overtakers::Segment& other) {
         return FlowKeyEqual{}(other.key, segment.key);
@@ -31,28 +31,28 @@ Verdict Strangers::take(const MarkedSegment& segment, const BridgeRules& rules) 
         return same_connection(one) && one.seq == seq && one.ack == ack;
     });
     const bool answered_once = other && other->ack != ack;
-    if (again && !answered_once) return repeat(segment, *again, rules);
+    if (again && !answered_once) return repeat(segment, *again, setup);
     if (segment.bytes.size() > segment.room) return SPLICE_drop_hold_full;
     Overtakers::Segment* held =
         waiting_.add(segment.now, kUnknownWait, segment.key, segment.packet, segment.hop, segment.bytes);
     if (!held) return SPLICE_drop_hold_full;
     const std::optional<int> before = waiting_.recall(segment.key, seq, ack);
     if (before && insists(segment)) held->repeats = *before + 1;
-    return answered_once || held->repeats >= kUnknownRepeats ? judge(segment.key, rules, segment.out)
+    return answered_once || held->repeats >= kUnknownRepeats ? judge(segment.key, setup, segment.out)
                                                              : SPLICE_hold_unknown;
 }
 
 // Duplicates that the network made come closer together than a client repeats itself.
-Verdict Strangers::repeat(const MarkedSegment& segment, Overtakers::Segment& held, const BridgeRules& rules) {
+Verdict Strangers::repeat(const MarkedSegment& segment, Overtakers::Segment& held, const JoinerSetup& setup) {
     const Duration now = segment.now.monotonic;
     if (!insists(segment) || now - held.counted < kUnknownRepeatGap) return SPLICE_drop_duplicate_payload;
     held.counted = now;
     held.due = now + kUnknownWait;
-    return ++held.repeats < kUnknownRepeats ? SPLICE_hold_unknown : judge(segment.key, rules, segment.out);
+    return ++held.repeats < kUnknownRepeats ? SPLICE_hold_unknown : judge(segment.key, setup, segment.out);
 }
 
 // Nothing of this connection waits any longer. One RST is enough, for the last, which acknowledges the most.
-Verdict Strangers::judge(const splice_flow_key& key, const BridgeRules& rules, Actions& out) {
+Verdict Strangers::judge(const splice_flow_key& key, const JoinerSetup& setup, Actions& out) {
     std::vector<Overtakers::Segment> segments;
     waiting_.take_of(key, [&](Overtakers::Segment& segment) {
         segments.push_back(segment);
@@ -61,13 +61,13 @@ Verdict Strangers::judge(const splice_flow_key& key, const BridgeRules& rules, A
     Verdict verdict = SPLICE_CONTINUE;
     const bool known = connections_.find(key).established() != nullptr;
     for (Overtakers::Segment& segment : segments)
-        if (known || &segment == &segments.back()) verdict = answer(segment, rules, out);
+        if (known || &segment == &segments.back()) verdict = answer(segment, setup, out);
     return verdict == SPLICE_CONTINUE ? SPLICE_drop_orphan : verdict;
 }
 
 // It is no overtaker. A connection may be carried elsewhere by now; else the client is told, in the VIP's
 // name, for it knows no other.
-Verdict Strangers::answer(Overtakers::Segment& segment, const BridgeRules& rules, Actions& out) {
+Verdict Strangers::answer(Overtakers::Segment& segment, const JoinerSetup& setup, Actions& out) {
     splice_packet packet{};
     const MutableBytes bytes(segment.bytes);
     if (splice_parse_ip(begin_of(bytes), end_of(bytes), &packet) != SPLICE_CONTINUE) return SPLICE_CONTINUE;
@@ -81,7 +81,7 @@ Verdict Strangers::answer(Overtakers::Segment& segment, const BridgeRules& rules
         return SPLICE_deliver;
     }
     // The RST comes from the VIP, to which the client wrote.
-    const BridgeService* service = service_of(rules, packet);
+    const JoinerService* service = service_of(setup, packet);
     if (!service) return SPLICE_CONTINUE;
     packet.ends.destination = service->vip.address.raw();
     splice_segment reset;

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "libsplice/base/verdict.hpp"
-#include "libsplice/core/bridge/connections.hpp"
-#include "libsplice/core/bridge/marked_segment.hpp"
+#include "libsplice/core/joiner/connections.hpp"
+#include "libsplice/core/joiner/marked_segment.hpp"
 #include "libsplice/core/overtakers.hpp"
 
 namespace splice {
@@ -15,8 +15,8 @@ class Strangers {
     Strangers(BridgeConnections& connections, HeldLossCounters& held_lost) noexcept
         : connections_(connections), held_lost_(held_lost) {}
 
-    // `rules` for the answer to one that was held before.
-    [[nodiscard]] Verdict take(const MarkedSegment& segment, const BridgeRules& rules);
+    // `setup` for the answer to one that was held before.
+    [[nodiscard]] Verdict take(const MarkedSegment& segment, const JoinerSetup& setup);
     // The connection has opened: what overtook its first payload and acknowledges the same cookie joins it.
     void join(BridgeFlowTable::Entry& opened);
     void expire(Instant now);
@@ -24,9 +24,9 @@ class Strangers {
     [[nodiscard]] std::size_t held_bytes() const noexcept { return waiting_.memory(); }
 
   private:
-    Verdict repeat(const MarkedSegment& segment, Overtakers::Segment& held, const BridgeRules& rules);
-    Verdict judge(const splice_flow_key& key, const BridgeRules& rules, Actions& out);
-    Verdict answer(Overtakers::Segment& segment, const BridgeRules& rules, Actions& out);
+    Verdict repeat(const MarkedSegment& segment, Overtakers::Segment& held, const JoinerSetup& setup);
+    Verdict judge(const splice_flow_key& key, const JoinerSetup& setup, Actions& out);
+    Verdict answer(Overtakers::Segment& segment, const JoinerSetup& setup, Actions& out);
 
     BridgeConnections& connections_;
     HeldLossCounters& held_lost_;

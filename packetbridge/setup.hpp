@@ -3,14 +3,14 @@
 
 #include <memory>
 
-#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/joiner.hpp"
 #include "libsplice/core/service_numbers.hpp"
 #include "packetbridge/config.hpp"
 
 namespace splice {
 
 // `services` gives the services' numbers, by VIP and port, and is brought up to date.
-std::shared_ptr<const BridgeRules> build_rules(const PacketbridgeConfig& config, const splice_secret& secret,
+std::shared_ptr<const JoinerSetup> build_setup(const PacketbridgeConfig& config, const splice_secret& secret,
                                                ServiceNumbers& services);
 
 }  // namespace splice

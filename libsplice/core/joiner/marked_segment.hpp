@@ -6,8 +6,8 @@
 #include "libsplice/base/bytes.hpp"
 #include "libsplice/base/time.hpp"
 #include "libsplice/core/actions.hpp"
-#include "libsplice/core/bridge/connections.hpp"
-#include "libsplice/core/bridge/services.hpp"
+#include "libsplice/core/joiner/connections.hpp"
+#include "libsplice/core/joiner/setup.hpp"
 #include "libsplice/datapath/parse.h"
 
 namespace splice {
@@ -18,7 +18,7 @@ struct MarkedSegment {
     MutableBytes bytes;    // from the IP header on, without a link's padding
     splice_packet packet;  // as it is in `bytes`: addressed to the bridge
     const Hop& hop;
-    const BridgeService& service;
+    const JoinerService& service;
     splice_flow_key key;  // names the backend
     KnownConnection known;
     std::size_t room;  // bytes of packets that may still be held

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "libsplice/base/verdict.hpp"
-#include "libsplice/core/bridge/connections.hpp"
-#include "libsplice/core/bridge/marked_segment.hpp"
+#include "libsplice/core/joiner/connections.hpp"
+#include "libsplice/core/joiner/marked_segment.hpp"
 
 namespace splice {
 

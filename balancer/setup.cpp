@@ -1,4 +1,4 @@
-#include "balancer/rules.hpp"
+#include "balancer/setup.hpp"
 
 #include <fmt/format.h>
 
@@ -48,7 +48,7 @@ std::shared_ptr<ServiceWatch> watch_of(const SplicerService& service,
 }
 
 // The service of that name which runs; null: there is none.
-const SplicerService* running_service(const SplicerRules* running, const std::string& name) {
+const SplicerService* running_service(const SplicerSetup* running, const std::string& name) {
     if (!running) return nullptr;
     const auto service = std::ranges::find(running->services, name, &SplicerService::name);
     return service == running->services.end() ? nullptr : &*service;
@@ -181,7 +181,7 @@ std::uint16_t mss_of_mtu(std::uint32_t mtu, int family) noexcept {
         std::clamp(mtu > headers ? mtu - headers : 0, kLeastMss, 65'535 - headers));
 }
 
-std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(const BalancerConfig& config,
+std::expected<std::shared_ptr<const SplicerSetup>, std::string> build_setup(const BalancerConfig& config,
                                                                             const splice_secret& secret,
                                                                             const RunningHost& host,
                                                                             BridgeIndex& bridges,
@@ -190,25 +190,25 @@ std::expected<std::shared_ptr<const SplicerRules>, std::string> build_rules(cons
     const auto numbers = number_bridges(config, host.now, bridges);
     if (!numbers) return std::unexpected(numbers.error());
 
-    auto rules = std::make_shared<SplicerRules>();
-    rules->secret = secret;
-    rules->bridges = bridge_table(config, bridges, *numbers);
-    rules->timeouts = {.open_s = whole_seconds(idle_timeout),
+    auto setup = std::make_shared<SplicerSetup>();
+    setup->secret = secret;
+    setup->bridges = bridge_table(config, bridges, *numbers);
+    setup->timeouts = {.open_s = whole_seconds(idle_timeout),
                        .closing_s = whole_seconds(kClosingTimeout),
                        .half_closed_s = whole_seconds(std::max<Duration>(
                            kClosingTimeout, std::min<Duration>(kHalfClosedTimeout, idle_timeout)))};
-    rules->max_flows = config.common.max_flows;
+    setup->max_flows = config.common.max_flows;
     const std::vector<std::uint16_t> service_numbers = services.assign(names_of(config));
     std::span<const std::uint16_t> rest = *numbers;
     for (const ServiceConfig& service : config.services) {
         auto built = build_service(service, host, rest.first(service.bridges.size()));
         if (!built) return std::unexpected(built.error());
-        built->number = service_numbers[rules->services.size()];
-        rules->services.push_back(std::move(*built));
+        built->number = service_numbers[setup->services.size()];
+        setup->services.push_back(std::move(*built));
         rest = rest.subspan(service.bridges.size());
     }
-    if (auto placed = place_states(*rules); !placed) return std::unexpected(placed.error());
-    return rules;
+    if (auto placed = place_states(*setup); !placed) return std::unexpected(placed.error());
+    return setup;
 }
 
 std::string ketama_server(const BridgeConfig& bridge, std::uint16_t port) {

@@ -1,4 +1,4 @@
-#include "libsplice/core/bridge.hpp"
+#include "libsplice/core/joiner.hpp"
 
 #include <doctest/doctest.h>
 
@@ -23,10 +23,10 @@ constexpr std::uint32_t kBackendTsval = 0x80000010;
 
 // A bridge of one family, the client that speaks to it as the balancer would pass it on, and its backend.
 struct Rig {
-    explicit Rig(int family_ = 4) : Rig(bridge_rules(family_), family_) {}
-    Rig(BridgeRules rules, int family_, BridgeFlows* carried = nullptr)
-        : splicer(std::make_shared<const SplicerRules>(splicer_rules(family_))),
-          bridge(std::make_shared<const BridgeRules>(std::move(rules)), carried),
+    explicit Rig(int family_ = 4) : Rig(joiner_setup(family_), family_) {}
+    Rig(JoinerSetup setup, int family_, BridgeFlows* carried = nullptr)
+        : splicer(std::make_shared<const SplicerSetup>(splicer_setup(family_))),
+          bridge(std::make_shared<const JoinerSetup>(std::move(setup)), carried),
           client(family_),
           family(family_) {
         REQUIRE(client.connect(splicer, at(0)) == SPLICE_answer_syn_ack);
@@ -85,7 +85,7 @@ struct Rig {
     }
 
     Splicer splicer;
-    Bridge bridge;
+    Joiner bridge;
     Client client;
     int family;
     Hop hop;
@@ -702,13 +702,13 @@ TEST_CASE("an ICMP error reaches the backend in the backend's numbers") {
 }
 
 TEST_CASE("two services on one backend do not take each other's client port") {
-    BridgeRules rules = bridge_rules(4);
-    BridgeService second = rules.services[0];
+    JoinerSetup setup = joiner_setup(4);
+    JoinerService second = setup.services[0];
     second.number = 2;
     second.carriage = splice_carriage_by_dscp(2);
     second.vip.port = 80;
-    rules.services.push_back(second);
-    Rig rig(rules, 4);
+    setup.services.push_back(second);
+    Rig rig(setup, 4);
     rig.establish();
     Segment other = rig.client.segment(kGet);
     other.destination = topology(4).bridges[0];
@@ -736,16 +736,16 @@ TEST_CASE("two services on one backend do not take each other's client port") {
 }
 
 TEST_CASE("tables and holds are bounded by name") {
-    BridgeRules rules = bridge_rules(4);
-    rules.max_flows = 1;
-    Rig full(rules, 4);
+    JoinerSetup setup = joiner_setup(4);
+    setup.max_flows = 1;
+    Rig full(setup, 4);
     full.establish();
     Client second(4, 50000);
     REQUIRE(second.connect(full.splicer, at(0)) == SPLICE_answer_syn_ack);
     CHECK(full.from_balancer(second.segment(kGet)) == SPLICE_drop_flow_table_full);
 
-    rules.hold_memory = 10;
-    Rig tight(rules, 4);
+    setup.hold_memory = 10;
+    Rig tight(setup, 4);
     CHECK(tight.from_balancer(tight.client.segment(kGet)) == SPLICE_drop_hold_full);
 }
 
@@ -820,7 +820,7 @@ class CarriedFlows final : public BridgeFlows {
 
 TEST_CASE("an established connection is carried elsewhere, with what its packets need") {
     CarriedFlows carried;
-    Rig rig(bridge_rules(4), 4, &carried);
+    Rig rig(joiner_setup(4), 4, &carried);
     REQUIRE(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_open_replay);
     REQUIRE(carried.flows.size() == 1);
     CHECK(carried.flows.begin()->second.state == SPLICE_BRIDGE_OPENING);
@@ -840,7 +840,7 @@ TEST_CASE("an established connection is carried elsewhere, with what its packets
 
 TEST_CASE("an opening that ends leaves nothing where it would have been carried") {
     CarriedFlows carried;
-    Rig rig(bridge_rules(4), 4, &carried);
+    Rig rig(joiner_setup(4), 4, &carried);
     REQUIRE(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_open_replay);
     rig.expire(60);
     CHECK(carried.flows.empty());
@@ -853,14 +853,14 @@ TEST_CASE("an opening that ends leaves nothing where it would have been carried"
 TEST_CASE("no room where it would be carried: the connection is not opened") {
     CarriedFlows carried;
     carried.is_full = true;
-    Rig rig(bridge_rules(4), 4, &carried);
+    Rig rig(joiner_setup(4), 4, &carried);
     CHECK(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_drop_flow_table_full);
     CHECK(rig.bridge.flows() == 0);
 }
 
 TEST_CASE("a valid cookie on a carried connection opens anew in its place") {
     CarriedFlows carried;
-    Rig rig(bridge_rules(4), 4, &carried);
+    Rig rig(joiner_setup(4), 4, &carried);
     rig.establish();
     rig.client.base.seq = 0x12345678;
     REQUIRE(rig.client.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack);
@@ -871,10 +871,10 @@ TEST_CASE("a valid cookie on a carried connection opens anew in its place") {
 
 TEST_CASE("a segment that overtook its connection's opening elsewhere is delivered when it comes again") {
     CarriedFlows carried;
-    Rig rig(bridge_rules(4), 4, &carried);
+    Rig rig(joiner_setup(4), 4, &carried);
     REQUIRE(rig.from_balancer(rig.client.segment("later", 100)) == SPLICE_hold_unknown);
     splice_bridge_flow flow{};
-    const BridgeService service = bridge_rules(4).services[0];
+    const JoinerService service = joiner_setup(4).services[0];
     flow.translation.vip = service.vip.address.raw();
     flow.translation.vip_port = splice_htons(80);
     flow.translation.backend = service.backend.address.raw();
@@ -916,7 +916,7 @@ class Sockets final : public BridgeFlows {
     bool put(const splice_flow_key&, const splice_bridge_flow&) noexcept override { return false; }
     [[nodiscard]] CarriedFlow find(const splice_flow_key&) const noexcept override {
         if (!there) return {};
-        const BridgeService served = bridge_rules(4).services[0];
+        const JoinerService served = joiner_setup(4).services[0];
         AdoptedSocket socket;
         socket.translation.vip = served.vip.address.raw();
         socket.translation.vip_port = splice_htons(80);
@@ -936,7 +936,7 @@ class Sockets final : public BridgeFlows {
 TEST_CASE(
     "no number of an adopted socket is known, so its client insists before the socket judges a segment") {
     Sockets sockets;
-    Rig rig(bridge_rules(4), 4, &sockets);
+    Rig rig(joiner_setup(4), 4, &sockets);
     const auto segment = rig.client.segment("later", 100);
     REQUIRE(rig.from_balancer(segment) == SPLICE_hold_unknown);
     REQUIRE(rig.from_balancer(segment, 0.3) == SPLICE_hold_unknown);
@@ -952,6 +952,6 @@ TEST_CASE(
     "an adopted socket of another service has the port, so a segment without a valid cookie is dropped") {
     Sockets sockets;
     sockets.service = 2;
-    Rig rig(bridge_rules(4), 4, &sockets);
+    Rig rig(joiner_setup(4), 4, &sockets);
     CHECK(rig.from_balancer(rig.client.segment("later", 100)) == SPLICE_drop_backend_tuple_in_use);
 }

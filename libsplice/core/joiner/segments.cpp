@@ -1,4 +1,4 @@
-#include "libsplice/core/bridge/segments.hpp"
+#include "libsplice/core/joiner/segments.hpp"
 
 #include <span>
 
