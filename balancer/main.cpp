@@ -41,11 +41,13 @@ int run(const BalancerOptions& options, const BalancerConfig& config, FileWatch 
     // Before the start, so that no change after it is missed.
     auto host = HostEvents::open();
     if (!host) return fail(kExitSystem, host.error().text);
+    auto tasks = TaskQueue::open();
+    if (!tasks) return fail(kExitSystem, tasks.error().text);
     const auto watched = watch.add(config.common.secret_file);
     auto balancer = Balancer::start(options, config);
     if (!balancer) return fail(kExitSystem, balancer.error());
     if (!watched) return fail(kExitSystem, watched.error().text);
-    supervise(*signals, watch, *host,
+    supervise(*signals, watch, *host, **tasks,
               {.reload = [&](std::string_view why) { (*balancer)->reload(why); },
                .look_at_host = [&](bool all) { (*balancer)->look_at_host(all); },
                .look = [&] { (*balancer)->look(); }});

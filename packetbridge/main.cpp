@@ -41,11 +41,13 @@ int run(const PacketbridgeOptions& options, const PacketbridgeConfig& config, Fi
     // Before the start, so that no change after it is missed.
     auto host = HostEvents::open();
     if (!host) return fail(kExitSystem, host.error().text);
+    auto tasks = TaskQueue::open();
+    if (!tasks) return fail(kExitSystem, tasks.error().text);
     const auto watched = watch.add(config.common.secret_file);
     auto bridge = Packetbridge::start(options, config);
     if (!bridge) return fail(kExitSystem, bridge.error());
     if (!watched) return fail(kExitSystem, watched.error().text);
-    supervise(*signals, watch, *host,
+    supervise(*signals, watch, *host, **tasks,
               {.reload = [&](std::string_view why) { (*bridge)->reload(why); },
                .look_at_host = [&](bool all) { (*bridge)->look_at_host(all); },
                .look = [&] { (*bridge)->look(); }});

@@ -43,28 +43,36 @@ class HostSchedule {
 
 }  // namespace
 
-void supervise(Signals& signals, FileWatch& files, HostEvents& host, const Supervised& supervised) {
-    std::vector<pollfd> waits{{signals.descriptor(), POLLIN, 0}, {files.descriptor(), POLLIN, 0}};
+void supervise(Signals& signals, FileWatch& files, HostEvents& host, TaskQueue& tasks,
+               const Supervised& supervised) {
+    std::vector<pollfd> waits{
+        {signals.descriptor(), POLLIN, 0}, {files.descriptor(), POLLIN, 0}, {tasks.descriptor(), POLLIN, 0}};
+    // One reload reads all files anew, whichever asked for it.
+    const auto reload = [&](const std::string& why) {
+        tasks.post("reload", [&supervised, why] { supervised.reload(why); });
+    };
     for (const int descriptor : host.descriptors()) waits.push_back({descriptor, POLLIN, 0});
     auto files_quiet = kNever;  // something happened beside a watched file, and may go on until then
     auto next_look = steady_clock::now();
     HostSchedule schedule;
     for (;;) {
         auto now = steady_clock::now();
-        if (schedule.is_due(now)) supervised.look_at_host(true);
+        if (schedule.is_due(now)) tasks.post("look at the host", [&] { supervised.look_at_host(true); });
         const bool looks = now >= next_look;
         if (looks) {
-            supervised.look_at_host(false);
-            supervised.look();
+            tasks.post("look", [&] {
+                supervised.look_at_host(false);
+                supervised.look();
+            });
             next_look = now + kLookPeriod;
         }
         // At every look, too, for what no event tells of.
         if (looks || now >= files_quiet) {
             files_quiet = kNever;
-            // One reload reads all files anew.
             if (const auto changed = files.changed(now); !changed.empty())
-                supervised.reload(changed.front() + " changed");
+                reload(changed.front() + " changed");
         }
+        tasks.run();
         const auto until = std::min({next_look, schedule.next(), files_quiet});
         const auto wait = std::chrono::ceil<std::chrono::milliseconds>(until - steady_clock::now());
         if (poll(waits.data(), waits.size(), static_cast<int>(std::max(wait, 0ms).count())) <= 0) continue;
@@ -72,7 +80,7 @@ void supervise(Signals& signals, FileWatch& files, HostEvents& host, const Super
         while (const auto event = signals.next()) {
             if (*event == SignalEvent::stop) return;
             files.take_all();  // what SIGHUP reads needs no second reload, but what comes meanwhile does
-            supervised.reload("SIGHUP");
+            reload("SIGHUP");
         }
         if (waits[1].revents & POLLIN) {
             files.drain();
