@@ -37,16 +37,6 @@ std::string describe(const BalancerConfig& config) {
     return fmt::format("{}", fmt::join(services, ", "));
 }
 
-// Those of `before`, as the log names them.
-std::vector<std::string> services_missing_in(const BalancerConfig& config, const BalancerConfig& before) {
-    std::vector<std::string> missing;
-    for (const ServiceConfig& service : before.services) {
-        if (std::ranges::find(config.services, service.name, &ServiceConfig::name) == config.services.end())
-            missing.push_back(describe(service));
-    }
-    return missing;
-}
-
 void log_warnings_about(const BalancerConfig& config) {
     for (const std::string& warning : warnings_about(config)) log_warning(warning);
 }
@@ -120,9 +110,11 @@ std::expected<void, std::string> Balancer::open() {
         return std::unexpected(alone.error().text);
     index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, interface_), read_clock().monotonic);
     services_ = ServiceNumbers(remembered_services(config_.common.bpffs, interface_));
-    auto setup = prepare(config_, index_, services_);
-    if (!setup) return std::unexpected(setup.error());
-    setup_ = std::move(*setup);
+    auto plan = plan_for(config_);
+    if (!plan) return std::unexpected(plan.error());
+    setup_ = plan->setup;
+    index_ = std::move(plan->bridges);
+    services_ = std::move(plan->services);
     if (auto started = start_engine(); !started) return std::unexpected(started.error());
     if (auto added = vips_.add_missing(vips_of(config_)); !added) return std::unexpected(added.error().text);
     host_.replace(facts());
@@ -200,40 +192,38 @@ void Balancer::look_at_host(bool all) {
 
 void Balancer::reload(std::string_view why) {
     const Duration began = read_clock().monotonic;
+    const auto refused = [&](std::string_view kept, std::string_view text) {
+        log_error(fmt::format("reload ({}) refused, {}: {}", why, kept, text));
+    };
     auto config = configuration_of(options_);
-    if (!config)
-        return log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, config.error().text));
-    const std::vector<std::string> removed = services_missing_in(*config, config_);
-    if (auto applied = apply(*config); !applied)
-        return log_error(fmt::format("reload ({}) refused, {}: {}", why,
-                                     applied.error().undone ? "nothing changed" : "partly changed",
-                                     applied.error().text));
-    for (const std::string& service : removed)
-        log_warning(fmt::format("reload ({}): the service {} is gone; its connections end", why, service));
+    if (!config) return refused("nothing changed", config.error().text);
+    if (const auto key = fixed_key_that_differs(config_, *config))
+        return refused("nothing changed", *key + " cannot change while the balancer runs; restart it");
+    auto plan = plan_for(*config);
+    if (!plan) return refused("nothing changed", plan.error());
+    const std::vector<ServiceChange> changes = plan->changes;
+    if (auto applied = apply(std::move(*plan)); !applied)
+        return refused(applied.error().undone ? "nothing changed" : "partly changed", applied.error().text);
+    for (const ServiceChange& change : changes)
+        (change.removed ? log_warning : log_info)(fmt::format("reload ({}): {}", why, change.to_string()));
     log_warnings_about(config_);
     const auto took = std::chrono::ceil<std::chrono::milliseconds>(read_clock().monotonic - began);
     log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()));
 }
 
 // First what can fail, each step with its way back; then what takes away.
-std::expected<void, StepsFailure> Balancer::apply(const BalancerConfig& config) {
-    if (const auto key = fixed_key_that_differs(config_, config))
-        return std::unexpected(StepsFailure{*key + " cannot change while the balancer runs; restart it"});
-    BridgeIndex index = index_;
-    ServiceNumbers services = services_;
-    auto setup = prepare(config, index, services);
-    if (!setup) return std::unexpected(StepsFailure{setup.error()});
+std::expected<void, StepsFailure> Balancer::apply(Plan plan) {
     // From here on flows may bear the new numbers, also when the change is undone.
-    index_ = std::move(index);
-    services_ = std::move(services);
-    if (auto changed = change_host(config, *setup); !changed) {
+    index_ = std::move(plan.bridges);
+    services_ = std::move(plan.services);
+    if (auto changed = change_host(plan); !changed) {
         (void)number_bridges(config_, read_clock().monotonic, index_);  // it has numbers for all of these
         return changed;
     }
-    config_ = config;
-    setup_ = std::move(*setup);
+    config_ = std::move(plan.config);
+    setup_ = std::move(plan.setup);
     settle();
-    vips_.remove_others(vips_of(config));
+    vips_.remove_others(vips_of(config_));
     host_.replace(facts());
     change_log(config_.common.log);
     api_->replace(state());
@@ -241,21 +231,19 @@ std::expected<void, StepsFailure> Balancer::apply(const BalancerConfig& config) 
 }
 
 // Packets first: a new address's packets must find their service, or the host would answer them.
-std::expected<void, StepsFailure> Balancer::change_host(const BalancerConfig& config,
-                                                        const std::shared_ptr<const SplicerSetup>& setup) {
-    return apply_steps({{.apply = [&] { return in_words(dataplane_->replace_setup(setup)); },
+std::expected<void, StepsFailure> Balancer::change_host(const Plan& plan) {
+    return apply_steps({{.apply = [&] { return in_words(dataplane_->replace_setup(plan.setup)); },
                          .undo = [&] { return in_words(dataplane_->restore_setup()); }},
-                        {.apply = [&] { return in_words(vips_.add_missing(vips_of(config))); },
+                        {.apply = [&] { return in_words(vips_.add_missing(vips_of(plan.config))); },
                          .undo = [] { return std::expected<void, std::string>(); }}});
 }
 
-std::expected<std::shared_ptr<const SplicerSetup>, std::string> Balancer::prepare(
-    const BalancerConfig& config, BridgeIndex& index, ServiceNumbers& services) const {
+std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config) const {
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
-    return build_setup(config, *secret,
-                       {.mtu = interface_.mtu, .now = read_clock().monotonic, .running = setup_.get()}, index,
-                       services);
+    return make_plan(config, *secret,
+                     {.config = &config_, .setup = setup_, .bridges = index_, .services = services_},
+                     interface_.mtu, read_clock().monotonic);
 }
 
 BalancerState Balancer::state() const {

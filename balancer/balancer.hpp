@@ -11,10 +11,10 @@
 #include "balancer/control/api.hpp"
 #include "balancer/control/bridge_index.hpp"
 #include "balancer/control/drains.hpp"
+#include "balancer/control/plan.hpp"
 #include "balancer/control/vips.hpp"
 #include "balancer/dataplane.hpp"
 #include "balancer/options.hpp"
-#include "balancer/setup.hpp"
 #include "balancer/trouble.hpp"
 #include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/ops/api_server.hpp"
@@ -57,12 +57,9 @@ class Balancer {
     Balancer(const BalancerOptions& options, const BalancerConfig& config);
     std::expected<void, std::string> open();
     std::expected<void, std::string> start_engine();
-    std::expected<void, StepsFailure> apply(const BalancerConfig& config);
-    std::expected<void, StepsFailure> change_host(const BalancerConfig& config,
-                                                  const std::shared_ptr<const SplicerSetup>& setup);
-    std::expected<std::shared_ptr<const SplicerSetup>, std::string> prepare(const BalancerConfig& config,
-                                                                            BridgeIndex& index,
-                                                                            ServiceNumbers& services) const;
+    [[nodiscard]] std::expected<Plan, std::string> plan_for(const BalancerConfig& config) const;
+    std::expected<void, StepsFailure> apply(Plan plan);
+    std::expected<void, StepsFailure> change_host(const Plan& plan);
     [[nodiscard]] BalancerState state() const;
     [[nodiscard]] HostFactList facts();
     // What runs now is what is wanted.

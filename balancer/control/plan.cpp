@@ -1,0 +1,191 @@
+#include "balancer/control/plan.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "libsplice/config/values.hpp"
+
+namespace splice {
+namespace {
+
+// Keys that stand for all where there are no rows to compare.
+constexpr std::uint32_t kSampledKeys = 1U << 16;
+// So many bridges are named in a line; of others the number is told.
+constexpr std::size_t kNamed = 8;
+
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+std::string text_of(const std::optional<HotKeysConfig>& hot_keys) {
+    return hot_keys ? fmt::format("top {} spread {}", hot_keys->top, hot_keys->spread) : "off";
+}
+
+std::string text_of(const std::optional<ShadowConfig>& shadow) {
+    if (!shadow) return "off";
+    std::string text;
+    if (shadow->key) text += "key " + shadow->key->to_string();
+    if (shadow->algorithm)
+        text += fmt::format("{}algorithm {}", text.empty() ? "" : " ", to_string(*shadow->algorithm));
+    return text;
+}
+
+std::string text_of(const std::optional<HealthConfig>& health) {
+    if (!health) return "off";
+    return fmt::format("{} {} every {} timeout {} rise {} fall {}",
+                       health->type == HealthConfig::Type::http ? "http" : "tcp", health->path,
+                       format_duration(health->interval), format_duration(health->timeout), health->rise,
+                       health->fall);
+}
+
+std::string factor(double value) {
+    return value == 0 ? "off" : fmt::format("{}", value);
+}
+
+// All but the bridges, under their names in the file.
+Settings settings_of(const ServiceConfig& service) {
+    const ServiceDefaults& common = service.settings;
+    return {{"vip", service.vip.to_string()},
+            {"dscp", std::to_string(service.dscp)},
+            {"protocol", std::string(to_string(service.protocol))},
+            {"proxy_protocol", std::string(to_string(service.proxy_protocol))},
+            {"key", service.key.to_string()},
+            {"algorithm", std::string(to_string(service.algorithm))},
+            {"table_rows", std::to_string(common.table_rows)},
+            {"subset", service.subset == 0 ? "off" : std::to_string(service.subset)},
+            {"bounded_load", factor(service.bounded_load)},
+            {"warmup", factor(service.warmup)},
+            {"hot_keys", text_of(service.hot_keys)},
+            {"shadow", text_of(service.shadow)},
+            {"ramp", factor(service.ramp)},
+            {"health", text_of(service.health)},
+            {"first_payload_wait", format_duration(common.first_payload_wait)},
+            {"first_payload_max", std::to_string(common.first_payload_max)},
+            {"idle_timeout", format_duration(common.idle_timeout)},
+            {"mss", common.mss ? std::to_string(*common.mss) : "auto"},
+            {"window_scale", std::to_string(common.window_scale)}};
+}
+
+std::string list(const std::vector<std::string>& items) {
+    if (items.size() <= kNamed) return fmt::format("{}", fmt::join(items, ", "));
+    return fmt::format("{} and {} more", fmt::join(items.begin(), items.begin() + kNamed, ", "),
+                       items.size() - kNamed);
+}
+
+void add_list(std::vector<std::string>& what, const std::vector<std::string>& bridges,
+              std::string_view done) {
+    if (!bridges.empty())
+        what.push_back(fmt::format("bridge{} {} {}", bridges.size() == 1 ? "" : "s", list(bridges), done));
+}
+
+// Bridges go by their names.
+void compare_bridges(const ServiceConfig& was, const ServiceConfig& is, std::vector<std::string>& what) {
+    std::map<std::string_view, const BridgeConfig*> before;
+    for (const BridgeConfig& bridge : was.bridges) before.emplace(bridge.name, &bridge);
+    std::vector<std::string> added, removed, weights, addresses, numbers, servers;
+    for (const BridgeConfig& bridge : is.bridges) {
+        const auto found = before.find(bridge.name);
+        if (found == before.end()) {
+            added.push_back(bridge.name);
+            continue;
+        }
+        const BridgeConfig& earlier = *found->second;
+        if (earlier.weight != bridge.weight)
+            weights.push_back(fmt::format("{} {} -> {}", bridge.name, earlier.weight, bridge.weight));
+        if (earlier.address != bridge.address)
+            addresses.push_back(fmt::format("{} {} -> {}", bridge.name, earlier.address.to_string(),
+                                            bridge.address.to_string()));
+        if (earlier.number != bridge.number)
+            numbers.push_back(fmt::format("{} {} -> {}", bridge.name, earlier.number, bridge.number));
+        if (earlier.server != bridge.server) servers.push_back(bridge.name);
+        before.erase(found);
+    }
+    for (const BridgeConfig& bridge : was.bridges) {
+        if (before.contains(bridge.name)) removed.push_back(bridge.name);
+    }
+    add_list(what, added, "added");
+    add_list(what, removed, "removed");
+    if (!weights.empty()) what.push_back("weight of " + list(weights));
+    if (!addresses.empty()) what.push_back("address of " + list(addresses));
+    if (!numbers.empty()) what.push_back("number of " + list(numbers));
+    if (!servers.empty()) what.push_back("server of " + list(servers));
+}
+
+ServiceChange change_of(const ServiceConfig& service, const SplicerService& planned, const Running& running) {
+    const auto was = std::ranges::find(running.config->services, service.name, &ServiceConfig::name);
+    if (was == running.config->services.end()) return {.service = service.name, .what = {"added"}};
+    const auto place = static_cast<std::size_t>(was - running.config->services.begin());
+    return {.service = service.name,
+            .what = differences(*was, service),
+            .moved = moved_share(*running.setup->services[place].placement, *planned.placement)};
+}
+
+std::vector<ServiceChange> changes_of(const BalancerConfig& wanted, const SplicerSetup& setup,
+                                      const Running& running) {
+    std::vector<ServiceChange> changes;
+    if (!running.setup) return changes;
+    for (std::size_t i = 0; i < wanted.services.size(); i++) {
+        ServiceChange change = change_of(wanted.services[i], setup.services[i], running);
+        if (!change.what.empty() || change.moved != 0) changes.push_back(std::move(change));
+    }
+    for (const ServiceConfig& service : running.config->services) {
+        if (std::ranges::find(wanted.services, service.name, &ServiceConfig::name) == wanted.services.end())
+            changes.push_back(
+                {.service = service.name, .removed = true, .what = {"removed: its connections end"}});
+    }
+    return changes;
+}
+
+}  // namespace
+
+std::string ServiceChange::to_string() const {
+    std::string text = "service " + service + ": " + fmt::format("{}", fmt::join(what, "; "));
+    if (moved != 0) text += fmt::format("{}{:.1f} % of its keys move", what.empty() ? "" : "; ", moved * 100);
+    return text;
+}
+
+std::vector<std::string> differences(const ServiceConfig& was, const ServiceConfig& is) {
+    std::vector<std::string> what;
+    compare_bridges(was, is, what);
+    const Settings before = settings_of(was), after = settings_of(is);
+    for (std::size_t i = 0; i < before.size(); i++) {
+        if (before[i].second != after[i].second)
+            what.push_back(fmt::format("{} {} -> {}", before[i].first, before[i].second, after[i].second));
+    }
+    return what;
+}
+
+double moved_share(const Placement& was, const Placement& is) {
+    if (&was == &is) return 0;
+    std::size_t moved = 0;
+    const auto have_rows = [](const Placement& one) { return one.algorithm() != Algorithm::ketama; };
+    if (have_rows(was) && have_rows(is) && was.rows().size() == is.rows().size() && !is.rows().empty()) {
+        for (std::size_t row = 0; row < is.rows().size(); row++)
+            moved += was.rows()[row].choices[0] != is.rows()[row].choices[0] ? 1 : 0;
+        return static_cast<double>(moved) / static_cast<double>(is.rows().size());
+    }
+    for (std::uint32_t i = 0; i < kSampledKeys; i++) {
+        const std::string key = "/" + std::to_string(i);
+        moved += was.choose(key).bridges.choices[0] != is.choose(key).bridges.choices[0] ? 1 : 0;
+    }
+    return static_cast<double>(moved) / kSampledKeys;
+}
+
+std::expected<Plan, std::string> make_plan(const BalancerConfig& wanted, const splice_secret& secret,
+                                           const Running& running, std::uint32_t mtu, Duration now) {
+    Plan plan{.config = wanted,
+              .setup = nullptr,
+              .bridges = running.bridges,
+              .services = running.services,
+              .changes = {}};
+    auto setup = build_setup(wanted, secret, {.mtu = mtu, .now = now, .running = running.setup.get()},
+                             plan.bridges, plan.services);
+    if (!setup) return std::unexpected(setup.error());
+    plan.setup = std::move(*setup);
+    plan.changes = changes_of(wanted, *plan.setup, running);
+    return plan;
+}
+
+}  // namespace splice
