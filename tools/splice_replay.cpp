@@ -14,6 +14,7 @@
 #include "tools/replay/options.hpp"
 #include "tools/replay/output.hpp"
 #include "tools/replay/report.hpp"
+#include "tools/replay/requests.hpp"
 #include "tools/replay/run.hpp"
 
 namespace splice::replay {
@@ -74,6 +75,8 @@ class Reports {
         : options_(options), lines_(destination.lines()) {
         if (options.keys)
             observers_.push_back(&keys_);
+        else if (lines_ && options.requests)
+            observers_.push_back(&requests_.emplace(*lines_));
         else if (lines_ && !options.ladder)
             observers_.push_back(&line_report_.emplace(*lines_));
         if (options.ladder || !options.svg.empty()) observers_.push_back(&ladder_);
@@ -94,6 +97,7 @@ class Reports {
     // Prints and writes what is known only at the end.
     SystemResult<void> close() {
         if (lines_ && options_.keys) keys_.print(*lines_);
+        if (requests_) requests_->finish();
         if (lines_ && options_.ladder) ladder_.print(*lines_);
         if (!options_.svg.empty()) {
             if (auto written = write_file(options_.svg, ladder_.svg()); !written) return written;
@@ -106,6 +110,7 @@ class Reports {
     const Options& options_;
     Output* lines_;
     std::optional<LineReport> line_report_;
+    std::optional<RequestReport> requests_;
     KeyReport keys_;
     ChecksumReport checksums_;
     Ladder ladder_;

@@ -288,6 +288,32 @@ class ByHand(unittest.TestCase):
         self.assertLess(kept["own_bridge_share"], 0.7)
         self.assertGreaterEqual(kept["own_bridge_share"], 0.1)
 
+    def test_a_clients_port_tells_connections(self):
+        def connections(lines, *arguments):
+            report = ask("cache", *THREE, "--sizes", "1MiB", "--routing", "keep-alive", *arguments,
+                         text="\n".join(lines))
+            return report["routing"][0]["connections"]
+        # 100 requests of two clients, 5 ports each.
+        ends = [("192.0.2.1" if i % 2 else "2001:db8::1", 5000 + i % 10 // 2) for i in range(100)]
+        for line in ('{{"uri":"/","client":"{0}","client_port":{1}}}', '{{"uri":"/","client":"{2}:{1}"}}',
+                     '{{"uri":"/","remote_addr":"{0}","remote_port":"{1}"}}'):
+            with self.subTest(line):
+                lines = [line.format(address, port, f"[{address}]" if ":" in address else address)
+                         for address, port in ends]
+                self.assertEqual(connections(lines), 10)
+        self.assertEqual(connections(["#Fields: c-ip c-port cs-uri-stem"] +
+                                     [f"{address} {port} /" for address, port in ends]), 10)
+        self.assertEqual(connections([f'{{"uri":"/","client":"{address}","p":{port}}}' for address, port in ends],
+                                     "--fields", "port=p"), 10)
+        self.assertEqual(connections([f'{{"uri":"/","client":"{address}"}}' for address, _ in ends]), 2)
+
+    def test_a_source_with_a_port_is_the_address(self):
+        for source in ("192.0.2.1", "192.0.2.1:5000", "2001:db8::1", "[2001:db8::1]:5000", "[2001:db8::1]"):
+            with self.subTest(source):
+                report = ask("map", *THREE, "--hash-key", "source", text=json.dumps({"client": source}))
+                address = "2001:db8::1" if "2001" in source else "192.0.2.1"
+                self.assertEqual(report["keys"][0]["key"], address)
+
 
 REQUESTS = [("192.0.2.1", "GET", "/a?x=1", 200, 10), ("192.0.2.2", "GET", "/img/1", 404, 20),
             ("2001:db8::1", "POST", "/a?x=1", 200, 30)]
@@ -418,6 +444,43 @@ class Formats(unittest.TestCase):
         self.assertEqual(report["malformed_lines"], 0)
         self.assertEqual(report["requests"], 1)
         self.assertEqual(report["keys"][0]["key"], keys.stdout.split("\t")[5].partition("?")[0])
+
+    def test_each_kind_of_a_replayed_key_is_the_same_key_again(self):
+        for rule, kind, key in (("uri", "uri", "/a?b"), ("path", "path", "/a"),
+                                ("host+uri", "host+uri", "h.example/a?b"), ("host", "host", "h.example"),
+                                ("host+path", "host+path", "h.example/a"),
+                                ("hdr(x-a+b)", "hdr(x-a+b)", "v\\x20w"), ("url_param(id)", "url_param(id)", "7"),
+                                ("sni", "sni", "h.example"), ("source", "source", "192.0.2.1"),
+                                ("uri", "source", "192.0.2.1")):
+            with self.subTest(rule=rule, kind=kind):
+                line = f"192.0.2.1\t5000\t198.51.100.1\t80\t{kind}\t{key}\tb1\n"
+                report = ask("map", *THREE, "--hash-key", rule, text=line)
+                self.assertEqual(report["malformed_lines"], 0)
+                self.assertEqual(report["keys"][0]["key"], key)
+        joined = "192.0.2.1\t5000\t198.51.100.1\t80\thdr(x)+path\tv/a\tb1\n"
+        self.assertEqual(ask("map", *THREE, text=joined)["malformed_lines"], 1)
+
+    def test_each_line_of_replayed_keys_is_a_connection(self):
+        # The second of these ends' connections has the port again.
+        lines = [f"192.0.2.1\t{port}\t198.51.100.1\t80\turi\t/{i}\tb1"
+                 for i, port in enumerate((5000, 5001, 5000))]
+        report = ask("cache", *THREE, "--sizes", "1MiB", "--routing", "keep-alive", text="\n".join(lines))
+        self.assertEqual(report["routing"][0]["connections"], 3)
+        self.assertEqual(report["routing"][0]["own_bridge_share"], 1)
+
+    @unittest.skipUnless(REPLAY, "no splice-replay given")
+    def test_the_requests_of_a_replayed_capture_are_an_input(self):
+        capture = os.path.join(CAPTURES, "keep-alive.pcap")
+        requests = subprocess.run([REPLAY, "--any-vip", "--requests", capture], capture_output=True, check=True).stdout
+        report = ask("cache", *THREE, "--sizes", "1MiB", "--routing", "hash,keep-alive", text=requests)
+        self.assertEqual((report["requests"], report["malformed_lines"]), (3, 0))
+        self.assertEqual(report["bytes"], sum(json.loads(line)["bytes"] for line in requests.splitlines()))
+        kept = next(each for each in report["routing"] if each["routing"] == "keep-alive")
+        self.assertEqual(kept["connections"], 1)
+        # The bridge of another key: that of the first request's host.
+        report = ask("map", *THREE, "--hash-key", "host+uri", text=requests)
+        self.assertEqual([each["key"] for each in report["keys"]],
+                         ["cdn.example/one", "cdn.example/two", "cdn.example/three"])
 
 
 class Generated(unittest.TestCase):

@@ -58,6 +58,10 @@ YAML
 
 prints "a key is seven fields between tabs" $'^10\\.77\\.0\\.1\t[0-9]+\t10\\.77\\.0\\.2\t80\turi\t/a\tb[123]$' \
     --any-vip --keys "$capture"
+prints "a request is a JSON line" \
+    '^\{"time":[0-9.]+,"client":"10\.77\.0\.1",.*"uri":"/a","host":"cdn\.example","status":200,"bridge":"b[123]","bytes":17\}$' \
+    --any-vip --requests "$capture"
+prints "every request of a connection is one" '"uri":"/three"' --any-vip --requests "$captures/keep-alive.pcap"
 prints "every packet has a line" '^0\.[0-9]+ 4 \| client>balancer .* \| balancer forward_first_payload \(uri=/a\)' \
     --any-vip "$capture"
 prints "a configured fleet has its own names" $'\turi\t/a\t(left|right)$' \
@@ -97,6 +101,7 @@ refuses "no services" 2 '--config or --any-vip' "$capture"
 refuses "two kinds of services" 2 '--any-vip' --any-vip --config "$work/balancer.yaml" "$capture"
 refuses "bridges without a balancer" 2 '--bridge-config' --any-vip --bridge-config x "$capture"
 refuses "two ways to print" 2 '--keys' --any-vip --keys --ladder "$capture"
+refuses "two kinds of lines" 2 '--requests' --any-vip --keys --requests "$capture"
 refuses "no capture" 2 'CAPTURE' --any-vip
 refuses "two captures" 2 'also' --any-vip "$capture" also
 refuses "a wrong configuration" 2 "$work/packetbridge.yaml:1:1" --config "$work/packetbridge.yaml" "$capture"

@@ -282,7 +282,9 @@ class CacheQuestion {
         if (std::ranges::find(wanted_.routings, Routing::keep_alive) != wanted_.routings.end()) {
             report["connection_note"] =
                 tells_connections_
-                    ? "a connection is what the log's connection field says, else one client's address"
+                    ? "a connection is what the log's connection field says, else one client's address and "
+                      "port, "
+                      "else one client's address"
                     : "the log tells neither connections nor clients: all requests are one connection";
         }
         Json runs = Json::array();

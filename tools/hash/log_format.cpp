@@ -20,19 +20,13 @@ struct KnownField {
 
 // What people call them with --fields.
 constexpr std::array kMeaningNames = {
-    KnownField{"request", Meaning::request},
-    KnownField{"method", Meaning::method},
-    KnownField{"uri", Meaning::target},
-    KnownField{"path", Meaning::path},
-    KnownField{"query", Meaning::query},
-    KnownField{"host", Meaning::host},
-    KnownField{"header", Meaning::header},
-    KnownField{"source", Meaning::source},
-    KnownField{"connection", Meaning::connection},
-    KnownField{"bytes", Meaning::bytes},
-    KnownField{"time", Meaning::time},
-    KnownField{"date", Meaning::date},
-    KnownField{"status", Meaning::status},
+    KnownField{"request", Meaning::request}, KnownField{"method", Meaning::method},
+    KnownField{"uri", Meaning::target},      KnownField{"path", Meaning::path},
+    KnownField{"query", Meaning::query},     KnownField{"host", Meaning::host},
+    KnownField{"header", Meaning::header},   KnownField{"source", Meaning::source},
+    KnownField{"port", Meaning::port},       KnownField{"connection", Meaning::connection},
+    KnownField{"bytes", Meaning::bytes},     KnownField{"time", Meaning::time},
+    KnownField{"date", Meaning::date},       KnownField{"status", Meaning::status},
     KnownField{"ttl", Meaning::ttl},
 };
 
@@ -47,6 +41,7 @@ constexpr std::array kUsualFields = {
     KnownField{"http_host", Meaning::host},
     KnownField{"ssl_server_name", Meaning::host},
     KnownField{"remote_addr", Meaning::source},
+    KnownField{"remote_port", Meaning::port},
     KnownField{"body_bytes_sent", Meaning::bytes},
     KnownField{"bytes_sent", Meaning::bytes},
     KnownField{"time_iso8601", Meaning::time},
@@ -60,6 +55,7 @@ constexpr std::array kUsualFields = {
     KnownField{"cs(Host)", Meaning::host},
     KnownField{"x-host-header", Meaning::host},
     KnownField{"c-ip", Meaning::source},
+    KnownField{"c-port", Meaning::port},
     KnownField{"sc-bytes", Meaning::bytes},
     KnownField{"sc-status", Meaning::status},
     // plain words
@@ -72,6 +68,7 @@ constexpr std::array kUsualFields = {
     KnownField{"source", Meaning::source},
     KnownField{"client", Meaning::source},
     KnownField{"client_ip", Meaning::source},
+    KnownField{"client_port", Meaning::port},
     KnownField{"connection", Meaning::connection},
     KnownField{"bytes", Meaning::bytes},
     KnownField{"size", Meaning::bytes},
@@ -214,7 +211,7 @@ class CommonParser final : public LineParser {
 // Values by their meaning, until they make a record.
 class Fields {
   public:
-    void clear() { record_ = {}, path_ = query_ = date_ = clock_ = request_ = {}, defect_ = {}; }
+    void clear() { record_ = {}, path_ = query_ = date_ = clock_ = request_ = port_ = {}, defect_ = {}; }
 
     // `text` must live until the record has been used.
     void take(Meaning meaning, std::string_view text) {
@@ -245,7 +242,10 @@ class Fields {
                 record_.header = text;
                 return;
             case Meaning::source:
-                record_.source = text;
+                take_source(text);
+                return;
+            case Meaning::port:
+                port_ = text;
                 return;
             case Meaning::connection:
                 record_.connection = text;
@@ -306,6 +306,10 @@ class Fields {
                 record_.target = target_;
             }
         }
+        if (record_.connection.empty() && !record_.source.empty() && !port_.empty()) {
+            connection_.assign(record_.source).append(" ").append(port_);
+            record_.connection = connection_;
+        }
         const bool tells_something =
             !record_.target.empty() || !request_.empty() || !record_.host.empty() || !record_.source.empty();
         if (!tells_something) return Malformed{"no field with a URL, host or client (see --fields)"};
@@ -313,9 +317,24 @@ class Fields {
     }
 
   private:
+    // An address, or one with a port as in "192.0.2.1:5000" and "[2001:db8::1]:5000".
+    void take_source(std::string_view text) {
+        record_.source = text;
+        if (text.starts_with('[')) {
+            const auto end = text.find(']');
+            record_.source = text.substr(1, end - 1);
+            if (end == std::string_view::npos || end + 2 >= text.size()) return;
+            port_ = text.substr(end + 2);
+        } else if (const auto colon = text.find(':');
+                   colon != std::string_view::npos && colon == text.rfind(':')) {
+            record_.source = text.substr(0, colon);
+            port_ = text.substr(colon + 1);
+        }
+    }
+
     Record record_;
-    std::string_view request_, path_, query_, date_, clock_, defect_;
-    std::string scratch_, target_;
+    std::string_view request_, path_, query_, date_, clock_, port_, defect_;
+    std::string scratch_, target_, connection_;
 };
 
 // The members of the outermost object, as they come; what is inside of others is passed over.
@@ -354,7 +373,8 @@ class JsonMembers final : public nlohmann::json_sax<nlohmann::json> {
 
   private:
     static bool is_text(Meaning meaning) noexcept {
-        return meaning == Meaning::connection || meaning == Meaning::target || meaning == Meaning::path;
+        return meaning == Meaning::connection || meaning == Meaning::port || meaning == Meaning::target ||
+               meaning == Meaning::path;
     }
     [[nodiscard]] bool wanted() const noexcept { return depth_ == 1 && meaning_ != Meaning::none; }
     bool number(double value) {
@@ -480,35 +500,55 @@ class KeysParser final : public LineParser {
         std::string_view rest = line;
         Record record;
         record.source = take_until(rest, '\t');
-        take_until(rest, '\t');
-        take_until(rest, '\t');
-        take_until(rest, '\t');
+        for (int passed = 0; passed < 3; ++passed) take_until(rest, '\t');
+        const std::string_view ends = line.substr(0, line.size() - rest.size());
         const std::string_view kind = take_until(rest, '\t');
         const std::string_view key = unescaped(take_until(rest, '\t'), scratch_);
-        if (kind.empty() || rest.empty()) return Malformed{"not a line of splice-replay --keys"};
+        if (kind.empty() || rest.empty()) return Malformed{kNoKeys};
         if (kind == "-") return NoRecord{};  // begun before the capture: nobody knows its key
-        const std::string_view word = kind.substr(0, kind.find_first_of(" ("));
-        if (word == "uri" || word == "path") {
-            record.target = key;
-        } else if (word == "host+uri") {
-            target_.assign("http://").append(key);
-            record.target = target_;
-        } else if (word == "sni") {
-            record.host = key;
-        } else if (word == "hdr") {
-            record.target = "/";
-            record.header = key;
-        } else if (word == "url_param") {
-            const auto name = kind.substr(word.size());
-            if (name.size() < 3) return Malformed{"not a line of splice-replay --keys"};
-            target_.assign("/?").append(name.substr(1, name.size() - 2)).append("=").append(key);
-            record.target = target_;
-        }
+        // Each line is a connection: a later one of the same ends is another.
+        connection_.assign(ends).append(std::to_string(++connections_));
+        record.connection = connection_;
+        if (const std::string_view defect = take_key(kind, key, record); !defect.empty())
+            return Malformed{defect};
         return record;
     }
 
   private:
-    std::string scratch_, target_;
+    static constexpr std::string_view kNoKeys = "not a line of splice-replay --keys";
+
+    // The request that has this key. Empty, or why it cannot be told.
+    std::string_view take_key(std::string_view kind, std::string_view key, Record& record) {
+        const auto name_begin = kind.find('(') + 1;
+        const std::string_view word = kind.substr(0, name_begin);  // "hdr(", or nothing
+        const bool is_one = kind.find(')') == kind.size() - 1;     // hdr(NAME) or url_param(NAME) alone
+        if (kind == "uri" || kind == "path") {
+            record.target = key;
+        } else if (kind == "host+uri" || kind == "host+path") {
+            target_.assign("http://").append(key);
+            record.target = target_;
+        } else if (kind == "host") {
+            record.target = "/";
+            record.host = key;
+        } else if (kind == "sni") {
+            record.host = key;
+        } else if (word == "hdr(" && is_one) {
+            record.target = "/";
+            record.header = key;
+        } else if (word == "url_param(" && is_one) {
+            const std::string_view name = kind.substr(name_begin, kind.size() - 1 - name_begin);
+            target_.assign("/?").append(name).append("=").append(key);
+            record.target = target_;
+        } else if (kind.find('+') != std::string_view::npos) {
+            return "a key of several parts, which nobody can take apart again (--requests has them)";
+        } else if (kind != "source") {
+            return kNoKeys;
+        }
+        return {};
+    }
+
+    std::string scratch_, target_, connection_;
+    std::uint64_t connections_ = 0;
 };
 
 bool looks_like_common(std::string_view line) noexcept {
@@ -560,7 +600,7 @@ std::expected<FieldNames, std::string> FieldNames::parse(std::string_view text) 
         if (known == kMeaningNames.end() || one.empty()) {
             return std::unexpected(
                 "expected MEANING=FIELD[,...] with a meaning of request, method, uri, path, query, host, "
-                "header, source, connection, bytes, time, date, status or ttl");
+                "header, source, port, connection, bytes, time, date, status or ttl");
         }
         names.chosen_.push_back({known->meaning, std::string(one)});
     }

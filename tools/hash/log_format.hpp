@@ -6,7 +6,10 @@
 //   json       one object a line; which members are read, FieldNames says
 //   w3c        extended log file format: "#Fields:" names the columns, between blanks or tabs (CloudFront)
 //   trace      time,object,bytes: seconds, any name or number, a number; a first line of words is passed over
-//   keys       what `splice-replay --keys` prints
+//   keys       what `splice-replay --keys` prints, one line a connection
+//
+// What tells connections: a field of its own, else the client's port beside its address, in a field of its
+// own or as in "192.0.2.1:5000" and "[2001:db8::1]:5000".
 #pragma once
 
 #include <expected>
@@ -39,6 +42,7 @@ enum class Meaning : std::uint8_t {
     host,
     header,
     source,
+    port,
     connection,
     bytes,
     time,

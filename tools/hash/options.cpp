@@ -99,7 +99,7 @@ void add_input_flags(FlagGroups& groups) {
          "plain, common, combined, json, w3c, trace (time,object,bytes) or keys (splice-replay --keys); "
          "default: told by each file's first line")  //
         ("fields", po::value<std::string>()->value_name("MEANING=FIELD[,...]"),
-         "json and w3c: which field is the uri, path, query, request, method, host, header, source, "
+         "json and w3c: which field is the uri, path, query, request, method, host, header, source, port, "
          "connection, bytes, time, date, status or ttl; the usual names are known");
 }
 

@@ -15,7 +15,7 @@ struct Record {
     std::string_view host;        // the Host header or the server name
     std::string_view header;      // the value of the header that hdr(name) takes
     std::string_view source;      // the client's address
-    std::string_view connection;  // what is the same for all requests of a connection
+    std::string_view connection;  // what all requests of a connection have, and no others
     std::optional<std::uint64_t> bytes;  // of the answer
     std::optional<double> time_s;        // since any moment that is the same for the whole log
     std::optional<std::uint32_t> ttl_s;  // how long the answer may be stored; 0: not at all

@@ -19,6 +19,8 @@ constexpr std::string_view kUsage =
 constexpr std::string_view kExamples =
     "\nExamples:\n"
     "  splice-replay --any-vip --keys conversation.pcapng\n"
+    "  splice-replay --any-vip --requests traffic.pcap | splice-hash compare --config balancer.yaml "
+    "--keys 'uri;path'\n"
     "  splice-replay --config balancer.yaml --ladder --svg ladder.svg conversation.pcap\n"
     "  splice-replay --config balancer.yaml --bridge-config packetbridge.yaml -o left.pcap "
     "conversation.pcap\n"
@@ -45,8 +47,11 @@ tools::FlagGroups make_groups() {
     groups.emplace_back("Output").add_options()  //
         ("keys", po::bool_switch(),
          "print one line a connection instead: client_ip client_port server_ip server_port kind key bridge, "
-         "between tabs")("ladder", po::bool_switch(),
-                         "draw each conversation instead, with the sequence numbers at each hop")(
+         "between tabs")("requests", po::bool_switch(),
+                         "print one JSON line a request instead, those of kept-alive connections included, "
+                         "as `splice-hash` reads it")(
+            "ladder", po::bool_switch(),
+            "draw each conversation instead, with the sequence numbers at each hop")(
             "svg", file(), "draw the ladder into FILE")(
             "output,o", file(), "write what left to FILE, a pcap file of raw IP packets")(
             "expect", file(),
@@ -70,6 +75,7 @@ std::expected<Options, std::string> judge(const tools::Flags& flags) {
     options.any_vip = flags["any-vip"].as<bool>();
     options.ladder = flags["ladder"].as<bool>();
     options.keys = flags["keys"].as<bool>();
+    options.requests = flags["requests"].as<bool>();
     options.ignore_checksums = flags["ignore-checksums"].as<bool>();
     options.svg = text_of(flags, "svg");
     options.output = text_of(flags, "output");
@@ -82,6 +88,8 @@ std::expected<Options, std::string> judge(const tools::Flags& flags) {
     if (!options.bridge_config.empty() && options.config.empty())
         return std::unexpected("--bridge-config: only together with --config");
     if (options.keys && options.ladder) return std::unexpected("--keys: not together with --ladder");
+    if (options.requests && (options.keys || options.ladder))
+        return std::unexpected("--requests: not together with --keys or --ladder");
     if (!flags.contains(tools::kInput))
         return std::unexpected("CAPTURE is missing: name one pcap or pcapng file");
     const auto& inputs = flags[tools::kInput].as<std::vector<std::string>>();

@@ -14,6 +14,7 @@ struct Options {
     bool any_vip = false;
     bool ladder = false;
     bool keys = false;
+    bool requests = false;
     bool ignore_checksums = false;
     std::string svg, output, expect;  // paths; empty: not asked for
     std::string input;
