@@ -18,7 +18,7 @@ packages=(
     iproute2 iptables kmod
     # testing and the lab
     doctest-dev libtins-dev python3 nginx curl openssl gnutls-bin wrk tcpdump ethtool procps iputils-ping
-    gzip zstd haproxy python3-matplotlib
+    gzip zstd haproxy varnish python3-matplotlib
 )
 
 # `make bench` sets itself beside these.

@@ -48,7 +48,7 @@ def free_port():
 
 
 def configuration(folder, port, owners=True):
-    """The page's, once a host: its addresses become loopback ones, and its port 80 a free one. Without `owners`: fronts."""
+    """The page's, once a host: its addresses become loopback ones, its port 80 a free one. Without `owners`: fronts."""
     upstream = re.search(r"upstream owners \{.*?\n\}\n", recipe(), re.DOTALL)[0]
     rest = recipe().replace(upstream, "")
     if not owners:
@@ -149,7 +149,8 @@ class VarnishRecipe(Recipe):
         for host in range(1, HOSTS + 1):
             address = f"127.0.33.{20 + host}"
             varnish = self.start([VARNISH, "-F", "-j", "none", "-n", f"{self.folder}/v{host}", "-i", f"b{host}",
-                                  "-a", f"{address}:{self.port}", "-T", "none", "-f", path, "-s", "malloc,16m"])
+                                  "-a", f"{address}:{self.port}", "-T", "none", "-f", path, "-s", "malloc,16m",
+                                  "-p", "vsl_space=1M"])
             self.wait_for(address, varnish)
 
     def test_owners_in_varnish_answer_alike(self):
