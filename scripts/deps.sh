@@ -11,7 +11,7 @@ set -euo pipefail
 packages=(
     # building
     g++ cmake ninja-build make pkg-config clang-19 bpftool libbpf-dev
-    libboost-dev libboost-program-options-dev libfmt-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev
+    libboost-dev libboost-program-options-dev libfmt-dev libspdlog-dev libyaml-dev nlohmann-json3-dev
     prometheus-cpp-dev libnetfilter-queue-dev libmnl-dev libpcap-dev libxxhash-dev
     zlib1g-dev libzstd-dev
     # running
@@ -26,7 +26,7 @@ packages=(
 
 # What the executables alone need, where they are installed without being built.
 runtime=(
-    libboost-program-options1.74.0 libfmt9 libspdlog1.10 libyaml-cpp0.7 libprometheus-cpp-core1.0
+    libboost-program-options1.74.0 libfmt9 libspdlog1.10 libyaml-0-2 libprometheus-cpp-core1.0
     libnetfilter-queue1 libmnl0 libpcap0.8 libxxhash0 libbpf1 zlib1g libzstd1 iproute2 iptables kmod
 )
 if [[ ${1:-} == --runtime ]]; then

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
 
 namespace splice {
 namespace {
@@ -16,6 +19,8 @@ std::string_view why(BridgeState state) noexcept {
 std::vector<std::string> Drains::replace(const BalancerConfig& config, const SplicerSetup& setup,
                                          Duration now) {
     std::vector<std::string> lines;
+    std::map<std::pair<std::string_view, std::string_view>, const Bridge*> known;  // by service and name
+    for (const Bridge& bridge : bridges_) known[{bridge.service, bridge.name}] = &bridge;
     std::vector<Bridge> bridges;
     for (std::size_t i = 0; i < config.services.size(); ++i) {
         const ServiceConfig& service = config.services[i];
@@ -29,15 +34,13 @@ std::vector<std::string> Drains::replace(const BalancerConfig& config, const Spl
                         .state = bridge.state,
                         .since = now,
                         .told = false};
-            const auto before = std::ranges::find_if(bridges_, [&](const Bridge& each) {
-                return each.service == next.service && each.name == next.name;
-            });
-            const bool known = before != bridges_.end();
-            const BridgeState was = known ? before->state : BridgeState::ready;
+            const auto found = known.find({next.service, next.name});
+            const Bridge* before = found == known.end() ? nullptr : found->second;
+            const BridgeState was = before ? before->state : BridgeState::ready;
             if (was != next.state)
                 lines.push_back(fmt::format("service {}: bridge {} is {}, was {}", next.service, next.name,
                                             to_string(next.state), to_string(was)));
-            if (known && before->drains && next.drains && before->number == next.number) {
+            if (before && before->drains && next.drains && before->number == next.number) {
                 next.since = before->since;
                 next.told = before->told;
             }

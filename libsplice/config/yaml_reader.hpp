@@ -1,11 +1,9 @@
 // A YAML file read strictly: every key must be known and given once, every value must have its form, and
-// every complaint names file, line and column. The only file that meets yaml-cpp.
+// every complaint names file, line and column. The only file that meets libyaml.
 #pragma once
 
-#include <yaml-cpp/yaml.h>
-
 #include <expected>
-#include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,13 +15,15 @@
 
 namespace splice {
 
+class YamlDocument;
 class YamlMap;
 
 // One value with the name of its key and its place in the file.
 class YamlValue {
   public:
-    YamlValue(std::string file, std::string key, const YAML::Node& node)
-        : file_(std::move(file)), key_(std::move(key)), node_(node) {}
+    // `node`: its number in the document.
+    YamlValue(std::shared_ptr<const YamlDocument> document, std::string key, int node)
+        : document_(std::move(document)), key_(std::move(key)), node_(node) {}
 
     // A single value through one of the parsers of values.hpp: Parsed<T> parser(std::string_view).
     template <class Parser>
@@ -34,8 +34,8 @@ class YamlValue {
         return std::move(*parsed);
     }
     [[nodiscard]] std::string text() const { return scalar(); }
-    [[nodiscard]] bool is_list() const { return node_.IsSequence(); }
-    [[nodiscard]] bool is_map() const { return node_.IsMap(); }
+    [[nodiscard]] bool is_list() const;
+    [[nodiscard]] bool is_map() const;
     // The list's values, at least one and at most `most`.
     [[nodiscard]] std::vector<YamlValue> items(std::size_t most) const;
     // `known` are the keys that may stand there.
@@ -45,15 +45,15 @@ class YamlValue {
     [[noreturn]] void fail(const std::string& sentence) const;
     // The same about a value that stands there: "file:line:column: key 'value': sentence".
     [[noreturn]] void fail_about(std::string_view value, const std::string& sentence) const;
-    [[nodiscard]] int line() const { return node_.Mark().line + 1; }
+    [[nodiscard]] std::size_t line() const;  // from 1
 
   private:
     friend class YamlMap;
     [[nodiscard]] std::string scalar() const;
 
-    std::string file_;
+    std::shared_ptr<const YamlDocument> document_;
     std::string key_;
-    YAML::Node node_;
+    int node_;
 };
 
 class YamlMap {
@@ -71,7 +71,7 @@ class YamlMap {
     }
 
   private:
-    void add(const YAML::Node& key, const YAML::Node& value, const std::vector<std::string_view>& known);
+    void add(int key, int value, const std::vector<std::string_view>& known);
 
     YamlValue where_;
     std::vector<std::pair<std::string, YamlValue>> entries_;

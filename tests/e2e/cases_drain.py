@@ -136,3 +136,52 @@ def _(world):
     equal(set(owners(world).values()), set(BRIDGES) - {down}, "the bridges of new connections")
     take_back(world, down)
     equal(owners(world), before, "its keys come back")
+
+
+# With addresses of no host: benchmarking's (RFC 2544) and documentation's (RFC 3849).
+CROWD_NETWORK = {4: "198.18.{}.{}", 6: "2001:db8:c0::{:x}:{:x}"}
+
+
+def crowd_name(world, number):
+    return f"crowd{number}-ipv{world.family}"
+
+
+def crowd(world, number, weight):
+    """A service with 1,000 bridges that nobody asks for; one of them has that weight."""
+    address = CROWD_NETWORK[world.family].format
+    lines = [f'  - name: {crowd_name(world, number)}\n    vip: "{address(100 + number, 1)}"\n    port: 80\n    dscp: {40 + number}\n    bridges:']
+    lines += [f'      - {{ name: c{i}, address: "{address(i // 250, i % 250 + 1)}", weight: {weight if i == 7 else 1} }}'
+              for i in range(1000)]
+    return "\n".join(lines) + "\n"
+
+
+@case("reloads of three services with 1,000 bridges each, one weight changed each time, lose no request")
+def _(world):
+    path = f"{world.lab.run_dir}/balancer.yaml"
+    with open(path, encoding="ascii") as file:
+        lab = file.read()
+
+    def reload(weight):
+        # The lab's services are the last of its file.
+        with open(path, "w", encoding="ascii") as file:
+            file.write(lab + "".join(crowd(world, number, weight if number == 1 else 1) for number in range(3)))
+
+    before = owners(world)
+    edited(world, "balancer.yaml", lambda text: text + "".join(crowd(world, number, 1) for number in range(3)))
+    eventually(lambda: f"service {crowd_name(world, 2)}: added" in world.log_of("balancer", of_this_case=True), "the crowd is there")
+    kept = world.connect()
+    owner = ask(kept, "/kept").bridge
+    requests = world.clean_up.enter_context(Requests(world))
+    for turn in range(6):
+        weight = 2 if turn % 2 == 0 else 1
+        reload(weight)
+        told = f"service {crowd_name(world, 1)}: weight of c7 {3 - weight} -> {weight}; 0.1 % of its keys move"
+        count = turn // 2 + 1
+        eventually(lambda: world.log_of("balancer", of_this_case=True).count(told) == count, told, seconds=10)
+        equal(ask(kept, "/kept").bridge, owner, "the kept connection's bridge")
+    requests.check()
+    log = world.log_of("balancer", of_this_case=True)
+    true(f"service {crowd_name(world, 0)}: weight" not in log and f"service web{world.family}:" not in log, "other services are as they were")
+    equal(owners(world), before, "no key has moved")
+    took = [int(words.split(" ms")[0]) for words in log.split("it took ")[2:]]
+    world.notes.append(f"{sum(requests.rounds)} requests meanwhile; reloads took {min(took)} to {max(took)} ms")
