@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 PRESET ?= release
 LAB ?= tests/lab/lab.sh
 
-.PHONY: help build deps test unit e2e fuzz vm-test check lab lab-up lab-shell lab-down simulate install clean
+.PHONY: help build deps test unit e2e e2e-full fuzz vm-test check lab lab-up lab-shell lab-down simulate install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ build_target = (test -f build/cmake/build.ninja || cmake --preset $(PRESET)) && 
 build: deps ## the executables, under build/
 	@$(call build_target,executables)
 
-test: deps ## unit tests, fuzzers for seconds, and the end-to-end suite; the last line counts them
+test: deps ## unit tests, fuzzers for seconds, and the end-to-end suite but for what waits for minutes (make e2e-full)
 	@$(call build_target,test_programs)
 	@scripts/deps.sh --fuzz || true # what is missing is a skip with its reason
 	@scripts/deps.sh --browser || true # likewise
@@ -34,6 +34,10 @@ unit: deps ## unit tests alone
 e2e: deps ## the end-to-end suite alone (E2E_ARGS="--only WORD --family 6" chooses)
 	@$(call build_target,e2e_programs)
 	@tests/run_all.py --e2e $(E2E_ARGS)
+
+e2e-full: deps ## the end-to-end suite with the cases that wait for minutes, which make test leaves out (45 minutes at most)
+	@$(call build_target,e2e_programs)
+	@tests/run_all.py --e2e --full $(E2E_ARGS)
 
 fuzz: ## each fuzzer for a minute (FUZZ_SECONDS=10; FUZZ_ONLY=yaml: one of them)
 	@scripts/deps.sh --fuzz

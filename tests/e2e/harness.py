@@ -1,6 +1,7 @@
 """Cases with sentences for names, run one after another against one lab; a failure does not stop the rest."""
 
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -73,6 +74,17 @@ class Tally:
         self.passed = 0
         self.failed = []
         self.skipped = []
+
+    def save(self, path):
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(vars(self), file)
+
+    def add_saved(self, path):
+        with open(path, encoding="utf-8") as file:
+            saved = json.load(file)
+        self.passed += saved["passed"]
+        self.failed += map(tuple, saved["failed"])
+        self.skipped += map(tuple, saved["skipped"])
 
     def closing_line(self):
         return f"{self.passed} passed, {len(self.failed)} failed, {len(self.skipped)} skipped"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The end-to-end suite: real programs in a lab of network namespaces, once for each engine, mode and family.
 
-usage: run.py [--only WORD] [--family 4|6] [--point ENGINE:MODE]... [--wan CONTROL | --slow] [--logs DIR]
+usage: run.py [--only WORD] [--family 4|6] [--point ENGINE:MODE]... [--wan CONTROL | --slow | --full] [--jobs N] [--logs DIR]
               [--counts FILE] [--list]
 """
 
@@ -28,6 +28,7 @@ import cases_slow  # noqa: E402,F401
 import cases_wan  # noqa: E402,F401
 import harness  # noqa: E402
 import raw_tcp  # noqa: E402
+import side_by_side  # noqa: E402
 from points import POINTS, why_not  # noqa: E402
 from world import BRIDGES, SOURCE, Lab, World  # noqa: E402
 
@@ -44,8 +45,12 @@ def parse_arguments():
     parser.add_argument("--wan", metavar="CONTROL", help="the cases for a bad long way, made by netem, with this TCP "
                         "congestion control on every host (bbr, cubic, ...) instead of the others")
     parser.add_argument("--slow", action="store_true", help="the cases that wait for minutes instead of the others")
+    parser.add_argument("--full", action="store_true", help="the cases that wait for minutes, too (make e2e-full)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="so many points side by side, each in a lab of its "
+                        "own; default: one a core")
     parser.add_argument("--logs", default=os.path.join(SOURCE, "build/test-logs/e2e"), help="where logs of failing cases go")
     parser.add_argument("--counts", help="write 'passed failed skipped' there")
+    parser.add_argument("--tally", help="write what became of the cases there, as JSON, instead of printing it at the end")
     parser.add_argument("--list", action="store_true", help="print the sentences and end")
     return parser.parse_args()
 
@@ -76,9 +81,39 @@ def listen_for_the_end():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
+def chosen_list(arguments):
+    if arguments.wan:
+        return harness.WAN_CASES
+    if arguments.slow:
+        return harness.SLOW_CASES
+    return harness.CASES + (harness.SLOW_CASES if arguments.full else [])
+
+
+def say_what_is_left_out(arguments):
+    if arguments.wan or arguments.slow or arguments.only:
+        return
+    if arguments.full:
+        print(f"of these, make test leaves out {len(harness.SLOW_CASES)} that wait for minutes")
+        return
+    for item in harness.SLOW_CASES:
+        print(f"left to make e2e-full, for it waits for minutes: {item.sentence}")
+
+
+def run_or_say_why_not(point, families, cases, tally, log_dir):
+    if reason := why_not(point):
+        print(f"{point}: skipped: {reason}", flush=True)
+        tally.skipped += [(f"IPv{family} {point}: all {len(cases)} cases", reason) for family in families]
+        return
+    try:
+        run_point(point, families, cases, tally, log_dir)
+    except RuntimeError as error:  # the lab itself: no case can run, which is a failure of its own
+        print(f"FAIL the lab for {point}: {error}", flush=True)
+        tally.failed.append((f"the lab for {point}", str(error)))
+
+
 def main():
     arguments = parse_arguments()
-    known = harness.WAN_CASES if arguments.wan else harness.SLOW_CASES if arguments.slow else harness.CASES
+    known = chosen_list(arguments)
     cases = [item for item in known if any(word in item.sentence for word in arguments.only or [""])]
     if arguments.list:
         print("\n".join(item.sentence for item in cases))
@@ -86,24 +121,24 @@ def main():
     if arguments.wan:
         os.environ.update(NETEM=WAN, CONGESTION=arguments.wan)
     listen_for_the_end()
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
     tally = harness.Tally()
-    families = arguments.family or FAMILIES
-    for point in arguments.point or POINTS:
-        if reason := why_not(point):
-            print(f"{point}: skipped: {reason}", flush=True)
-            tally.skipped += [(f"IPv{family} {point}: all {len(cases)} cases", reason) for family in families]
-            continue
-        try:
-            run_point(point, families, cases, tally, arguments.logs)
-        except RuntimeError as error:  # the lab itself: no case can run, which is a failure of its own
-            print(f"FAIL the lab for {point}: {error}", flush=True)
-            tally.failed.append((f"the lab for {point}", str(error)))
+    points = arguments.point or POINTS
+    if len(points) > 1 and arguments.jobs > 1:
+        side_by_side.run(os.path.realpath(__file__), sys.argv[1:], points, arguments.jobs, tally)
+        listen_for_the_end()
+    else:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
+        for point in points:
+            run_or_say_why_not(point, arguments.family or FAMILIES, cases, tally, arguments.logs)
+    if arguments.tally:
+        tally.save(arguments.tally)
+        return 0
     for name, reason in tally.skipped:
         print(f"skipped: {name}: {reason}")
     for name, reason in tally.failed:
         print(f"failed: {name}: {reason}")
+    say_what_is_left_out(arguments)
     if arguments.counts:
         with open(arguments.counts, "w", encoding="ascii") as file:
             file.write(f"{tally.passed} {len(tally.failed)} {len(tally.skipped)}\n")
