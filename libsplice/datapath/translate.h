@@ -5,7 +5,7 @@
  *
  *                    seq             ack, SACK edges   TSval       TSecr       window
  *   toward_client    + seq_shift     as is             + ts_shift  as is       rescaled
- *   toward_backend   as is           - seq_shift       as is       - ts_shift  as is
+ *   toward_backend   as is           - seq_shift       as is       - ts_shift  as is, or unscaled
  */
 #ifndef LIBSPLICE_DATAPATH_TRANSLATE_H
 #define LIBSPLICE_DATAPATH_TRANSLATE_H
@@ -28,7 +28,8 @@ struct splice_translation {
 	__u32 ts_shift; /* TSecr of the first payload - TSval of the backend's SYN-ACK; 0 without timestamps */
 	__u8 advertised_window_scale; /* what the client was told: 0 when scaling is not in use */
 	__u8 backend_window_scale; /* what the backend means: 0 when scaling is not in use */
-	__u8 zero[2];
+	__u8 client_window_scale; /* what the client means, where the backend takes windows as they stand; else 0 */
+	__u8 zero;
 	__u32 zero_too;
 };
 
@@ -42,11 +43,11 @@ struct splice_translate_deltas {
 	splice_sum segment; /* everything in the TCP header */
 };
 
-/* The window field toward the client: `window` means window << backend_scale, and is said in units of
- * 1 << advertised_scale, rounded down, at most 65535. A window that is not zero stays at least 1. Scales: 0 to 14. */
-SPLICE_INLINE __u16 splice_rescale_window(__u16 window, __u8 backend_scale, __u8 advertised_scale)
+/* A window field in other units: `window` means window << meant, and is said in units of 1 << said, rounded down, at
+ * most 65535. A window that is not zero stays at least 1. Scales: 0 to 14. */
+SPLICE_INLINE __u16 splice_rescale_window(__u16 window, __u8 meant, __u8 said)
 {
-	const __u32 rescaled = (__u32)window << (backend_scale & 15) >> (advertised_scale & 15);
+	const __u32 rescaled = (__u32)window << (meant & 15) >> (said & 15);
 
 	if (rescaled == 0) return window != 0;
 	return rescaled > 65535 ? 65535 : (__u16)rescaled;
@@ -93,6 +94,18 @@ SPLICE_INLINE int splice_shift_sack(__u8 *tcp, const void *end, const struct spl
 	return 1;
 }
 
+/* Writes the window of a segment that is no SYN's in other units, and tells *delta. `tcp` has a whole header. */
+SPLICE_INLINE void splice_translate_window(__u8 *tcp, const struct splice_packet *packet, __u8 meant, __u8 said,
+					   splice_sum *delta)
+{
+	__u16 window;
+
+	if (meant == said || (packet->tcp_flags & SPLICE_SYN)) return;
+	window = splice_htons(splice_rescale_window(packet->window, meant, said));
+	*delta = splice_sum_replace16(*delta, splice_htons(packet->window), window);
+	splice_store16(tcp + 14, window);
+}
+
 /* Both directions clear the mark and keep ECN; TTL stays. */
 SPLICE_INLINE struct splice_ip_edit splice_translate_ip_edit(const struct splice_packet *packet, enum splice_end side)
 {
@@ -119,13 +132,8 @@ SPLICE_INLINE enum splice_verdict splice_translate_toward_client(void *data, voi
 	delta = splice_sum_replace16(delta, packet->ends.source_port, translation->vip_port);
 	splice_store16(tcp, translation->vip_port);
 	splice_shift_number(tcp + 4, translation->seq_shift, 0, &delta);
-	if (translation->backend_window_scale != translation->advertised_window_scale &&
-	    !(packet->tcp_flags & SPLICE_SYN)) {
-		const __u16 window = splice_htons(splice_rescale_window(
-			packet->window, translation->backend_window_scale, translation->advertised_window_scale));
-		delta = splice_sum_replace16(delta, splice_htons(packet->window), window);
-		splice_store16(tcp + 14, window);
-	}
+	splice_translate_window(tcp, packet, translation->backend_window_scale, translation->advertised_window_scale,
+				&delta);
 	if (!splice_shift_timestamp(tcp, end, options, 0, translation->ts_shift, &delta)) return SPLICE_drop_truncated;
 	deltas->segment = delta;
 	return SPLICE_CONTINUE;
@@ -148,6 +156,7 @@ SPLICE_INLINE enum splice_verdict splice_translate_toward_backend(void *data, vo
 	delta = splice_sum_replace16(delta, packet->ends.destination_port, translation->backend_port);
 	splice_store16(tcp + 2, translation->backend_port);
 	if (packet->tcp_flags & SPLICE_ACK) splice_shift_number(tcp + 8, back, 0, &delta);
+	splice_translate_window(tcp, packet, translation->client_window_scale, 0, &delta);
 	if (!splice_shift_sack(tcp, end, options, back, &delta)) return SPLICE_drop_truncated;
 	if (!splice_shift_timestamp(tcp, end, options, 1, 0U - translation->ts_shift, &delta))
 		return SPLICE_drop_truncated;

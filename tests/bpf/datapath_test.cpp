@@ -208,6 +208,7 @@ splice_translation translation(int family) {
     how.ts_shift = 0x01020304;
     how.advertised_window_scale = 7;
     how.backend_window_scale = 10;
+    how.client_window_scale = 3;
     return how;
 }
 

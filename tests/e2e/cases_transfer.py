@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import re
 import socket
 import time
 
@@ -218,3 +219,20 @@ def _(world):
         bodies.append(whole[0].body.split()[3])
         stream = whole[1]
     equal(bodies, [b"/first", b"/second"], "the answers")
+
+
+def only_translate(world):
+    return None if world.lab.mode == "translate" else "the kernel adopts no connection whose windows it would not scale"
+
+
+@case("a backend that scales no window is told the client's whole window", requires=only_translate)
+def _(world):
+    for name in BRIDGES:
+        world.sysctl(name, "net.ipv4.tcp_window_scaling", 0)
+    sock = world.connect(source_port=9002)
+    name = ask(sock, "/unscaled").bridge
+    # What ss tells of the socket stands in the line behind it.
+    told = world.lab.on(name, "ss", "-Htinn", "state", "established", "dport", "=", ":9002")
+    window = int(re.search(r"snd_wnd:(\d+)", told).group(1))
+    true(window > 32768, f"the window that the backend knows is {window}")  # the client's is 64 KB and more
+    download(world, 20_000_000, sock)

@@ -35,7 +35,7 @@ struct Choices {
     bool l4_right = false;  // the transport's checksum is made right, not left as the input has it
     std::uint8_t dscp = 0, padding = 0;
     std::uint32_t seq_shift = 0, ts_shift = 0;
-    std::uint8_t backend_scale = 0, advertised_scale = 0;
+    std::uint8_t backend_scale = 0, advertised_scale = 0, client_scale = 0;
     std::uint16_t vip_port = 0, backend_port = 0;
     std::uint32_t vip = 0, backend = 0;
 };
@@ -56,6 +56,7 @@ Choices read_choices(Input& input) {
     choices.backend_port = input.number16();
     choices.vip = input.number32();
     choices.backend = input.number32();
+    choices.client_scale = input.number8() % 15;
     return choices;
 }
 
@@ -80,6 +81,7 @@ splice_translation translation_of(const Choices& choices, int family) {
     translation.ts_shift = choices.ts_shift;
     translation.backend_window_scale = choices.backend_scale;
     translation.advertised_window_scale = choices.advertised_scale;
+    translation.client_window_scale = choices.client_scale;
     return translation;
 }
 
@@ -139,10 +141,10 @@ void store_traffic_class(Octets& in, const Reference& packet, std::uint32_t traf
         store16(in, packet.l3, (load16(in, packet.l3) & 0xf00f) | traffic_class << 4);
 }
 
-// `number` in units of 1 << backend, said in units of 1 << advertised.
-std::uint32_t rescaled(std::uint32_t number, std::uint32_t backend, std::uint32_t advertised) {
-    const std::uint64_t bytes = static_cast<std::uint64_t>(number) << backend;
-    const std::uint64_t units = bytes >> advertised;
+// `number` in units of 1 << meant, said in units of 1 << said.
+std::uint32_t rescaled(std::uint32_t number, std::uint32_t meant, std::uint32_t said) {
+    const std::uint64_t bytes = static_cast<std::uint64_t>(number) << meant;
+    const std::uint64_t units = bytes >> said;
     return number == 0 ? 0 : static_cast<std::uint32_t>(std::clamp<std::uint64_t>(units, 1, 65535));
 }
 
@@ -163,6 +165,8 @@ Octets expected_toward_backend(Octets bytes, const Reference& is, const Choices&
     store_address(bytes, is, false, address_in(is.family, choices.backend));
     store16(bytes, is.l4 + 2, choices.backend_port);
     if ((is.flags & SPLICE_ACK) != 0) store32(bytes, is.l4 + 8, is.ack - choices.seq_shift);
+    if (choices.client_scale != 0 && (is.flags & SPLICE_SYN) == 0)
+        store16(bytes, is.l4 + 14, rescaled(is.window, choices.client_scale, 0));
     const ReferenceOptions options = reference_options(bytes, is);
     for (std::size_t edge = 0; edge < options.sack_blocks * 2; ++edge) {
         const std::size_t at = options.sack + 2 + edge * 4;

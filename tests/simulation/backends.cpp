@@ -85,7 +85,7 @@ void World::refuse_or_accept(std::size_t index, const Segment& syn) {
     settings.sack = settings.timestamps = true;
     settings.nagle = random_.chance(0.5);
     settings.receive_buffer = static_cast<std::uint32_t>(random_.between(8192, 200'000));
-    settings.window_scale = draw_window_scale(settings.receive_buffer);
+    if (random_.chance(0.9)) settings.window_scale = draw_window_scale(settings.receive_buffer);
     settings.clock = random_.number();
     settings.leading_nops = static_cast<std::uint8_t>(random_.chance(0.8) ? 2 : random_.between(0, 3));
     Served& served = host.sockets[syn.source_port];

@@ -120,9 +120,11 @@ Verdict Openings::learn(Instant now, const splice_packet& syn_ack, MutableBytes 
     flow.translation.ts_shift =
         flow.timestamps ? static_cast<std::uint32_t>(TsVal(flow.translation.ts_shift) - TsVal(options.tsval))
                         : 0;
-    const bool scaled = flow.negotiated.window_scale != SPLICE_NO_WINDOW_SCALE;
-    flow.translation.backend_window_scale =
-        scaled && options.window_scale != SPLICE_NO_WINDOW_SCALE ? options.window_scale : 0;
+    const bool client_scales = flow.negotiated.window_scale != SPLICE_NO_WINDOW_SCALE;
+    const bool backend_scales = client_scales && options.window_scale != SPLICE_NO_WINDOW_SCALE;
+    flow.translation.backend_window_scale = backend_scales ? options.window_scale : 0;
+    flow.translation.client_window_scale =
+        client_scales && !backend_scales ? flow.negotiated.window_scale : 0;
     flow.last_seen_s = now.seconds();
     flow.hold->for_each([&](MutableBytes held) {
         splice_packet packet{};
@@ -158,7 +160,8 @@ void Openings::acknowledge_again(const splice_packet& syn_ack, MutableBytes byte
     splice_segment acknowledgement;
     const Seq backend_next = Seq(syn_ack.seq) + 1;
     splice_write_ack(&acknowledgement, &key, syn_ack.family, syn_ack.ack, backend_next.value(),
-                     flow.client_window, flow.timestamps, flow.client_tsval, options.tsval);
+                     splice_rescale_window(flow.client_window, flow.translation.client_window_scale, 0),
+                     flow.timestamps, flow.client_tsval, options.tsval);
     out.send(bytes_of(acknowledgement));
 }
 

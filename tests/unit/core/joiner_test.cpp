@@ -793,6 +793,27 @@ TEST_CASE("a backend without timestamps or scaling is understood as it is") {
     response.window = 12800;
     CHECK(rig.from_backend(response) == SPLICE_toward_client);
     CHECK(parse(rig.packet).packet.window == 100);
+
+    // Nor does it understand the client's windows, which are in units of 2^8.
+    Segment acknowledgement = rig.client.segment("x", static_cast<std::uint32_t>(kGet.size()));
+    acknowledgement.window = 200;
+    CHECK(rig.from_balancer(acknowledgement) == SPLICE_deliver);
+    CHECK(parse(rig.packet).packet.window == 51'200);
+}
+
+TEST_CASE(
+    "what was held for a backend without scaling, and what acknowledges it again, tell the whole window") {
+    Rig rig;
+    Segment first = rig.client.segment(kGet);
+    first.window = 200;
+    rig.from_balancer(first);
+    Segment syn_ack = rig.syn_ack();
+    syn_ack.window_scale.reset();
+    REQUIRE(rig.from_backend(syn_ack) == SPLICE_learn_backend_isn);
+    REQUIRE(rig.out.sent.size() == 1);
+    CHECK(parse(rig.out.sent[0]).packet.window == 51'200);
+    CHECK(rig.from_backend(syn_ack) == SPLICE_acknowledge_backend);
+    CHECK(parse(rig.out.sent.at(0)).packet.window == 51'200);
 }
 
 namespace {

@@ -34,7 +34,8 @@ splice_translation translation(int family) {
             .ts_shift = kTsShift,
             .advertised_window_scale = 7,
             .backend_window_scale = 7,
-            .zero = {},
+            .client_window_scale = 0,
+            .zero = 0,
             .zero_too = 0};
 }
 
@@ -214,6 +215,26 @@ TEST_CASE(
     expect(true, how, before.build(), after.build());
     auto [in, in_after] = from_client(4);
     expect(false, how, in.build(), in_after.build());
+}
+
+TEST_CASE("a backend that does not scale is told the client's window as it is, 65535 at most") {
+    for (const int family : {4, 6}) {
+        auto how = translation(family);
+        how.client_window_scale = 7;
+        auto [before, after] = from_client(family);
+        before.window = 100;
+        after.window = 12800;
+        expect(false, how, before.build(), after.build());
+        before.window = 512;
+        after.window = 65535;
+        expect(false, how, before.build(), after.build());
+        before.window = after.window = 0;
+        expect(false, how, before.build(), after.build());
+        before.flags = after.flags = SPLICE_SYN;
+        before.window = after.window = 100;
+        before.ack = after.ack = 0;
+        expect(false, how, before.build(), after.build());
+    }
 }
 
 TEST_CASE("a rescaled window is rounded down, at most 65535, and open stays open") {
