@@ -37,7 +37,7 @@ def haproxy_configuration(world, checks=False):
             bind = f":::{port} v4v6" if version == 1 else f"0.0.0.0:{port}" if world.family == 4 else f":::{port} v6only"
             listeners.append(f"listen v{version}-{service}\n    bind {bind}\n"
                              f"    bind unix@{world.lab.run_dir}/haproxy-{version}-{service}.sock\n    {server}\n")
-    return "\n".join([f"global\n    log /dev/null local0\ndefaults\n    mode tcp\n    timeout connect 5s\n    timeout client 30s\n"
+    return "\n".join(["global\n    log /dev/null local0\ndefaults\n    mode tcp\n    timeout connect 5s\n    timeout client 30s\n"
                       "    timeout server 30s\n", *listeners])
 
 
