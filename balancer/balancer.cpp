@@ -163,6 +163,7 @@ std::expected<void, std::string> Balancer::start_engine() {
 }
 
 void Balancer::look() {
+    follow_routes();
     for (const std::string& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
         log_warning(line);
     for (const std::string& line : drains_.look([this] { return dataplane_->flow_counts(); })) log_info(line);
@@ -211,6 +212,19 @@ void Balancer::reload(std::string_view why) {
     log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()));
 }
 
+// No file changed, but what fits into the ways to the bridges: services that leave their MSS to us follow.
+void Balancer::follow_routes() {
+    const auto mtus = dataplane_->route_mtus();
+    if (mtus == followed_mtus_) return;
+    followed_mtus_ = mtus;
+    auto plan = plan_for(config_);
+    if (!plan || plan->changes.empty()) return;
+    const std::vector<ServiceChange> changes = plan->changes;
+    if (auto applied = apply(std::move(*plan)); !applied)
+        return log_error("follow the ways to the bridges: " + applied.error().text);
+    for (const ServiceChange& change : changes) log_info(change.to_string());
+}
+
 // First what can fail, each step with its way back; then what takes away.
 std::expected<void, StepsFailure> Balancer::apply(Plan plan) {
     // From here on flows may bear the new numbers, also when the change is undone.
@@ -243,7 +257,9 @@ std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config
     if (!secret) return std::unexpected(secret.error());
     return make_plan(config, *secret,
                      {.config = &config_, .setup = setup_, .bridges = index_, .services = services_},
-                     interface_.mtu, read_clock().monotonic);
+                     {.mtu = interface_.mtu,
+                      .route_mtus = dataplane_ ? dataplane_->route_mtus() : nullptr,
+                      .now = read_clock().monotonic});
 }
 
 BalancerState Balancer::state() const {

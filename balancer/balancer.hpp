@@ -57,6 +57,7 @@ class Balancer {
     Balancer(const BalancerOptions& options, const BalancerConfig& config);
     std::expected<void, std::string> open();
     std::expected<void, std::string> start_engine();
+    void follow_routes();
     [[nodiscard]] std::expected<Plan, std::string> plan_for(const BalancerConfig& config) const;
     std::expected<void, StepsFailure> apply(Plan plan);
     std::expected<void, StepsFailure> change_host(const Plan& plan);
@@ -80,6 +81,7 @@ class Balancer {
     std::unique_ptr<BalancerApi> api_;
     std::optional<ApiServer> api_server_;
     CounterWarnings trouble_{kBalancerTrouble};
+    std::shared_ptr<const RouteMtus> followed_mtus_;
 };
 
 }  // namespace splice

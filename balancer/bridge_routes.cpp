@@ -73,6 +73,9 @@ void BridgeRoutes::refresh(Instant now, std::span<const SplicerBridge> bridges) 
     for (const SplicerBridge& bridge : bridges) addresses.push_back(bridge.address);
     hops_ = kernel_.resolve(addresses);
     tell(now, bridges);
+    const auto known = known_mtus_.load();
+    if (RouteMtus now_known = mtus(); !known || *known != now_known)
+        known_mtus_.store(std::make_shared<const RouteMtus>(std::move(now_known)));
     const bool all = std::ranges::all_of(hops_, [](const auto& hop) { return hop.has_value(); });
     next_refresh_ = now.monotonic + (all ? kPeriod : kWhileUnknown);
 }
@@ -109,8 +112,8 @@ void BridgeRoutes::tell(Instant now, std::span<const SplicerBridge> bridges) {
     if (!back.empty()) log_info(fmt::format("the next hop to {} is known again", back.text()));
 }
 
-std::vector<std::uint32_t> BridgeRoutes::mtus() const {
-    std::vector<std::uint32_t> mtus;
+RouteMtus BridgeRoutes::mtus() const {
+    RouteMtus mtus;
     mtus.reserve(hops_.size());
     for (const auto& hop : hops_) mtus.push_back(hop ? hop->mtu : 0);
     return mtus;

@@ -15,6 +15,9 @@
 
 namespace splice {
 
+// What fits into the way to each bridge, by bridge number: bytes from the IP header on; 0: not known.
+using RouteMtus = std::vector<std::uint32_t>;
+
 class BridgeRoutes {
   public:
     // Errors: the kernel has no route netlink socket for us.
@@ -31,7 +34,9 @@ class BridgeRoutes {
 
     // By bridge number, as of the last refresh().
     [[nodiscard]] std::span<const std::optional<NextHop>> hops() const noexcept { return hops_; }
-    [[nodiscard]] std::vector<std::uint32_t> mtus() const;
+    [[nodiscard]] RouteMtus mtus() const;
+    // The same, for any thread; the same pointer for as long as they are the same. Null before refresh().
+    [[nodiscard]] std::shared_ptr<const RouteMtus> known_mtus() const noexcept { return known_mtus_.load(); }
     // Bridges in use whose next hop is not known. Any thread.
     [[nodiscard]] std::uint64_t unreachable() const noexcept {
         return unreachable_.load(std::memory_order_relaxed);
@@ -50,6 +55,7 @@ class BridgeRoutes {
     NextHops kernel_;
     std::vector<std::optional<NextHop>> hops_;
     std::vector<Told> told_;
+    std::atomic<std::shared_ptr<const RouteMtus>> known_mtus_;
     Duration next_refresh_{};
     std::atomic<std::uint64_t> unreachable_{};
 };

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "balancer/bridge_routes.hpp"
 #include "libsplice/base/system_error.hpp"
 #include "libsplice/config/common.hpp"
 #include "libsplice/core/flow_counts.hpp"
@@ -62,6 +63,9 @@ class DataPlane {
     [[nodiscard]] virtual BalancerStatistics statistics() const = 0;
     // Connections by service and bridge. Any thread, after start(); waits for the packets' thread.
     [[nodiscard]] virtual FlowCounts flow_counts() = 0;
+    // The ways to the bridges, as BridgeRoutes::known_mtus() says; null while they are not looked up. Any
+    // thread.
+    [[nodiscard]] virtual std::shared_ptr<const RouteMtus> route_mtus() const = 0;
     // What start() chose, for the log; may be empty.
     [[nodiscard]] virtual std::string description() const { return {}; }
 };

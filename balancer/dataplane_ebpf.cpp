@@ -112,6 +112,10 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         return all;
     }
 
+    std::shared_ptr<const RouteMtus> route_mtus() const override {
+        return routes_ ? routes_->known_mtus() : nullptr;
+    }
+
     FlowCounts flow_counts() override {
         FlowCounts counts;
         loop_->run([&] { counts = splicer_->flow_counts(); });

@@ -81,6 +81,10 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         return all;
     }
 
+    std::shared_ptr<const RouteMtus> route_mtus() const override {
+        return routes_ ? routes_->known_mtus() : nullptr;
+    }
+
     FlowCounts flow_counts() override {
         FlowCounts counts;
         queued_.run([&] { counts = splicer_.flow_counts(); });

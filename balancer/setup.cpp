@@ -98,6 +98,18 @@ std::expected<void, std::string> set_shadow(const ServiceConfig& config,
     return {};
 }
 
+// What fits into the uplink and into the way to each of the bridges: a segment that does not is lost, or
+// answered by an ICMP error that may not reach its sender.
+std::uint32_t narrowest_mtu(const RunningHost& host, std::span<const std::uint16_t> numbers) noexcept {
+    std::uint32_t narrowest = host.mtu;
+    if (!host.route_mtus) return narrowest;
+    for (const std::uint16_t number : numbers) {
+        const std::uint32_t mtu = number < host.route_mtus->size() ? (*host.route_mtus)[number] : 0;
+        if (mtu != 0) narrowest = std::min(narrowest, mtu);
+    }
+    return narrowest;
+}
+
 std::expected<SplicerService, std::string> build_service(const ServiceConfig& config, const RunningHost& host,
                                                          std::span<const std::uint16_t> numbers) {
     const auto members = members_of(config, numbers);
@@ -123,7 +135,8 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     for (std::size_t i = 0; i < config.bridges.size(); i++) {
         if (config.bridges[i].state == BridgeState::down) service.down.push_back(numbers[i]);
     }
-    service.mss = config.settings.mss.value_or(mss_of_mtu(host.mtu, config.vip.address.family()));
+    service.mss =
+        config.settings.mss.value_or(mss_of_mtu(narrowest_mtu(host, numbers), config.vip.address.family()));
     service.window_scale = config.settings.window_scale;
     service.first_payload_wait = config.settings.first_payload_wait;
     service.first_payload_max = config.settings.first_payload_max;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "balancer/bridge_routes.hpp"
 #include "balancer/config.hpp"
 #include "balancer/control/bridge_index.hpp"
 #include "libsplice/core/service_numbers.hpp"
@@ -14,8 +15,9 @@ namespace splice {
 
 // What only the running host knows.
 struct RunningHost {
-    std::uint32_t mtu = 1500;               // the uplink's
-    Duration now{};                         // monotonic
+    std::uint32_t mtu = 1500;                       // the uplink's
+    std::shared_ptr<const RouteMtus> route_mtus{};  // by bridge number; null: not known
+    Duration now{};                                 // monotonic
     const SplicerSetup* running = nullptr;  // what serves now: its placements are kept where nothing changed
 };
 

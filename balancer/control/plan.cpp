@@ -113,13 +113,23 @@ void compare_bridges(const ServiceConfig& was, const ServiceConfig& is, std::vec
     if (!servers.empty()) what.push_back("server of " + list(servers));
 }
 
+// Of a service that leaves it to us: what it offers follows the narrowest way.
+void compare_mss(const SplicerService& was, const SplicerService& is, std::vector<std::string>& what) {
+    if (was.mss == is.mss) return;
+    what.push_back(
+        fmt::format("MSS {} -> {}, what fits into the narrowest way to its bridges", was.mss, is.mss));
+}
+
 ServiceChange change_of(const ServiceConfig& service, const SplicerService& planned, const Running& running) {
     const auto was = std::ranges::find(running.config->services, service.name, &ServiceConfig::name);
     if (was == running.config->services.end()) return {.service = service.name, .what = {"added"}};
     const auto place = static_cast<std::size_t>(was - running.config->services.begin());
-    return {.service = service.name,
-            .what = differences(*was, service),
-            .moved = moved_share(*running.setup->services[place].placement, *planned.placement)};
+    const SplicerService& earlier = running.setup->services[place];
+    ServiceChange change{.service = service.name,
+                         .what = differences(*was, service),
+                         .moved = moved_share(*earlier.placement, *planned.placement)};
+    if (!service.settings.mss) compare_mss(earlier, planned, change.what);
+    return change;
 }
 
 std::vector<ServiceChange> changes_of(const BalancerConfig& wanted, const SplicerSetup& setup,
@@ -174,14 +184,16 @@ double moved_share(const Placement& was, const Placement& is) {
 }
 
 std::expected<Plan, std::string> make_plan(const BalancerConfig& wanted, const splice_secret& secret,
-                                           const Running& running, std::uint32_t mtu, Duration now) {
+                                           const Running& running, const PlanHost& host) {
     Plan plan{.config = wanted,
               .setup = nullptr,
               .bridges = running.bridges,
               .services = running.services,
               .changes = {}};
-    auto setup = build_setup(wanted, secret, {.mtu = mtu, .now = now, .running = running.setup.get()},
-                             plan.bridges, plan.services);
+    auto setup = build_setup(
+        wanted, secret,
+        {.mtu = host.mtu, .route_mtus = host.route_mtus, .now = host.now, .running = running.setup.get()},
+        plan.bridges, plan.services);
     if (!setup) return std::unexpected(setup.error());
     plan.setup = std::move(*setup);
     plan.changes = changes_of(wanted, *plan.setup, running);

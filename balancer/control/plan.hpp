@@ -20,8 +20,9 @@ namespace splice {
 struct ServiceChange {
     std::string service;
     bool removed = false;
-    std::vector<std::string> what;  // "bridge b4 added", "algorithm rendezvous -> maglev"
-    double moved = 0;               // the share of its keys, 0 to 1, whose first choice is another bridge
+    std::vector<std::string>
+        what;          // "bridge b4 added", "algorithm rendezvous -> maglev", "MSS 1460 -> 1260 ..."
+    double moved = 0;  // the share of its keys, 0 to 1, whose first choice is another bridge
 
     // A line for the log.
     [[nodiscard]] std::string to_string() const;
@@ -44,9 +45,16 @@ struct Running {
     ServiceNumbers services;
 };
 
-// `mtu`: the uplink's, in bytes. `now`: monotonic. The error is a sentence.
+// What a plan has to fit.
+struct PlanHost {
+    std::uint32_t mtu = 1500;                       // the uplink's
+    std::shared_ptr<const RouteMtus> route_mtus{};  // null: not known yet
+    Duration now{};                                 // monotonic
+};
+
+// The error is a sentence.
 std::expected<Plan, std::string> make_plan(const BalancerConfig& wanted, const splice_secret& secret,
-                                           const Running& running, std::uint32_t mtu, Duration now);
+                                           const Running& running, const PlanHost& host);
 
 // What sets the two apart, as ServiceChange::what. Neither names nor states of bridges are compared.
 std::vector<std::string> differences(const ServiceConfig& was, const ServiceConfig& is);

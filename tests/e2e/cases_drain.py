@@ -3,7 +3,6 @@
 import json
 import threading
 
-from cases_kernel import edited
 from cases_restart import Download
 from harness import case, equal, eventually, true
 from http_client import ask, request
@@ -25,7 +24,7 @@ def bridge(world, name):
 def give(world, name, state):
     """The bridge has that state in every service of this family from here on, until the case ends."""
     address = f'"{world.bridge_address(name)}"'
-    edited(world, "balancer.yaml",
+    world.edited("balancer.yaml",
            lambda text: text.replace(f"address: {address} }}", f"address: {address}, state: {state} }}"))
     eventually(lambda: bridge(world, name)["state"] == state, f"{name} is {state}")
 
@@ -167,7 +166,7 @@ def _(world):
             file.write(lab + "".join(crowd(world, number, weight if number == 1 else 1) for number in range(3)))
 
     before = owners(world)
-    edited(world, "balancer.yaml", lambda text: text + "".join(crowd(world, number, 1) for number in range(3)))
+    world.edited("balancer.yaml", lambda text: text + "".join(crowd(world, number, 1) for number in range(3)))
     eventually(lambda: f"service {crowd_name(world, 2)}: added" in world.log_of("balancer", of_this_case=True), "the crowd is there")
     kept = world.connect()
     owner = ask(kept, "/kept").bridge

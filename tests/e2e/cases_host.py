@@ -2,7 +2,7 @@
 
 import time
 
-from cases_kernel import edited, restart
+from cases_kernel import restart
 from cases_restart import only_ebpf
 from harness import case, equal, eventually, true
 from http_client import ask
@@ -202,7 +202,7 @@ def _(world):
         return "generic-receive-offload: on" in world.lab.on("balancer", "ethtool", "-k", "eth1")
 
     world.clean_up.callback(restart, world, "balancer")
-    edited(world, "balancer.yaml", lambda text: text.replace("engine: ebpf\n", "engine: ebpf\nxdp_mode: generic\n"))
+    world.edited("balancer.yaml", lambda text: text.replace("engine: ebpf\n", "engine: ebpf\nxdp_mode: generic\n"))
     world.lab.on("balancer", "ethtool", "-K", "eth1", "gro", "on")
     restart(world, "balancer")
     true(not merges(), "it merges none at first")

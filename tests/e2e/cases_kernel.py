@@ -15,22 +15,6 @@ from http_client import Crowd, ask
 from world import BRIDGES, BUILD, PROGRAMS
 
 
-def edited(world, name, edit):
-    """A configuration file of the lab is edit(its text) for the rest of the case."""
-    path = f"{world.lab.run_dir}/{name}"
-    with open(path, encoding="ascii") as file:
-        before = file.read()
-
-    def write(text):
-        with open(path, "w", encoding="ascii") as file:
-            file.write(text)
-
-    after = edit(before)
-    true(after != before, f"{name} changes")
-    world.clean_up.callback(write, before)
-    write(after)
-
-
 def restart(world, program):
     if world.lab.runs(program):
         world.lab.stop(program)
@@ -43,7 +27,7 @@ def _(world):
         wanted = file.read(Download.SIZE)
     for program in PROGRAMS:
         world.clean_up.callback(restart, world, program)  # once more without it, which cleans up
-        edited(world, f"{program}.yaml", lambda text: text + "keep: true\n")
+        world.edited(f"{program}.yaml", lambda text: text + "keep: true\n")
         restart(world, program)
     for program in PROGRAMS:
         downloads = [Download(world) for _ in range(3)]
@@ -154,7 +138,7 @@ def _(world):
     for number in (1, 2, 3):
         nginx = f"nginx{number}"
         world.clean_up.callback(restart, world, nginx)
-        edited(world, f"b{number}/nginx.conf",
+        world.edited(f"b{number}/nginx.conf",
                lambda text: text.replace("worker_processes 1;", "worker_processes 2;")
                .replace("backlog=8192;", "backlog=8192 reuseport;")
                .replace("add_header X-Bridge", "add_header X-Worker $pid always;\n        add_header X-Bridge"))
@@ -223,7 +207,7 @@ def flow_map(world):
 def _(world):
     flows, spare = 500_000, 1000
     world.clean_up.callback(restart, world, "balancer")
-    edited(world, "balancer.yaml", lambda text: text + f"max_flows: {flows + spare}\n")
+    world.edited("balancer.yaml", lambda text: text + f"max_flows: {flows + spare}\n")
     restart(world, "balancer")
     crowd = client_crowd.before_balancer(world, flows + 2 * spare)
     for step, heard in (("syn", "answered"), ("first", "forwarded")):
@@ -277,7 +261,7 @@ def pin_as_an_earlier_build(world, program):
 def _(world):
     for program in PROGRAMS:
         world.clean_up.callback(restart, world, program)  # once more without it, which cleans up
-        edited(world, f"{program}.yaml", lambda text: text + "keep: true\n")
+        world.edited(f"{program}.yaml", lambda text: text + "keep: true\n")
         restart(world, program)
     socks = [world.connect() for _ in range(24)]
     before = [ask(sock, f"/layout/{n}").bridge for n, sock in enumerate(socks)]

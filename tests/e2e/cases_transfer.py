@@ -7,7 +7,7 @@ import re
 import socket
 import time
 
-from harness import case, equal, true
+from harness import case, equal, eventually, true
 from http_client import ask, parse, request
 from world import BRIDGES, sha256_of
 
@@ -43,7 +43,7 @@ def _digest_of_start(world, size):
 
 
 def upload(world, size, name):
-    """PUTs `size` random bytes; fails unless the backend's file has the same."""
+    """PUTs `size` random bytes; fails unless the backend's file has the same. The name of its bridge."""
     source = f"{world.lab.run_dir}/{name}"
     with open(source, "wb") as file:
         file.write(os.urandom(size))
@@ -53,6 +53,7 @@ def upload(world, size, name):
     stored = f"{world.lab.run_dir}/{bridge}/upload/{name}"
     world.clean_up.callback(os.unlink, stored)
     equal(sha256_of(stored), sha256_of(source), f"SHA-256 of what {bridge} stored")
+    return bridge
 
 
 def everything_works(world, name):
@@ -157,13 +158,47 @@ def _(world):
     true(any("mtu 1300" in route for route in routes), f"a backend's host learnt the MTU: {routes}")
 
 
-@case("a way of 1300 bytes to the bridges: the client learns it, and 2 MB go up whole")
-def _(world):
+def narrow_ways(world, bridges):
+    """The balancer's routes to these bridges take 1300 bytes, until the case ends."""
     length = 32 if world.family == 4 else 128
-    for bridge in BRIDGES:
+    for bridge in bridges:
         route = [f"{world.bridge_address(bridge)}/{length}", "dev", "eth1", "mtu", "1300"]
         world.lab.on("balancer", "ip", "route", "add", *route)
         world.clean_up.callback(world.lab.on, "balancer", "ip", "route", "del", *route)
+
+
+def offered_mss(world):
+    """What the VIP's SYN-ACK allows, as the client's kernel says it: less the timestamps' 12 bytes."""
+    sock = world.connect()
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) + 12
+    finally:
+        sock.close()
+
+
+@case("the narrowest way to a bridge is offered as MSS, and 2 MB go up whole where no ICMP error arrives")
+def _(world):
+    headers = 40 if world.family == 4 else 60
+    # What the client has learnt of other ways is none of the offer.
+    world.lab.on("client", "ip", f"-{world.family}", "route", "flush", "cache")
+    before = offered_mss(world)
+    true(before > 1300, f"the MSS of whole ways is {before}")
+    world.clean_up.callback(eventually, lambda: offered_mss(world) == before, "the MSS is as it was")
+    narrow_ways(world, ["b2"])
+    eventually(lambda: offered_mss(world) == 1300 - headers, lambda: f"the MSS {offered_mss(world)} of a way of 1300 bytes")
+    eventually(lambda: f" -> {1300 - headers}, what fits" in world.log_of("balancer", of_this_case=True), "the log tells of it")
+    icmp = "-p icmp --icmp-type fragmentation-needed" if world.family == 4 else "-p icmpv6 --icmpv6-type packet-too-big"
+    world.rule("client", "INPUT", icmp)
+    world.wire_sized_packets()
+    true("b2" in (upload(world, 2_000_000, f"narrow{n}.bin") for n in range(100)), "an upload went the narrow way")
+
+
+@case("a way of 1300 bytes to the bridges: the client learns it, and 2 MB go up whole")
+def _(world):
+    # Offered as if nobody knew, as it is of a tunnel behind a router.
+    world.edited("balancer.yaml", lambda text: f"mss: {1500 - (40 if world.family == 4 else 60)}\n" + text)
+    eventually(lambda: "reloaded (" in world.log_of("balancer", of_this_case=True), "the reload")
+    narrow_ways(world, BRIDGES)
     # The client keeps what it learns for minutes; the next case shall find nothing.
     world.clean_up.callback(world.lab.on, "client", "ip", f"-{world.family}", "route", "flush", "cache")
     world.wire_sized_packets()

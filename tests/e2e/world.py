@@ -146,6 +146,22 @@ class World:
         self.lab.on(host, "sysctl", "-q", "-w", f"{name}={value}")
         self.clean_up.callback(self.lab.on, host, "sysctl", "-q", "-w", f"{name}={before}")
 
+    def edited(self, name, edit):
+        """A configuration file of the lab is edit(its text) for the rest of the case."""
+        path = f"{self.lab.run_dir}/{name}"
+        with open(path, encoding="ascii") as file:
+            before = file.read()
+
+        def write(text):
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text)
+
+        after = edit(before)
+        if after == before:
+            raise AssertionError(f"{name} does not change")
+        self.clean_up.callback(write, before)
+        write(after)
+
     def wire_sized_packets(self):
         """No host sends super-packets for the rest of the case: a rule then meets each packet of a wire."""
         for host, interface in [("client", "eth0"), *((bridge, "eth1") for bridge in BRIDGES)]:

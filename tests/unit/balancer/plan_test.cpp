@@ -28,8 +28,8 @@ BalancerConfig two_services() {
     return config;
 }
 
-Plan plan(const BalancerConfig& wanted, const Running& running = {}) {
-    auto made = make_plan(wanted, splice_secret{}, running, 1500, 0s);
+Plan plan(const BalancerConfig& wanted, const Running& running = {}, const PlanHost& host = {}) {
+    auto made = make_plan(wanted, splice_secret{}, running, host);
     REQUIRE(made.has_value());
     return std::move(*made);
 }
@@ -142,7 +142,28 @@ TEST_CASE("a configuration that cannot be served has no plan") {
     BalancerConfig wanted = two_services();
     wanted.services[1].algorithm = Algorithm::jump;
     wanted.services[1].bridges[0].weight = 2;  // jump knows no weights
-    const auto refused = make_plan(wanted, splice_secret{}, running_by(first), 1500, 0s);
+    const auto refused = make_plan(wanted, splice_secret{}, running_by(first), PlanHost{});
     REQUIRE_FALSE(refused.has_value());
     CHECK(refused.error().starts_with("service video: "));
+}
+
+TEST_CASE("a service offers the MSS that fits into the narrowest way to its bridges, unless it names one") {
+    BalancerConfig config = two_services();
+    config.services.push_back(service("fixed", "192.0.2.12:80", {bridge("b3", "192.0.2.23")}));
+    config.services[2].settings.mss = 1400;
+    const Plan first = plan(config);
+    const auto mss = [](const Plan& of, std::size_t service) { return of.setup->services[service].mss; };
+    CHECK(mss(first, 0) == 1460);
+    CHECK(mss(first, 2) == 1400);
+    // b1 and b2 are known to take 1500 bytes and more, b3 takes 1300.
+    const auto mtus = std::make_shared<const RouteMtus>(RouteMtus{1500, 9000, 1300});
+    const Plan narrow = plan(config, running_by(first), {.mtu = 1500, .route_mtus = mtus});
+    CHECK(mss(narrow, 0) == 1260);
+    CHECK(mss(narrow, 1) == 1460);
+    CHECK(mss(narrow, 2) == 1400);
+    CHECK(lines(narrow) ==
+          Lines{"service web: MSS 1460 -> 1260, what fits into the narrowest way to its bridges"});
+    // Ways that are not known say nothing.
+    const auto unknown = std::make_shared<const RouteMtus>(RouteMtus{0, 0});
+    CHECK(mss(plan(config, running_by(narrow), {.mtu = 1500, .route_mtus = unknown}), 0) == 1460);
 }
