@@ -18,6 +18,7 @@ class AdoptedSockets final : public BridgeFlows {
     [[nodiscard]] CarriedFlow find(const splice_flow_key& key) const noexcept override;
     // The kernel removes its sockets itself.
     void erase(const splice_flow_key&) noexcept override {}
+    void for_each(const Visit&) const override {}
 
   private:
     mutable SocketDiag sockets_;

@@ -35,6 +35,9 @@ class BridgeDataPlane {
     virtual void settle() {}
     // Whether packets are handled after destruction, too.
     [[nodiscard]] virtual bool goes_on() const { return false; }
+    // The bridge stops for good: ends the connections that live by its translation, each at both its ends.
+    // Their number; adopted ones are the kernel's and live on.
+    virtual std::size_t end_flows() = 0;
     // What the data path needs of the host, after start(). The facts refer to this.
     [[nodiscard]] virtual HostFactList facts() = 0;
     // Any thread.

@@ -90,6 +90,12 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     void settle() override { settled_ = true; }
     bool goes_on() const override { return settled_ ? settings_.keep : took_over_; }
 
+    std::size_t end_flows() override {
+        std::size_t count = 0;
+        loop_->run_sending([&](Actions& out) { count = joiner_->reset_flows(out); });
+        return count;
+    }
+
     HostFactList facts() override {
         HostFactList facts;
         if (fwmark_accept_) facts.push_back(sysctl_fact(kFwmarkAccept, 1));

@@ -78,6 +78,12 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
         return {};
     }
 
+    std::size_t end_flows() override {
+        std::size_t count = 0;
+        queued_.run_sending([&](Actions& out) { count = joiner_.reset_flows(out); });
+        return count;
+    }
+
     HostFactList facts() override { return {queued_.fact()}; }
 
     BridgeStatistics statistics() const override {

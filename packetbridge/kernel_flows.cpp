@@ -43,6 +43,10 @@ void KernelFlows::erase(const splice_flow_key& key) noexcept {
     if (bpf_map_delete_elem(map_, &key) == 0) --size_;
 }
 
+void KernelFlows::for_each(const Visit& visit) const {
+    for_each_bpf_entry<splice_flow_key, splice_bridge_flow>(map_, visit);
+}
+
 std::size_t KernelFlows::sweep(std::uint32_t now_s, const splice_idle_timeouts& timeouts,
                                const Unwanted& unwanted) {
     std::size_t expired = 0;

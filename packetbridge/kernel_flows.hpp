@@ -20,6 +20,7 @@ class KernelFlows final : public BridgeFlows {
     bool put(const splice_flow_key& key, const splice_bridge_flow& flow) noexcept override;
     [[nodiscard]] CarriedFlow find(const splice_flow_key& key) const noexcept override;
     void erase(const splice_flow_key& key) noexcept override;
+    void for_each(const Visit& visit) const override;
 
     // Looks at a bounded part of the map and goes on there the next time; removes what was idle too long and
     // what `unwanted` says. The number of those that were idle.

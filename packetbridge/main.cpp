@@ -51,6 +51,7 @@ int run(const PacketbridgeOptions& options, const PacketbridgeConfig& config, Fi
               {.reload = [&](std::string_view why) { (*bridge)->reload(why); },
                .look_at_host = [&](bool all) { (*bridge)->look_at_host(all); },
                .look = [&] { (*bridge)->look(); }});
+    (*bridge)->stop();
     const bool goes_on = (*bridge)->goes_on();
     bridge->reset();
     log_stopped(goes_on, config.common.interface);

@@ -162,6 +162,12 @@ std::expected<void, std::string> Packetbridge::open() {
     return {};
 }
 
+void Packetbridge::stop() {
+    if (goes_on()) return;
+    if (const std::size_t ended = dataplane_->end_flows(); ended != 0)
+        log_info(fmt::format("{} translated connection{}: reset at both ends", ended, ended == 1 ? "" : "s"));
+}
+
 void Packetbridge::look() {
     for (const std::string& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
         log_warning(line);

@@ -38,6 +38,10 @@ class Packetbridge {
     // Whether packets are handled after destruction, too (--keep).
     [[nodiscard]] bool goes_on() const { return dataplane_ && dataplane_->goes_on(); }
 
+    // Before destruction, when the bridge stops because somebody said so: connections that nobody will
+    // translate any more are ended, so that clients do not wait.
+    void stop();
+
     // Reads configuration and secret anew. An error leaves everything as it is; either way one line in the
     // log.
     void reload(std::string_view why);

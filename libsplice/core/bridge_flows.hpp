@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <variant>
 
 #include "libsplice/datapath/bridge_flow.h"
@@ -28,6 +29,9 @@ class BridgeFlows {
     virtual bool put(const splice_flow_key& key, const splice_bridge_flow& flow) noexcept = 0;
     [[nodiscard]] virtual CarriedFlow find(const splice_flow_key& key) const noexcept = 0;
     virtual void erase(const splice_flow_key& key) noexcept = 0;
+    // Each translated flow, in no order. `visit` changes nothing here.
+    using Visit = std::function<void(const splice_flow_key&, const splice_bridge_flow&)>;
+    virtual void for_each(const Visit& visit) const = 0;
 };
 
 }  // namespace splice

@@ -105,6 +105,25 @@ void Joiner::end_unserved_flows() {
     impl_->publish();
 }
 
+std::size_t Joiner::reset_flows(Actions& out) {
+    std::size_t count = 0;
+    const auto send = [&](const splice_ends& ends, std::uint32_t seq) {
+        splice_segment reset;
+        splice_write_ending_rst(&reset, &ends, static_cast<std::uint32_t>(IpAddress(ends.source).family()),
+                                seq);
+        out.send(bytes_of(reset));
+    };
+    impl_->connections.for_each_established([&](const splice_flow_key& key, const splice_bridge_flow& flow) {
+        constexpr std::uint8_t kBothFins = SPLICE_BRIDGE_CLIENT_FIN | SPLICE_BRIDGE_BACKEND_FIN;
+        if ((flow.flags & kBothFins) == kBothFins || (flow.flags & SPLICE_BRIDGE_RESET)) return;
+        const splice_translation& ends = flow.translation;
+        send({key.client, ends.backend, key.client_port, ends.backend_port, 0}, flow.client_next);
+        send({ends.vip, key.client, ends.vip_port, key.client_port, 0}, flow.server_next);
+        ++count;
+    });
+    return count;
+}
+
 void Joiner::expire(Instant now, Actions& /*out*/) noexcept {
     impl_->strangers.expire(now);
     const std::size_t expired = impl_->connections.expire(now, impl_->setup->timeouts);

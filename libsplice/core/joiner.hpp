@@ -42,6 +42,10 @@ class Joiner {
     // while each flow stays; and the end of those flows that no service has any more.
     void swap_setup(std::shared_ptr<const JoinerSetup> setup);
     void end_unserved_flows();
+    // The bridge stops, and nobody will translate: a RST to both ends of each established connection, so that
+    // neither waits for the other. An end that did not get all that was sent to it may answer with a
+    // challenge (RFC 5961 section 3.2) that nobody hears. Their number. Flows stay where they are.
+    std::size_t reset_flows(Actions& out);
 
     // A packet that arrived for our address. Kind `forward`: edited in place, to be delivered to its new
     // destination. `hop` is where it came from. An unfinished TCP checksum is finished here first.

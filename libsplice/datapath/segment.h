@@ -267,6 +267,19 @@ SPLICE_INLINE void splice_write_rst(struct splice_segment *out, const struct spl
 	splice_write_segment(out, &draft, &none);
 }
 
+/* A RST out of nothing but a connection's numbers, toward `ends`' destination. `seq`: what the receiver expects next, for
+ * only that ends it at once (RFC 9293 section 3.10.7.4, RFC 5961 section 3.2). */
+SPLICE_INLINE void splice_write_ending_rst(struct splice_segment *out, const struct splice_ends *ends, __u32 family,
+					   __u32 seq)
+{
+	const struct splice_option_words none = {{0, 0, 0, 0, 0}, 0};
+	const struct splice_segment_draft draft = {
+		&ends->source, &ends->destination, family, ends->source_port, ends->destination_port, seq, 0, 0, SPLICE_RST,
+	};
+
+	splice_write_segment(out, &draft, &none);
+}
+
 #if !SPLICE_BPF
 /* A segment with `length` bytes of payload, from its IP header on, into `out`, which has room for SPLICE_SEGMENT_MAX +
  * length bytes (together at most 65535). Both checksums are finished. The number of bytes written. */

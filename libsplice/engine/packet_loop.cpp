@@ -187,6 +187,10 @@ void PacketLoop::run(const std::function<void()>& task) {
     done.get();
 }
 
+void PacketLoop::run_sending(const std::function<void(Actions&)>& task) {
+    run([&] { task(impl_->sender); });
+}
+
 const PacketLoopCounters& PacketLoop::counters() const noexcept {
     return impl_->counters;
 }

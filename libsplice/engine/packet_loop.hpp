@@ -48,6 +48,8 @@ class PacketLoop {
     void start();
     // Runs `task` in the thread between two batches and returns when it is done.
     void run(const std::function<void()>& task);
+    // The same for a task that sends packets.
+    void run_sending(const std::function<void(Actions&)>& task);
 
     [[nodiscard]] const PacketLoopCounters& counters() const noexcept;
     // Packets that the kernel dropped before we saw them. Any thread; it reads a file of /proc, so only for

@@ -27,6 +27,7 @@ class QueuedMachine {
                                const std::function<void()>& undo);
     // In the loop's thread.
     void run(const std::function<void()>& task) { loop_->run(task); }
+    void run_sending(const std::function<void(Actions&)>& task) { loop_->run_sending(task); }
 
     // Once it is started.
     [[nodiscard]] const PacketLoop& loop() const noexcept { return *loop_; }

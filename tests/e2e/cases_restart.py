@@ -1,6 +1,6 @@
 """Programs that end, well or badly, and backends that refuse."""
 
-from harness import case, equal, true
+from harness import case, equal, eventually, true
 from http_client import ask, request
 from world import PROGRAMS
 
@@ -127,6 +127,32 @@ def _(world):
     raise AssertionError(f"not reset, but {data[:60]!r}")
 
 
+def only_translate(world):
+    return None if world.lab.mode == "translate" else "adopted connections are the kernel's own and live on"
+
+
+@case("a bridge that stops ends its translated connections at both ends at once", requires=only_translate)
+def _(world):
+    busy = Download(world)
+    busy.read_to(1 << 20)
+    bridge = busy.bridge
+    path = next(path for path in (f"/before/stop/{n}" for n in range(100)) if world.bridge_of(path) == bridge)
+    idle = world.connect(timeout=5)
+    ask(idle, path)
+    ports = [idle.getsockname()[1], busy.port]
+    true(all(world.sockets_of(bridge, port) for port in ports), "the backend has both")
+    world.clean_up.callback(world.lab.start, bridge)
+    world.lab.stop(bridge)
+    for what in (lambda: idle.recv(1), lambda: busy.read_to(Download.SIZE)):
+        try:
+            what()
+        except ConnectionResetError:
+            continue
+        raise AssertionError("a connection went on without its bridge")
+    eventually(lambda: not any(world.sockets_of(bridge, port) for port in ports), "the backend has forgotten both")
+    true(": reset at both ends" in world.log_of(bridge, of_this_case=True), "the log tells of it")
+
+
 def only_ebpf(world):
     return None if world.lab.engine == "ebpf" else "the nfqueue engine's connections stand still without it"
 
@@ -148,6 +174,10 @@ class Download:
     def bridge(self):
         return next(line.split(b":", 1)[1].strip().decode() for line in self._head.split(b"\r\n")
                     if line.lower().startswith(b"x-bridge:"))
+
+    @property
+    def port(self):
+        return self._sock.getsockname()[1]
 
     def close(self):
         self._sock.close()

@@ -116,6 +116,17 @@ void BridgeConnections::erase_unserved(const JoinerSetup& setup) {
     });
 }
 
+void BridgeConnections::for_each_established(const BridgeFlows::Visit& visit) {
+    const auto visit_established = [&](const splice_flow_key& key, const splice_bridge_flow& flow) {
+        if (flow.state == SPLICE_BRIDGE_ESTABLISHED) visit(key, flow);
+    };
+    if (carried_) return carried_->for_each(visit_established);
+    table_.erase_if([&](const BridgeFlowTable::Entry& entry) {
+        visit_established(entry.first, entry.second.value);
+        return false;
+    });
+}
+
 std::size_t BridgeConnections::expire(Instant now, const splice_idle_timeouts& timeouts) {
     return table_.expire(now.seconds(), limits(timeouts),
                          [this](BridgeFlowTable::Entry& entry) { forget(entry, HeldLoss::expired); });

@@ -76,6 +76,8 @@ class BridgeConnections {
     SegmentHold::Added hold(BridgeFlow& flow, const splice_packet& packet, Bytes bytes);
 
     void erase_unserved(const JoinerSetup& setup);
+    // Each connection that is established, the machine's own and those that are carried.
+    void for_each_established(const BridgeFlows::Visit& visit);
     // How many were idle for too long, and are gone.
     std::size_t expire(Instant now, const splice_idle_timeouts& timeouts);
     [[nodiscard]] std::optional<std::uint32_t> next_expiry_s(

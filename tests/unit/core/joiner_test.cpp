@@ -832,6 +832,9 @@ class CarriedFlows final : public BridgeFlows {
         return found->second;
     }
     void erase(const splice_flow_key& key) noexcept override { flows.erase(key); }
+    void for_each(const Visit& visit) const override {
+        for (const auto& [key, flow] : flows) visit(key, flow);
+    }
 
     std::unordered_map<splice_flow_key, splice_bridge_flow, FlowKeyHash, FlowKeyEqual> flows;
     bool is_full = false;
@@ -947,6 +950,7 @@ class Sockets final : public BridgeFlows {
         return socket;
     }
     void erase(const splice_flow_key&) noexcept override {}
+    void for_each(const Visit&) const override {}
 
     bool there = true;
     std::uint16_t service = 1;
@@ -975,4 +979,39 @@ TEST_CASE(
     sockets.service = 2;
     Rig rig(joiner_setup(4), 4, &sockets);
     CHECK(rig.from_balancer(rig.client.segment("later", 100)) == SPLICE_drop_backend_tuple_in_use);
+}
+
+TEST_CASE(
+    "a bridge that stops resets each established connection at both ends, at the number that is expected "
+    "there") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        for (const bool is_carried : {false, true}) {
+            CAPTURE(is_carried);
+            CarriedFlows carried;
+            Rig rig(joiner_setup(family), family, is_carried ? &carried : nullptr);
+            // One that opens still is nobody's yet.
+            REQUIRE(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_open_replay);
+            CHECK(rig.bridge.reset_flows(rig.out) == 0);
+            REQUIRE(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+            REQUIRE(rig.from_backend(rig.from_backend_segment(SPLICE_ACK, "answer")) == SPLICE_toward_client);
+            rig.out = {};
+            // The kernel program is who notes what passes of a flow that is carried.
+            if (is_carried) carried.flows.begin()->second.server_next = rig.client.cookie + 1 + 6;
+            CHECK(rig.bridge.reset_flows(rig.out) == 1);
+            REQUIRE(rig.out.sent.size() == 2);
+            const Parsed backend = parse(rig.out.sent[0]), client = parse(rig.out.sent[1]);
+            CHECK(backend.packet.tcp_flags == SPLICE_RST);
+            CHECK(backend.source == topology(family).client);
+            CHECK(backend.destination == topology(family).backend);
+            CHECK(backend.packet.seq == rig.client.base.seq + 1 + static_cast<std::uint32_t>(kGet.size()));
+            CHECK(backend.checksums_right);
+            CHECK(client.packet.tcp_flags == SPLICE_RST);
+            CHECK(client.source == topology(family).vip);
+            CHECK(client.destination == topology(family).client);
+            CHECK(client.packet.seq == rig.client.cookie + 1 + 6);
+            CHECK(client.packet.ends.source_port == splice_htons(80));
+            CHECK(client.checksums_right);
+        }
+    }
 }
