@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <numeric>
+#include <thread>
 
 #include "balancer/kernel_path.hpp"
 #include "libsplice/config/secret_file.hpp"
@@ -14,6 +16,9 @@
 
 namespace splice {
 namespace {
+
+// A client that gets something sends its next acknowledgement within a round trip.
+constexpr Duration kStopResets = 1s;
 
 std::vector<IpAddress> vips_of(const BalancerConfig& config) {
     std::vector<IpAddress> vips;
@@ -160,6 +165,27 @@ std::expected<void, std::string> Balancer::start_engine() {
         dataplane_.reset();
     }
     return std::unexpected(refused);
+}
+
+// Every bridge is down, and none takes a first payload: a client repeats it, and who serves next opens.
+void Balancer::stop() {
+    if (goes_on() || !config_.stop_resets) return;
+    auto ending = std::make_shared<SplicerSetup>(*setup_);
+    std::vector<std::uint16_t> all(ending->bridges.size());
+    std::iota(all.begin(), all.end(), std::uint16_t{0});
+    for (SplicerService& service : ending->services) {
+        auto nowhere = Placement::build(service.placement->algorithm(), {}, 1);
+        if (!nowhere) return log_error("stop: " + nowhere.error());
+        service.placement = std::make_shared<const Placement>(std::move(*nowhere));
+        service.down = all;
+    }
+    if (auto replaced = dataplane_->replace_setup(std::move(ending)); !replaced)
+        return log_error("stop: connections are not reset: " + replaced.error().text);
+    const std::size_t reset = dataplane_->settle();
+    if (reset == 0) return;
+    log_info(fmt::format("stopping: {} connection{} reset at the client's next packet, for {} ms", reset,
+                         reset == 1 ? " is" : "s are", kStopResets / 1ms));
+    std::this_thread::sleep_for(kStopResets);
 }
 
 void Balancer::look() {

@@ -45,6 +45,10 @@ class Balancer {
     // Whether packets are handled after destruction, too (--keep).
     [[nodiscard]] bool goes_on() const { return dataplane_ && dataplane_->goes_on(); }
 
+    // Before destruction, when the balancer stops because somebody said so: for a moment it resets each
+    // connection that it strands at its client's next packet, so that clients do not wait for answers.
+    void stop();
+
     // Reads configuration and secret anew. An error leaves everything as it is; either way one line in the
     // log.
     void reload(std::string_view why);

@@ -523,11 +523,12 @@ Parsed<XdpMode> parse_xdp_mode(std::string_view text) {
 }
 
 BalancerConfig parse_balancer_config(const std::string& text, const std::string& file) {
-    const YamlMap top =
-        parse_yaml(text, file).map(joined(joined(kCommonKeys, kServiceSettings), {"xdp_mode"}));
+    const YamlMap top = parse_yaml(text, file)
+                            .map(joined(joined(kCommonKeys, kServiceSettings), {"xdp_mode", "stop_resets"}));
     BalancerConfig config;
     config.common = common_from_yaml(top, Endpoint::parse(kBalancerApi).value());
     top.read("xdp_mode", config.xdp_mode, parse_xdp_mode);
+    top.read("stop_resets", config.stop_resets, parse_yes);
     ServiceDefaults defaults;
     read_settings(top, defaults);
     ServiceKeys keys;

@@ -94,6 +94,7 @@ struct ServiceConfig {
 struct BalancerConfig {
     CommonConfig common;
     XdpMode xdp_mode = XdpMode::automatic;  // engine ebpf
+    bool stop_resets = true;                // a stop ends the connections that it strands
     std::vector<ServiceConfig> services;
 };
 

@@ -51,6 +51,7 @@ int run(const BalancerOptions& options, const BalancerConfig& config, FileWatch 
               {.reload = [&](std::string_view why) { (*balancer)->reload(why); },
                .look_at_host = [&](bool all) { (*balancer)->look_at_host(all); },
                .look = [&] { (*balancer)->look(); }});
+    (*balancer)->stop();
     const bool goes_on = (*balancer)->goes_on();
     balancer->reset();
     log_stopped(goes_on, config.common.interface);

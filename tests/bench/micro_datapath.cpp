@@ -108,7 +108,7 @@ BENCHMARK(BM_parse_tcp_options);
 
 void BM_request_line(benchmark::State& state) {
     splice_request_key key{};
-    const splice_key_rule rule{0, SPLICE_KEY_URI, 0};
+    const splice_key_rule rule{0, SPLICE_KEY_URI, 0, 0, 0};
     const char* const begin = kRequest.data();
     for (auto _ : state) {
         const auto answer = splice_request_line(begin, begin + kRequest.size(),

@@ -1,5 +1,7 @@
 """Programs that end, well or badly, and backends that refuse."""
 
+import threading
+
 from harness import case, equal, eventually, true
 from http_client import ask, request
 from world import PROGRAMS
@@ -129,6 +131,28 @@ def _(world):
 
 def only_translate(world):
     return None if world.lab.mode == "translate" else "adopted connections are the kernel's own and live on"
+
+
+@case("a balancer that stops resets what it strands, and what clients asked meanwhile is answered by the next")
+def _(world):
+    downloads = [Download(world) for _ in range(3)]
+    for download in downloads:
+        download.read_to(1 << 20)
+    stopping = threading.Thread(target=world.lab.stop, args=("balancer",))
+    stopping.start()
+    try:
+        eventually(lambda: "at the client's next packet, for" in world.log_of("balancer", of_this_case=True), "the log tells")
+        # Reading makes room, of which the client tells the server.
+        for download in downloads:
+            try:
+                download.read_to(Download.SIZE)
+            except ConnectionResetError:
+                continue
+            raise AssertionError("a download went on without its balancer")
+    finally:
+        stopping.join()
+        world.lab.start("balancer")
+    works(world)
 
 
 @case("a bridge that stops ends its translated connections at both ends at once", requires=only_translate)

@@ -315,6 +315,7 @@ bpffs: /sys/fs/bpf/other
 keep: true
 engine: ebpf
 xdp_mode: generic
+stop_resets: false
 api: "off"
 log: { level: trace, format: json }
 idle_timeout: 1h

@@ -128,8 +128,8 @@ std::string written(const ServiceConfig& service) {
 }
 
 std::string written(const BalancerConfig& config) {
-    std::string text =
-        written(config.common) + fmt::format("xdp_mode: {}\nservices:\n", to_string(config.xdp_mode));
+    std::string text = written(config.common) + fmt::format("xdp_mode: {}\nstop_resets: {}\nservices:\n",
+                                                            to_string(config.xdp_mode), config.stop_resets);
     std::set<std::uint8_t> marks;
     std::set<std::string> vips, names;
     for (const ServiceConfig& service : config.services) {
