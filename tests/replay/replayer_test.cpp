@@ -123,6 +123,26 @@ TEST_CASE("a first payload whose later segment came first is chosen by its key, 
     CHECK(!contains(told.notes, "balancer first_payload_wait is over"));
 }
 
+TEST_CASE(
+    "the key of a request behind a PROXY header is the request's, also where the header is a segment of its "
+    "own") {
+    const std::string version_1 = "PROXY TCP4 203.0.113.7 198.51.100.10 56324 80\r\n";
+    const std::string version_2(
+        "\x0d\x0a\x0d\x0a\x00\x0d\x0aQUIT\x0a\x21\x11\x00\x0c\xcb\x00\x71\x07\xc6\x33\x64\x0a\xdc\x04\x00"
+        "\x50",
+        28);
+    for (const std::string& header : {version_1, version_2}) {
+        Tape whole, apart;
+        whole.add(syn()).add(syn_ack()).add(client()).add(client(header + kRequest));
+        apart.add(syn()).add(syn_ack()).add(client()).add(client(header));
+        apart.add(client(kRequest, static_cast<std::uint32_t>(header.size())));
+        const auto lines = key_lines(whole);
+        REQUIRE(lines.size() == 1);
+        CHECK(lines[0].contains("\turi\t/a\t"));
+        CHECK(key_lines(apart) == lines);
+    }
+}
+
 TEST_CASE("what overtook a whole first payload follows it, and nothing is said to have expired") {
     Tape tape;
     tape.add(syn()).add(syn_ack()).add(client()).add(client("more", 28)).add(client(kRequest));
