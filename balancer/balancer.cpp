@@ -27,6 +27,13 @@ std::vector<IpAddress> vips_of(const BalancerConfig& config) {
     return vips;
 }
 
+std::vector<Endpoint> ports_of(const BalancerConfig& config) {
+    std::vector<Endpoint> ports;
+    ports.reserve(config.services.size());
+    for (const ServiceConfig& service : config.services) ports.push_back(service.vip);
+    return ports;
+}
+
 std::string describe(const ServiceConfig& service) {
     const std::string vip = service.vip.to_string();
     const std::string name = service.name == vip ? "" : service.name + " ";
@@ -101,7 +108,9 @@ Balancer::Balancer(const BalancerOptions& options, const BalancerConfig& config)
 
 Balancer::~Balancer() {
     // The kernel goes on answering for them.
-    if (goes_on()) vips_.keep();
+    if (!goes_on()) return;
+    vips_.keep();
+    if (guard_) guard_->keep();
 }
 
 std::expected<void, std::string> Balancer::open() {
@@ -120,10 +129,11 @@ std::expected<void, std::string> Balancer::open() {
     setup_ = plan->setup;
     index_ = std::move(plan->bridges);
     services_ = std::move(plan->services);
+    start_guard();
     if (auto started = start_engine(); !started) return std::unexpected(started.error());
     if (auto added = vips_.add_missing(vips_of(config_)); !added) return std::unexpected(added.error().text);
     host_.replace(facts());
-    api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_);
+    api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_, guard_ ? &*guard_ : nullptr);
     if (config_.common.api) {
         auto server = ApiServer::start(*config_.common.api, api_->routes());
         if (!server) return std::unexpected(server.error().text);
@@ -188,6 +198,21 @@ void Balancer::stop() {
     std::this_thread::sleep_for(kStopResets);
 }
 
+// Before the addresses are there: this host's own TCP shall never answer for them.
+void Balancer::start_guard() {
+    auto guard = PortGuard::install("splicelb-balancer-" + nft_name(config_.common.interface),
+                                    ports_of(config_), config_.common.marks);
+    if (guard) return static_cast<void>(guard_.emplace(std::move(*guard)));
+    log_warning(
+        guard.error().text +
+        "; what slips past the data path is answered by this host's own TCP, whose RST ends connections");
+}
+
+void Balancer::guard_no_others() {
+    if (!guard_) return;
+    if (auto replaced = guard_->replace(ports_of(config_)); !replaced) log_warning(replaced.error().text);
+}
+
 void Balancer::look() {
     follow_routes();
     for (const std::string& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
@@ -208,6 +233,7 @@ void Balancer::settle() {
 // The interface first: without it there is nothing to put right.
 HostFactList Balancer::facts() {
     HostFactList facts{interface_fact(config_.common.interface)};
+    if (guard_) facts.push_back(guard_->fact());
     for (HostFact& fact : dataplane_->facts()) facts.push_back(std::move(fact));
     for (HostFact& fact : vips_.facts(vips_of(config_))) facts.push_back(std::move(fact));
     return facts;
@@ -264,18 +290,28 @@ std::expected<void, StepsFailure> Balancer::apply(Plan plan) {
     setup_ = std::move(plan.setup);
     settle();
     vips_.remove_others(vips_of(config_));
+    guard_no_others();
     host_.replace(facts());
     change_log(config_.common.log);
     api_->replace(state());
     return {};
 }
 
-// Packets first: a new address's packets must find their service, or the host would answer them.
+// The guard of old and new ports first, then the packets: a new address's packets must find their service, or
+// the host would answer them.
 std::expected<void, StepsFailure> Balancer::change_host(const Plan& plan) {
-    return apply_steps({{.apply = [&] { return in_words(dataplane_->replace_setup(plan.setup)); },
-                         .undo = [&] { return in_words(dataplane_->restore_setup()); }},
-                        {.apply = [&] { return in_words(vips_.add_missing(vips_of(plan.config))); },
-                         .undo = [] { return std::expected<void, std::string>(); }}});
+    std::vector<Endpoint> ports = ports_of(config_);
+    for (const Endpoint& port : ports_of(plan.config))
+        if (std::ranges::find(ports, port) == ports.end()) ports.push_back(port);
+    const auto guard = [&](const std::vector<Endpoint>& guarded) {
+        return guard_ ? in_words(guard_->replace(guarded)) : std::expected<void, std::string>();
+    };
+    return apply_steps(
+        {{.apply = [&] { return guard(ports); }, .undo = [&] { return guard(ports_of(config_)); }},
+         {.apply = [&] { return in_words(dataplane_->replace_setup(plan.setup)); },
+          .undo = [&] { return in_words(dataplane_->restore_setup()); }},
+         {.apply = [&] { return in_words(vips_.add_missing(vips_of(plan.config))); },
+          .undo = [] { return std::expected<void, std::string>(); }}});
 }
 
 std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config) const {

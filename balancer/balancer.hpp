@@ -17,6 +17,7 @@
 #include "balancer/options.hpp"
 #include "balancer/trouble.hpp"
 #include "libsplice/engine/interface_lock.hpp"
+#include "libsplice/engine/port_guard.hpp"
 #include "libsplice/ops/api_server.hpp"
 #include "libsplice/ops/host_facts.hpp"
 #include "libsplice/ops/steps.hpp"
@@ -37,7 +38,7 @@ class Balancer {
     // Errors are one line; what was begun is undone, and what an earlier process kept goes on.
     static std::expected<std::unique_ptr<Balancer>, std::string> start(const BalancerOptions& options,
                                                                        const BalancerConfig& config);
-    // In this order: the API, the VIPs, the packets.
+    // In this order: the API, the VIPs, the packets, the guard.
     ~Balancer();
     Balancer(const Balancer&) = delete;
     Balancer& operator=(const Balancer&) = delete;
@@ -61,6 +62,8 @@ class Balancer {
     Balancer(const BalancerOptions& options, const BalancerConfig& config);
     std::expected<void, std::string> open();
     std::expected<void, std::string> start_engine();
+    void start_guard();
+    void guard_no_others();
     void follow_routes();
     [[nodiscard]] std::expected<Plan, std::string> plan_for(const BalancerConfig& config) const;
     std::expected<void, StepsFailure> apply(Plan plan);
@@ -78,6 +81,7 @@ class Balancer {
     BridgeIndex index_;
     ServiceNumbers services_;
     std::shared_ptr<const SplicerSetup> setup_;
+    std::optional<PortGuard> guard_;  // gone last; without nftables there is none
     std::unique_ptr<DataPlane> dataplane_;
     Vips vips_;
     HostFacts host_;

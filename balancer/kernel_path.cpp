@@ -183,7 +183,8 @@ HostFactList KernelPath::facts() {
                  if (link_ && link_->is_on(interface_index(settings_.interface.name))) return std::nullopt;
                  return "is gone";
              },
-             .put_right = [this] { return attach_again(); }},
+             .put_right = [this] { return attach_again(); },
+             .silent = true},  // no notice tells that a link was detached
             {.kind = "ethernet_addresses",
              .words = "the program's knowledge of the Ethernet addresses of " + interface +
                       " and of devices above it",

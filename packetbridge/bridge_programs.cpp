@@ -93,7 +93,7 @@ SystemResult<BridgePrograms> BridgePrograms::load(Mode mode, std::size_t max_flo
     auto program = open_program(mode);
     if (!program) return std::unexpected(program.error());
     BpfObject& object = program->object();
-    if (mode == Mode::adopt) object.set_constants(".rodata.marks", std::as_bytes(std::span(&marks, 1)));
+    object.set_constants(".rodata.marks", std::as_bytes(std::span(&marks, 1)));
     if (mode == Mode::translate) object.set_capacity("flows", static_cast<std::uint32_t>(max_flows));
     std::vector<const char*> to_pin;
     std::optional<EarlierFlows> earlier;

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <charconv>
 
 #include "libsplice/config/load.hpp"
 #include "libsplice/config/yaml_reader.hpp"
@@ -28,24 +26,6 @@ void read_addresses(const YamlValue& value, PacketbridgeConfig& config) {
     for (const YamlValue& entry : value.items(kMaxAddresses)) add_address(entry, config);
 }
 
-// Decimal, or hexadecimal with 0x.
-Parsed<std::uint32_t> parse_bits(std::string_view text) {
-    const bool hex = text.starts_with("0x") || text.starts_with("0X");
-    if (hex) text.remove_prefix(2);
-    std::uint32_t bits = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bits, hex ? 16 : 10);
-    if (error != std::errc{} || end != text.data() + text.size())
-        return std::unexpected("expected 32 bits such as 0x3080");
-    return bits;
-}
-
-splice_mark_field read_marks(const YamlValue& value) {
-    const YamlMap map = value.map({"value", "mask"});
-    const auto field = mark_field(map.require("value").as(parse_bits), map.require("mask").as(parse_bits));
-    if (!field) value.fail(field.error());
-    return *field;
-}
-
 BridgeServiceConfig read_service(const YamlValue& entry, std::uint8_t window_scale) {
     const YamlMap map = entry.map({"dscp", "vip", "port", "backend", "window_scale"});
     BridgeServiceConfig service;
@@ -59,22 +39,6 @@ BridgeServiceConfig read_service(const YamlValue& entry, std::uint8_t window_sca
 }
 
 }  // namespace
-
-Parsed<splice_mark_field> mark_field(std::uint32_t value, std::uint32_t mask) {
-    if (mask == 0) return std::unexpected("mask: expected bits such as 0x3fff");
-    const auto shift = static_cast<std::uint32_t>(std::countr_zero(mask));
-    const std::uint32_t seven = 127U << shift;
-    if ((mask & seven) != seven || shift > 24 || std::popcount(mask) < 8)
-        return std::unexpected(fmt::format(
-            "mask 0x{:x}: expected at least 8 bits, the lowest 7 of them side by side (a DSCP and one more), "
-            "such as 0x3fff",
-            mask));
-    if (value == 0 || (value & ~mask) != 0 || (value & seven) != 0)
-        return std::unexpected(
-            fmt::format("value 0x{:x}: expected bits within 0x{:x}, the mask less its lowest 7, and not 0",
-                        value, mask & ~seven));
-    return splice_mark_field{value, mask, shift};
-}
 
 Parsed<Mode> parse_mode(std::string_view text) {
     const auto found = std::ranges::find(kModes, text);
@@ -97,7 +61,6 @@ std::optional<std::string> fixed_key_that_differs(const PacketbridgeConfig& runn
                                                   const PacketbridgeConfig& wanted) {
     if (const auto key = fixed_key_that_differs(running.common, wanted.common)) return key;
     if (running.mode != wanted.mode) return "mode";
-    if (running.marks.value != wanted.marks.value || running.marks.mask != wanted.marks.mask) return "mark";
     return std::nullopt;
 }
 
@@ -137,13 +100,12 @@ Parsed<void> check_service(const PacketbridgeConfig& config, const BridgeService
 
 PacketbridgeConfig parse_packetbridge_config(const std::string& text, const std::string& file) {
     auto known = kCommonKeys;
-    known.insert(known.end(), {"address", "number", "mode", "mark", "window_scale"});
+    known.insert(known.end(), {"address", "number", "mode", "window_scale"});
     const YamlMap top = parse_yaml(text, file).map(known);
     PacketbridgeConfig config;
     config.common = common_from_yaml(top, Endpoint::parse(kPacketbridgeApi).value());
     top.read("number", config.number, parse_bridge_number);
     top.read("mode", config.mode, parse_mode);
-    if (const auto mark = top.find("mark")) config.marks = read_marks(*mark);
     read_addresses(top.require("address"), config);
     std::uint8_t window_scale = kWindowScale;
     top.read("window_scale", window_scale, parse_window_scale);

@@ -7,7 +7,6 @@
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/limits.hpp"
-#include "libsplice/bpf/bridge_maps.h"
 #include "libsplice/config/common.hpp"
 #include "libsplice/config/error.hpp"
 
@@ -16,11 +15,6 @@ namespace splice {
 enum class Mode : std::uint8_t { automatic, adopt, translate };
 Parsed<Mode> parse_mode(std::string_view text);
 [[nodiscard]] std::string_view to_string(Mode mode) noexcept;
-
-// The bits of packet marks that the adopting program takes; see splice_mark_field.
-inline constexpr splice_mark_field kDefaultMarks{SPLICE_MARK_VALUE, SPLICE_MARK_MASK, 0};
-// The field of a value and a mask. The error is a sentence that says what is expected.
-Parsed<splice_mark_field> mark_field(std::uint32_t value, std::uint32_t mask);
 
 struct BridgeServiceConfig {
     std::uint8_t dscp = 1;
@@ -34,7 +28,6 @@ struct PacketbridgeConfig {
     std::uint16_t number = 0;  // this bridge's own in the fleet, 1 to kMaxBridgeNumber; 0: it has none
     std::vector<IpAddress> addresses;  // of this host: where the balancer sends marked packets
     Mode mode = Mode::automatic;
-    splice_mark_field marks = kDefaultMarks;
     std::vector<BridgeServiceConfig> services;
 };
 

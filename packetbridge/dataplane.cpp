@@ -70,7 +70,7 @@ std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecisio
         .interface = config.common.interface,
         .pin_folder = pin_folder_of(config.common),
         .keep = config.common.keep,
-        .marks = config.marks,
+        .marks = config.common.marks,
     };
     return make_ebpf_bridge(settings, std::move(setup));
 }

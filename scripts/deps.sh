@@ -12,12 +12,12 @@ packages=(
     # building
     g++ cmake ninja-build make pkg-config clang-19 bpftool libbpf-dev
     libboost-dev libboost-program-options-dev libfmt-dev libspdlog-dev libyaml-dev nlohmann-json3-dev
-    prometheus-cpp-dev libnetfilter-queue-dev libmnl-dev libpcap-dev libxxhash-dev
+    prometheus-cpp-dev libnetfilter-queue-dev libmnl-dev libnftables-dev libpcap-dev libxxhash-dev
     zlib1g-dev libzstd-dev
     # running
     iproute2 iptables kmod
     # testing and the lab
-    doctest-dev libtins-dev python3 nginx curl openssl gnutls-bin wrk tcpdump ethtool procps iputils-ping
+    nftables doctest-dev libtins-dev python3 nginx curl openssl gnutls-bin wrk tcpdump ethtool procps iputils-ping
     gzip zstd haproxy varnish python3-matplotlib
 )
 
@@ -27,7 +27,7 @@ packages=(
 # What the executables alone need, where they are installed without being built.
 runtime=(
     libboost-program-options1.74.0 libfmt9 libspdlog1.10 libyaml-0-2 libprometheus-cpp-core1.0
-    libnetfilter-queue1 libmnl0 libpcap0.8 libxxhash0 libbpf1 zlib1g libzstd1 iproute2 iptables kmod
+    libnetfilter-queue1 libmnl0 libnftables1 libpcap0.8 libxxhash0 libbpf1 zlib1g libzstd1 iproute2 iptables kmod
 )
 if [[ ${1:-} == --runtime ]]; then
     echo "${runtime[@]}"

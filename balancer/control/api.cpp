@@ -225,8 +225,13 @@ std::vector<double> first_choice_shares(const SplicerService& service) {
     return shares;
 }
 
-BalancerApi::BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host)
-    : dataplane_(dataplane), host_(host), state_(std::move(state)), shares_(all_shares(*state_.setup)) {}
+BalancerApi::BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host,
+                         const PortGuard* guard)
+    : dataplane_(dataplane),
+      host_(host),
+      guard_(guard),
+      state_(std::move(state)),
+      shares_(all_shares(*state_.setup)) {}
 
 void BalancerApi::replace(BalancerState state) {
     auto shares = all_shares(*state.setup);
@@ -247,6 +252,11 @@ std::string BalancerApi::metrics() const {
     const BalancerStatistics now = dataplane_.statistics();
     write_counters(page, now);
     write_host_facts(page, "balancer", host_);
+    if (guard_ != nullptr)
+        page.counter(
+            "splicelb_balancer_slipped_packets_total",
+            "Packets for a service that missed the data path, and were dropped at this host's own TCP",
+            guard_->dropped());
     const FlowCounts counts = dataplane_.flow_counts();
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < shares_.size(); i++) {

@@ -9,6 +9,7 @@
 
 #include "balancer/config.hpp"
 #include "balancer/dataplane.hpp"
+#include "libsplice/engine/port_guard.hpp"
 #include "libsplice/ops/api_server.hpp"
 #include "libsplice/ops/host_facts.hpp"
 
@@ -24,8 +25,8 @@ struct BalancerState {
 
 class BalancerApi {
   public:
-    // `dataplane` and `host` must outlive the API.
-    BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host);
+    // `dataplane`, `host` and `guard`, which may be null, must outlive the API.
+    BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host, const PortGuard* guard);
 
     void replace(BalancerState state);
     // Bound to this object.
@@ -37,6 +38,7 @@ class BalancerApi {
 
     DataPlane& dataplane_;
     const HostFacts& host_;
+    const PortGuard* guard_;
     mutable std::mutex mutex_;
     BalancerState state_;                      // under mutex_
     std::vector<std::vector<double>> shares_;  // under mutex_: of the keys, by service and bridge

@@ -58,18 +58,6 @@ struct bpf_tcp_req_attrs {
 extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk, struct bpf_tcp_req_attrs *attrs,
 				   int attrs__sz) __ksym;
 
-// Set before the program is loaded; to the verifier it is a constant.
-const volatile struct splice_mark_field splice_marks SEC(".rodata.marks") = {
-	.value = SPLICE_MARK_VALUE,
-	.mask = SPLICE_MARK_MASK,
-};
-
-static __always_inline struct splice_mark_field splice_our_marks(void)
-{
-	const struct splice_mark_field field = {splice_marks.value, splice_marks.mask, splice_marks.shift & 31};
-	return field;
-}
-
 // Whether the backend's address or port is not the VIP's.
 static __always_inline int splice_rewrites(const struct splice_bridge_service_entry *service)
 {
@@ -205,7 +193,8 @@ static __noinline int splice_clear_old_socket(struct __sk_buff *skb, const struc
 	long failed;
 
 	const struct splice_mark_field field = splice_our_marks();
-	if (splice_mark_is_cleared(&field, skb->mark)) return splice_drop(SPLICE_drop_old_socket);
+	if (splice_mark_is_seen(&field, skb->mark)) return splice_drop(SPLICE_drop_old_socket);
+	skb->mark = splice_mark_seen(&field, skb->mark);
 	splice_write_segment(&reset, &draft, &none);
 	if (packet->family == 4) {
 		failed = bpf_skb_load_bytes(skb, at, saved, 40) ||
@@ -219,7 +208,6 @@ static __noinline int splice_clear_old_socket(struct __sk_buff *skb, const struc
 			 bpf_skb_store_bytes(skb, at, saved, 60, BPF_F_RECOMPUTE_CSUM);
 	}
 	if (failed) return splice_drop(SPLICE_drop_old_socket);
-	skb->mark = splice_mark_cleared(&field, skb->mark);
 	splice_conclude(SPLICE_clear_old_socket, 0);
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
@@ -230,7 +218,6 @@ static __noinline int splice_adopt(struct __sk_buff *skb, const struct splice_ma
 {
 	const struct splice_packet *packet = &marked->packet;
 	const struct splice_mark_field field = splice_our_marks();
-	const int rewrites = splice_rewrites(marked->service);
 	const int scales = negotiated->window_scale != SPLICE_NO_WINDOW_SCALE;
 	struct splice_tcp_options options;
 	struct bpf_tcp_req_attrs attributes = {
@@ -249,7 +236,10 @@ static __noinline int splice_adopt(struct __sk_buff *skb, const struct splice_ma
 	attributes.rcv_tsecr = options.tsecr;
 	const enum splice_verdict verdict = splice_address_backend(skb, marked);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
-	skb->mark = rewrites ? splice_mark_adopted(&field, skb->mark, splice_uncarry(packet)) : skb->mark & ~field.mask;
+	if (splice_rewrites(marked->service))
+		skb->mark = splice_mark_adopted(&field, skb->mark, splice_uncarry(packet));
+	else
+		splice_mark_for_vip(skb);
 	if (bpf_sk_assign_tcp_reqsk(skb, sk, &attributes, sizeof(attributes)))
 		return splice_drop(SPLICE_drop_adopt_refused);
 	return splice_conclude(SPLICE_open_adopt, TC_ACT_OK);
@@ -273,6 +263,7 @@ static __always_inline int splice_deliver(struct __sk_buff *skb, const struct sp
 	const enum splice_verdict verdict = splice_address_backend(skb, marked);
 
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
+	if (!splice_rewrites(marked->service)) splice_mark_for_vip(skb);
 	return splice_conclude(SPLICE_deliver_adopted, TC_ACT_OK);
 }
 

@@ -77,7 +77,8 @@ enum splice_bridge_door { SPLICE_FROM_BALANCER, SPLICE_FROM_BACKEND };
  *
  *   mask        at least 8 bits, of which the lowest 7 are side by side:
  *   bits 0..5   from `shift` on: the mark of the service's carriage
- *   bit 6       set on a packet that comes in again after the RST for an old socket
+ *   bit 6       set on what the program has seen and sends in again, a RST for an old socket and the packet after it, and
+ *               on what it hands to a backend that listens on the VIP: a balancer's guard on this host lets that pass
  *   the others  of the mask hold `value`, which is not 0 */
 struct splice_mark_field {
 	__u32 value;
@@ -94,7 +95,7 @@ SPLICE_INLINE __u32 splice_mark_adopted(const struct splice_mark_field *field, _
 	return (mark & ~field->mask) | field->value | (__u32)carriage.mark << field->shift;
 }
 
-SPLICE_INLINE __u32 splice_mark_cleared(const struct splice_mark_field *field, __u32 mark)
+SPLICE_INLINE __u32 splice_mark_seen(const struct splice_mark_field *field, __u32 mark)
 {
 	return (mark & ~field->mask) | field->value | 64U << field->shift;
 }
@@ -105,9 +106,15 @@ SPLICE_INLINE int splice_mark_is_adopted(const struct splice_mark_field *field, 
 	return (mark & field->mask & ~(63U << field->shift)) == field->value;
 }
 
-SPLICE_INLINE int splice_mark_is_cleared(const struct splice_mark_field *field, __u32 mark)
+SPLICE_INLINE int splice_mark_is_seen(const struct splice_mark_field *field, __u32 mark)
 {
 	return (mark & field->mask) == (field->value | 64U << field->shift);
+}
+
+/* The bits that hold `value` in any mark of a bridge. */
+SPLICE_INLINE __u32 splice_mark_bridges_mask(const struct splice_mark_field *field)
+{
+	return field->mask & ~(127U << field->shift);
 }
 
 /* The carriage that splice_mark_adopted() was told. */

@@ -44,6 +44,28 @@ struct {
 
 struct splice_bridge_settings settings;
 
+/* Set before the program is loaded; to the verifier it is a constant. */
+const volatile struct splice_mark_field splice_marks SEC(".rodata.marks") = {
+	.value = SPLICE_MARK_VALUE,
+	.mask = SPLICE_MARK_MASK,
+};
+
+static __always_inline struct splice_mark_field splice_our_marks(void)
+{
+	const struct splice_mark_field field = { splice_marks.value, splice_marks.mask, splice_marks.shift & 31 };
+
+	return field;
+}
+
+/* What goes to a backend on the VIP: a balancer's guard on this host must not take it for a packet that missed its
+ * program. */
+static __always_inline void splice_mark_for_vip(struct __sk_buff *skb)
+{
+	const struct splice_mark_field field = splice_our_marks();
+
+	skb->mark = splice_mark_seen(&field, skb->mark);
+}
+
 /* Headers that a packet must have in one piece: Ethernet with two tags, IP and TCP with all their options. */
 #define SPLICE_LINEAR_MIN (22 + 60 + 60)
 

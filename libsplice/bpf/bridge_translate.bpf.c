@@ -34,6 +34,7 @@ static __always_inline int splice_carry_toward_backend(struct __sk_buff *skb, co
 		splice_translate_toward_backend(data, end, packet, &options, &flow->translation, &deltas);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
 	splice_bridge_flow_touch_by_client(flow, packet, splice_now_s());
+	if (splice_address_equal(&flow->translation.vip, &flow->translation.backend)) splice_mark_for_vip(skb);
 	splice_settle_checksum(skb, packet, &deltas,
 			       splice_translate_ip_edit(packet, SPLICE_DESTINATION).traffic_class);
 	return splice_conclude(SPLICE_deliver, TC_ACT_OK);

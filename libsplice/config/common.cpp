@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <charconv>
 
 #include "libsplice/datapath/carriage.h"
 
@@ -22,11 +24,45 @@ struct EngineName {
 constexpr std::array<EngineName, 3> kEngines{
     {{EngineChoice::automatic, "auto"}, {EngineChoice::ebpf, "ebpf"}, {EngineChoice::nfqueue, "nfqueue"}}};
 
+// Decimal, or hexadecimal with 0x.
+Parsed<std::uint32_t> parse_bits(std::string_view text) {
+    const bool hex = text.starts_with("0x") || text.starts_with("0X");
+    if (hex) text.remove_prefix(2);
+    std::uint32_t bits = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bits, hex ? 16 : 10);
+    if (error != std::errc{} || end != text.data() + text.size())
+        return std::unexpected("expected 32 bits such as 0x3080");
+    return bits;
+}
+
+splice_mark_field read_marks(const YamlValue& value) {
+    const YamlMap map = value.map({"value", "mask"});
+    const auto field = mark_field(map.require("value").as(parse_bits), map.require("mask").as(parse_bits));
+    if (!field) value.fail(field.error());
+    return *field;
+}
+
 }  // namespace
+
+Parsed<splice_mark_field> mark_field(std::uint32_t value, std::uint32_t mask) {
+    if (mask == 0) return std::unexpected("mask: expected bits such as 0x3fff");
+    const auto shift = static_cast<std::uint32_t>(std::countr_zero(mask));
+    const std::uint32_t seven = 127U << shift;
+    if ((mask & seven) != seven || shift > 24 || std::popcount(mask) < 8)
+        return std::unexpected(fmt::format(
+            "mask 0x{:x}: expected at least 8 bits, the lowest 7 of them side by side (a DSCP and one more), "
+            "such as 0x3fff",
+            mask));
+    if (value == 0 || (value & ~mask) != 0 || (value & seven) != 0)
+        return std::unexpected(
+            fmt::format("value 0x{:x}: expected bits within 0x{:x}, the mask less its lowest 7, and not 0",
+                        value, mask & ~seven));
+    return splice_mark_field{value, mask, shift};
+}
 
 const std::vector<std::string_view> kCommonKeys = {"secret_file", "interface", "engine",       "api",
                                                    "services",    "log",       "idle_timeout", "max_flows",
-                                                   "bpffs",       "keep"};
+                                                   "bpffs",       "keep",      "mark"};
 
 Parsed<EngineChoice> parse_engine(std::string_view text) {
     for (const auto& [engine, name] : kEngines) {
@@ -154,6 +190,7 @@ CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api) {
     top.read("engine", config.engine, parse_engine);
     top.read("bpffs", config.bpffs, parse_path);
     top.read("keep", config.keep, parse_yes);
+    if (const auto mark = top.find("mark")) config.marks = read_marks(*mark);
     top.read("idle_timeout", config.idle_timeout, parse_idle_timeout);
     top.read("max_flows", config.max_flows, parse_max_flows);
     if (const auto api = top.find("api")) {
@@ -179,6 +216,7 @@ std::optional<std::string> fixed_key_that_differs(const CommonConfig& running, c
     if (running.bpffs != wanted.bpffs) return "bpffs";
     if (running.keep != wanted.keep) return "keep";
     if (running.max_flows != wanted.max_flows) return "max_flows";
+    if (running.marks.value != wanted.marks.value || running.marks.mask != wanted.marks.mask) return "mark";
     return std::nullopt;
 }
 

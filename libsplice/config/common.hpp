@@ -9,6 +9,7 @@
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/limits.hpp"
 #include "libsplice/base/time.hpp"
+#include "libsplice/bpf/bridge_maps.h"
 #include "libsplice/config/command_line.hpp"
 #include "libsplice/config/values.hpp"
 #include "libsplice/config/yaml_reader.hpp"
@@ -24,6 +25,11 @@ Parsed<EngineChoice> parse_engine(std::string_view text);
 using ApiListen = std::optional<Endpoint>;
 Parsed<ApiListen> parse_api_listen(std::string_view text);
 
+// The bits of packet marks that bridges take; see splice_mark_field.
+inline constexpr splice_mark_field kDefaultMarks{SPLICE_MARK_VALUE, SPLICE_MARK_MASK, 0};
+// Errors: fewer than 8 bits of mask, or a value that reaches beyond what it may.
+Parsed<splice_mark_field> mark_field(std::uint32_t value, std::uint32_t mask);
+
 struct CommonConfig {
     std::string interface = "eth1";
     std::string secret_file = "/etc/splicelb/secret";
@@ -34,6 +40,7 @@ struct CommonConfig {
     Duration idle_timeout = kIdleTimeout;
     std::size_t max_flows = kMaxFlows;
     bool keep = false;  // engine ebpf: the data path goes on when the process ends
+    splice_mark_field marks = kDefaultMarks;
 };
 
 Parsed<std::string> parse_interface_name(std::string_view text);

@@ -45,6 +45,17 @@ void for_each_attribute(const nlmsghdr* message, std::size_t extra_header, Visit
     }
 }
 
+// The same for the attributes within one.
+template <class Visit>
+void for_each_nested(const nlattr* attribute, Visit visit) {
+    const auto* each = static_cast<const nlattr*>(mnl_attr_get_payload(attribute));
+    const auto* const end = reinterpret_cast<const char*>(each) + mnl_attr_get_payload_len(attribute);
+    while (mnl_attr_ok(each, static_cast<int>(end - reinterpret_cast<const char*>(each)))) {
+        visit(each);
+        each = mnl_attr_next(each);
+    }
+}
+
 class NetlinkSocket {
   public:
     // `protocol`: NETLINK_ROUTE, NETLINK_NETFILTER. `doing` begins the error's text.

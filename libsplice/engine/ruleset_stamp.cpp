@@ -19,21 +19,6 @@
 namespace splice {
 namespace {
 
-// Counts up with each transaction; 0: the kernel has no nftables.
-std::uint32_t nftables_generation() {
-    auto socket = NetlinkSocket::open(NETLINK_NETFILTER, "ask for nftables' generation");
-    if (!socket) return 0;
-    NetlinkMessage request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0);
-    request.put_extra_header<nfgenmsg>()->nfgen_family = AF_UNSPEC;
-    std::uint32_t generation = 0;
-    (void)socket->ask(request, [&](const nlmsghdr* message) {
-        for_each_attribute(message, sizeof(nfgenmsg), [&](const nlattr* attribute) {
-            if (mnl_attr_get_type(attribute) == NFTA_GEN_ID) generation = ntohl(mnl_attr_get_u32(attribute));
-        });
-    });
-    return generation;
-}
-
 // To ask for a legacy table that is not loaded would load it, so only those are asked for that the kernel
 // names.
 template <class Info>
@@ -50,6 +35,20 @@ void append_legacy(std::string& stamp, int family, int level, int question, cons
 }
 
 }  // namespace
+
+std::uint32_t nftables_generation() {
+    auto socket = NetlinkSocket::open(NETLINK_NETFILTER, "ask for nftables' generation");
+    if (!socket) return 0;
+    NetlinkMessage request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0);
+    request.put_extra_header<nfgenmsg>()->nfgen_family = AF_UNSPEC;
+    std::uint32_t generation = 0;
+    (void)socket->ask(request, [&](const nlmsghdr* message) {
+        for_each_attribute(message, sizeof(nfgenmsg), [&](const nlattr* attribute) {
+            if (mnl_attr_get_type(attribute) == NFTA_GEN_ID) generation = ntohl(mnl_attr_get_u32(attribute));
+        });
+    });
+    return generation;
+}
 
 std::string ruleset_stamp() {
     std::string stamp = std::to_string(nftables_generation());

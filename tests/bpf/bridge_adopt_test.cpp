@@ -8,6 +8,7 @@
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/engine/clock.hpp"
+#include "libsplice/engine/port_guard.hpp"
 #include "libsplice/engine/subprocess.hpp"
 #include "libsplice/engine/sysctl.hpp"
 #include "tests/bpf/asked_packets.hpp"
@@ -270,7 +271,9 @@ TEST_CASE("a listener with a mark of its own is not adopted for: its sockets cou
     CHECK(rig.host.count(SPLICE_drop_adopt_refused) == 1);
 }
 
-TEST_CASE("a backend that listens on the VIP itself is adopted for, without a mark on anything") {
+TEST_CASE(
+    "a backend that listens on the VIP itself is adopted for: what it sends is not touched, and a balancer's "
+    "guard on the same host lets its packets pass") {
     for (const int family : {4, 6}) {
         CAPTURE(family);
         JoinerSetup setup = joiner_setup(family);
@@ -281,11 +284,27 @@ TEST_CASE("a backend that listens on the VIP itself is adopted for, without a ma
         const std::string vip = topology(family).vip + (family == 4 ? "/32" : "/128");
         REQUIRE(run_program(*ip, {"address", "add", vip, "dev", "lo", "nodad"}, "").has_value());
         {
+            const auto guard =
+                PortGuard::install("splicelb-balancer-near", {setup.services[0].vip}, kDefaultMarks);
+            REQUIRE(guard.has_value());
             Listener listener(setup.services[0].vip);
-            const Descriptor socket = rig.open(listener, rig.client());
+            const Client client = rig.client();
+            Descriptor socket = rig.open(listener, client);
             send_text(socket, "x");
             CHECK(rig.next_with(SPLICE_PSH).source == topology(family).vip);
+            rig.host.inject(rig.marked(client.segment("more", static_cast<std::uint32_t>(kGet.size()))));
+            CHECK(receive_text(socket) == "more");
             CHECK(rig.host.count(SPLICE_toward_client_adopted) == 0);
+            // A client that uses the port again, for the socket in its way is the VIP's, too.
+            const Client again = rig.client(0, 4711);
+            (void)rig.open(listener, again);
+            CHECK(rig.host.count(SPLICE_clear_old_socket) == 1);
+            CHECK(guard->dropped() == 0);
+            // Without a mark it is a packet that missed the balancer's program.
+            Segment slipped = client.segment("slipped");
+            slipped.destination = topology(family).vip;
+            rig.host.inject(slipped);
+            CHECK(guard->dropped() == 1);
         }
         REQUIRE(run_program(*ip, {"address", "delete", vip, "dev", "lo"}, "").has_value());
     }

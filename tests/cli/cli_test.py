@@ -209,9 +209,9 @@ class Host(Files):
         return self.inside("curl", "-fsS", f"http://127.0.0.1:{port}{path}")
 
     def traces(self):
-        """What a run leaves on the host: chains, jumps and addresses of ours."""
-        tables = self.inside("iptables-save") + self.inside("ip6tables-save")
-        return [line for line in tables.splitlines() if re.match(r"(:|-A.*)SPLICELB", line)] + re.findall(
+        """What a run leaves on the host: chains, jumps, tables and addresses of ours."""
+        tables = self.inside("iptables-save") + self.inside("ip6tables-save") + self.inside("nft", "list", "tables")
+        return [line for line in tables.splitlines() if re.match(r"(:|-A.*|table inet )(?i:splicelb)", line)] + re.findall(
             r"inet6? ((?!127\.|::1|fe80)\S+)", self.inside("ip", "addr"))
 
     def balancer_config(self, **settings):

@@ -1,11 +1,16 @@
 """A host that other programs change: what the start set up is put right, or its loss is told."""
 
+import glob
+import os
+import re
+import signal
+import subprocess
 import time
 
 from cases_kernel import restart
 from cases_restart import only_ebpf
 from harness import case, equal, eventually, true
-from http_client import ask
+from http_client import ask, read_response, request
 from world import BRIDGES
 
 PATHS = [f"/host/{n}" for n in range(12)]
@@ -88,17 +93,79 @@ def _(world):
     eventually(lambda: api(world, "balancer", "/readyz")[0] == 200, "readiness is back")
 
 
+def flush_iptables(world, host):
+    for save in ("iptables", "ip6tables"):
+        for table in ("raw", "mangle"):  # the repair may come between
+            world.lab.on(host, save, "-t", table, "-F")
+            world.lab.on(host, save, "-t", table, "-X", check=False)
+
+
 @case("netfilter rules that another program flushes are back", requires=only_nfqueue)
 def _(world):
     def flush(host):
-        for save in ("iptables", "ip6tables"):
-            for table in ("raw", "mangle"):  # the repair may come between
-                world.lab.on(host, save, "-t", table, "-F")
-                world.lab.on(host, save, "-t", table, "-X", check=False)
+        flush_iptables(world, host)
 
     for program in ("balancer", BRIDGES[1]):
         put_right(world, program, "netfilter_rules", lambda host=program: flush(host),
                   "the netfilter rules that bring packets to the queues are not as they were installed: put right")
+
+
+def guard_of(world):
+    """The balancer's guard of its ports, as nft lists it; empty: there is none."""
+    return world.lab.on("balancer", "nft", "list", "table", "inet", "splicelb-balancer-eth1", check=False)
+
+
+def slipped(world):
+    return int(re.search(r"packets (\d+)", guard_of(world)).group(1))
+
+
+def take_data_path(world):
+    """What another program may do, so that no packet reaches the balancer."""
+    if world.lab.engine == "nfqueue":
+        flush_iptables(world, "balancer")
+        return
+    for link in glob.glob(f"{world.lab.run_dir}/bpffs/splicelb/balancer-eth1-*/link"):
+        subprocess.run(["bpftool", "link", "detach", "pinned", link], check=True, stdin=subprocess.DEVNULL)
+
+
+@case("what slips past the data path is dropped, never answered: its connection goes on when that is back")
+def _(world):
+    sock = world.connect(timeout=20)
+    equal(ask(sock, PATHS[0]).status, 200, "the first request")
+    pid = world.lab.pid("balancer")
+    os.kill(pid, signal.SIGSTOP)  # it puts nothing right
+    try:
+        before = slipped(world)
+        take_data_path(world)
+        sock.sendall(request(PATHS[1]))
+        eventually(lambda: slipped(world) > before, "the guard drops its segments")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    equal(read_response(sock).status, 200, "the second request on the same connection")
+    page = world.page("balancer", "/metrics")
+    count = next(line for line in page.splitlines() if line.startswith("splicelb_balancer_slipped_packets_total"))
+    true(float(count.split()[-1]) > 0, f"it is counted: {count}")
+
+
+@case("the guard of the services' ports is back when another program flushes all rules")
+def _(world):
+    put_right(world, "balancer", "port_guard", lambda: world.lab.on("balancer", "nft", "flush", "ruleset"),
+              "the rules that keep this host's own TCP from answering for the services are not as they were installed: "
+              "put right")
+
+
+@case("a guard that is kept stays until the next balancer's, and goes with a stop", requires=only_ebpf)
+def _(world):
+    world.clean_up.callback(restart, world, "balancer")
+    world.edited("balancer.yaml", lambda text: text + "keep: true\n")
+    restart(world, "balancer")
+    world.lab.stop("balancer")
+    true(f"{world.vip} . 80" in guard_of(world), "it stays")
+    world.edited("balancer.yaml", lambda text: text.replace("keep: true\n", ""))
+    world.lab.start("balancer")
+    true(f"{world.vip} . 80" in guard_of(world), "the successor's is in its place")
+    world.lab.stop("balancer")
+    equal(guard_of(world), "", "the guard after a stop")
 
 
 @case("other programs' netfilter rules come and go without a repair", requires=only_nfqueue)

@@ -14,6 +14,7 @@ def traces(world, host):
     lines = []
     for save in ("iptables-save", "ip6tables-save"):
         lines += [line.split(" [")[0] for line in world.lab.on(host, save).splitlines() if line[:2] in ("-A", ":S")]
+    lines += [line for line in world.lab.on(host, "nft", "-s", "list", "ruleset").splitlines() if "splicelb" in line]
     lines += world.lab.on(host, "ip", "-o", "address").splitlines()
     lines += ["XDP" for word in world.lab.on(host, "ip", "-o", "link", "show", "eth1").split() if "xdp" in word][:1]
     lines += [line for line in world.lab.on(host, "tc", "qdisc", "show", "dev", "eth1").splitlines() if "clsact" in line]
@@ -46,7 +47,7 @@ def _(world):
         world.lab.stop(program)
         without_it = traces(world, program)
         world.lab.start(program)
-        left = [line for line in without_it if any(word in line for word in ("SPLICELB", "NFQUEUE", "XDP", "clsact", "bpf"))]
+        left = [line for line in without_it if any(word in line for word in ("SPLICELB", "splicelb", "NFQUEUE", "XDP", "clsact", "bpf"))]
         true(not left, f"left: {left}")
         true(world.vip not in " ".join(without_it) or program != "balancer", f"the VIP is left: {without_it}")
         true(with_it != without_it, "while it ran there was something to clean up")

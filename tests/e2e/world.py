@@ -307,6 +307,7 @@ class World:
                     state.write(self.lab.on(host, "ip", *words, check=False))
                 state.write(self.lab.on(host, "iptables-save", "-c", check=False))
                 state.write(self.lab.on(host, "ip6tables-save", "-c", check=False))
+                state.write(self.lab.on(host, "nft", "list", "ruleset", check=False))
                 state.write(self.page(host, "/metrics", check=False))
                 state.write(self.lab.on(host, "cat", "/proc/net/netstat", check=False))
 

@@ -168,7 +168,7 @@ TEST_CASE("the bits of packet marks: a mask with room for a DSCP, a value within
                    "secret_file: /s\ninterface: eth1\naddress: 192.0.2.1\n" + mark +
                        "services:\n  - { dscp: 1, vip: 192.0.2.10, port: 80, backend: \"192.0.2.1:80\" }\n",
                    "x.yaml")
-            .marks;
+            .common.marks;
     };
     CHECK(marks("").value == 0x3080);
     CHECK(marks("mark: { value: 0x0a000000, mask: 0x0fffe000 }\n").shift == 13);
