@@ -157,7 +157,8 @@ std::expected<void, std::string> Balancer::start_engine() {
     const EngineSettings settings{.interface = interface_,
                                   .bpffs = config_.common.bpffs,
                                   .keep = config_.common.keep,
-                                  .xdp_mode = config_.xdp_mode};
+                                  .xdp_mode = config_.xdp_mode,
+                                  .netfilter = config_.common.netfilter};
     std::string refused;
     for (EngineDecision& engine : engines_for(config_.common.engine)) {
         dataplane_ = engine.make(setup_, settings);

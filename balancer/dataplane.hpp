@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "balancer/bridge_routes.hpp"
+#include "libsplice/base/netfilter_tool.hpp"
 #include "libsplice/base/system_error.hpp"
 #include "libsplice/config/common.hpp"
 #include "libsplice/core/flow_counts.hpp"
@@ -76,6 +77,7 @@ struct EngineSettings {
     std::string bpffs;
     bool keep = false;
     XdpMode xdp_mode = XdpMode::automatic;
+    NetfilterTool netfilter = NetfilterTool::automatic;
 };
 
 // An engine and why it is tried: "nfqueue", "as configured".

@@ -13,36 +13,27 @@
 namespace splice {
 namespace {
 
-constexpr const char* kChainOwner = "BALANCER";
-
-NetfilterMatch toward_vip(const IpAddress& vip, NetfilterMatch::Kind kind) {
-    NetfilterMatch match;
-    match.hook = NetfilterHook::prerouting;
-    match.destination = vip;
-    match.kind = kind;
-    match.queue = kBalancerQueue;
-    return match;
-}
+constexpr const char* kOwner = "BALANCER";  // of the rules
 
 // Exactly what is ours: TCP to each VIP and port, and ICMP errors to each VIP. Any interface, because bounces
 // need not come in by the uplink.
 std::vector<NetfilterMatch> matches_for(const SplicerSetup& setup) {
-    std::vector<NetfilterMatch> matches;
-    std::vector<IpAddress> vips;
-    for (const SplicerService& service : setup.services) {
-        NetfilterMatch& match =
-            matches.emplace_back(toward_vip(service.vip.address, NetfilterMatch::Kind::tcp));
-        match.destination_port = service.vip.port;
-        if (std::ranges::find(vips, service.vip.address) == vips.end()) vips.push_back(service.vip.address);
+    NetfilterMatch tcp{.hook = NetfilterHook::prerouting, .queue = kBalancerQueue};
+    for (const SplicerService& service : setup.services) tcp.destinations.push_back(service.vip);
+    NetfilterMatch icmp{
+        .hook = NetfilterHook::prerouting, .kind = NetfilterMatch::Kind::icmp_error, .queue = kBalancerQueue};
+    for (const Endpoint& vip : tcp.destinations) {
+        const Endpoint host{vip.address, 0};
+        if (std::ranges::find(icmp.destinations, host) == icmp.destinations.end())
+            icmp.destinations.push_back(host);
     }
-    for (const IpAddress& vip : vips) matches.push_back(toward_vip(vip, NetfilterMatch::Kind::icmp_error));
-    return matches;
+    return {tcp, icmp};
 }
 
 class NfqueueDataPlane final : public DataPlane, private PacketMachine {
   public:
-    explicit NfqueueDataPlane(std::shared_ptr<const SplicerSetup> setup)
-        : setup_(std::move(setup)), splicer_(setup_) {}
+    NfqueueDataPlane(std::shared_ptr<const SplicerSetup> setup, NetfilterTool netfilter)
+        : setup_(std::move(setup)), splicer_(setup_), queued_(kOwner, netfilter) {}
 
     SystemResult<void> start() override {
         auto routes = BridgeRoutes::open();
@@ -50,8 +41,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         routes_ = std::move(*routes);
         std::vector<std::unique_ptr<PacketSource>> more;
         more.push_back(routes_->notices());
-        return queued_.start({{.number = kBalancerQueue}}, *this, kChainOwner, matches_for(*setup_),
-                             std::move(more));
+        return queued_.start({{.number = kBalancerQueue}}, *this, matches_for(*setup_), std::move(more));
     }
 
     SystemResult<void> replace_setup(std::shared_ptr<const SplicerSetup> setup) override {
@@ -135,8 +125,8 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
 }  // namespace
 
 std::unique_ptr<DataPlane> make_nfqueue_dataplane(std::shared_ptr<const SplicerSetup> setup,
-                                                  const EngineSettings&) {
-    return std::make_unique<NfqueueDataPlane>(std::move(setup));
+                                                  const EngineSettings& settings) {
+    return std::make_unique<NfqueueDataPlane>(std::move(setup), settings.netfilter);
 }
 
 }  // namespace splice

@@ -64,7 +64,7 @@ std::expected<BridgeEngineDecision, std::string> choose_bridge_engine(EngineChoi
 std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecision& decision,
                                                        const PacketbridgeConfig& config,
                                                        std::shared_ptr<const JoinerSetup> setup) {
-    if (decision.name == "nfqueue") return make_nfqueue_bridge(std::move(setup));
+    if (decision.name == "nfqueue") return make_nfqueue_bridge(std::move(setup), config.common.netfilter);
     const EbpfBridgeSettings settings{
         .mode = decision.mode,
         .interface = config.common.interface,

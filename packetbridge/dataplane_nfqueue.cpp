@@ -10,63 +10,63 @@
 namespace splice {
 namespace {
 
-constexpr const char* kChainOwner = "BRIDGE";
+constexpr const char* kOwner = "BRIDGE";  // of the rules
 
 // The loop's queues, in the order in which it is given them.
 enum Door : std::size_t { kFromBalancer = 0, kFromBackend = 1 };
 
-// Marked packets to an address of ours, before connection tracking.
-void add_from_balancer(std::vector<NetfilterMatch>& matches, const IpAddress& address,
-                       splice_carriage carriage) {
-    for (const auto kind : {NetfilterMatch::Kind::tcp, NetfilterMatch::Kind::icmp_error}) {
-        NetfilterMatch& match = matches.emplace_back();
-        match.hook = NetfilterHook::prerouting;
-        match.destination = address;
-        match.kind = kind;
-        match.dscp = splice_carriage_dscp(carriage);
-        match.queue = kFromBalancerQueue;
-    }
+void add_once(std::vector<Endpoint>& ends, const Endpoint& end) {
+    if (std::ranges::find(ends, end) == ends.end()) ends.push_back(end);
 }
 
-// What a backend sends, as it leaves. With bypass: a backend serves others too, who must not lose it with us.
-void add_from_backend(std::vector<NetfilterMatch>& matches, const Endpoint& backend) {
-    NetfilterMatch match;
-    match.hook = NetfilterHook::postrouting;
-    match.source = backend.address;
-    match.queue = kFromBackendQueue;
-    match.bypass = true;
+// Packets of the family that are marked for any service, to an address of ours, before connection tracking.
+NetfilterMatch from_balancer(const JoinerSetup& setup, int family) {
+    NetfilterMatch match{.hook = NetfilterHook::prerouting, .queue = kFromBalancerQueue};
+    for (const IpAddress& address : setup.addresses)
+        if (address.family() == family) match.destinations.push_back({address, 0});
+    for (const JoinerService& service : setup.services)
+        if (service.vip.address.family() == family)
+            match.dscps.push_back(splice_carriage_dscp(service.carriage));
+    return match;
+}
+
+// What backends send, as it leaves. With bypass: they serve others too, who must not lose it with us.
+NetfilterMatch from_backends(const JoinerSetup& setup) {
+    NetfilterMatch match{.hook = NetfilterHook::postrouting, .queue = kFromBackendQueue, .bypass = true};
+    for (const JoinerService& service : setup.services) add_once(match.sources, service.backend);
+    return match;
+}
+
+NetfilterMatch icmp_errors_of(NetfilterMatch match) {
     match.kind = NetfilterMatch::Kind::icmp_error;
-    matches.push_back(match);
-    match.kind = NetfilterMatch::Kind::tcp;
-    match.source_port = backend.port;
-    matches.push_back(match);
+    std::vector<Endpoint> sources;
+    for (const Endpoint& source : match.sources) add_once(sources, {source.address, 0});
+    match.sources = std::move(sources);
+    return match;
 }
 
 std::vector<NetfilterMatch> matches_for(const JoinerSetup& setup) {
     std::vector<NetfilterMatch> matches;
-    std::vector<Endpoint> backends;
-    for (const JoinerService& service : setup.services) {
-        for (const IpAddress& address : setup.addresses) {
-            if (address.family() == service.vip.address.family())
-                add_from_balancer(matches, address, service.carriage);
-        }
-        if (std::ranges::find(backends, service.backend) != backends.end()) continue;
-        backends.push_back(service.backend);
-        add_from_backend(matches, service.backend);
+    for (const int family : {4, 6}) {
+        const NetfilterMatch match = from_balancer(setup, family);
+        if (!match.dscps.empty() && !match.destinations.empty()) matches.push_back(match);
     }
+    if (!setup.services.empty()) matches.push_back(from_backends(setup));
+    const std::size_t of_tcp = matches.size();
+    for (std::size_t i = 0; i < of_tcp; ++i) matches.push_back(icmp_errors_of(matches[i]));
     return matches;
 }
 
 class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
   public:
-    explicit NfqueueBridge(std::shared_ptr<const JoinerSetup> setup)
-        : setup_(std::move(setup)), joiner_(setup_) {}
+    NfqueueBridge(std::shared_ptr<const JoinerSetup> setup, NetfilterTool netfilter)
+        : setup_(std::move(setup)), joiner_(setup_), queued_(kOwner, netfilter) {}
 
     SystemResult<void> start() override {
         // Whole super-packets: one edit serves 64 KiB.
         return queued_.start(
             {{.number = kFromBalancerQueue, .gso = true}, {.number = kFromBackendQueue, .gso = true}}, *this,
-            kChainOwner, matches_for(*setup_));
+            matches_for(*setup_));
     }
 
     SystemResult<void> replace_setup(std::shared_ptr<const JoinerSetup> setup) override {
@@ -145,8 +145,9 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
 
 }  // namespace
 
-std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const JoinerSetup> setup) {
-    return std::make_unique<NfqueueBridge>(std::move(setup));
+std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const JoinerSetup> setup,
+                                                     NetfilterTool netfilter) {
+    return std::make_unique<NfqueueBridge>(std::move(setup), netfilter);
 }
 
 }  // namespace splice

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "libsplice/base/netfilter_tool.hpp"
 #include "packetbridge/dataplane.hpp"
 
 namespace splice {
@@ -11,6 +12,7 @@ namespace splice {
 inline constexpr std::uint16_t kFromBalancerQueue = 5340;
 inline constexpr std::uint16_t kFromBackendQueue = 5341;
 
-std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const JoinerSetup> setup);
+std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const JoinerSetup> setup,
+                                                     NetfilterTool netfilter);
 
 }  // namespace splice

@@ -26,7 +26,8 @@ std::vector<FlagGroup> flag_groups() {
                .help = "how connections are opened with the backend",
                .defaults = {"auto"}}}},
             {"The host (without --config)",
-             {secret_file_flag(), engine_flag(), bpffs_flag(), keep_flag(), api_flag(kPacketbridgeApi)}}};
+             {secret_file_flag(), engine_flag(), netfilter_flag(), bpffs_flag(), keep_flag(),
+              api_flag(kPacketbridgeApi)}}};
 }
 
 std::vector<FlagGroup> all_groups() {

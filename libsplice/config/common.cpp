@@ -62,7 +62,7 @@ Parsed<splice_mark_field> mark_field(std::uint32_t value, std::uint32_t mask) {
 
 const std::vector<std::string_view> kCommonKeys = {"secret_file", "interface", "engine",       "api",
                                                    "services",    "log",       "idle_timeout", "max_flows",
-                                                   "bpffs",       "keep",      "mark"};
+                                                   "bpffs",       "keep",      "mark",         "netfilter"};
 
 Parsed<EngineChoice> parse_engine(std::string_view text) {
     for (const auto& [engine, name] : kEngines) {
@@ -109,6 +109,14 @@ Parsed<std::size_t> parse_max_flows(std::string_view text) {
     return parse_number(text, 1, kMostFlows);
 }
 
+Parsed<NetfilterTool> parse_netfilter_tool(std::string_view text) {
+    for (const NetfilterTool tool :
+         {NetfilterTool::automatic, NetfilterTool::nftables, NetfilterTool::iptables}) {
+        if (text == to_string(tool)) return tool;
+    }
+    return std::unexpected("expected auto, nftables or iptables");
+}
+
 Parsed<bool> parse_yes(std::string_view text) {
     if (text == "true") return true;
     if (text == "false") return false;
@@ -131,6 +139,12 @@ Flag engine_flag() {
     return {.name = "engine",
             .argument = "auto|ebpf|nfqueue",
             .help = "how packets are handled; auto takes the best that is there and says why",
+            .defaults = {"auto"}};
+}
+Flag netfilter_flag() {
+    return {.name = "netfilter",
+            .argument = "auto|nftables|iptables",
+            .help = "engine nfqueue: what its rules are made by; auto is nftables where it can queue packets",
             .defaults = {"auto"}};
 }
 Flag bpffs_flag() {
@@ -167,6 +181,7 @@ CommonConfig common_from_flags(const CommandLine& line) {
     config.engine = line.as("engine", parse_engine);
     config.api = line.as("api", parse_api_listen);
     config.log.level = line.as("log-level", parse_log_level);
+    config.netfilter = line.as("netfilter", parse_netfilter_tool);
     config.bpffs = line.as("bpffs", parse_path);
     config.keep = line.given("keep");
     return config;
@@ -188,6 +203,7 @@ CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api) {
     top.read("interface", config.interface, parse_interface_name);
     top.read("secret_file", config.secret_file, parse_path);
     top.read("engine", config.engine, parse_engine);
+    top.read("netfilter", config.netfilter, parse_netfilter_tool);
     top.read("bpffs", config.bpffs, parse_path);
     top.read("keep", config.keep, parse_yes);
     if (const auto mark = top.find("mark")) config.marks = read_marks(*mark);
@@ -213,6 +229,7 @@ std::optional<std::string> fixed_key_that_differs(const CommonConfig& running, c
     if (running.interface != wanted.interface) return "interface";
     if (running.engine != wanted.engine) return "engine";
     if (running.api != wanted.api) return "api.listen";
+    if (running.netfilter != wanted.netfilter) return "netfilter";
     if (running.bpffs != wanted.bpffs) return "bpffs";
     if (running.keep != wanted.keep) return "keep";
     if (running.max_flows != wanted.max_flows) return "max_flows";

@@ -8,6 +8,7 @@
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/limits.hpp"
+#include "libsplice/base/netfilter_tool.hpp"
 #include "libsplice/base/time.hpp"
 #include "libsplice/bpf/bridge_maps.h"
 #include "libsplice/config/command_line.hpp"
@@ -41,12 +42,14 @@ struct CommonConfig {
     std::size_t max_flows = kMaxFlows;
     bool keep = false;  // engine ebpf: the data path goes on when the process ends
     splice_mark_field marks = kDefaultMarks;
+    NetfilterTool netfilter = NetfilterTool::automatic;  // engine nfqueue
 };
 
 Parsed<std::string> parse_interface_name(std::string_view text);
 Parsed<std::string> parse_path(std::string_view text);
 Parsed<Duration> parse_idle_timeout(std::string_view text);
 Parsed<std::size_t> parse_max_flows(std::string_view text);
+Parsed<NetfilterTool> parse_netfilter_tool(std::string_view text);
 Parsed<bool> parse_yes(std::string_view text);  // true or false
 
 // The flags of both, as groups of --help. `api` is the default of --api.
@@ -54,6 +57,7 @@ Flag config_flag();
 Flag interface_flag();
 Flag secret_file_flag();
 Flag engine_flag();
+Flag netfilter_flag();
 Flag bpffs_flag();
 Flag keep_flag();
 Flag api_flag(const std::string& api);

@@ -1,344 +1,62 @@
 #include "libsplice/engine/netfilter_rules.hpp"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <array>
-#include <string_view>
 #include <utility>
 
-#include "libsplice/engine/ruleset_stamp.hpp"
-#include "libsplice/engine/subprocess.hpp"
+#include "libsplice/base/text.hpp"
+#include "libsplice/engine/nft_rules.hpp"
 
 namespace splice {
 namespace {
 
-// Seconds that iptables waits for another's lock.
-constexpr const char* kLockWait = "10";
-
-struct Hook {
-    NetfilterHook hook;
-    std::string_view table;
-    std::string_view built_in_chain;
-    std::string_view suffix;          // of our chain: a table's chains need different names
-    std::string_view interface_flag;  // "-i" or "-o"
-};
-
-constexpr std::array<Hook, 5> kHooks = {{
-    {NetfilterHook::prerouting, "raw", "PREROUTING", "", "-i"},
-    {NetfilterHook::postrouting, "mangle", "POSTROUTING", "", "-o"},
-    {NetfilterHook::forward, "mangle", "FORWARD", "-F", "-i"},
-    {NetfilterHook::input, "mangle", "INPUT", "-I", "-i"},
-    {NetfilterHook::output, "mangle", "OUTPUT", "-O", "-o"},
-}};
-constexpr std::array<std::string_view, 2> kTables = {"raw", "mangle"};
-
-struct Family {
-    int number;  // 4 or 6
-    std::string_view program;
-    std::string_view icmp_match;  // up to the type
-    std::array<int, 4> icmp_errors;
-    std::size_t icmp_error_count;
-};
-
-// Errors: destination unreachable, time exceeded and parameter problem (RFC 792); those three and packet too
-// big (RFC 4443).
-constexpr std::array<Family, 2> kFamilies = {{
-    {4, "iptables", " -p icmp -m icmp --icmp-type ", {3, 11, 12, 0}, 3},
-    {6, "ip6tables", " -p ipv6-icmp -m icmp6 --icmpv6-type ", {1, 2, 3, 4}, 4},
-}};
-
-std::string chain_name(std::string_view owner, const Hook& hook) {
-    return "SPLICELB-" + std::string(owner) + std::string(hook.suffix);
+std::string table_of(const std::string& owner) {
+    std::string name = "splicelb-";
+    for (const char c : owner) name += to_lower(c);
+    return name;
 }
 
-bool is_of_family(const NetfilterMatch& rule, int family) noexcept {
-    return (!rule.source || rule.source->family() == family) &&
-           (!rule.destination || rule.destination->family() == family);
-}
-
-std::string match_addresses(const Hook& hook, const NetfilterMatch& rule) {
-    std::string text;
-    if (!rule.interface.empty()) text += " " + std::string(hook.interface_flag) + " " + rule.interface;
-    if (rule.source) text += " -s " + rule.source->to_string();
-    if (rule.destination) text += " -d " + rule.destination->to_string();
-    return text;
-}
-
-std::string match_tcp(const NetfilterMatch& rule) {
-    std::string text = " -p tcp -m tcp";
-    if (rule.source_port != 0) text += " --sport " + std::to_string(rule.source_port);
-    if (rule.destination_port != 0) text += " --dport " + std::to_string(rule.destination_port);
-    return text;
-}
-
-std::string match_mark_and_jump(const NetfilterMatch& rule) {
-    std::string text;
-    if (rule.dscp) text += " -m dscp --dscp " + std::to_string(*rule.dscp);
-    if (rule.except_mark != 0) text += " -m mark ! --mark " + std::to_string(rule.except_mark);
-    text += " -j NFQUEUE --queue-num " + std::to_string(rule.queue);
-    if (rule.bypass) text += " --queue-bypass";
-    return text;
-}
-
-// The lines of one rule; an ICMP rule is one line a type.
-void append_rule(std::string& script, const Family& family, const Hook& hook, const std::string& chain,
-                 const NetfilterMatch& rule) {
-    const std::string begin = "-A " + chain + match_addresses(hook, rule);
-    const std::string end = match_mark_and_jump(rule) + "\n";
-    switch (rule.kind) {
-        case NetfilterMatch::Kind::tcp:
-            script += begin + match_tcp(rule) + end;
-            break;
-        case NetfilterMatch::Kind::any:
-            script += begin + end;
-            break;
-        case NetfilterMatch::Kind::icmp_error:
-            for (std::size_t i = 0; i < family.icmp_error_count; i++) {
-                script += fmt::format("{}{}{}{}", begin, family.icmp_match, family.icmp_errors[i], end);
-            }
-            break;
-    }
-}
-
-// The lines of one chain's rules.
-std::string rules_of_chain(const Family& family, const Hook& hook, const std::string& chain,
-                           const std::vector<NetfilterMatch>& rules) {
-    std::string lines;
-    for (const NetfilterMatch& rule : rules) {
-        if (rule.hook == hook.hook && is_of_family(rule, family.number))
-            append_rule(lines, family, hook, chain, rule);
-    }
-    return lines;
-}
-
-// What iptables-save says of one of our chains.
-struct ChainState {
-    bool exists = false;
-    int jumps = 0;
-};
-
-ChainState chain_state(std::string_view saved, const Hook& hook, const std::string& chain) {
-    const std::string declaration = ":" + chain + " ";
-    const std::string jump = "-A " + std::string(hook.built_in_chain) + " -j " + chain;
-    ChainState state;
-    while (!saved.empty()) {
-        const std::string_view line = saved.substr(0, saved.find('\n'));
-        state.exists |= line.starts_with(declaration);
-        state.jumps += line == jump ? 1 : 0;
-        saved.remove_prefix(std::min(saved.size(), line.size() + 1));
-    }
-    return state;
-}
-
-void append_times(std::string& script, int times, const std::string& line) {
-    for (int i = 0; i < times; i++) script += line;
-}
-
-// The lines that bring one chain from its state to the rules wanted of it; a chain without rules goes away.
-// `script` begins with the table's declarations, so ours comes first and the rest goes to `body`.
-void plan_chain(std::string& declarations, std::string& body, const Family& family, const Hook& hook,
-                const std::string& chain, const ChainState& state, const std::vector<NetfilterMatch>& rules) {
-    const std::string jump = std::string(hook.built_in_chain) + " -j " + chain + "\n";
-    const std::string wanted = rules_of_chain(family, hook, chain, rules);
-    if (!wanted.empty()) {
-        declarations += ":" + chain + " - [0:0]\n";  // creates it, or empties it
-        body += wanted;
-        // At the head: a rule of somebody else that accepts must not let our packets through to the kernel's
-        // TCP.
-        if (state.jumps == 0) body += "-I " + jump;
-        append_times(body, state.jumps - 1, "-D " + jump);
-    } else if (state.exists) {
-        append_times(body, state.jumps, "-D " + jump);
-        body += "-F " + chain + "\n-X " + chain + "\n";
-    }
-}
-
-// What we hold a family's iptables responsible for: the saved text of both tables.
-using SavedTables = std::array<std::string, kTables.size()>;
-
-std::string plan_family(const Family& family, std::string_view owner, const SavedTables& saved,
-                        const std::vector<NetfilterMatch>& rules) {
-    std::string script;
-    for (std::size_t table = 0; table < kTables.size(); table++) {
-        std::string declarations;
-        std::string body;
-        for (const Hook& hook : kHooks) {
-            if (hook.table != kTables[table]) continue;
-            const std::string chain = chain_name(owner, hook);
-            plan_chain(declarations, body, family, hook, chain, chain_state(saved[table], hook, chain),
-                       rules);
-        }
-        if (!declarations.empty() || !body.empty())
-            script += fmt::format("*{}\n{}{}COMMIT\n", kTables[table], declarations, body);
-    }
-    return script;
-}
-
-std::string one_line(std::string text) {
-    while (!text.empty() && text.back() == '\n') text.pop_back();
-    std::ranges::replace(text, '\n', ' ');
-    return text;
-}
-
-SystemResult<ProgramResult> run_tool(const Family& family, const char* action,
-                                     const std::vector<std::string>& arguments, std::string_view input) {
-    const auto path = find_program(std::string(family.program) + action, "iptables");
-    if (!path) return std::unexpected(path.error());
-    auto result = run_program(*path, arguments, input);
-    if (!result) return std::unexpected(result.error());
-    if (result->exit_code != 0) {
-        return system_error(*path + ": " + one_line(result->complaints), 0,
-                            "it needs root, and a kernel with the targets and matches NFQUEUE, tcp and dscp");
-    }
-    return result;
-}
-
-SystemResult<SavedTables> save_tables(const Family& family) {
-    SavedTables saved;
-    for (std::size_t table = 0; table < kTables.size(); table++) {
-        auto result = run_tool(family, "-save", {"-t", std::string(kTables[table])}, {});
-        if (!result) return std::unexpected(result.error());
-        saved[table] = std::move(result->output);
-    }
-    return saved;
-}
-
-// The lines of iptables-save that are about the owner's chains, without counters.
-void append_own_lines(std::vector<std::string>& lines, std::string_view saved, std::string_view owner) {
-    const std::string ours = "SPLICELB-" + std::string(owner);
-    while (!saved.empty()) {
-        std::string_view line = saved.substr(0, saved.find('\n'));
-        saved.remove_prefix(std::min(saved.size(), line.size() + 1));
-        if (line.starts_with(':')) line = line.substr(0, line.find(' '));
-        const std::size_t at = line.find(ours);
-        if (at == std::string_view::npos) continue;
-        const std::string_view rest = line.substr(at + ours.size());
-        // SPLICELB-BRIDGE and SPLICELB-BRIDGE-I, but no other owner's that begins so.
-        if (rest.empty() || rest[0] == ' ' || rest[0] == '-') lines.emplace_back(line);
-    }
-}
-
-// A family that no rule names may be absent from this host, and then nothing of ours can be there.
-bool is_wanted(const Family& family, const std::vector<NetfilterMatch>& rules) {
-    return std::ranges::any_of(rules, [&](const NetfilterMatch& rule) {
-        return is_of_family(rule, family.number) && (rule.source || rule.destination || family.number == 4);
-    });
-}
-
-SystemResult<void> apply_family(const Family& family, std::string_view owner,
-                                const std::vector<NetfilterMatch>& rules) {
-    const auto saved = save_tables(family);
-    if (!saved) {
-        if (!is_wanted(family, rules)) return {};
-        return std::unexpected(saved.error());
-    }
-    const std::string script = plan_family(family, owner, *saved, rules);
-    if (script.empty()) return {};
-    const auto restored = run_tool(family, "-restore", {"--noflush", "-w", kLockWait}, script);
-    if (!restored) return std::unexpected(restored.error());
-    return {};
-}
-
-// How many lines own_lines() has when all rules are there: of each chain its declaration, its rules and the
-// jump to it.
-std::size_t own_line_count(const std::vector<NetfilterMatch>& rules) {
-    std::size_t count = 0;
-    for (const Family& family : kFamilies) {
-        if (!is_wanted(family, rules)) continue;
-        for (const Hook& hook : kHooks) {
-            const std::string wanted = rules_of_chain(family, hook, "chain", rules);
-            if (!wanted.empty()) count += 2 + static_cast<std::size_t>(std::ranges::count(wanted, '\n'));
-        }
-    }
-    return count;
-}
-
-std::vector<std::string> own_lines(std::string_view owner) {
-    std::vector<std::string> lines;
-    for (const Family& family : kFamilies) {
-        const auto saved = save_tables(family);
-        if (!saved) continue;
-        for (const std::string& table : *saved) append_own_lines(lines, table, owner);
-    }
-    return lines;
-}
-
-SystemResult<void> apply_rules(std::string_view owner, const std::vector<NetfilterMatch>& rules) {
-    const std::string doing = "install the netfilter rules of SPLICELB-" + std::string(owner) + ": ";
-    for (const Family& family : kFamilies) {
-        auto applied = apply_family(family, owner, rules);
-        if (!applied) return std::unexpected(SystemError{doing + applied.error().text, applied.error().code});
-    }
-    return {};
+bool takes_nftables(NetfilterTool tool) {
+    return tool == NetfilterTool::nftables ||
+           (tool == NetfilterTool::automatic && nftables_can_queue().has_value());
 }
 
 }  // namespace
 
-NetfilterRules::NetfilterRules(std::string owner) noexcept : owner_(std::move(owner)) {}
-
-NetfilterRules::NetfilterRules(NetfilterRules&& other) noexcept
-    : owner_(std::exchange(other.owner_, {})),
-      rules_(std::move(other.rules_)),
-      installed_(std::move(other.installed_)),
-      stamp_(std::move(other.stamp_)) {}
-
-NetfilterRules& NetfilterRules::operator=(NetfilterRules&& other) noexcept {
-    std::swap(owner_, other.owner_);
-    std::swap(rules_, other.rules_);
-    std::swap(installed_, other.installed_);
-    std::swap(stamp_, other.stamp_);
-    return *this;
-}
-
-NetfilterRules::~NetfilterRules() {
-    // Should it fail, the next install() of this owner replaces them.
-    if (!owner_.empty()) (void)apply_rules(owner_, {});
+SystemResult<void> nftables_can_queue() {
+    return try_nft_content(nft_rules({NetfilterMatch{}}));
 }
 
 SystemResult<NetfilterRules> NetfilterRules::install(const std::string& owner,
-                                                     const std::vector<NetfilterMatch>& rules) {
-    NetfilterRules installed(owner);  // an error below removes what a family already got
-    if (auto applied = apply_rules(owner, rules); !applied) return std::unexpected(applied.error());
-    installed.rules_ = rules;
-    installed.remember();
-    return installed;
+                                                     const std::vector<NetfilterMatch>& rules,
+                                                     NetfilterTool tool) {
+    if (takes_nftables(tool)) {
+        auto table = NftTable::install(table_of(owner), nft_rules(rules));
+        if (!table) return std::unexpected(table.error());
+        remove_iptables_rules(owner);
+        return NetfilterRules(std::move(*table));
+    }
+    auto chains = IptablesRules::install(owner, rules);
+    if (!chains) return std::unexpected(chains.error());
+    remove_nft_table(table_of(owner));
+    return NetfilterRules(std::move(*chains));
 }
 
 SystemResult<void> NetfilterRules::replace(const std::vector<NetfilterMatch>& rules) {
-    if (auto applied = apply_rules(owner_, rules); !applied) {
-        (void)apply_rules(owner_, rules_);
-        remember();
-        return applied;
-    }
-    rules_ = rules;
-    remember();
-    return {};
-}
-
-// What another program removed between the installation and this look must not be taken for what was
-// installed.
-void NetfilterRules::remember() {
-    std::string stamp = ruleset_stamp();
-    std::vector<std::string> lines = own_lines(owner_);
-    const bool whole = lines.size() == own_line_count(rules_);
-    installed_ = whole ? std::move(lines) : std::vector<std::string>();
-    stamp_ = whole ? std::move(stamp) : std::string();
+    if (auto* const table = std::get_if<NftTable>(&installed_)) return table->replace(nft_rules(rules));
+    return std::get<IptablesRules>(installed_).replace(rules);
 }
 
 bool NetfilterRules::are_whole() {
-    // Read first: what changes while iptables is asked shows at the next look.
-    std::string stamp = ruleset_stamp();
-    if (stamp == stamp_) return true;
-    if (installed_.empty() || own_lines(owner_) != installed_) return false;
-    stamp_ = std::move(stamp);
-    return true;
+    if (auto* const table = std::get_if<NftTable>(&installed_)) return table->is_whole();
+    return std::get<IptablesRules>(installed_).are_whole();
 }
 
 SystemResult<void> NetfilterRules::restore() {
-    auto applied = apply_rules(owner_, rules_);
-    if (applied) remember();
-    return applied;
+    if (auto* const table = std::get_if<NftTable>(&installed_)) return table->restore();
+    return std::get<IptablesRules>(installed_).restore();
+}
+
+NetfilterTool NetfilterRules::tool() const noexcept {
+    return std::holds_alternative<NftTable>(installed_) ? NetfilterTool::nftables : NetfilterTool::iptables;
 }
 
 }  // namespace splice

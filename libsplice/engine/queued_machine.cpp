@@ -3,14 +3,14 @@
 namespace splice {
 
 SystemResult<void> QueuedMachine::start(const std::vector<NfQueueOptions>& queues, PacketMachine& machine,
-                                        const std::string& owner, const std::vector<NetfilterMatch>& matches,
+                                        const std::vector<NetfilterMatch>& matches,
                                         std::vector<std::unique_ptr<PacketSource>> more) {
     // The queues first: another process that runs here keeps its rules.
     auto loop = PacketLoop::open(queues, machine, std::move(more));
     if (!loop) return std::unexpected(loop.error());
     loop_ = std::move(*loop);
     loop_->start();
-    auto installed = NetfilterRules::install(owner, matches);
+    auto installed = NetfilterRules::install(owner_, matches, tool_);
     if (!installed) return std::unexpected(installed.error());
     netfilter_ = std::move(*installed);
     return {};
@@ -34,7 +34,8 @@ HostFact QueuedMachine::fact() {
                 return "are not as they were installed";
             },
             .put_right = [this] { return netfilter_->restore(); },
-            .silent = true};  // legacy iptables sends no notice
+            // Legacy iptables sends no notice.
+            .silent = netfilter_->tool() == NetfilterTool::iptables};
 }
 
 }  // namespace splice

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "libsplice/engine/host_fact.hpp"
@@ -16,10 +17,13 @@ namespace splice {
 
 class QueuedMachine {
   public:
-    // `owner` of the rules; the machine and what the `more` sources refer to must outlive this. Errors:
-    // another process has the queues, and its rules stay; or the rules are refused.
+    // `owner` of the rules, and by what they are made; see NetfilterRules.
+    QueuedMachine(std::string owner, NetfilterTool tool) : owner_(std::move(owner)), tool_(tool) {}
+
+    // The machine and what the `more` sources refer to must outlive this. Errors: another process has the
+    // queues, and its rules stay; or the rules are refused.
     SystemResult<void> start(const std::vector<NfQueueOptions>& queues, PacketMachine& machine,
-                             const std::string& owner, const std::vector<NetfilterMatch>& matches,
+                             const std::vector<NetfilterMatch>& matches,
                              std::vector<std::unique_ptr<PacketSource>> more = {});
     // `apply` changes the machine and `undo` changes it back, both in the loop's thread. Errors: the rules
     // are refused; then all is as before.
@@ -35,6 +39,8 @@ class QueuedMachine {
     [[nodiscard]] HostFact fact();
 
   private:
+    std::string owner_;
+    NetfilterTool tool_;
     std::optional<PacketLoop> loop_;
     std::optional<NetfilterRules> netfilter_;  // gone before the loop: nothing is queued that nobody takes
 };

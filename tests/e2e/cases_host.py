@@ -9,9 +9,9 @@ import time
 
 from cases_kernel import restart
 from cases_restart import only_ebpf
-from harness import case, equal, eventually, true
+from harness import Skip, case, equal, eventually, true
 from http_client import ask, read_response, request
-from world import BRIDGES
+from world import BRIDGES, PROGRAMS
 
 PATHS = [f"/host/{n}" for n in range(12)]
 
@@ -93,7 +93,16 @@ def _(world):
     eventually(lambda: api(world, "balancer", "/readyz")[0] == 200, "readiness is back")
 
 
-def flush_iptables(world, host):
+def made_by_nftables(world, host):
+    """Whether the rules that bring packets to the queues are in a table of ours; else they are iptables'."""
+    table = "splicelb-balancer" if host == "balancer" else "splicelb-bridge"
+    return table if f"table inet {table}\n" in world.lab.on(host, "nft", "list", "tables") else None
+
+
+def flush_queue_rules(world, host):
+    if table := made_by_nftables(world, host):
+        world.lab.on(host, "nft", "delete", "table", "inet", table)
+        return
     for save in ("iptables", "ip6tables"):
         for table in ("raw", "mangle"):  # the repair may come between
             world.lab.on(host, save, "-t", table, "-F")
@@ -102,12 +111,27 @@ def flush_iptables(world, host):
 
 @case("netfilter rules that another program flushes are back", requires=only_nfqueue)
 def _(world):
-    def flush(host):
-        flush_iptables(world, host)
-
     for program in ("balancer", BRIDGES[1]):
-        put_right(world, program, "netfilter_rules", lambda host=program: flush(host),
+        put_right(world, program, "netfilter_rules", lambda host=program: flush_queue_rules(world, host),
                   "the netfilter rules that bring packets to the queues are not as they were installed: put right")
+
+
+@case("rules that are made by iptables serve as well as those of nftables, and go with a stop", requires=only_nfqueue)
+def _(world):
+    if not made_by_nftables(world, "balancer"):
+        raise Skip("nftables cannot queue packets here, so all other cases are iptables'")
+    for program in PROGRAMS:
+        world.clean_up.callback(restart, world, program)
+        world.edited(f"{program}.yaml", lambda text: text + "netfilter: iptables\n")
+        restart(world, program)
+        true(not made_by_nftables(world, program), f"{program} has no table")
+        true("SPLICELB" in world.lab.on(program, f"{world.iptables}-save"), f"{program} has chains")
+    all_served(world)
+    put_right(world, "balancer", "netfilter_rules", lambda: flush_queue_rules(world, "balancer"),
+              "the netfilter rules that bring packets to the queues are not as they were installed: put right")
+    for program in PROGRAMS:
+        world.lab.stop(program)
+        true("SPLICELB" not in world.lab.on(program, f"{world.iptables}-save"), f"{program} leaves no chain")
 
 
 def guard_of(world):
@@ -122,7 +146,7 @@ def slipped(world):
 def take_data_path(world):
     """What another program may do, so that no packet reaches the balancer."""
     if world.lab.engine == "nfqueue":
-        flush_iptables(world, "balancer")
+        flush_queue_rules(world, "balancer")
         return
     for link in glob.glob(f"{world.lab.run_dir}/bpffs/splicelb/balancer-eth1-*/link"):
         subprocess.run(["bpftool", "link", "detach", "pinned", link], check=True, stdin=subprocess.DEVNULL)

@@ -129,7 +129,7 @@ reload_disturbs_nobody() {
 box_state() {
     machine_run "$1" 60 'find /etc /usr/local /var/lib/splicelb-lab -type f -printf "%p %T@ %m %s\n" 2>/dev/null | sort
         systemctl show -p Id -p MainPID -p UnitFileState nginx splicelb-balancer splicelb-packetbridge splicelb-backend-address
-        ip -br address; iptables-save | sed "/^#/d; s/\[.*//"'
+        ip -br address; iptables-save | sed "/^#/d; s/\[.*//"; nft -s list ruleset'
 }
 
 provisioning_again_changes_nothing() {
@@ -154,7 +154,7 @@ stopping_leaves_the_host_as_it_was() {
     machine_run backend 30 "systemctl stop splicelb-packetbridge; journalctl -u splicelb-packetbridge -n 8 --no-pager"
     local box
     for box in balancer backend; do
-        expect "rules that $box still has" "$(machine_run "$box" 20 'iptables-save; ip6tables-save' | grep -c SPLICELB || true)" 0
+        expect "rules that $box still has" "$(machine_run "$box" 20 'iptables-save; ip6tables-save; nft list ruleset' | grep -ci splicelb || true)" 0
     done
     expect "the VIP, which is the host's own" "$(machine_run balancer 20 'ip -br -4 address show eth1')" "eth1 *$VIP/24*"
 }

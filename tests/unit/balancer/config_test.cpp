@@ -387,6 +387,8 @@ TEST_CASE("each key that a reload cannot change is named when it differs, and th
     CHECK(differs(with("10001", "10009")) == "api.listen");
     CHECK(differs(with_top("bpffs: /run/bpf")) == "bpffs");
     CHECK(differs(with_top("keep: true")) == "keep");
+    CHECK(differs(with_top("netfilter: iptables")) == "netfilter");
+    CHECK(differs(with_top("mark: { value: 256, mask: 511 }")) == "mark");
     CHECK(differs(with_top("max_flows: 7")) == "max_flows");
     CHECK(differs(with_top("xdp_mode: generic")) == "xdp_mode");
     // Honoured: what is a service's, and these.
