@@ -50,6 +50,13 @@ std::string_view to_string(Mode mode) noexcept {
     return kModes[static_cast<std::size_t>(mode)];
 }
 
+Parsed<TcAttach> parse_tc_attach(std::string_view text) {
+    for (const TcAttach attach : {TcAttach::automatic, TcAttach::tcx, TcAttach::clsact}) {
+        if (text == to_string(attach)) return attach;
+    }
+    return std::unexpected("expected auto, tcx or clsact");
+}
+
 std::vector<std::string> remarks_about(const PacketbridgeConfig& config) {
     if (config.number != 0) return {};
     return {fmt::format(
@@ -61,6 +68,7 @@ std::optional<std::string> fixed_key_that_differs(const PacketbridgeConfig& runn
                                                   const PacketbridgeConfig& wanted) {
     if (const auto key = fixed_key_that_differs(running.common, wanted.common)) return key;
     if (running.mode != wanted.mode) return "mode";
+    if (running.tc != wanted.tc) return "tc";
     return std::nullopt;
 }
 
@@ -100,12 +108,13 @@ Parsed<void> check_service(const PacketbridgeConfig& config, const BridgeService
 
 PacketbridgeConfig parse_packetbridge_config(const std::string& text, const std::string& file) {
     auto known = kCommonKeys;
-    known.insert(known.end(), {"address", "number", "mode", "window_scale"});
+    known.insert(known.end(), {"address", "number", "mode", "tc", "window_scale"});
     const YamlMap top = parse_yaml(text, file).map(known);
     PacketbridgeConfig config;
     config.common = common_from_yaml(top, Endpoint::parse(kPacketbridgeApi).value());
     top.read("number", config.number, parse_bridge_number);
     top.read("mode", config.mode, parse_mode);
+    top.read("tc", config.tc, parse_tc_attach);
     read_addresses(top.require("address"), config);
     std::uint8_t window_scale = kWindowScale;
     top.read("window_scale", window_scale, parse_window_scale);

@@ -7,6 +7,7 @@
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/limits.hpp"
+#include "libsplice/base/tc_attach.hpp"
 #include "libsplice/config/common.hpp"
 #include "libsplice/config/error.hpp"
 
@@ -15,6 +16,7 @@ namespace splice {
 enum class Mode : std::uint8_t { automatic, adopt, translate };
 Parsed<Mode> parse_mode(std::string_view text);
 [[nodiscard]] std::string_view to_string(Mode mode) noexcept;
+Parsed<TcAttach> parse_tc_attach(std::string_view text);
 
 struct BridgeServiceConfig {
     std::uint8_t dscp = 1;
@@ -28,6 +30,7 @@ struct PacketbridgeConfig {
     std::uint16_t number = 0;  // this bridge's own in the fleet, 1 to kMaxBridgeNumber; 0: it has none
     std::vector<IpAddress> addresses;  // of this host: where the balancer sends marked packets
     Mode mode = Mode::automatic;
+    TcAttach tc = TcAttach::automatic;  // engine ebpf
     std::vector<BridgeServiceConfig> services;
 };
 

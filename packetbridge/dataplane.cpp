@@ -71,6 +71,7 @@ std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecisio
         .pin_folder = pin_folder_of(config.common),
         .keep = config.common.keep,
         .marks = config.common.marks,
+        .tc = config.tc,
     };
     return make_ebpf_bridge(settings, std::move(setup));
 }

@@ -13,7 +13,7 @@
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/packet_loop.hpp"
 #include "libsplice/engine/sysctl.hpp"
-#include "libsplice/engine/tc_filter.hpp"
+#include "libsplice/engine/tc_program.hpp"
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/trace.hpp"
 #include "packetbridge/adopted_sockets.hpp"
@@ -43,7 +43,7 @@ Bytes read_judged(Bytes record, QueuedPacket& packet) {
 class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
   public:
     EbpfBridge(const EbpfBridgeSettings& settings, std::shared_ptr<const JoinerSetup> setup)
-        : settings_(settings), setup_(std::move(setup)) {}
+        : settings_(settings), setup_(std::move(setup)), attach_(choose_tc_attach(settings.tc)) {}
 
     ~EbpfBridge() override {
         loop_.reset();
@@ -99,8 +99,8 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     HostFactList facts() override {
         HostFactList facts;
         if (fwmark_accept_) facts.push_back(sysctl_fact(kFwmarkAccept, 1));
-        if (egress_) facts.push_back(filter_fact(TcSide::egress, egress_, programs_->egress()));
-        facts.push_back(filter_fact(TcSide::ingress, ingress_, programs_->ingress()));
+        if (egress_) facts.push_back(program_fact(TcSide::egress, egress_));
+        facts.push_back(program_fact(TcSide::ingress, ingress_));
         return facts;
     }
 
@@ -188,42 +188,41 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
             fwmark_accept_ = std::move(*set);
         }
         if (!adopts || needs_egress(setup)) {
-            auto egress = TcFilter::attach(settings_.interface, TcSide::egress, programs_->egress());
-            if (!egress) return std::unexpected(egress.error());
-            replace(egress_, std::move(*egress));
+            if (auto done = attach(egress_, TcSide::egress); !done) return done;
         } else if (!egress_) {
-            remove_tc_filter(settings_.interface, TcSide::egress);
+            remove_tc_program(place_of(TcSide::egress));
         }
-        auto ingress = TcFilter::attach(settings_.interface, TcSide::ingress, programs_->ingress());
-        if (!ingress) return std::unexpected(ingress.error());
-        replace(ingress_, std::move(*ingress));
+        return attach(ingress_, TcSide::ingress);
+    }
+
+    // What was there is replaced in its place, not detached.
+    SystemResult<void> attach(std::optional<TcProgram>& attached, TcSide side) {
+        auto program = TcProgram::attach(attach_, place_of(side), program_of(side));
+        if (!program) return std::unexpected(program.error());
+        if (attached) attached->keep();
+        attached = std::move(*program);
         return {};
     }
 
-    // Programs go with the clsact qdisc, which anyone may delete, and with the interface.
-    HostFact filter_fact(TcSide side, std::optional<TcFilter>& filter, int program) {
-        return {.kind = "tc_filter",
-                .words = fmt::format("the program at the {} of {}",
-                                     side == TcSide::ingress ? "ingress" : "egress", settings_.interface),
-                .observe = [this, side, program]() -> std::optional<std::string> {
-                    // By name: the interface may have been made anew.
-                    const auto interface = find_interface(settings_.interface);
-                    const auto there = interface ? attached_tc_program(*interface, side) : std::nullopt;
-                    if (there && there->id == program_id(program)) return std::nullopt;
-                    return "is gone";
-                },
-                .put_right = [this, side, &filter, program]() -> SystemResult<void> {
-                    auto attached = TcFilter::attach(settings_.interface, side, program);
-                    if (!attached) return std::unexpected(attached.error());
-                    replace(filter, std::move(*attached));
-                    return {};
-                }};
+    [[nodiscard]] TcPlace place_of(TcSide side) const {
+        return {.interface = settings_.interface,
+                .side = side,
+                .pin = fmt::format("{}/{}", settings_.pin_folder, to_string(side))};
+    }
+    [[nodiscard]] int program_of(TcSide side) const {
+        return side == TcSide::ingress ? programs_->ingress() : programs_->egress();
     }
 
-    // The filter that was there was replaced in its place, not detached.
-    static void replace(std::optional<TcFilter>& filter, TcFilter attached) {
-        if (filter) filter->keep();
-        filter = std::move(attached);
+    // A filter goes with the clsact qdisc, which anyone may delete, and either way with the interface.
+    HostFact program_fact(TcSide side, std::optional<TcProgram>& attached) {
+        return {.kind = "tc_program",
+                .words = fmt::format("the program at the {} of {}", to_string(side), settings_.interface),
+                .observe = [this, side, &attached]() -> std::optional<std::string> {
+                    if (attached && attached->runs(program_id(program_of(side)))) return std::nullopt;
+                    return "is gone";
+                },
+                .put_right = [this, side, &attached] { return attach(attached, side); },
+                .silent = attach_ == TcAttach::tcx};  // no notice tells that a link was detached
     }
 
     [[nodiscard]] KernelFlows::Unwanted unwanted() const {
@@ -291,8 +290,9 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     std::atomic<std::uint64_t> expired_{};
     std::optional<PacketLoop> loop_;
     std::optional<SysctlSetting> fwmark_accept_;
-    std::optional<TcFilter> egress_;
-    std::optional<TcFilter> ingress_;  // gone first: nothing is asked that nobody answers
+    TcAttach attach_;  // never automatic
+    std::optional<TcProgram> egress_;
+    std::optional<TcProgram> ingress_;  // gone first: nothing is asked that nobody answers
 };
 
 }  // namespace

@@ -17,6 +17,7 @@ struct EbpfBridgeSettings {
     std::string pin_folder;  // on a bpffs: pins of an earlier process are taken over
     bool keep = false;       // the data path outlives the process
     splice_mark_field marks = kDefaultMarks;
+    TcAttach tc = TcAttach::automatic;
 };
 
 // Whether the kernel loads the programs of that mode: an error says why not.

@@ -5,6 +5,13 @@
 namespace splice {
 namespace {
 
+Flag tc_flag() {
+    return {.name = "tc",
+            .argument = "auto|tcx|clsact",
+            .help = "engine ebpf: what its programs hang by; auto is TCX where the kernel has it",
+            .defaults = {"auto"}};
+}
+
 std::vector<FlagGroup> flag_groups() {
     return {{"Services (without --config)",
              {interface_flag(),
@@ -26,7 +33,7 @@ std::vector<FlagGroup> flag_groups() {
                .help = "how connections are opened with the backend",
                .defaults = {"auto"}}}},
             {"The host (without --config)",
-             {secret_file_flag(), engine_flag(), netfilter_flag(), bpffs_flag(), keep_flag(),
+             {secret_file_flag(), engine_flag(), tc_flag(), netfilter_flag(), bpffs_flag(), keep_flag(),
               api_flag(kPacketbridgeApi)}}};
 }
 
@@ -41,6 +48,7 @@ PacketbridgeConfig config_from_flags(const CommandLine& line) {
     PacketbridgeConfig config;
     config.common = common_from_flags(line);
     config.mode = line.as("mode", parse_mode);
+    config.tc = line.as("tc", parse_tc_attach);
     if (line.given("number")) config.number = line.as("number", parse_bridge_number);
     for (const IpAddress& address : line.all("address", parse_host_address)) {
         if (auto fits = check_address(config.addresses, address); !fits)

@@ -86,12 +86,14 @@ std::expected<void, std::string> check_no_programs(const InterfaceInfo& interfac
     for (const TcSide side : {TcSide::ingress, TcSide::egress}) {
         const auto there = attached_tc_program(interface, side);
         if (!there || !there->name.starts_with("bridge_")) continue;
-        const std::string_view where = side == TcSide::ingress ? "ingress" : "egress";
+        const std::string end = there->link_id != 0
+                                    ? fmt::format("bpftool link detach id {}", there->link_id)
+                                    : fmt::format("tc filter del dev {} {} prio {}", interface.name,
+                                                  to_string(side), kTcPriority);
         return std::unexpected(fmt::format(
-            "start the nfqueue engine on {0}: the program {1} (id {2}) of an earlier bridge serves at its "
-            "{3}; start with --engine ebpf to take it over, or end it with: tc filter del dev {0} {3} "
-            "prio {4}",
-            interface.name, there->name, there->id, where, kTcPriority));
+            "start the nfqueue engine on {}: the program {} (id {}) of an earlier bridge serves at its {}; "
+            "start with --engine ebpf to take it over, or end it with: {}",
+            interface.name, there->name, there->id, to_string(side), end));
     }
     return {};
 }

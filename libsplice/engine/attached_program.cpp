@@ -4,10 +4,16 @@
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
 
+#include <string_view>
+#include <utility>
+
 #include "libsplice/engine/descriptor.hpp"
+#include "libsplice/engine/tcx_link.hpp"
 
 namespace splice {
 namespace {
+
+constexpr std::string_view kBridgePrograms = "bridge_";
 
 std::string name_of(std::uint32_t program) {
     const Descriptor descriptor(bpf_prog_get_fd_by_id(program));
@@ -54,17 +60,33 @@ std::optional<AttachedProgram> attached_xdp_program(const InterfaceInfo& interfa
 }
 
 std::optional<AttachedProgram> attached_tc_program(const InterfaceInfo& interface, TcSide side) {
+    if (auto there = attached_tcx_program(interface.index, side)) return there;
+    const std::uint32_t filter = attached_tc_filter(interface.index, side);
+    if (filter == 0) return std::nullopt;
+    return AttachedProgram{.id = filter, .name = name_of(filter)};
+}
+
+std::optional<AttachedProgram> attached_tcx_program(std::uint32_t interface, TcSide side) {
+    for (const std::uint32_t id : tcx_programs(interface, side)) {
+        std::string name = name_of(id);
+        if (name.starts_with(kBridgePrograms))
+            return AttachedProgram{
+                .id = id, .name = std::move(name), .link_id = tcx_link_of(interface, side, id)};
+    }
+    return std::nullopt;
+}
+
+std::uint32_t attached_tc_filter(std::uint32_t interface, TcSide side) {
     libbpf_set_print(nullptr);  // that there is none is no error to be printed
     bpf_tc_hook hook{};
     hook.sz = sizeof(hook);
-    hook.ifindex = static_cast<int>(interface.index);
+    hook.ifindex = static_cast<int>(interface);
     hook.attach_point = side == TcSide::ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS;
     bpf_tc_opts options{};
     options.sz = sizeof(options);
     options.handle = kTcHandle;
     options.priority = kTcPriority;
-    if (bpf_tc_query(&hook, &options) != 0) return std::nullopt;
-    return AttachedProgram{.id = options.prog_id, .name = name_of(options.prog_id)};
+    return bpf_tc_query(&hook, &options) == 0 ? options.prog_id : 0;
 }
 
 std::uint32_t pinned_link_id(const std::string& path) {

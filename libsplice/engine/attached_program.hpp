@@ -18,8 +18,12 @@ struct AttachedProgram {
 
 // The XDP program of the interface, native or generic.
 std::optional<AttachedProgram> attached_xdp_program(const InterfaceInfo& interface);
-// The TC program at our priority and handle.
+// The bridge's TC program: by TCX, or at our priority and handle of clsact.
 std::optional<AttachedProgram> attached_tc_program(const InterfaceInfo& interface, TcSide side);
+// By TCX alone: the first of a bridge's name.
+std::optional<AttachedProgram> attached_tcx_program(std::uint32_t interface, TcSide side);
+// The id of the program at our priority and handle of clsact; 0: none.
+[[nodiscard]] std::uint32_t attached_tc_filter(std::uint32_t interface, TcSide side);
 
 // The link's own program: whether the pinned one is what serves the interface.
 [[nodiscard]] std::uint32_t pinned_link_id(const std::string& path);

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <utility>
 
+#include "libsplice/engine/attached_program.hpp"
 #include "libsplice/engine/descriptor.hpp"
 #include "libsplice/engine/netlink.hpp"
 
@@ -46,6 +47,10 @@ bool has_ethernet_header(const std::string& interface) noexcept {
     std::copy_n(interface.data(), std::min(interface.size(), sizeof(request.ifr_name) - 1), request.ifr_name);
     if (ioctl(socket.get(), SIOCGIFHWADDR, &request) < 0) return false;
     return request.ifr_hwaddr.sa_family == ARPHRD_ETHER || request.ifr_hwaddr.sa_family == ARPHRD_LOOPBACK;
+}
+
+std::string attaching(const std::string& interface, TcSide side) {
+    return std::string("attach to the ").append(to_string(side)).append(" of ").append(interface);
 }
 
 // Whether any filter hangs on either side, as far as the kernel tells: then the qdisc is somebody's.
@@ -98,13 +103,22 @@ void detach(std::uint32_t interface, TcSide side) noexcept {
 
 }  // namespace
 
-SystemResult<TcFilter> TcFilter::attach(const std::string& interface, TcSide side, int program) {
-    const std::string what =
-        std::string("attach to the ") + (side == TcSide::ingress ? "ingress" : "egress") + " of " + interface;
-    const std::uint32_t index = if_nametoindex(interface.c_str());
-    if (index == 0) return system_error(what, errno);
+std::string_view to_string(TcSide side) noexcept {
+    return side == TcSide::ingress ? "ingress" : "egress";
+}
+
+SystemResult<void> check_ethernet(const std::string& interface, TcSide side) {
+    const std::string what = attaching(interface, side);
+    if (if_nametoindex(interface.c_str()) == 0) return system_error(what, errno);
     if (!has_ethernet_header(interface))
         return system_error(what, 0, "the interface has no Ethernet header; try --engine nfqueue");
+    return {};
+}
+
+SystemResult<TcFilter> TcFilter::attach(const std::string& interface, TcSide side, int program) {
+    if (auto fits = check_ethernet(interface, side); !fits) return std::unexpected(fits.error());
+    const std::string what = attaching(interface, side);
+    const std::uint32_t index = if_nametoindex(interface.c_str());
     if (const std::string kind = ingress_qdisc_of(index); !kind.empty() && kind != "clsact")
         return system_error(what, EBUSY,
                             "another program's `" + kind +
@@ -137,7 +151,7 @@ TcFilter::~TcFilter() {
 
 void remove_tc_filter(const std::string& interface, TcSide side) noexcept {
     const std::uint32_t index = if_nametoindex(interface.c_str());
-    if (index != 0) detach(index, side);
+    if (index != 0 && attached_tc_filter(index, side) != 0) detach(index, side);
 }
 
 }  // namespace splice

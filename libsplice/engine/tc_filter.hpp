@@ -4,12 +4,17 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "libsplice/base/system_error.hpp"
 
 namespace splice {
 
 enum class TcSide : std::uint8_t { ingress, egress };
+[[nodiscard]] std::string_view to_string(TcSide side) noexcept;
+
+// The programs read an Ethernet header: an error where the interface has none.
+SystemResult<void> check_ethernet(const std::string& interface, TcSide side);
 
 // Priority and handle under which our filters hang: those of a killed process are replaced in one step.
 inline constexpr std::uint32_t kTcPriority = 5340;
@@ -33,7 +38,7 @@ class TcFilter {
     TcSide side_ = TcSide::ingress;
 };
 
-// Detaches what a process before may have left there.
+// Detaches what a process before may have left there, and the qdisc where nothing hangs on it any more.
 void remove_tc_filter(const std::string& interface, TcSide side) noexcept;
 
 }  // namespace splice

@@ -32,6 +32,8 @@ constexpr std::array<std::uint8_t, 6> kNearMac = {2, 0, 0, 0, 0, 1};
 constexpr std::array<std::uint8_t, 6> kFarMac = {2, 0, 0, 0, 0, 2};
 constexpr auto kPatience = 500ms;
 
+bool by_tcx = false;
+
 void run_tool(const std::string& name, const std::string& line) {
     std::vector<std::string> words;
     for (std::size_t at = 0; at < line.size();) {
@@ -124,12 +126,8 @@ BridgeHost::BridgeHost(Mode mode, int family, const JoinerSetup& setup, const sp
     if (!programs) throw std::runtime_error(programs.error().text);
     programs_ = std::move(*programs);
     if (auto written = programs_->write(setup); !written) throw std::runtime_error(written.error().text);
-    auto egress = TcFilter::attach(kNear, TcSide::egress, programs_->egress());
-    if (!egress) throw std::runtime_error(egress.error().text);
-    egress_ = std::move(*egress);
-    auto ingress = TcFilter::attach(kNear, TcSide::ingress, programs_->ingress());
-    if (!ingress) throw std::runtime_error(ingress.error().text);
-    ingress_ = std::move(*ingress);
+    egress_ = attach(TcSide::egress, programs_->egress());
+    ingress_ = attach(TcSide::ingress, programs_->ingress());
 
     far_end_ = Descriptor(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL)));
     sockaddr_ll place{};
@@ -140,6 +138,25 @@ BridgeHost::BridgeHost(Mode mode, int family, const JoinerSetup& setup, const sp
             "bind to the link");
 }
 
+BridgeHost::Attached BridgeHost::attach(TcSide side, int program) {
+    if (by_tcx) {
+        auto link = TcxLink::attach(kNear, side, program);
+        if (!link) throw std::runtime_error(link.error().text);
+        return std::move(*link);
+    }
+    auto filter = TcFilter::attach(kNear, side, program);
+    if (!filter) throw std::runtime_error(filter.error().text);
+    return std::move(*filter);
+}
+
+void BridgeHost::hang_by_tcx(bool yes) noexcept {
+    by_tcx = yes;
+}
+
+bool BridgeHost::hangs_by_tcx() noexcept {
+    return by_tcx;
+}
+
 int BridgeHost::interface() const noexcept {
     return static_cast<int>(if_nametoindex(kNear));
 }
@@ -148,8 +165,8 @@ BridgeHost::~BridgeHost() {
     const splice_bridge_counters counted = programs_->counters();
     for (std::size_t i = 0; i < kVerdictCount; ++i)
         if (counted.common.verdicts[i]) given().insert(static_cast<Verdict>(i));
-    ingress_.reset();
-    egress_.reset();
+    ingress_ = std::monostate();
+    egress_ = std::monostate();
     run_tool("ip", "link delete near");
 }
 

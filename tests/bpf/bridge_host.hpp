@@ -7,10 +7,12 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "libsplice/engine/descriptor.hpp"
 #include "libsplice/engine/tc_filter.hpp"
+#include "libsplice/engine/tcx_link.hpp"
 #include "packetbridge/bridge_programs.hpp"
 #include "tests/support/lib/machines.hpp"
 
@@ -33,6 +35,10 @@ class BridgeHost {
     ~BridgeHost();
     BridgeHost(const BridgeHost&) = delete;
     BridgeHost& operator=(const BridgeHost&) = delete;
+
+    // Hosts from now on have their programs by TCX, or by clsact (the default).
+    static void hang_by_tcx(bool yes) noexcept;
+    [[nodiscard]] static bool hangs_by_tcx() noexcept;
 
     // The index of the link's near end, where the programs are.
     [[nodiscard]] int interface() const noexcept;
@@ -61,7 +67,9 @@ class BridgeHost {
     std::optional<PacketBytes> receive(std::chrono::milliseconds wait);
 
     std::optional<BridgePrograms> programs_;
-    std::optional<TcFilter> ingress_, egress_;
+    using Attached = std::variant<std::monostate, TcFilter, TcxLink>;
+    static Attached attach(TcSide side, int program);
+    Attached ingress_, egress_;
     Descriptor far_end_;
 };
 

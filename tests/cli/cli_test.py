@@ -408,23 +408,33 @@ class Host(Files):
         self.inside("bpftool", "net", "detach", "xdpgeneric", "dev", "up0")
 
     def test_a_kept_bridge_is_named_where_it_would_not_be_taken_over(self):
+        has_tcx = tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups())) >= (6, 6)
         folder = self.bpffs()
+        by_filter = "tc filter del dev up0 ingress prio 5340"
+        for tc, end in (("clsact", by_filter), ("auto", "bpftool link detach id" if has_tcx else by_filter)):
+            with self.subTest(tc=tc):
+                self.keep_a_bridge(f"{folder}/{tc}", tc, end)
+
+    def keep_a_bridge(self, folder, tc, end):
         flags = ["--interface", "up0", "--address", "198.51.100.20", "--secret-file", self.secret, "--service",
-                 "1=198.51.100.10:80,backend=198.51.100.20:80", "--mode", "translate", "--bpffs", folder + "/bridge"]
-        bridge = self.start("packetbridge", *flags, "--engine", "ebpf", "--keep")
+                 "1=198.51.100.10:80,backend=198.51.100.20:80", "--mode", "translate", "--bpffs", folder + "-bridge"]
+        bridge = self.start("packetbridge", *flags, "--engine", "ebpf", "--keep", "--tc", tc)
         self.assertEqual(self.stop(bridge), 0)
         self.assertIn("stopped, and kept", bridge.lines())
         self.assert_one_line(run("packetbridge", *flags, "--engine", "nfqueue", prefix=self.prefix()), 1,
-                             "packetbridge", "bridge_tr_in", "up0", "tc filter del dev up0 ingress prio 5340")
-        elsewhere = self.start("packetbridge", *flags[:-1], folder + "/other", "--engine", "ebpf", "--keep")
+                             "packetbridge", "bridge_tr_in", "up0", end)
+        elsewhere = self.start("packetbridge", *flags[:-1], folder + "-other", "--engine", "ebpf", "--keep", "--tc", tc)
         self.assertIn("bridge_tr_in", elsewhere.lines())
-        self.assertIn("not pinned in " + folder + "/other", elsewhere.lines())
+        self.assertIn("not pinned in " + folder + "-other", elsewhere.lines())
         self.assertEqual(self.stop(elsewhere), 0)
-        again = self.start("packetbridge", *flags, "--engine", "ebpf")
+        again = self.start("packetbridge", *flags, "--engine", "ebpf", "--tc", tc)
         self.assertNotIn("not pinned", again.lines())
         self.assertEqual(self.stop(again), 0)
         self.assertIn("everything removed", again.lines())
         self.assertNotIn("clsact", self.inside("tc", "qdisc", "show", "dev", "up0"))
+        # Nothing serves any more: another engine may start.
+        queues = self.start("packetbridge", *flags, "--engine", "nfqueue")
+        self.assertEqual(self.stop(queues), 0)
 
     def test_pins_that_a_crash_would_take_away_are_warned_of(self):
         # `ip netns exec` gives each process a /sys of its own.

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import tcx
 from cases_kernel import restart
 from cases_restart import only_ebpf
 from harness import Skip, case, equal, eventually, true
@@ -209,14 +210,82 @@ def _(world):
               "the sysctl net.ipv4.tcp_fwmark_accept, which must be 1, is 0: put right")
 
 
+def only_tcx(world):
+    if reason := only_ebpf(world):
+        return reason
+    return "the kernel has no TCX" if tcx.programs(world, BRIDGES[0], "ingress") is None else None
+
+
+def hang_by(world, program, what):
+    """A bridge's programs hang by `what`, a word of its configuration, for the rest of the case."""
+    world.clean_up.callback(restart, world, program)
+    world.edited(f"{program}.yaml", lambda text: text + f"tc: {what}\n")
+    restart(world, program)
+
+
+def filters(world, host, side):
+    """Of clsact."""
+    shown = world.lab.on(host, "tc", "filter", "show", "dev", "eth1", side, check=False)
+    return [next(word.split(":")[0] for word in line.split() if word.startswith("bridge_"))
+            for line in shown.splitlines() if "bridge_" in line]
+
+
 @case("a bridge whose qdisc another program deletes has its programs again", requires=only_ebpf)
 def _(world):
-    before = repairs(world, BRIDGES[0], "tc_filter")
+    hang_by(world, BRIDGES[0], "clsact")
+    before = repairs(world, BRIDGES[0], "tc_program")
     world.lab.on(BRIDGES[0], "tc", "qdisc", "del", "dev", "eth1", "clsact")
-    eventually(lambda: repairs(world, BRIDGES[0], "tc_filter") >= before + 2, "both programs are put right", 15)
+    eventually(lambda: repairs(world, BRIDGES[0], "tc_program") >= before + 2, "both programs are put right", 15)
     all_served(world)
-    shown = [world.lab.on(BRIDGES[0], "tc", "filter", "show", "dev", "eth1", side) for side in ("ingress", "egress")]
-    true("_in" in shown[0] and "_out" in shown[1], f"each program is on its own side: {shown}")
+    shown = [filters(world, BRIDGES[0], side) for side in ("ingress", "egress")]
+    true([len(names) for names in shown] == [1, 1] and shown[0][0].endswith("_in") and shown[1][0].endswith("_out"),
+         f"each program is on its own side: {shown}")
+
+
+@case("by TCX nobody takes a bridge's programs with a qdisc, and there is none of ours", requires=only_tcx)
+def _(world):
+    bridge = BRIDGES[0]
+    before = [tcx.programs(world, bridge, side) for side in ("ingress", "egress")]
+    equal([len(ids) for ids in before], [1, 1], "programs on each side")
+    true("clsact" not in world.lab.on(bridge, "tc", "qdisc", "show", "dev", "eth1"), "no qdisc is made")
+    world.lab.on(bridge, "tc", "qdisc", "add", "dev", "eth1", "clsact")
+    world.lab.on(bridge, "tc", "qdisc", "del", "dev", "eth1", "clsact")
+    all_served(world)
+    equal([tcx.programs(world, bridge, side) for side in ("ingress", "egress")], before, "programs on each side")
+    equal(repairs(world, bridge, "tc_program"), 0, "repairs")
+
+
+@case("a bridge's TCX link that somebody detaches is back", requires=only_tcx)
+def _(world):
+    bridge = BRIDGES[0]
+    (link,) = glob.glob(f"{world.lab.run_dir}/bpffs/splicelb-{bridge}/packetbridge-eth1/ingress")
+    put_right(world, bridge, "tc_program",
+              lambda: subprocess.run(["bpftool", "link", "detach", "pinned", link], check=True, stdin=subprocess.DEVNULL),
+              "the program at the ingress of eth1 is gone: put right")
+
+
+@case("a bridge that was kept on clsact goes on by TCX, and back: connections go on, one program runs", requires=only_tcx)
+def _(world):
+    bridge = BRIDGES[0]
+    path = next(path for path in PATHS + [f"/more/{n}" for n in range(100)] if world.bridge_of(path) == bridge)
+    hang_by(world, bridge, "clsact")
+    world.edited(f"{bridge}.yaml", lambda text: text + "keep: true\n")
+    restart(world, bridge)
+    sock = world.connect(timeout=10)
+
+    def check(by_link):
+        for side in ("ingress", "egress"):
+            counts = (len(tcx.programs(world, bridge, side)), len(filters(world, bridge, side)))
+            equal(counts, (1, 0) if by_link else (0, 1), f"programs at {side}, by TCX and by clsact")
+        equal(ask(sock, path).bridge, bridge, "the connection goes on")
+
+    check(False)
+    for by_link, before, after in ((True, "clsact", "tcx"), (False, "tcx", "clsact"), (True, "clsact", "auto")):
+        world.lab.stop(bridge)
+        check(not by_link)
+        world.edited(f"{bridge}.yaml", lambda text, old=before, new=after: text.replace(f"tc: {old}\n", f"tc: {new}\n"))
+        world.lab.start(bridge)
+        check(by_link)
 
 
 @case("the balancer's interface gets another Ethernet address, and is followed", requires=only_ebpf)
@@ -317,23 +386,37 @@ def _(world):
                   lambda: move("router", "away1", "balancer", "eth1"))
 
 
-@case("a bridge does not start beside an ingress qdisc of another program, and names it", requires=only_ebpf)
-def _(world):
-    bridge = BRIDGES[2]
+def beside_an_ingress_qdisc(world, bridge):
+    """Another program's `ingress` qdisc, where the bridge that is stopped meanwhile will start."""
     world.lab.stop(bridge)
     world.lab.on(bridge, "tc", "qdisc", "add", "dev", "eth1", "ingress")
 
     def end():
         world.lab.on(bridge, "tc", "qdisc", "del", "dev", "eth1", "ingress")
-        world.lab.start(bridge)
+        restart(world, bridge)
 
     world.clean_up.callback(end)
+
+
+@case("by clsact a bridge does not start beside an ingress qdisc of another program, and names it", requires=only_ebpf)
+def _(world):
+    bridge = BRIDGES[2]
+    beside_an_ingress_qdisc(world, bridge)
+    world.edited(f"{bridge}.yaml", lambda text: text + "tc: clsact\n")
     try:
         world.lab.start(bridge)
     except RuntimeError as refused:
         true("`ingress` qdisc has the interface's ingress" in str(refused), f"it names the qdisc: {refused}")
         return
     raise AssertionError("it started")
+
+
+@case("by TCX a bridge serves beside an ingress qdisc of another program", requires=only_tcx)
+def _(world):
+    bridge = BRIDGES[2]
+    beside_an_ingress_qdisc(world, bridge)
+    world.lab.start(bridge)
+    all_served(world)
 
 
 @case("a client on the cache's host that asks the backend itself has its full speed")

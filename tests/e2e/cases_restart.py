@@ -2,6 +2,7 @@
 
 import threading
 
+import tcx
 from harness import case, equal, eventually, true
 from http_client import ask, request
 from world import PROGRAMS
@@ -21,6 +22,7 @@ def traces(world, host):
     for side in ("ingress", "egress"):
         shown = world.lab.on(host, "tc", "filter", "show", "dev", "eth1", side).splitlines()
         lines += [f"{side} {line.split(':[')[0]}" for line in shown]
+        lines += [f"bpf at {side} by TCX" for _ in tcx.programs(world, host, side) or []]
     lines.append(world.lab.on(host, "sysctl", "net.ipv4.tcp_fwmark_accept"))
     return sorted(" ".join(line.split()) for line in lines)
 

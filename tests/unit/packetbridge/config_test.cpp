@@ -196,6 +196,7 @@ TEST_CASE("each key that a reload cannot change is named when it differs, and th
     CHECK(differs(kExample + "bpffs: /run/bpf\n") == "bpffs");
     CHECK(differs(kExample + "mark: { value: 0x100, mask: 0x1ff }\n") == "mark");
     CHECK(differs(kExample + "keep: true\n") == "keep");
+    CHECK(differs(kExample + "tc: clsact\n") == "tc");
     CHECK(differs(kExample + "max_flows: 7\n") == "max_flows");
     CHECK(differs(kExample + "idle_timeout: 1h\nwindow_scale: 3\nlog: { level: debug }\n") == "nothing");
     CHECK(differs(with("192.168.33.20", "192.168.33.21")) == "nothing");
