@@ -107,8 +107,12 @@ Balancer::Balancer(const BalancerOptions& options, const BalancerConfig& config)
     : options_(options), config_(config), vips_(config.common.interface) {}
 
 Balancer::~Balancer() {
+    api_server_.reset();
+    if (!goes_on()) {
+        host_.undo();
+        return;
+    }
     // The kernel goes on answering for them.
-    if (!goes_on()) return;
     vips_.keep();
     if (guard_) guard_->keep();
 }
@@ -131,8 +135,7 @@ std::expected<void, std::string> Balancer::open() {
     services_ = std::move(plan->services);
     start_guard();
     if (auto started = start_engine(); !started) return std::unexpected(started.error());
-    if (auto added = vips_.add_missing(vips_of(config_)); !added) return std::unexpected(added.error().text);
-    host_.replace(facts());
+    if (auto established = host_.establish(facts(config_)); !established) return established;
     api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_, guard_ ? &*guard_ : nullptr);
     if (config_.common.api) {
         auto server = ApiServer::start(*config_.common.api, api_->routes());
@@ -232,11 +235,11 @@ void Balancer::settle() {
 }
 
 // The interface first: without it there is nothing to put right.
-HostFactList Balancer::facts() {
-    HostFactList facts{interface_fact(config_.common.interface)};
+HostFactList Balancer::facts(const BalancerConfig& config) {
+    HostFactList facts{interface_fact(config.common.interface)};
     if (guard_) facts.push_back(guard_->fact());
     for (HostFact& fact : dataplane_->facts()) facts.push_back(std::move(fact));
-    for (HostFact& fact : vips_.facts(vips_of(config_))) facts.push_back(std::move(fact));
+    for (HostFact& fact : vips_.facts(vips_of(config))) facts.push_back(std::move(fact));
     return facts;
 }
 
@@ -290,9 +293,8 @@ std::expected<void, StepsFailure> Balancer::apply(Plan plan) {
     config_ = std::move(plan.config);
     setup_ = std::move(plan.setup);
     settle();
-    vips_.remove_others(vips_of(config_));
+    host_.replace(facts(config_));
     guard_no_others();
-    host_.replace(facts());
     change_log(config_.common.log);
     api_->replace(state());
     return {};
@@ -311,7 +313,7 @@ std::expected<void, StepsFailure> Balancer::change_host(const Plan& plan) {
         {{.apply = [&] { return guard(ports); }, .undo = [&] { return guard(ports_of(config_)); }},
          {.apply = [&] { return in_words(dataplane_->replace_setup(plan.setup)); },
           .undo = [&] { return in_words(dataplane_->restore_setup()); }},
-         {.apply = [&] { return in_words(vips_.add_missing(vips_of(plan.config))); },
+         {.apply = [&] { return host_.establish(facts(plan.config)); },
           .undo = [] { return std::expected<void, std::string>(); }}});
 }
 

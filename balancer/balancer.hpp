@@ -69,7 +69,7 @@ class Balancer {
     std::expected<void, StepsFailure> apply(Plan plan);
     std::expected<void, StepsFailure> change_host(const Plan& plan);
     [[nodiscard]] BalancerState state() const;
-    [[nodiscard]] HostFactList facts();
+    [[nodiscard]] HostFactList facts(const BalancerConfig& config);
     // What runs now is what is wanted.
     void settle();
 

@@ -124,7 +124,10 @@ std::expected<std::unique_ptr<Packetbridge>, std::string> Packetbridge::start(
 Packetbridge::Packetbridge(const PacketbridgeOptions& options, const PacketbridgeConfig& config)
     : options_(options), config_(config) {}
 
-Packetbridge::~Packetbridge() = default;
+Packetbridge::~Packetbridge() {
+    api_server_.reset();
+    if (!goes_on()) host_.undo();
+}
 
 std::expected<void, std::string> Packetbridge::open() {
     auto interface = check_host(config_.common.interface);
@@ -145,7 +148,7 @@ std::expected<void, std::string> Packetbridge::open() {
     numbers_ = ServiceNumbers(remembered_services(pin_folder_of(config_.common)));
     dataplane_ = make_bridge_dataplane(engine_, config_, build_setup(config_, *secret, numbers_));
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
-    host_.replace(facts());
+    if (auto established = host_.establish(facts()); !established) return established;
     api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_);
     if (config_.common.api) {
         auto server = ApiServer::start(*config_.common.api, api_->routes());

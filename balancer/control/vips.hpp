@@ -1,6 +1,8 @@
-// The services' addresses on this host: those that it lacks are added to the uplink, and removed again.
+// The services' addresses on this host, as facts: those that it lacks are added to the uplink, and removed
+// again.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,13 +16,9 @@ class Vips {
   public:
     explicit Vips(std::string interface) : interface_(std::move(interface)) {}
 
-    // Adds those of `wanted` that the host does not have. Errors: nothing that this call added is left.
-    SystemResult<void> add_missing(const std::vector<IpAddress>& wanted);
-    // Removes those that were added and are not in `wanted`.
-    void remove_others(const std::vector<IpAddress>& wanted);
     // Leaves those that were added to the next start.
     void keep() noexcept;
-    // That the host has each of them.
+    // That the host has each of them. They refer to this.
     [[nodiscard]] HostFactList facts(const std::vector<IpAddress>& wanted);
     // Those that were added, for the log.
     [[nodiscard]] std::vector<IpAddress> added() const;
@@ -28,7 +26,9 @@ class Vips {
   private:
     [[nodiscard]] bool has(const IpAddress& address) const;
     [[nodiscard]] std::string words_of(const IpAddress& address) const;
-    SystemResult<void> add_again(const IpAddress& address);
+    [[nodiscard]] std::optional<std::string> observe(const IpAddress& address) const;
+    SystemResult<void> add(const IpAddress& address);
+    void remove(const IpAddress& address);
 
     std::string interface_;
     std::vector<std::pair<IpAddress, AddedAddress>> added_;

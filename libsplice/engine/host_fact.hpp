@@ -10,8 +10,7 @@
 
 namespace splice {
 
-// A value; what its functions refer to outlives its stay in a list. Whoever made the thing undoes it at
-// destruction.
+// A value; what its functions refer to outlives its stay in a list.
 struct HostFact {
     std::string kind;   // a metric's label: "address", "netfilter_rules"
     std::string words;  // what it is, with the article: "the address 192.0.2.1 on eth1"; unique in a list
@@ -20,6 +19,9 @@ struct HostFact {
     std::function<std::optional<std::string>()> observe;
     // Makes it so, where observe() says that it is not. Errors: the system refuses.
     std::function<SystemResult<void>()> put_right;
+    // Takes away what put_right() made. Empty where there is nothing to take away, or where it ends with its
+    // owner (a program with its data path).
+    std::function<void()> undo{};
     bool silent = false;  // no notice tells of a change: it is looked at every second
     bool ground = false;  // while it is not so, there is no use in looking at the facts after it
 };

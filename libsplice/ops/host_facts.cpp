@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
+#include <ranges>
 #include <utility>
 
 #include "libsplice/ops/log.hpp"
@@ -23,19 +25,54 @@ constexpr Duration kTellAgain = 60s;
 
 }  // namespace
 
+HostFacts::Watched* HostFacts::find(const std::string& words) noexcept {
+    const auto found = std::ranges::find(
+        facts_, words, [](const Watched& watched) -> const std::string& { return watched.fact.words; });
+    return found == facts_.end() ? nullptr : &*found;
+}
+
+void HostFacts::undo(Watched& watched) {
+    if (std::exchange(watched.made, false) && watched.fact.undo) watched.fact.undo();
+}
+
+std::expected<void, std::string> HostFacts::establish(HostFactList facts) {
+    const auto before = static_cast<std::ptrdiff_t>(facts_.size());
+    for (HostFact& fact : facts) {
+        if (find(fact.words)) continue;
+        Watched watched;
+        watched.fact = std::move(fact);
+        if (const auto wrong = watched.fact.observe()) {
+            if (const auto done = watched.fact.put_right(); !done) {
+                for (auto each = facts_.rbegin(); each != std::make_reverse_iterator(facts_.begin() + before);
+                     ++each)
+                    undo(*each);
+                facts_.erase(facts_.begin() + before, facts_.end());
+                return std::unexpected(
+                    fmt::format("{} {}: {}", watched.fact.words, *wrong, done.error().text));
+            }
+            watched.made = true;
+        }
+        facts_.push_back(std::move(watched));
+    }
+    publish();
+    return {};
+}
+
 void HostFacts::replace(HostFactList facts) {
     std::vector<Watched> next;
     for (HostFact& fact : facts) {
-        const auto known = std::ranges::find(
-            facts_, fact.words,
-            [](const Watched& watched) -> const std::string& { return watched.fact.words; });
         Watched watched;
-        if (known != facts_.end()) watched = std::move(*known);
+        if (Watched* known = find(fact.words)) watched = std::exchange(*known, Watched());
         watched.fact = std::move(fact);
         next.push_back(std::move(watched));
     }
+    undo();
     facts_ = std::move(next);
     publish();
+}
+
+void HostFacts::undo() {
+    for (Watched& watched : std::views::reverse(facts_)) undo(watched);
 }
 
 HostReport HostFacts::look(Instant now, bool all) {
@@ -76,6 +113,7 @@ void HostFacts::repair(Watched& watched, const std::string& what, Instant now, H
         return;
     }
     watched.wrong.reset();
+    watched.made = true;
     {
         const std::lock_guard lock(mutex_);
         ++repairs_[watched.fact.kind];

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <expected>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -25,9 +26,15 @@ struct HostReport {
 // Called by one thread, but for repairs() and reasons(), which any thread may call.
 class HostFacts {
   public:
+    // A start, or a change before it is final: those of `facts` that are not in the list, by their words, are
+    // made so in their order, and join it. At the first that the system refuses, what this call made is
+    // undone, the last first, and the list is as before. The error is a sentence.
+    std::expected<void, std::string> establish(HostFactList facts);
     // The facts that hold from now on, in the order in which they are put right. One that was in the list
-    // before, by its words, is the same.
+    // before is the same; those that are no longer named are undone, the last first.
     void replace(HostFactList facts);
+    // A stop: what was made is undone, the last first.
+    void undo();
 
     // Looks at every fact, or only at those of which no notice tells, and puts right what is not so. One line
     // for each change of a fact; what stays wrong is said again every minute.
@@ -41,12 +48,15 @@ class HostFacts {
   private:
     struct Watched {
         HostFact fact;
+        bool made = false;                 // by put_right(), and not undone
         std::optional<std::string> wrong;  // in words, since the last look
         Duration last_told{};
         std::deque<Duration> repaired;  // within the last minute
         bool fights = false;            // somebody undoes what we put right
         Duration not_before{};          // of the next repair
     };
+    [[nodiscard]] Watched* find(const std::string& words) noexcept;
+    static void undo(Watched& watched);
     void look_at(Watched& watched, Instant now, HostReport& report);
     void repair(Watched& watched, const std::string& what, Instant now, HostReport& report);
     void publish();

@@ -15,6 +15,7 @@ struct Thing {
     bool is_there = true;
     bool refuses = false;
     int puts = 0;
+    int undone = 0;
     int looks = 0;
 
     HostFact fact(const std::string& words, bool silent = false, bool ground = false) {
@@ -30,6 +31,11 @@ struct Thing {
                     is_there = true;
                     return {};
                 },
+                .undo =
+                    [this] {
+                        ++undone;
+                        is_there = false;
+                    },
                 .silent = silent,
                 .ground = ground};
     }
@@ -134,4 +140,64 @@ TEST_CASE("a fact that stays over a reload keeps what is known of it; one that g
     facts.replace({thing.fact("the thing")});
     CHECK(facts.reasons() == Lines{"the thing is gone: the system refuses"});
     CHECK(facts.look(at(1s), true).warnings.empty());  // told already
+}
+
+TEST_CASE("a start makes what is missing, in its order, and a stop takes that away, the last first") {
+    std::string diary;
+    const auto fact = [&](const std::string& name, bool is_there) -> HostFact {
+        return {.kind = "thing",
+                .words = name,
+                .observe =
+                    [is_there] { return is_there ? std::nullopt : std::optional<std::string>("is missing"); },
+                .put_right = [&diary, name]() -> SystemResult<void> {
+                    diary += "+" + name;
+                    return {};
+                },
+                .undo = [&diary, name] { diary += "-" + name; }};
+    };
+    HostFacts facts;
+    CHECK(facts.establish({fact("a", false), fact("b", true), fact("c", false)}).has_value());
+    CHECK(diary == "+a+c");
+    // It is no repair.
+    CHECK(facts.repairs().empty());
+    // What was there before us stays.
+    facts.undo();
+    CHECK(diary == "+a+c-c-a");
+    facts.undo();
+    CHECK(diary == "+a+c-c-a");
+}
+
+TEST_CASE("a change that the system refuses leaves the list and the host as they were") {
+    Thing first{.is_there = false}, second{.is_there = false}, third{.is_there = false, .refuses = true};
+    HostFacts facts;
+    REQUIRE(facts.establish({first.fact("the first")}).has_value());
+    const auto refused =
+        facts.establish({first.fact("the first"), second.fact("the second"), third.fact("the third")});
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error() == "the third is gone: the system refuses");
+    CHECK(first.undone == 0);
+    CHECK(second.puts == 1);
+    CHECK(second.undone == 1);
+    CHECK(third.undone == 0);
+    // It watches the first alone.
+    first.is_there = false;
+    CHECK(facts.look(at(0s), true).warnings == Lines{"the first is gone: put right"});
+}
+
+TEST_CASE("what a change no longer names is undone if it was made here, by a start or by a repair") {
+    Thing kept{.is_there = false}, dropped{.is_there = false}, found, repaired;
+    HostFacts facts;
+    REQUIRE(facts
+                .establish({kept.fact("the kept"), dropped.fact("the dropped"), found.fact("the found"),
+                            repaired.fact("the repaired")})
+                .has_value());
+    repaired.is_there = false;
+    (void)facts.look(at(0s), true);
+    facts.replace({kept.fact("the kept")});
+    CHECK(kept.undone == 0);
+    CHECK(dropped.undone == 1);
+    CHECK(found.undone == 0);
+    CHECK(repaired.undone == 1);
+    facts.undo();
+    CHECK(kept.undone == 1);
 }
