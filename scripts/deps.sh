@@ -22,7 +22,7 @@ packages=(
 )
 
 # `make bench` sets itself beside these.
-[[ ${1:-} != --bench ]] || packages+=(libbenchmark-dev)
+[[ ${1:-} != --bench ]] || packages+=(libbenchmark-dev libmemcached-dev)
 
 # What the executables alone need, where they are installed without being built.
 runtime=(
@@ -35,7 +35,7 @@ if [[ ${1:-} == --runtime ]]; then
 fi
 
 if [[ ${1:-} == --check ]]; then
-    packages+=(clang-format-19 clang-tidy-19 libclang-rt-19-dev shellcheck flake8 libbenchmark-dev)
+    packages+=(clang-format-19 clang-tidy-19 libclang-rt-19-dev shellcheck flake8 libbenchmark-dev libmemcached-dev)
 fi
 # libFuzzer and the sanitizers' run time.
 [[ ${1:-} != --fuzz ]] || packages+=(libclang-rt-19-dev)

@@ -8,6 +8,8 @@ from rig import PROGRAMS
 
 # Each in a process of its own: what one leaves in the allocator is not the next one's.
 _ALONE = "memory"
+# By turns, for each is set beside another.
+_LOOKUPS = "^BM_lookup_"
 
 
 def _run(program, *words):
@@ -19,7 +21,7 @@ def _run(program, *words):
 def run(seconds, say):
     """[{name, label, nanoseconds, counters}]"""
     machines = os.path.join(PROGRAMS, "bench_micro")
-    timed = _run(machines, f"--benchmark_min_time={seconds}", f"--benchmark_filter=-{_ALONE}")
+    timed = _run(machines, f"--benchmark_min_time={seconds}", f"--benchmark_filter=-{_ALONE}|{_LOOKUPS}")
     listed = subprocess.run([machines, "--benchmark_list_tests", f"--benchmark_filter={_ALONE}"], stdout=subprocess.PIPE,
                             text=True, check=True).stdout.split()
     counted = [one for test in listed for one in _run(machines, f"--benchmark_filter=^{test}$")]
@@ -29,6 +31,20 @@ def run(seconds, say):
         except subprocess.CalledProcessError as error:
             say(f"skipped: the kernel programs' microbenchmarks: {error.stderr.strip().splitlines()[-1]}")
     return [_entry(one) for one in timed + counted]
+
+
+def lookups(seconds):
+    """[{name, bridges, label, nanoseconds}]: an algorithm, or ALGORITHM_PEER; medians of five turns"""
+    turns = _run(os.path.join(PROGRAMS, "bench_micro"), f"--benchmark_min_time={seconds}", f"--benchmark_filter={_LOOKUPS}",
+                 "--benchmark_repetitions=5", "--benchmark_enable_random_interleaving=true",
+                 "--benchmark_report_aggregates_only=true")
+    figures = []
+    for one in turns:
+        if one["aggregate_name"] == "median":
+            name, bridges = one["run_name"].removeprefix("BM_lookup_").split("/")
+            figures.append({"name": name, "bridges": int(bridges), "label": one.get("label", ""),
+                            "nanoseconds": one["cpu_time"]})
+    return figures
 
 
 def _entry(one):

@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "libsplice/core/http_key.hpp"
-#include "libsplice/core/placement/placement.hpp"
 #include "libsplice/core/tls_hello.hpp"
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/cookie.h"
@@ -170,13 +169,6 @@ void BM_hash(benchmark::State& state) {
     }
 }
 BENCHMARK(BM_hash)->Arg(16)->Arg(60)->Arg(180);
-
-void BM_choose(benchmark::State& state) {
-    const auto placement = testing::placement_over(100, static_cast<Algorithm>(state.range(0)));
-    state.SetLabel(std::string(to_string(placement->algorithm())));
-    for (auto _ : state) benchmark::DoNotOptimize(placement->choose("/video/intro/segment-00017.ts"));
-}
-BENCHMARK(BM_choose)->Arg(static_cast<int>(Algorithm::rendezvous))->Arg(static_cast<int>(Algorithm::ketama));
 
 void BM_forward(benchmark::State& state) {
     const Judged judged(ack_with_sack());

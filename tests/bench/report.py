@@ -89,6 +89,27 @@ def micro_lines(result):
     return lines + [""]
 
 
+def lookup_lines(result):
+    """Each algorithm, and every peer's beside it."""
+    figures = {(one["name"], one["bridges"]): one for one in result.get("lookups", [])}
+    if not figures:
+        return []
+    lines = ["### Look-ups: from a key's text to its bridge, one core", "",
+             "| algorithm | bridges | million/s | peer | million/s | ours to the peer's |", "|---|---:|---:|---|---:|---:|"]
+    for (name, bridges), own in sorted(figures.items()):
+        if "_" in name:
+            continue
+        peers = [one for (other, many), one in sorted(figures.items()) if other.startswith(f"{name}_") and many == bridges]
+        rate = f"{1e3 / own['nanoseconds']:.1f}"
+        for peer in peers:
+            peer_name = peer["name"].split("_")[1]
+            lines.append(f"| {name} | {bridges} | {rate} | {peer_name}, {peer['label']} | {1e3 / peer['nanoseconds']:.1f} | "
+                         f"{peer['nanoseconds'] / own['nanoseconds']:.2f} |")
+        if not peers:
+            lines.append(f"| {name} | {bridges} | {rate} | | | |")
+    return lines + [""]
+
+
 def replay_lines(result):
     replay = result.get("replay")
     if not replay:
@@ -109,7 +130,8 @@ def markdown(result):
         lines.append(f"Skipped: {title}: {reason}")
     if result["skipped"]:
         lines.append("")
-    return "\n".join(lines + syn_lines(result) + replay_lines(result) + micro_lines(result))
+    return "\n".join(lines + syn_lines(result) + replay_lines(result) + lookup_lines(result) +
+                     micro_lines(result))
 
 
 def readme_section(result):

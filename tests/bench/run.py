@@ -119,6 +119,7 @@ def bench(arguments, effort):
         take_turns(rig, variants, effort, result)
     if not arguments.no_micro:
         result["micro"] = micro.run(effort.micro_seconds, say)
+        result["lookups"] = micro.lookups(effort.micro_seconds)
         result["replay"] = replay.run(effort.replayed_connections, effort.rounds)
     result["machine"]["busy_after"] = background_load()
     return result

@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <bit>
 #include <optional>
 
 #include "libsplice/base/limits.hpp"
@@ -97,6 +98,7 @@ std::expected<Placement, std::string> Placement::build(Algorithm algorithm,
             placement::Ring ring = placement::ketama_ring(members);
             built.points_ = std::move(ring.points);
             built.rows_ = std::move(ring.rows);
+            built.index_points();
             break;
         }
     }
@@ -108,13 +110,26 @@ bool Placement::is_of(Algorithm algorithm, std::span<const PlacementMember> memb
     return algorithm_ == algorithm && asked_rows_ == rows && std::ranges::equal(members_, members);
 }
 
+void Placement::index_points() {
+    const auto bits = static_cast<unsigned>(std::bit_width(points_.size()));
+    upper_bits_shift_ = 32 - bits;
+    first_points_.reserve(1UZ << bits);
+    std::uint32_t point = 0;
+    for (std::uint64_t upper = 0; upper < 1UZ << bits; ++upper) {
+        while (point < points_.size() && points_[point] < upper << upper_bits_shift_) ++point;
+        first_points_.push_back(point);
+    }
+}
+
 Choices Placement::choose(std::string_view key) const noexcept {
     if (rows_.empty()) return {};
     std::uint32_t index = 0;
     if (algorithm_ == Algorithm::ketama) {
         // The first point at or after the hash; behind the last one the ring begins again.
-        const auto point = std::ranges::lower_bound(points_, placement::ketama_hash(key));
-        if (point != points_.end()) index = static_cast<std::uint32_t>(point - points_.begin());
+        const std::uint32_t hash = placement::ketama_hash(key);
+        index = first_points_[hash >> upper_bits_shift_];
+        while (index < points_.size() && points_[index] < hash) ++index;
+        if (index == points_.size()) index = 0;
     } else {
         index = splice_placement_row_of(hash_key_bytes(key), static_cast<std::uint32_t>(rows_.size()));
     }

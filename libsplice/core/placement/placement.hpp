@@ -70,9 +70,14 @@ class Placement {
 
   private:
     Placement() = default;
+    void index_points();
     Algorithm algorithm_ = Algorithm::rendezvous;
     std::vector<splice_placement_row> rows_;
-    std::vector<std::uint32_t> points_;     // ketama: ascending, one a row
+    std::vector<std::uint32_t> points_;  // ketama: ascending, one a row
+    // ketama: by the hash's upper bits the first point at or after the least hash that has them, so that a
+    // look-up passes over one point or two.
+    std::vector<std::uint32_t> first_points_;
+    unsigned upper_bits_shift_ = 0;
     std::vector<std::uint64_t> seeds_;      // by bridge: the hash of its name
     std::vector<PlacementMember> members_;  // as build() was given them
     std::uint32_t asked_rows_ = 0;          // 0: not made by build() alone
