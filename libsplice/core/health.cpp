@@ -16,6 +16,18 @@ Duration times(Duration duration, double factor) noexcept {
 
 }  // namespace
 
+std::string_view to_string(HealthState state) noexcept {
+    switch (state) {
+        case HealthState::ill:
+            return "ill";
+        case HealthState::gone:
+            return "gone";
+        case HealthState::up:
+            break;
+    }
+    return "up";
+}
+
 Health::Health(const HealthRule& rule, std::size_t bridges, std::uint64_t seed, Duration now)
     : rule_(rule), random_(seed), bridges_(bridges) {
     // Spread over the interval, so that a start does not ask all of them at once.
@@ -24,6 +36,24 @@ Health::Health(const HealthRule& rule, std::size_t bridges, std::uint64_t seed, 
         bridge.heard = now;
         bridge.next_check = now + times(rule_.interval, random());
     }
+}
+
+void Health::follow(const Health& before, std::span<const std::optional<std::size_t>> places) {
+    next_id_ = before.next_id_;
+    for (std::size_t i = 0; i < bridges_.size(); ++i) {
+        if (i >= places.size() || !places[i]) continue;
+        Bridge& bridge = bridges_[i];
+        const Duration next_check = bridge.next_check;
+        bridge = before.bridges_[*places[i]];
+        bridge.next_check = std::min(bridge.next_check, next_check);
+        bridge.running.clear();
+        bridge.quick_left = 0;
+    }
+}
+
+void Health::set_candidates(const std::vector<bool>& candidates) noexcept {
+    for (std::size_t i = 0; i < bridges_.size() && i < candidates.size(); ++i)
+        bridges_[i].candidate = candidates[i];
 }
 
 // SplitMix64 (Steele, Lea and Flood 2014).
@@ -71,6 +101,14 @@ void Health::end(Duration now, const Check& check, CheckResult result) {
     const Running ended = *found;
     running.erase(found);
     finish(now, check.bridge, ended, result);
+}
+
+void Health::forget(const Check& check) noexcept {
+    Bridge& bridge = bridges_[check.bridge];
+    const auto found = std::ranges::find(bridge.running, check.id, &Running::id);
+    if (found == bridge.running.end()) return;
+    if (found->quick) --bridge.quick_left;
+    bridge.running.erase(found);
 }
 
 void Health::finish(Duration now, std::size_t bridge, const Running& check, CheckResult result) {
@@ -169,19 +207,27 @@ Duration Health::next_deadline() const noexcept {
     return next;
 }
 
+std::size_t Health::count() const noexcept {
+    return static_cast<std::size_t>(std::ranges::count(bridges_, true, &Bridge::candidate));
+}
+
 std::size_t Health::count(HealthState state) const noexcept {
-    return static_cast<std::size_t>(std::ranges::count(bridges_, state, &Bridge::state));
+    return static_cast<std::size_t>(std::ranges::count_if(
+        bridges_, [&](const Bridge& bridge) { return bridge.candidate && bridge.state == state; }));
 }
 
 bool Health::panics() const noexcept {
-    return 100 * count(HealthState::up) < rule_.panic_threshold_percent * bridges_.size();
+    return 100 * count(HealthState::up) < rule_.panic_threshold_percent * count();
 }
 
 std::vector<bool> Health::placed() const {
     const bool panic = panics();
-    const bool all_gone = count(HealthState::gone) == bridges_.size();
+    const bool all_gone = count(HealthState::gone) == count();
+    std::vector<bool> placed(bridges_.size());
     std::vector<std::size_t> out;
     for (std::size_t i = 0; i < bridges_.size(); ++i) {
+        if (!bridges_[i].candidate) continue;
+        placed[i] = true;
         const HealthState state = bridges_[i].state;
         const bool stays = state == HealthState::up || (panic && (state == HealthState::ill || all_gone));
         if (!stays) out.push_back(i);
@@ -189,11 +235,14 @@ std::vector<bool> Health::placed() const {
     std::ranges::sort(out, {}, [&](std::size_t i) {
         return std::tuple(bridges_[i].state != HealthState::gone, bridges_[i].since, i);
     });
-    const std::size_t most = std::max<std::size_t>(bridges_.size() * rule_.max_ejection_percent / 100, 1);
+    const std::size_t most = std::max<std::size_t>(count() * rule_.max_ejection_percent / 100, 1);
     out.resize(std::min(out.size(), most));
-    std::vector<bool> placed(bridges_.size(), true);
     for (const std::size_t i : out) placed[i] = false;
     return placed;
+}
+
+bool Health::ends_flows(std::size_t bridge) const {
+    return bridges_[bridge].state == HealthState::gone && count(HealthState::up) != 0 && !placed()[bridge];
 }
 
 double Health::share(std::size_t bridge, Duration now) const noexcept {

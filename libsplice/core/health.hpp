@@ -13,6 +13,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "libsplice/base/time.hpp"
@@ -25,6 +27,7 @@ using namespace std::chrono_literals;
 struct PassRule {
     std::uint32_t passed = 3;  // 1 to `of`
     std::uint32_t of = 5;      // at most 32
+    friend bool operator==(const PassRule&, const PassRule&) = default;
 };
 
 struct HealthRule {
@@ -40,6 +43,7 @@ struct HealthRule {
     // rest alone. Those that are gone are placed only when all are: then the fault may be on our side. 0:
     // never.
     std::uint32_t panic_threshold_percent = 50;
+    friend bool operator==(const HealthRule&, const HealthRule&) = default;
 };
 
 // Openings that a client repeats, or that are refused, one after the other without an answer between.
@@ -55,6 +59,8 @@ enum class HealthState : std::uint8_t {
     ill,   // its rows move, its flows stay
     gone,  // its flows are to be ended, too
 };
+
+[[nodiscard]] std::string_view to_string(HealthState state) noexcept;
 
 enum class CheckResult : std::uint8_t {
     passed,
@@ -94,11 +100,20 @@ class Health {
     // Of so many bridges. `seed`: where the times of checks begin; different balancers take different ones.
     Health(const HealthRule& rule, std::size_t bridges, std::uint64_t seed, Duration now);
 
+    // After a change of the service: bridge i is the one that was bridge places[i] in `before`, and is in the
+    // state that it was in; nothing: it is new. What was running is forgotten.
+    void follow(const Health& before, std::span<const std::optional<std::size_t>> places);
+    // By bridge: whether it would be placed if it is healthy. The others, which drain, are checked, too, but
+    // are neither placed nor counted by the bounds. At first all are candidates.
+    void set_candidates(const std::vector<bool>& candidates) noexcept;
+
     // The checks to begin now. Each is running from here on.
     std::vector<Check> due(Duration now);
     // What became of a running check. One that is not running any more, by its timeout, only tells that its
     // bridge was heard of.
     void end(Duration now, const Check& check, CheckResult result);
+    // A check that could not be made: it tells nothing.
+    void forget(const Check& check) noexcept;
     void see(Duration now, std::size_t bridge, const PassiveSigns& signs);
     // Time passes: running checks reach their timeout, silent bridges are gone. due() does it, too.
     void advance(Duration now);
@@ -114,9 +129,13 @@ class Health {
     // By bridge: whether it is to be placed, by the bounds over all of them. Where some must stay for
     // max_ejection_percent, the gone ones are out first, and of the others those that are ill for longest.
     [[nodiscard]] std::vector<bool> placed() const;
+    // Whether its flows are to be ended: it is gone and not placed, and another one is up. Where none is, the
+    // fault may be on our side.
+    [[nodiscard]] bool ends_flows(std::size_t bridge) const;
     // Of its rows, from 0 to 1: less than 1 only during a slow start.
     [[nodiscard]] double share(std::size_t bridge, Duration now) const noexcept;
 
+    [[nodiscard]] bool has_events() const noexcept { return !events_.empty(); }
     // Changes of states since the last call, in their order.
     [[nodiscard]] std::vector<HealthEvent> take_events();
 
@@ -129,6 +148,7 @@ class Health {
     };
     struct Bridge {
         HealthState state = HealthState::up;
+        bool candidate = true;
         Duration since{};            // in this state
         std::optional<Duration> up;  // back since; not since the beginning
         Duration next_check{};
@@ -152,6 +172,8 @@ class Health {
     void begin(Duration now, std::size_t bridge, bool quick, std::vector<Check>& out);
     // From 0 to less than 1.
     [[nodiscard]] double random() noexcept;
+    // Of the candidates.
+    [[nodiscard]] std::size_t count() const noexcept;
     [[nodiscard]] std::size_t count(HealthState state) const noexcept;
 
     HealthRule rule_;

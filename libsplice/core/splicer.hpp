@@ -22,11 +22,13 @@
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/held_loss.hpp"
 #include "libsplice/core/placement/placement.hpp"
+#include "libsplice/core/service_check.hpp"
 #include "libsplice/core/watch.hpp"
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/probe.h"
 
 namespace splice {
 
@@ -42,6 +44,7 @@ struct SplicerService {
     std::shared_ptr<const Placement> placement;  // choices index SplicerSetup::bridges
     std::vector<std::uint16_t> bridges;  // of the configuration, in its order; those too that are not placed
     std::vector<std::uint16_t> down;     // of them, those whose flows are reset
+    std::optional<ServiceCheck> check;   // nothing: its bridges are not checked
     std::uint32_t subset = 0;            // key sni: a name has so many bridges; 0: one
     splice_choice_rule choice{};         // weighs: what may move an opening from its first choice
     double bounded_load = 0;             // 0: none
@@ -70,11 +73,19 @@ struct SplicerBridge {
 // flows may refer to it (BridgeIndex in balancer/ does that).
 struct SplicerSetup {
     splice_secret secret{};
+    splice_own_addresses own{};  // that checks come from
     std::vector<SplicerService> services;
     std::vector<SplicerBridge> bridges;
     splice_idle_timeouts timeouts{};
     std::size_t max_flows = kMaxFlows;
     std::size_t first_payload_memory = kFirstPayloadMemory;
+
+    // What the service's checks come from; nothing: it is not checked.
+    [[nodiscard]] std::optional<IpAddress> checked_from(const SplicerService& service) const noexcept {
+        const IpAddress address(service.vip.address.family() == 4 ? own.ipv4 : own.ipv6);
+        if (!service.check || address.is_unspecified()) return std::nullopt;
+        return address;
+    }
 };
 
 // Of one service, where its rule weighs.

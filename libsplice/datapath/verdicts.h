@@ -71,6 +71,8 @@
 	X(drop, drop_no_next_hop, "its bridge's next hop is not known, and the kernel is asked for it already") \
 	X(consume, answer_too_big, "larger than the way to its bridge: the client is told by an ICMP error") \
 	X(drop, drop_too_big, "larger than the way to its bridge, and clients are told so often enough") \
+	X(consume, hear_check, "of a health check of our own: an answer, or its refusal") \
+	X(drop, drop_check, "to where health checks are answered, but of none that is known, or too many of them") \
 	/* The bridge. */ \
 	X(forward, deliver, "to the backend, translated") \
 	X(forward, deliver_icmp, "an ICMP error, translated for the backend") \
