@@ -11,6 +11,7 @@
 #include "balancer/kernel_path.hpp"
 #include "libsplice/config/secret_file.hpp"
 #include "libsplice/engine/clock.hpp"
+#include "libsplice/engine/randomness.hpp"
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/start.hpp"
 
@@ -58,6 +59,14 @@ std::expected<void, std::string> in_words(const SystemResult<void>& result) {
     return {};
 }
 
+// What checks come from.
+splice_own_addresses own_addresses(const InterfaceInfo& interface) {
+    splice_own_addresses own{};
+    if (const auto ipv4 = interface_address(interface.index, 4); ipv4 && *ipv4) own.ipv4 = (*ipv4)->raw();
+    if (const auto ipv6 = interface_address(interface.index, 6); ipv6 && *ipv6) own.ipv6 = (*ipv6)->raw();
+    return own;
+}
+
 // Another balancer or program has the interface: another engine would serve beside it, by other rules.
 bool is_taken(const SystemError& error) noexcept {
     return error.code == EBUSY || error.code == EEXIST;
@@ -97,14 +106,15 @@ std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& conf
 }
 
 std::expected<std::unique_ptr<Balancer>, std::string> Balancer::start(const BalancerOptions& options,
-                                                                      const BalancerConfig& config) {
-    std::unique_ptr<Balancer> balancer(new Balancer(options, config));
+                                                                      const BalancerConfig& config,
+                                                                      TaskQueue& tasks) {
+    std::unique_ptr<Balancer> balancer(new Balancer(options, config, tasks));
     if (auto opened = balancer->open(); !opened) return std::unexpected(opened.error());
     return balancer;
 }
 
-Balancer::Balancer(const BalancerOptions& options, const BalancerConfig& config)
-    : options_(options), config_(config), vips_(config.common.interface) {}
+Balancer::Balancer(const BalancerOptions& options, const BalancerConfig& config, TaskQueue& tasks)
+    : tasks_(tasks), options_(options), config_(config), vips_(config.common.interface) {}
 
 Balancer::~Balancer() {
     api_server_.reset();
@@ -157,11 +167,14 @@ std::expected<void, std::string> Balancer::open() {
 }
 
 std::expected<void, std::string> Balancer::start_engine() {
-    const EngineSettings settings{.interface = interface_,
-                                  .bpffs = config_.common.bpffs,
-                                  .keep = config_.common.keep,
-                                  .xdp_mode = config_.xdp_mode,
-                                  .netfilter = config_.common.netfilter};
+    const EngineSettings settings{
+        .interface = interface_,
+        .bpffs = config_.common.bpffs,
+        .keep = config_.common.keep,
+        .xdp_mode = config_.xdp_mode,
+        .netfilter = config_.common.netfilter,
+        .seed = random_seed(),
+        .health_changed = [this] { tasks_.post("health", [this] { take_health(); }); }};
     std::string refused;
     for (EngineDecision& engine : engines_for(config_.common.engine)) {
         dataplane_ = engine.make(setup_, settings);
@@ -222,6 +235,12 @@ void Balancer::look() {
     for (const std::string& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
         log_warning(line);
     for (const std::string& line : drains_.look([this] { return dataplane_->flow_counts(); })) log_info(line);
+}
+
+void Balancer::take_health() {
+    const HealthNews news = dataplane_->take_health_news();
+    for (const HealthLine& line : health_words_.tell(news, config_, *setup_))
+        line.warns ? log_warning(line.text) : log_info(line.text);
 }
 
 void Balancer::settle() {
@@ -324,6 +343,7 @@ std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config
                      {.config = &config_, .setup = setup_, .bridges = index_, .services = services_},
                      {.mtu = interface_.mtu,
                       .route_mtus = dataplane_ ? dataplane_->route_mtus() : nullptr,
+                      .own = own_addresses(interface_),
                       .now = read_clock().monotonic});
 }
 

@@ -11,6 +11,7 @@
 #include "balancer/control/api.hpp"
 #include "balancer/control/bridge_index.hpp"
 #include "balancer/control/drains.hpp"
+#include "balancer/control/health_words.hpp"
 #include "balancer/control/plan.hpp"
 #include "balancer/control/vips.hpp"
 #include "balancer/dataplane.hpp"
@@ -21,6 +22,7 @@
 #include "libsplice/ops/api_server.hpp"
 #include "libsplice/ops/host_facts.hpp"
 #include "libsplice/ops/steps.hpp"
+#include "libsplice/ops/task_queue.hpp"
 
 namespace splice {
 
@@ -35,9 +37,11 @@ std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& conf
 
 class Balancer {
   public:
-    // Errors are one line; what was begun is undone, and what an earlier process kept goes on.
+    // Errors are one line; what was begun is undone, and what an earlier process kept goes on. `tasks`
+    // outlives the balancer, and is not run after its end.
     static std::expected<std::unique_ptr<Balancer>, std::string> start(const BalancerOptions& options,
-                                                                       const BalancerConfig& config);
+                                                                       const BalancerConfig& config,
+                                                                       TaskQueue& tasks);
     // In this order: the API, the VIPs, the packets, the guard.
     ~Balancer();
     Balancer(const Balancer&) = delete;
@@ -59,7 +63,7 @@ class Balancer {
     void look_at_host(bool all);
 
   private:
-    Balancer(const BalancerOptions& options, const BalancerConfig& config);
+    Balancer(const BalancerOptions& options, const BalancerConfig& config, TaskQueue& tasks);
     std::expected<void, std::string> open();
     std::expected<void, std::string> start_engine();
     void start_guard();
@@ -70,9 +74,12 @@ class Balancer {
     std::expected<void, StepsFailure> change_host(const Plan& plan);
     [[nodiscard]] BalancerState state() const;
     [[nodiscard]] HostFactList facts(const BalancerConfig& config);
+    // The checks have found something new.
+    void take_health();
     // What runs now is what is wanted.
     void settle();
 
+    TaskQueue& tasks_;
     BalancerOptions options_;
     BalancerConfig config_;
     EngineDecision engine_;
@@ -86,6 +93,7 @@ class Balancer {
     Vips vips_;
     HostFacts host_;
     Drains drains_;
+    HealthWords health_words_;
     std::unique_ptr<BalancerApi> api_;
     std::optional<ApiServer> api_server_;
     CounterWarnings trouble_{kBalancerTrouble};

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 #include <utility>
@@ -20,6 +21,7 @@ constexpr std::uint16_t kMostMss = 65'475;  // the largest IPv4 packet less head
 constexpr auto kShortestProbe = 100ms;
 constexpr auto kLongestProbe = 1h;
 constexpr std::uint64_t kMostProbes = 100;  // rise and fall
+constexpr std::size_t kMostStatusRanges = 16;
 
 const std::vector<std::string_view> kServiceSettings = {
     "first_payload_wait", "first_payload_max", "idle_timeout", "mss", "window_scale", "table_rows"};
@@ -76,17 +78,75 @@ Parsed<std::uint32_t> parse_probe_count(std::string_view text) {
     return static_cast<std::uint32_t>(*count);
 }
 
-Parsed<HealthConfig::Type> parse_health_type(std::string_view text) {
-    if (text == "http") return HealthConfig::Type::http;
-    if (text == "tcp") return HealthConfig::Type::tcp;
-    return std::unexpected("expected http or tcp");
+Parsed<ProbeKind> parse_probe_kind(std::string_view text) {
+    for (const ProbeKind kind : {ProbeKind::http, ProbeKind::tls, ProbeKind::tcp}) {
+        if (text == to_string(kind)) return kind;
+    }
+    return std::unexpected("expected http, tls or tcp");
+}
+
+// Together with the header of the PROXY protocol a question fits into one segment of nearly every size.
+constexpr std::size_t kProbeWordMax = 255;
+
+bool is_visible(std::string_view text) {
+    return std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
 }
 
 Parsed<std::string> parse_probe_path(std::string_view text) {
-    const bool odd = std::ranges::any_of(text, [](char c) { return c <= ' ' || c == 0x7f; });
-    if (!text.starts_with('/') || odd)
-        return std::unexpected("expected a path that begins with '/', without spaces");
+    if (!text.starts_with('/') || !is_visible(text) || text.size() > kProbeWordMax)
+        return std::unexpected("expected a path that begins with '/', without spaces, of at most 255 bytes");
     return std::string(text);
+}
+
+Parsed<std::string> parse_probe_method(std::string_view text) {
+    constexpr std::size_t kMost = 16;
+    const bool capitals = std::ranges::all_of(text, [](char c) { return c >= 'A' && c <= 'Z'; });
+    if (text.empty() || text.size() > kMost || !capitals)
+        return std::unexpected("expected a method such as GET or HEAD");
+    return std::string(text);
+}
+
+Parsed<std::string> parse_probe_host(std::string_view text) {
+    if (text.empty() || text.size() > kProbeWordMax || !is_visible(text))
+        return std::unexpected("expected a host such as www.example.com, of at most 255 bytes");
+    return std::string(text);
+}
+
+Parsed<std::string> parse_probe_bytes(std::string_view text) {
+    if (text.empty() || text.size() > kProbeWordMax) return std::unexpected("expected 1 to 255 bytes");
+    return std::string(text);
+}
+
+// "200" or "200-299".
+Parsed<StatusRange> parse_status_range(std::string_view text) {
+    const auto form =
+        std::unexpected("expected a status or a range of them, from 100 to 599, such as 200-299");
+    const std::size_t dash = text.find('-');
+    const auto first = parse_number(text.substr(0, dash), 100, 599);
+    const auto last = dash == std::string_view::npos ? first : parse_number(text.substr(dash + 1), 100, 599);
+    if (!first || !last || *first > *last) return form;
+    return StatusRange{.first = static_cast<std::uint16_t>(*first),
+                       .last = static_cast<std::uint16_t>(*last)};
+}
+
+// "3/5".
+Parsed<PassRule> parse_pass(std::string_view text) {
+    const auto form = std::unexpected(
+        "expected PASSED/OF such as 3/5: up while 3 of the last 5 checks passed, OF at most 32");
+    const std::size_t slash = text.find('/');
+    if (slash == std::string_view::npos) return form;
+    const auto of = parse_number(text.substr(slash + 1), 1, 32);
+    if (!of) return form;
+    const auto passed = parse_number(text.substr(0, slash), 1, *of);
+    if (!passed) return form;
+    return PassRule{.passed = static_cast<std::uint32_t>(*passed), .of = static_cast<std::uint32_t>(*of)};
+}
+
+// Without a sign: 50 is a half.
+Parsed<std::uint32_t> parse_percent(std::string_view text) {
+    const auto percent = parse_number(text, 0, 100);
+    if (!percent) return std::unexpected(percent.error());
+    return static_cast<std::uint32_t>(*percent);
 }
 
 std::vector<std::string_view> joined(std::vector<std::string_view> keys,
@@ -186,21 +246,66 @@ void read_bridge(const YamlValue& entry, BridgeNumbers& numbers, ServiceConfig& 
     service.bridges.push_back(std::move(bridge));
 }
 
-HealthConfig read_health(const YamlValue& value) {
-    const YamlMap map = value.map({"type", "path", "interval", "timeout", "rise", "fall"});
-    HealthConfig health;
-    health.type = map.require("type").as(parse_health_type);
-    if (const auto path = map.find("path")) {
-        if (health.type != HealthConfig::Type::http) path->fail("path: expected only with type http");
-        health.path = path->as(parse_probe_path);
+// Keys of a check that belong to one type.
+struct ProbeKey {
+    std::string_view name;
+    ProbeKind kind;
+};
+constexpr std::array<ProbeKey, 7> kProbeKeys{{{"method", ProbeKind::http},
+                                              {"path", ProbeKind::http},
+                                              {"host", ProbeKind::http},
+                                              {"expect", ProbeKind::http},
+                                              {"body", ProbeKind::http},
+                                              {"sni", ProbeKind::tls},
+                                              {"send", ProbeKind::tcp}}};
+
+ProbeRule read_probe(const YamlMap& map) {
+    ProbeRule probe;
+    probe.kind = map.require("type").as(parse_probe_kind);
+    for (const ProbeKey& key : kProbeKeys) {
+        if (const auto value = map.find(key.name); value && key.kind != probe.kind)
+            value->fail(fmt::format("{}: expected only with type {}", key.name, to_string(key.kind)));
     }
-    map.read("interval", health.interval, parse_probe_time);
-    map.read("timeout", health.timeout, parse_probe_time);
-    map.read("rise", health.rise, parse_probe_count);
-    map.read("fall", health.fall, parse_probe_count);
-    if (health.timeout > health.interval)
+    map.read("method", probe.method, parse_probe_method);
+    map.read("path", probe.path, parse_probe_path);
+    map.read("host", probe.host, parse_probe_host);
+    map.read("body", probe.body, parse_probe_bytes);
+    map.read("sni", probe.sni, parse_probe_host);
+    map.read("send", probe.send, parse_probe_bytes);
+    if (const auto expect = map.find("expect")) {
+        probe.expect.clear();
+        if (!expect->is_list()) {
+            probe.expect.push_back(expect->as(parse_status_range));
+        } else {
+            for (const YamlValue& range : expect->items(kMostStatusRanges))
+                probe.expect.push_back(range.as(parse_status_range));
+        }
+    }
+    if (probe.method == "HEAD" && !probe.body.empty())
+        map.find("body")->fail("body: the answer to HEAD has none; expected method GET");
+    return probe;
+}
+
+HealthConfig read_health(const YamlValue& value, Protocol protocol) {
+    const YamlMap map =
+        value.map({"type", "method", "path", "host", "expect", "body", "sni", "send", "interval", "timeout",
+                   "rise", "fall", "pass", "max_ejection_percent", "panic_threshold_percent"});
+    HealthConfig health;
+    health.probe = read_probe(map);
+    if (auto fits = check_health(protocol, health.probe.kind); !fits) map.require("type").fail(fits.error());
+    HealthRule& rule = health.rule;
+    map.read("interval", rule.interval, parse_probe_time);
+    map.read("timeout", rule.timeout, parse_probe_time);
+    map.read("rise", rule.rise, parse_probe_count);
+    map.read("fall", rule.fall, parse_probe_count);
+    map.read("pass", rule.pass, parse_pass);
+    map.read("max_ejection_percent", rule.max_ejection_percent, parse_percent);
+    map.read("panic_threshold_percent", rule.panic_threshold_percent, parse_percent);
+    if (rule.timeout > rule.interval)
         value.fail(fmt::format("health: expected a timeout of at most the interval, {} is longer than {}",
-                               format_duration(health.timeout), format_duration(health.interval)));
+                               format_duration(rule.timeout), format_duration(rule.interval)));
+    if (rule.pass && (map.has("rise") || map.has("fall")))
+        value.fail("health: pass stands in the place of rise and fall: expected one of them");
     return health;
 }
 
@@ -232,7 +337,7 @@ ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaul
     const YamlValue bridges = map.require("bridges");
     for (const YamlValue& bridge : bridges.items(kMaxBridges)) read_bridge(bridge, numbers, service);
     if (auto fits = check_weights(service); !fits) bridges.fail(fits.error());
-    if (const auto health = map.find("health")) service.health = read_health(*health);
+    if (const auto health = map.find("health")) service.health = read_health(*health, service.protocol);
     read_settings(map, service.settings);
     return service;
 }
@@ -369,6 +474,14 @@ Parsed<void> check_protocol(Protocol protocol, const HashKeyRule& key) {
                                        key.to_string(), to_string(protocol), expected));
 }
 
+Parsed<void> check_health(Protocol protocol, ProbeKind kind) {
+    const bool fits = kind == ProbeKind::tcp || protocol == Protocol::tcp ||
+                      (kind == ProbeKind::tls) == (protocol == Protocol::tls);
+    if (fits) return {};
+    return std::unexpected(fmt::format("health: type {} for a service of protocol {}: expected {} or tcp",
+                                       to_string(kind), to_string(protocol), to_string(protocol)));
+}
+
 Parsed<void> check_choice(const ServiceConfig& service) {
     if (service.subset != 0 && service.key.kind != KeyKind::sni)
         return std::unexpected(
@@ -482,10 +595,10 @@ std::vector<std::string> warnings_about(const BalancerConfig& config) {
                 "service {}: only algorithm ketama places bridges by their server, and this is {}",
                 service.name, to_string(service.algorithm)));
         if (service.health)
-            warnings.push_back(fmt::format(
-                "service {}: health is configured, but this version runs no health checks; a bridge "
-                "whose backend refuses a connection is still passed over, by its bounce",
-                service.name));
+            warnings.push_back(
+                fmt::format("service {}: health checks run and are told of, but this version takes no bridge "
+                            "out for them",
+                            service.name));
     }
     return warnings;
 }

@@ -14,7 +14,9 @@
 #include "libsplice/config/common.hpp"
 #include "libsplice/config/error.hpp"
 #include "libsplice/core/hash_key.hpp"
+#include "libsplice/core/health.hpp"
 #include "libsplice/core/placement/placement.hpp"
+#include "libsplice/core/probe_rule.hpp"
 
 namespace splice {
 
@@ -42,13 +44,8 @@ struct BridgeConfig {
 }
 
 struct HealthConfig {
-    enum class Type : std::uint8_t { http, tcp };
-    Type type = Type::http;
-    std::string path = "/";
-    Duration interval = 2s;
-    Duration timeout = 1s;
-    std::uint32_t rise = 2;
-    std::uint32_t fall = 3;
+    ProbeRule probe;
+    HealthRule rule;
 };
 
 struct HotKeysConfig {
@@ -127,6 +124,8 @@ std::optional<std::string> fixed_key_that_differs(const BalancerConfig& running,
 
 // Checks that need more than one value; the errors are sentences.
 Parsed<void> check_protocol(Protocol protocol, const HashKeyRule& key);
+// Whether what is asked of a bridge is what the service speaks.
+Parsed<void> check_health(Protocol protocol, ProbeKind kind);
 // Numbers of bridges of one file. A number is one host's: a second entry may have it only for the host's
 // address of the other family, under the same name. The error is a sentence.
 class BridgeNumbers {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "libsplice/config/common.hpp"
 #include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/hash_key.hpp"
+#include "libsplice/core/health_checks.hpp"
 #include "libsplice/core/splicer.hpp"
 #include "libsplice/engine/host_fact.hpp"
 #include "libsplice/engine/interface.hpp"
@@ -39,6 +41,11 @@ struct BalancerStatistics : DataPlaneStatistics {
     // What the machine of either engine counts.
     void read(const SplicerCounters& machine) noexcept;
     using DataPlaneStatistics::read;
+};
+
+struct HealthNews {
+    HealthReport report;
+    std::vector<HealthChange> changes;
 };
 
 // Carries packets from start() on; destruction detaches and gives the host back as it was.
@@ -67,6 +74,10 @@ class DataPlane {
     // The ways to the bridges, as BridgeRoutes::known_mtus() says; null while they are not looked up. Any
     // thread.
     [[nodiscard]] virtual std::shared_ptr<const RouteMtus> route_mtus() const = 0;
+    // What the health checks say. Any thread, after start(); waits for the packets' thread.
+    [[nodiscard]] virtual HealthReport health() = 0;
+    // The same, and what has changed since the last call. For one caller.
+    [[nodiscard]] virtual HealthNews take_health_news() = 0;
     // What start() chose, for the log; may be empty.
     [[nodiscard]] virtual std::string description() const { return {}; }
 };
@@ -78,6 +89,8 @@ struct EngineSettings {
     bool keep = false;
     XdpMode xdp_mode = XdpMode::automatic;
     NetfilterTool netfilter = NetfilterTool::automatic;
+    std::uint64_t seed = 0;                // of the health checks' times and numbers
+    std::function<void()> health_changed;  // take_health_news() has some; called in the packets' thread
 };
 
 // An engine and why it is tried: "nfqueue", "as configured".

@@ -11,6 +11,7 @@
 #include "libsplice/engine/bpf_flow_store.hpp"
 #include "libsplice/engine/bpf_ring.hpp"
 #include "libsplice/engine/clock.hpp"
+#include "libsplice/engine/loopback_tap.hpp"
 #include "libsplice/engine/packet_loop.hpp"
 #include "libsplice/ops/trace.hpp"
 
@@ -20,7 +21,7 @@ namespace {
 class EbpfDataPlane final : public DataPlane, private PacketMachine {
   public:
     EbpfDataPlane(std::shared_ptr<const SplicerSetup> setup, const EngineSettings& settings)
-        : setup_(std::move(setup)), settings_(settings) {}
+        : setup_(std::move(setup)), settings_(settings), checks_(settings.seed) {}
 
     SystemResult<void> start() override {
         auto routes = BridgeRoutes::open();
@@ -38,6 +39,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         flows_.emplace(path_->maps().flows());
         splicer_.emplace(setup_, *flows_);
         splicer_->swap_setup(setup_);
+        checks_.replace_setup(read_clock().monotonic, setup_);
         if (auto opened = open_loop(); !opened) return opened;
         if (auto attached = path_->attach(); !attached) return attached;
         // How packets go back is known only now.
@@ -55,6 +57,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
             written = path_->maps().write_setup(*setup);
             if (!written) return refresh_routes(read_clock(), *setup_);
             splicer_->swap_setup(setup);
+            checks_.replace_setup(read_clock().monotonic, setup);
             path_->maps().write_states(splicer_->loads());
             before_ = std::exchange(setup_, setup);
         });
@@ -65,6 +68,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         loop_->run([&] {
             path_->maps().restore_setup();
             splicer_->swap_setup(before_);
+            checks_.replace_setup(read_clock().monotonic, before_);
             path_->maps().write_states(splicer_->loads());
             setup_ = std::exchange(before_, nullptr);
             refresh_routes(read_clock(), *setup_);
@@ -105,6 +109,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         all.add(kernel.common.verdicts);
         for (std::size_t mark = 0; mark < SPLICE_CARRIAGE_MARKS; ++mark)
             all.choices[mark].add(kernel.choices[mark]);
+        all.add(checks_.verdicts());
         all.read(loop_->sender());
         all.fallbacks[static_cast<std::size_t>(Fallback::key_is_source)] += kernel.chosen_by_source;
         all.bridges_unreachable = routes_->unreachable();
@@ -122,6 +127,20 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         return counts;
     }
 
+    HealthReport health() override {
+        HealthReport report;
+        loop_->run([&] { report = checks_.report(read_clock().monotonic); });
+        return report;
+    }
+
+    HealthNews take_health_news() override {
+        HealthNews news;
+        loop_->run([&] {
+            news = {.report = checks_.report(read_clock().monotonic), .changes = checks_.take_changes()};
+        });
+        return news;
+    }
+
     std::string description() const override { return path_->description(); }
 
   private:
@@ -131,18 +150,30 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         std::vector<std::unique_ptr<PacketSource>> sources;
         sources.push_back(std::move(*ring));
         sources.push_back(routes_->notices());
+        // A bridge on this host answers there, and the program hangs on the uplink alone.
+        auto tap = LoopbackTap::open(SPLICE_PROBE_PORT_FIRST);
+        if (!tap) return std::unexpected(tap.error());
+        sources.push_back(std::move(*tap));
         auto loop = PacketLoop::open(std::move(sources), *this);
         if (!loop) return std::unexpected(loop.error());
         loop_ = std::move(*loop);
         return {};
     }
 
-    Disposition handle(std::size_t, Instant now, QueuedPacket& packet, Actions& out) override {
+    static constexpr std::size_t kLoopbackSource = 2;  // of open_loop()'s
+
+    Disposition handle(std::size_t source, Instant now, QueuedPacket& packet, Actions& out) override {
         if (packet.id == SPLICE_ASKED_TO_LOOK) {
             splicer_->look_at(packet.bytes);
             return Disposition::drop;
         }
         const PacketTrace trace(packet.bytes);
+        if (const auto verdict = checks_.handle(now, packet.bytes, packet.checksum_finished, out)) {
+            trace.say(*verdict);
+            tell_health();
+            return Disposition::drop;
+        }
+        if (source == kLoopbackSource) return Disposition::drop;
         const Verdict verdict = splicer_->handle_packet(now, packet.bytes, packet.checksum_finished, out);
         trace.say(verdict);
         // Nothing passes from here: what is none of ours passed in the kernel.
@@ -155,6 +186,8 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         const bool ticks = tick && *tick <= now.monotonic;
         if (ticks) path_->maps().read_openings(*splicer_);
         splicer_->expire(now, out);
+        checks_.expire(now, out);
+        tell_health();
         if (ticks) {
             path_->maps().write_states(loads);
             path_->maps().write_hot_keys(splicer_->hot_table());
@@ -165,7 +198,12 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
     [[nodiscard]] std::optional<Duration> next_deadline() const override {
         const Duration refresh = routes_->next_refresh();
-        return std::min(splicer_->next_deadline().value_or(refresh), refresh);
+        return std::min({splicer_->next_deadline().value_or(refresh),
+                         checks_.next_deadline().value_or(refresh), refresh});
+    }
+
+    void tell_health() {
+        if (checks_.take_news() && settings_.health_changed) settings_.health_changed();
     }
 
     void refresh_routes(Instant now, const SplicerSetup& setup) {
@@ -181,6 +219,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     std::optional<KernelPath> path_;
     std::optional<BpfFlowStore> flows_;
     std::optional<Splicer> splicer_;
+    HealthChecks checks_;
     std::optional<PacketLoop> loop_;
 };
 

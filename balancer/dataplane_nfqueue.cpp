@@ -1,12 +1,14 @@
 #include "balancer/dataplane_nfqueue.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "balancer/bridge_routes.hpp"
+#include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/queued_machine.hpp"
 #include "libsplice/ops/trace.hpp"
 
@@ -15,8 +17,22 @@ namespace {
 
 constexpr const char* kOwner = "BALANCER";  // of the rules
 
-// Exactly what is ours: TCP to each VIP and port, and ICMP errors to each VIP. Any interface, because bounces
-// need not come in by the uplink.
+// From services to the address that their checks come from; to which ports, the machine looks itself. None
+// where no service of the family is checked.
+std::optional<NetfilterMatch> answers_to_checks(const SplicerSetup& setup, int family) {
+    NetfilterMatch match{.hook = NetfilterHook::prerouting, .queue = kBalancerQueue};
+    for (const SplicerService& service : setup.services) {
+        const auto own = setup.checked_from(service);
+        if (!own || own->family() != family) continue;
+        match.sources.push_back(service.vip);
+        match.destinations = {{*own, 0}};
+    }
+    if (match.sources.empty()) return std::nullopt;
+    return match;
+}
+
+// Exactly what is ours: TCP to each VIP and port, answers to checks, and ICMP errors to each VIP. Any
+// interface, because bounces and a bridge on this host need not come in by the uplink.
 std::vector<NetfilterMatch> matches_for(const SplicerSetup& setup) {
     NetfilterMatch tcp{.hook = NetfilterHook::prerouting, .queue = kBalancerQueue};
     for (const SplicerService& service : setup.services) tcp.destinations.push_back(service.vip);
@@ -27,18 +43,27 @@ std::vector<NetfilterMatch> matches_for(const SplicerSetup& setup) {
         if (std::ranges::find(icmp.destinations, host) == icmp.destinations.end())
             icmp.destinations.push_back(host);
     }
-    return {tcp, icmp};
+    std::vector<NetfilterMatch> matches{tcp, icmp};
+    for (const int family : {4, 6}) {
+        if (auto answers = answers_to_checks(setup, family)) matches.push_back(std::move(*answers));
+    }
+    return matches;
 }
 
 class NfqueueDataPlane final : public DataPlane, private PacketMachine {
   public:
-    NfqueueDataPlane(std::shared_ptr<const SplicerSetup> setup, NetfilterTool netfilter)
-        : setup_(std::move(setup)), splicer_(setup_), queued_(kOwner, netfilter) {}
+    NfqueueDataPlane(std::shared_ptr<const SplicerSetup> setup, const EngineSettings& settings)
+        : setup_(std::move(setup)),
+          health_changed_(settings.health_changed),
+          splicer_(setup_),
+          checks_(settings.seed),
+          queued_(kOwner, settings.netfilter) {}
 
     SystemResult<void> start() override {
         auto routes = BridgeRoutes::open();
         if (!routes) return std::unexpected(routes.error());
         routes_ = std::move(*routes);
+        checks_.replace_setup(read_clock().monotonic, setup_);
         std::vector<std::unique_ptr<PacketSource>> more;
         more.push_back(routes_->notices());
         return queued_.start({{.number = kBalancerQueue}}, *this, matches_for(*setup_), std::move(more));
@@ -65,6 +90,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     BalancerStatistics statistics() const override {
         BalancerStatistics all;
         all.read(splicer_.counters());
+        all.add(checks_.verdicts());
         all.read(queued_.loop().sender());
         all.bridges_unreachable = routes_->unreachable();
         all.queue_overruns = queued_.loop().overruns();
@@ -81,14 +107,34 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         return counts;
     }
 
+    HealthReport health() override {
+        HealthReport report;
+        queued_.run([&] { report = checks_.report(read_clock().monotonic); });
+        return report;
+    }
+
+    HealthNews take_health_news() override {
+        HealthNews news;
+        queued_.run([&] {
+            news = {.report = checks_.report(read_clock().monotonic), .changes = checks_.take_changes()};
+        });
+        return news;
+    }
+
   private:
     void take(const std::shared_ptr<const SplicerSetup>& setup) {
         splicer_.swap_setup(setup);
+        checks_.replace_setup(read_clock().monotonic, setup);
         setup_ = setup;
         routes_->ask_soon();
     }
     Disposition handle(std::size_t /*queue*/, Instant now, QueuedPacket& packet, Actions& out) override {
         const PacketTrace trace(packet.bytes);
+        if (const auto verdict = checks_.handle(now, packet.bytes, packet.checksum_finished, out)) {
+            trace.say(*verdict);
+            tell_health();
+            return Disposition::drop;
+        }
         const Verdict verdict = splicer_.handle_packet(now, packet.bytes, packet.checksum_finished, out);
         trace.say(verdict);
         switch (verdict_kind(verdict)) {
@@ -106,18 +152,26 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     }
     void expire(Instant now, Actions& out) override {
         splicer_.expire(now, out);
+        checks_.expire(now, out);
+        tell_health();
         if (now.monotonic < routes_->next_refresh()) return;
         routes_->refresh(now, setup_->bridges);
         splicer_.set_route_mtus(routes_->mtus());
     }
     [[nodiscard]] std::optional<Duration> next_deadline() const override {
         const Duration refresh = routes_->next_refresh();
-        return std::min(splicer_.next_deadline().value_or(refresh), refresh);
+        return std::min(
+            {splicer_.next_deadline().value_or(refresh), checks_.next_deadline().value_or(refresh), refresh});
+    }
+    void tell_health() {
+        if (checks_.take_news() && health_changed_) health_changed_();
     }
 
     std::shared_ptr<const SplicerSetup> setup_;   // the loop's thread, once it runs
     std::shared_ptr<const SplicerSetup> before_;  // while a reload may go back to them
+    std::function<void()> health_changed_;
     Splicer splicer_;
+    HealthChecks checks_;
     std::unique_ptr<BridgeRoutes> routes_;
     QueuedMachine queued_;  // ends first
 };
@@ -126,7 +180,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
 
 std::unique_ptr<DataPlane> make_nfqueue_dataplane(std::shared_ptr<const SplicerSetup> setup,
                                                   const EngineSettings& settings) {
-    return std::make_unique<NfqueueDataPlane>(std::move(setup), settings.netfilter);
+    return std::make_unique<NfqueueDataPlane>(std::move(setup), settings);
 }
 
 }  // namespace splice

@@ -180,6 +180,7 @@ SystemResult<void> KernelMaps::write_setup(const SplicerSetup& setup) {
     }
     for (const std::uint16_t number : turns) generation_[number] ^= 1U;
     turned_ = std::move(turns);
+    kernel().own = setup.own;
     write_services(services);
     program_.write_secret(setup.secret);
     return {};

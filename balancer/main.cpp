@@ -44,7 +44,7 @@ int run(const BalancerOptions& options, const BalancerConfig& config, FileWatch 
     auto tasks = TaskQueue::open();
     if (!tasks) return fail(kExitSystem, tasks.error().text);
     const auto watched = watch.add(config.common.secret_file);
-    auto balancer = Balancer::start(options, config);
+    auto balancer = Balancer::start(options, config, **tasks);
     if (!balancer) return fail(kExitSystem, balancer.error());
     if (!watched) return fail(kExitSystem, watched.error().text);
     supervise(*signals, watch, *host, **tasks,

@@ -110,6 +110,19 @@ std::uint32_t narrowest_mtu(const RunningHost& host, std::span<const std::uint16
     return narrowest;
 }
 
+std::optional<ServiceCheck> check_of(const ServiceConfig& config, std::span<const std::uint16_t> numbers) {
+    if (!config.health) return {};
+    ServiceCheck check{.probe = std::make_shared<const ProbeRule>(config.health->probe),
+                       .health = config.health->rule,
+                       .bridges = {}};
+    for (std::size_t i = 0; i < config.bridges.size(); i++) {
+        if (config.bridges[i].state != BridgeState::down)
+            check.bridges.push_back(
+                {.bridge = numbers[i], .candidate = takes_connections(config.bridges[i])});
+    }
+    return check;
+}
+
 std::expected<SplicerService, std::string> build_service(const ServiceConfig& config, const RunningHost& host,
                                                          std::span<const std::uint16_t> numbers) {
     const auto members = members_of(config, numbers);
@@ -135,6 +148,7 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     for (std::size_t i = 0; i < config.bridges.size(); i++) {
         if (config.bridges[i].state == BridgeState::down) service.down.push_back(numbers[i]);
     }
+    service.check = check_of(config, numbers);
     service.mss =
         config.settings.mss.value_or(mss_of_mtu(narrowest_mtu(host, numbers), config.vip.address.family()));
     service.window_scale = config.settings.window_scale;
@@ -205,6 +219,7 @@ std::expected<std::shared_ptr<const SplicerSetup>, std::string> build_setup(cons
 
     auto setup = std::make_shared<SplicerSetup>();
     setup->secret = secret;
+    setup->own = host.own;
     setup->bridges = bridge_table(config, bridges, *numbers);
     setup->timeouts = {.open_s = whole_seconds(idle_timeout),
                        .closing_s = whole_seconds(kClosingTimeout),

@@ -17,6 +17,7 @@ namespace splice {
 struct RunningHost {
     std::uint32_t mtu = 1500;                       // the uplink's
     std::shared_ptr<const RouteMtus> route_mtus{};  // by bridge number; null: not known
+    splice_own_addresses own{};                     // what checks come from
     Duration now{};                                 // monotonic
     const SplicerSetup* running = nullptr;  // what serves now: its placements are kept where nothing changed
 };

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
+#include "balancer/control/health_words.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/ops/metrics.hpp"
 
@@ -146,12 +147,57 @@ struct ServiceView {
     const SplicerService& running;
     const FlowCounts& counts;
     const std::vector<double>& shares;  // in the order of the bridges
+    const ServiceHealth* health;        // null: it is not checked
 
     // Of the service's bridge at that place.
     [[nodiscard]] FlowCount flows(std::size_t place) const noexcept {
         return counts.of(running.number, running.bridges[place]);
     }
+    // Null: it is not checked.
+    [[nodiscard]] const BridgeHealth* health_of(std::size_t place) const noexcept {
+        if (!health) return nullptr;
+        const auto found = std::ranges::find(health->bridges, running.bridges[place], &BridgeHealth::bridge);
+        return found == health->bridges.end() ? nullptr : &*found;
+    }
 };
+
+const ServiceHealth* health_of(const HealthReport& report, const std::string& service) noexcept {
+    const auto found = std::ranges::find(report, service, &ServiceHealth::service);
+    return found == report.end() ? nullptr : &*found;
+}
+
+constexpr std::array kHealthStates = {HealthState::up, HealthState::ill, HealthState::gone};
+
+void write_health(MetricsPage& page, const MetricLabels& bridge, const BridgeHealth& health) {
+    const auto with = [&](const char* label, std::string_view value) {
+        MetricLabels labels = bridge;
+        labels.emplace(label, value);
+        return labels;
+    };
+    for (const HealthState state : kHealthStates)
+        page.gauge("splicelb_balancer_bridge_health",
+                   "The state that health checks give a bridge: 1 for its own", state == health.state ? 1 : 0,
+                   with("state", to_string(state)));
+    for (std::size_t i = 0; i < kProbeEnds; i++)
+        page.counter("splicelb_balancer_checks_total",
+                     "Health checks that have ended, by what became of them", health.checks[i],
+                     with("result", to_string(static_cast<ProbeEnd>(i))));
+    page.gauge("splicelb_balancer_bridge_narrow", "1: checks arrive, but not as full segments",
+               health.narrow ? 1 : 0, bridge);
+}
+
+Json health_json(const BridgeHealth* health) {
+    if (!health) return nullptr;
+    Json checks;
+    for (std::size_t i = 0; i < kProbeEnds; i++)
+        checks[to_string(static_cast<ProbeEnd>(i))] = health->checks[i];
+    return {{"state", to_string(health->state)},
+            {"suspect", health->suspect},
+            {"failure",
+             health->failure ? Json(describe_failure(*health->failure, health->words)) : Json(nullptr)},
+            {"narrow", health->narrow},
+            {"checks", std::move(checks)}};
+}
 
 void write_bridges(MetricsPage& page, const ServiceView& view) {
     for (std::size_t i = 0; i < view.service.bridges.size(); i++) {
@@ -172,6 +218,8 @@ void write_bridges(MetricsPage& page, const ServiceView& view) {
         constexpr const char* kHelp = "Connections of a bridge, by what the client has said last";
         gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.open), "open");
         gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.half_closed), "half_closed");
+        if (const BridgeHealth* const health = view.health_of(i))
+            write_health(page, {{"service", view.service.name}, {"bridge", bridge.name}}, *health);
     }
 }
 
@@ -184,6 +232,7 @@ nlohmann::ordered_json bridges_json(const ServiceView& view) {
         if (bridge.number != 0) one["number"] = bridge.number;
         one["weight"] = bridge.weight;
         one["state"] = to_string(bridge.state);
+        one["health"] = health_json(view.health_of(i));
         one["table_share"] = view.shares[i];
         one["flows"] = flows.open;
         one["flows_half_closed"] = flows.half_closed;
@@ -193,7 +242,7 @@ nlohmann::ordered_json bridges_json(const ServiceView& view) {
 }
 
 nlohmann::ordered_json service_json(const ServiceView& view) {
-    const auto& [service, running, counts, shares] = view;
+    const auto& [service, running, counts, shares, health] = view;
     return {{"name", service.name},
             {"number", running.number},
             {"vip", service.vip.to_string()},
@@ -209,7 +258,7 @@ nlohmann::ordered_json service_json(const ServiceView& view) {
             {"subset", service.subset != 0 ? Json(service.subset) : Json(nullptr)},
             {"mss", running.mss},
             {"window_scale", running.window_scale},
-            {"health_checks", false},
+            {"health_checks", health != nullptr},
             {"bridges", bridges_json(view)}};
 }
 
@@ -258,6 +307,7 @@ std::string BalancerApi::metrics() const {
             "Packets for a service that missed the data path, and were dropped at this host's own TCP",
             guard_->dropped());
     const FlowCounts counts = dataplane_.flow_counts();
+    const HealthReport health = dataplane_.health();
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < shares_.size(); i++) {
         const ServiceConfig& service = state_.config.services[i];
@@ -269,7 +319,7 @@ std::string BalancerApi::metrics() const {
         const SplicerService& running = state_.setup->services[i];
         if (running.choice.weighs != 0) write_choices(page, service, now.choices[running.carriage.mark]);
         write_watch(page, service, *state_.setup, running);
-        write_bridges(page, {service, running, counts, shares_[i]});
+        write_bridges(page, {service, running, counts, shares_[i], health_of(health, service.name)});
     }
     page.gauge("splicelb_balancer_info", "Version and engine", 1,
                {{"version", SPLICELB_VERSION}, {"engine", state_.engine}});
@@ -279,11 +329,14 @@ std::string BalancerApi::metrics() const {
 std::string BalancerApi::status() const {
     const BalancerStatistics now = dataplane_.statistics();
     const FlowCounts counts = dataplane_.flow_counts();
+    const HealthReport health = dataplane_.health();
     const std::lock_guard lock(mutex_);
     auto services = nlohmann::ordered_json::array();
-    for (std::size_t i = 0; i < state_.config.services.size(); i++)
-        services.push_back(
-            service_json({state_.config.services[i], state_.setup->services[i], counts, shares_[i]}));
+    for (std::size_t i = 0; i < state_.config.services.size(); i++) {
+        const ServiceConfig& service = state_.config.services[i];
+        services.push_back(service_json(
+            {service, state_.setup->services[i], counts, shares_[i], health_of(health, service.name)}));
+    }
     const nlohmann::ordered_json all = {
         {"version", SPLICELB_VERSION},
         {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},

@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "libsplice/base/quoted.hpp"
 #include "libsplice/config/values.hpp"
 
 namespace splice {
@@ -34,10 +35,26 @@ std::string text_of(const std::optional<ShadowConfig>& shadow) {
 
 std::string text_of(const std::optional<HealthConfig>& health) {
     if (!health) return "off";
-    return fmt::format("{} {} every {} timeout {} rise {} fall {}",
-                       health->type == HealthConfig::Type::http ? "http" : "tcp", health->path,
-                       format_duration(health->interval), format_duration(health->timeout), health->rise,
-                       health->fall);
+    const auto& [probe, rule] = *health;
+    std::string text(to_string(probe.kind));
+    if (probe.kind == ProbeKind::http) {
+        text += fmt::format(" {} {}", probe.method, probe.path);
+        text += fmt::format(" expect {}", to_string(probe.expect));
+    }
+    for (const auto& [name, value] : {std::pair("host", &probe.host),
+                                      {"body", &probe.body},
+                                      {"sni", &probe.sni},
+                                      {"send", &probe.send}}) {
+        if (!value->empty()) text += fmt::format(" {} {}", name, quoted(*value));
+    }
+    text +=
+        fmt::format(" every {} timeout {}", format_duration(rule.interval), format_duration(rule.timeout));
+    if (rule.pass)
+        text += fmt::format(" pass {}/{}", rule.pass->passed, rule.pass->of);
+    else
+        text += fmt::format(" rise {} fall {}", rule.rise, rule.fall);
+    return text + fmt::format(" max_ejection {} % panic_threshold {} %", rule.max_ejection_percent,
+                              rule.panic_threshold_percent);
 }
 
 std::string factor(double value) {
@@ -190,10 +207,13 @@ std::expected<Plan, std::string> make_plan(const BalancerConfig& wanted, const s
               .bridges = running.bridges,
               .services = running.services,
               .changes = {}};
-    auto setup = build_setup(
-        wanted, secret,
-        {.mtu = host.mtu, .route_mtus = host.route_mtus, .now = host.now, .running = running.setup.get()},
-        plan.bridges, plan.services);
+    auto setup = build_setup(wanted, secret,
+                             {.mtu = host.mtu,
+                              .route_mtus = host.route_mtus,
+                              .own = host.own,
+                              .now = host.now,
+                              .running = running.setup.get()},
+                             plan.bridges, plan.services);
     if (!setup) return std::unexpected(setup.error());
     plan.setup = std::move(*setup);
     plan.changes = changes_of(wanted, *plan.setup, running);

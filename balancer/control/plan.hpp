@@ -49,6 +49,7 @@ struct Running {
 struct PlanHost {
     std::uint32_t mtu = 1500;                       // the uplink's
     std::shared_ptr<const RouteMtus> route_mtus{};  // null: not known yet
+    splice_own_addresses own{};                     // what checks come from
     Duration now{};                                 // monotonic
 };
 

@@ -21,14 +21,15 @@
 #include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/hot_keys.h"
+#include "libsplice/datapath/probe.h"
 #include "libsplice/datapath/proxy_header.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
 
 SPLICE_HEADER_BEGIN
 
-/* A change of anything in this file, or of the flow entry, is a new layout: pinned maps of another one are not taken
- * over. */
+/* A change of a pinned map's value (flows, bridges, services) is a new layout: pinned maps of another one are not gone on
+ * with. The settings and the other maps are each process's own. */
 #define SPLICE_BALANCER_LAYOUT 4
 
 struct splice_service_key {
@@ -123,6 +124,7 @@ struct splice_balancer_settings {
 	__u64 monotonic_s;
 	__u64 seconds_per_jiffy; /* times 2^SPLICE_SECONDS_SHIFT */
 	__u64 ms_per_jiffy; /* times 2^SPLICE_MS_SHIFT: exact for every HZ */
+	struct splice_own_addresses own; /* where health checks are answered */
 	struct splice_bridge_state states[SPLICE_STATES]; /* by choice rules; one half is in use, as of the services */
 	struct splice_hot_keys hot; /* of all services */
 };
@@ -137,6 +139,7 @@ enum splice_ask_kind {
 	SPLICE_ASK_TOO_BIG, /* larger than the way to its bridge */
 	SPLICE_ASK_LATE, /* its cookie may have expired */
 	SPLICE_KEEP_ALIVE, /* answered in the kernel, but within a budget, too */
+	SPLICE_ASK_CHECK, /* it may answer a health check */
 	SPLICE_SAMPLE, /* a copy of a first payload that was decided */
 	SPLICE_ASK_BUDGETS,
 };

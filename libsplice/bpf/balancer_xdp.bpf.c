@@ -14,6 +14,7 @@
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/packet.h"
+#include "libsplice/datapath/probe.h"
 #include "libsplice/datapath/proxy_header.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/request_line.h"
@@ -619,6 +620,15 @@ SPLICE_SUBPROGRAM int follow(struct xdp_md *ctx, struct splice_packet *packet, s
 	return forward(ctx, packet, entry, SPLICE_forward_open);
 }
 
+/* A packet to where health checks are answered: user space asks, and hears. What comes from no service's address and port is
+ * none of ours. */
+SPLICE_SUBPROGRAM int hear_check(struct xdp_md *ctx, const struct splice_packet *packet)
+{
+	if (!splice_service_find(service_table(), &packet->ends.source, packet->ends.source_port))
+		return count(SPLICE_pass_not_service, XDP_PASS);
+	return ask_within_budget(ctx, packet, SPLICE_ASK_CHECK, SPLICE_drop_check);
+}
+
 /* What nearly every packet does not need. `entry` is the flow's, or null; so is `service` when only the entry was asked. */
 static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry,
 				     const struct splice_service_entry *service,
@@ -629,6 +639,8 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 	switch (decision.step) {
 	case SPLICE_STEP_DROP:
 		if (decision.verdict == SPLICE_drop_orphan) return end_orphan(ctx, packet);
+		if (decision.verdict == SPLICE_drop_refused_unknown && splice_may_be_probe(&settings.own, &packet->ends))
+			return ask_within_budget(ctx, packet, SPLICE_ASK_CHECK, SPLICE_drop_check);
 		return count(decision.verdict, XDP_DROP);
 	case SPLICE_STEP_SYN_ACK:
 		if (!service) service = find_service(splice_flow_toward_server(packet));
@@ -683,7 +695,10 @@ int balancer_xdp(struct xdp_md *ctx)
 	/* An open flow's packets ask nothing of the service. */
 	if (!entry || (entry->flags & SPLICE_FLOW_REOPENED)) {
 		service = find_service(splice_flow_toward_server(&packet));
-		if (!service) return count(SPLICE_pass_not_service, XDP_PASS);
+		if (!service) {
+			if (splice_may_answer_probe(&settings.own, &packet.ends)) return hear_check(ctx, &packet);
+			return count(SPLICE_pass_not_service, XDP_PASS);
+		}
 	}
 	const struct splice_balancer_decision decision =
 		splice_balancer_decide(&packet, entry, secret(), unix_s(), service && service->chooses_by_source);

@@ -109,15 +109,6 @@ ProbeAnswer fails(std::string words) {
     return {.passed = false, .words = std::move(words)};
 }
 
-std::string in_words(const std::vector<StatusRange>& ranges) {
-    std::string text;
-    for (const StatusRange& range : ranges) {
-        text += (text.empty() ? "" : ", ") + std::to_string(range.first);
-        if (range.last != range.first) text += '-' + std::to_string(range.last);
-    }
-    return text;
-}
-
 // RFC 9112 section 4: "HTTP/1.1 200 OK"; nothing when the line does not begin so.
 std::optional<std::uint16_t> status_of(std::string_view line) {
     const auto digit = [&](std::size_t at) { return line[at] >= '0' && line[at] <= '9'; };
@@ -141,7 +132,7 @@ std::optional<ProbeAnswer> judge_http(const ProbeRule& rule, std::string_view st
         return range.first <= *status && *status <= range.last;
     };
     if (std::ranges::none_of(rule.expect, has))
-        return fails("status " + std::to_string(*status) + ", expected " + in_words(rule.expect));
+        return fails("status " + std::to_string(*status) + ", expected " + to_string(rule.expect));
     if (rule.body.empty()) return ProbeAnswer{.passed = true, .words = {}};
     const std::size_t head = stream.find("\r\n\r\n");
     if (head != std::string_view::npos && stream.find(rule.body, head + 4) != std::string_view::npos)
@@ -166,6 +157,15 @@ std::optional<ProbeAnswer> judge_tls(std::string_view stream, bool no_more) {
 }
 
 }  // namespace
+
+std::string to_string(const std::vector<StatusRange>& ranges) {
+    std::string text;
+    for (const StatusRange& range : ranges) {
+        text += (text.empty() ? "" : ", ") + std::to_string(range.first);
+        if (range.last != range.first) text += '-' + std::to_string(range.last);
+    }
+    return text;
+}
 
 std::string_view to_string(ProbeKind kind) noexcept {
     switch (kind) {

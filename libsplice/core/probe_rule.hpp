@@ -19,6 +19,9 @@ struct StatusRange {
     friend bool operator==(const StatusRange&, const StatusRange&) = default;
 };
 
+// "200, 300-399"
+[[nodiscard]] std::string to_string(const std::vector<StatusRange>& ranges);
+
 enum class ProbeKind : std::uint8_t {
     http,  // a request; the status, and the body where that is asked for
     tls,   // a ClientHello; a ServerHello is the answer

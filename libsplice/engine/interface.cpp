@@ -63,6 +63,8 @@ struct HostAddress {
     IpAddress address;
     std::uint32_t interface = 0;
     std::uint8_t prefix_length = 0;
+    std::uint8_t scope = RT_SCOPE_UNIVERSE;
+    std::uint32_t flags = 0;  // IFA_F_
     bool ours = false;
 };
 
@@ -82,6 +84,8 @@ HostAddress read_host_address(const nlmsghdr* message) {
     HostAddress found;
     found.interface = header->ifa_index;
     found.prefix_length = header->ifa_prefixlen;
+    found.scope = header->ifa_scope;
+    found.flags = header->ifa_flags;
     bool has_local = false;
     for_each_attribute(message, sizeof(*header), [&](const nlattr* attribute) {
         switch (mnl_attr_get_type(attribute)) {
@@ -91,6 +95,9 @@ HostAddress read_host_address(const nlmsghdr* message) {
                 break;
             case IFA_ADDRESS:
                 if (!has_local) found.address = read_address(attribute);
+                break;
+            case IFA_FLAGS:  // all of them: the header has room for eight
+                found.flags = mnl_attr_get_u32(attribute);
                 break;
             case IFA_LABEL:
                 found.ours |= std::string_view(mnl_attr_get_str(attribute)).ends_with(kLabelSuffix);
@@ -105,17 +112,21 @@ HostAddress read_host_address(const nlmsghdr* message) {
     return found;
 }
 
-// Every place where this host has the address.
-SystemResult<std::vector<HostAddress>> find_address(NetlinkSocket& socket, const IpAddress& address) {
+SystemResult<std::vector<HostAddress>> list_addresses(NetlinkSocket& socket, int family) {
     NetlinkMessage request(RTM_GETADDR, 0);
-    request.put_extra_header<ifaddrmsg>()->ifa_family = address.family() == 4 ? AF_INET : AF_INET6;
+    request.put_extra_header<ifaddrmsg>()->ifa_family = family == 4 ? AF_INET : AF_INET6;
     std::vector<HostAddress> found;
     const int error = socket.dump(request, [&](const nlmsghdr* message) {
-        if (message->nlmsg_type != RTM_NEWADDR) return;
-        const HostAddress each = read_host_address(message);
-        if (each.address == address) found.push_back(each);
+        if (message->nlmsg_type == RTM_NEWADDR) found.push_back(read_host_address(message));
     });
     if (error != 0) return system_error("list the addresses of this host", error);
+    return found;
+}
+
+// Every place where this host has the address.
+SystemResult<std::vector<HostAddress>> find_address(NetlinkSocket& socket, const IpAddress& address) {
+    auto found = list_addresses(socket, address.family());
+    if (found) std::erase_if(*found, [&](const HostAddress& each) { return !(each.address == address); });
     return found;
 }
 
@@ -202,6 +213,22 @@ SystemResult<bool> is_address_assigned(const IpAddress& address) {
     const auto places = find_address(address);
     if (!places) return std::unexpected(places.error());
     return !places->empty();
+}
+
+SystemResult<std::optional<IpAddress>> interface_address(std::uint32_t interface, int family) {
+    auto socket = open_route_socket();
+    if (!socket) return std::unexpected(socket.error());
+    const auto all = list_addresses(*socket, family);
+    if (!all) return std::unexpected(all.error());
+    constexpr std::uint32_t kNotInUse = IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED;
+    // For IPv4 the first of these says "secondary", for IPv6 "temporary": another one is meant either way.
+    const auto fits = [&](const HostAddress& each) {
+        return each.interface == interface && !each.ours && each.scope == RT_SCOPE_UNIVERSE &&
+               (each.flags & (kNotInUse | IFA_F_SECONDARY)) == 0;
+    };
+    const auto found = std::ranges::find_if(*all, fits);
+    if (found == all->end()) return std::optional<IpAddress>();
+    return found->address;
 }
 
 AddedAddress::AddedAddress(std::uint32_t interface, const IpAddress& address) noexcept

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,10 @@ SystemResult<bool> host_has_address(const IpAddress& address);
 
 // Whether any interface of this host has the address, whoever added it.
 SystemResult<bool> is_address_assigned(const IpAddress& address);
+
+// The interface's own address of a family (4 or 6), that others can answer to: global, permanent, in use, and
+// none that AddedAddress added. Nothing: it has none. Of several, the one that the kernel lists first.
+SystemResult<std::optional<IpAddress>> interface_address(std::uint32_t interface, int family);
 
 // An address that we added, on an interface, as /32 or /128 without duplicate address detection; removed at
 // destruction. It carries our tag (IFA_PROTO, Linux 5.18; for IPv4 also the label "<interface>:slb"), so that

@@ -2,16 +2,18 @@
 
 #include <sys/random.h>
 
-#include <cstdint>
-
 #include "libsplice/base/address.hpp"
 
 namespace splice {
 
-void seed_hash_tables() noexcept {
-    // Whole at once for so few bytes (getrandom(2)); without the call the tables work, unseeded.
+// Whole at once for so few bytes (getrandom(2)); without the call it is 0, with which everything works.
+std::uint64_t random_seed() noexcept {
     std::uint64_t seed = 0;
-    if (getrandom(&seed, sizeof(seed), 0) == sizeof(seed)) FlowKeyHash::seed = seed;
+    return getrandom(&seed, sizeof(seed), 0) == sizeof(seed) ? seed : 0;
+}
+
+void seed_hash_tables() noexcept {
+    FlowKeyHash::seed = random_seed();
 }
 
 }  // namespace splice

@@ -1,7 +1,12 @@
 // The kernel's random numbers.
 #pragma once
 
+#include <cstdint>
+
 namespace splice {
+
+// For what need not be secret, but shall differ from host to host.
+std::uint64_t random_seed() noexcept;
 
 // Seeds the hash tables whose keys strangers choose. Once, before any of them exists.
 void seed_hash_tables() noexcept;

@@ -752,6 +752,44 @@ TEST_CASE("probes of connections that have sent nothing yet are answered in the 
     });
 }
 
+TEST_CASE("what may answer a health check, or is one that was refused, is user space's; nothing else is") {
+    both_families([](int family) {
+        const std::string own = family == 4 ? "192.0.2.99" : "2001:db8::99";
+        SplicerSetup setup = splicer_setup(family);
+        (family == 4 ? setup.own.ipv4 : setup.own.ipv6) = IpAddress::parse(own)->raw();
+        Pair pair(std::move(setup), family);
+        Segment answer;
+        answer.source = topology(family).vip;
+        answer.source_port = 80;
+        answer.destination = own;
+        answer.destination_port = SPLICE_PROBE_PORT_FIRST;
+        (void)pair.asked(answer);
+        answer.destination_port = 65535;
+        (void)pair.asked(answer);
+        for (const auto& change : std::vector<void (*)(Segment&)>{
+                 [](Segment& s) { s.destination_port = SPLICE_PROBE_PORT_FIRST - 1; },
+                 [](Segment& s) { s.source_port = 81; }, [](Segment& s) { s.source.back() = '9'; },
+                 [](Segment& s) { s.destination.back() = '8'; }}) {
+            Segment other = answer;
+            change(other);
+            CHECK(pair.in_kernel(other) == SPLICE_pass_not_service);
+        }
+        Segment refused;
+        refused.source = own;
+        refused.source_port = 65000;
+        refused.destination = topology(family).vip;
+        refused.refused_by = topology(family).bridges[0];
+        CHECK(pair.asked(refused) == SPLICE_drop_refused_unknown);
+        refused.source_port = 40000;
+        CHECK(pair.in_kernel(refused) == SPLICE_drop_refused_unknown);
+        std::map<Verdict, int> verdicts;
+        for (int i = 0; i < 10'000; ++i) ++verdicts[pair.kernel.handle(read_clock(), answer.build()).verdict];
+        decided_in_kernel.insert(SPLICE_drop_check);
+        CHECK(verdicts[SPLICE_drop_check] > 0);
+        CHECK(verdicts[SPLICE_drop_check] + verdicts[SPLICE_pass_not_service] == 10'000);
+    });
+}
+
 TEST_CASE("a refusal after the server has answered is late") {
     Pair pair;
     Client client = pair.opened();
@@ -1195,6 +1233,7 @@ TEST_CASE("every verdict that the kernel can give was given by it") {
                                       SPLICE_forward_next_choice,
                                       SPLICE_answer_keep_alive,
                                       SPLICE_drop_keep_alive,
+                                      SPLICE_drop_check,
                                       SPLICE_drop_handshake_ack,
                                       SPLICE_drop_orphan,
                                       SPLICE_drop_orphan_icmp,

@@ -107,15 +107,13 @@ class Flags(Files):
         self.assert_one_line(run("packetbridge", *flags, "lo"), 1, "packetbridge", "192.168.33.20", "no interface")
 
     def test_check_warns_of_what_will_hardly_be_wanted(self):
-        health = "    health: { type: tcp }\n"
         path = self.write("balancer.yaml", BALANCER_YAML.format(secret=self.secret, api=10001, vip="198.51.100.10")
                           .replace("up0", "lo").replace("address: 198.51.100.21", "address: 198.51.100.21, weight: 0")
-                          .replace("address: 198.51.100.22", "address: 198.51.100.22, weight: 0") + health)
+                          .replace("address: 198.51.100.22", "address: 198.51.100.22, weight: 0"))
         code, stdout, stderr = run("balancer", "--check", "--config", path)
         self.assertEqual(code, 0)
         self.assertRegex(stdout, r"\Aservice \S+ has no lanes: [^\n]*\nvalid: 1 service\n\Z")
-        self.assertRegex(stderr, r"\Abalancer: warning: service cdn: all its bridges have weight 0.*\n"
-                                 r"balancer: warning: service cdn: health .* no health checks.*\n\Z")
+        self.assertRegex(stderr, r"\Abalancer: warning: service cdn: all its bridges have weight 0.*\n\Z")
 
     def test_a_secret_that_will_not_do_ends_with_1_and_what_to_do(self):
         missing = os.path.join(self.directory, "missing")

@@ -23,6 +23,7 @@ import cases_hostile  # noqa: E402,F401
 import cases_restart  # noqa: E402,F401
 import cases_drain  # noqa: E402,F401
 import cases_kernel  # noqa: E402,F401
+import cases_health  # noqa: E402,F401
 import cases_host  # noqa: E402,F401
 import cases_slow  # noqa: E402,F401
 import cases_wan  # noqa: E402,F401

@@ -225,6 +225,25 @@ PROXY_HEADERS = {
 }
 
 
+def seeds_of_check_answers():
+    answers = {
+        "status": (0, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        "status-not-expected": (0, b"HTTP/1.1 503 Service Unavailable\r\n\r\n"),
+        "no-status": (0, b"HTTP/1.1  20 \r\n"),
+        "not-http": (0, b"220 mail.example.com\r\n\xff"),
+        "body": (4, b"HTTP/1.0 200 OK\r\nX: ok\r\n\r\nall is ok"),
+        "body-that-lacks-it": (12, b"HTTP/1.1 200 OK\r\n\r\nno"),
+        "closed": (8, b""),
+        "server-hello": (1, b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03"),
+        "alert": (9, b"\x15\x03\x03\x00\x02\x02\x28"),
+        "not-tls": (1, b"HTTP/1.1 400 Bad Request\r\n"),
+        "acknowledged": (2, b"220 hello"),
+    }
+    for name, (choice, stream) in answers.items():
+        for cut in (0, 6):
+            put("check_answer", f"{name}-by-{cut + 1}", bytes([choice, cut]) + stream)
+
+
 def seeds_of_proxy_headers():
     for number, (name, header) in enumerate(PROXY_HEADERS.items()):
         put("proxy_header", name, bytes([number % 4, 0]) + header + REQUESTS["curl"])
@@ -327,8 +346,8 @@ window_scale: 0
 table_rows: 251
 services:
   - { name: web, vip: "2001:db8::10", port: 443, dscp: 62, protocol: tls, hash: sni, mss: 1220,
-      bridges: [{ name: a, address: "2001:db8::20", weight: 0, number: 1018 }, { name: b, address: "2001:db8::21", weight: 256 }],
-      health: { type: tcp, interval: 100ms, timeout: 100ms } }
+      bridges: [{ name: a, address: "2001:db8::20", weight: 0, number: 1018 }, { name: b, address: "2001:db8::21", weight: 256, state: drain }],
+      health: { type: tcp, send: "PING\\r\\n", interval: 100ms, timeout: 100ms, pass: 3/5, max_ejection_percent: 50, panic_threshold_percent: 0 } }
   - { name: j, vip: 198.51.100.1, port: 80, dscp: 2, hash: { key: host+uri, depth: 2, len: 64, algorithm: jump },
       bridges: &two [{ name: a, address: 10.0.0.1 }, { name: b, address: 10.0.0.2 }] }
   - { name: k, vip: 198.51.100.1, port: 81, dscp: 3, hash: "hdr(x-tenant)", idle_timeout: 1s, bridges: *two }
@@ -423,6 +442,7 @@ def main():
     seeds_of_translation()
     seeds_of_requests()
     seeds_of_hellos()
+    seeds_of_check_answers()
     seeds_of_proxy_headers()
     seeds_of_first_payloads()
     seeds_of_captures()

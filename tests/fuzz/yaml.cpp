@@ -95,6 +95,45 @@ void require_bounds(const ServiceConfig& service) {
     }
 }
 
+std::string written(const HealthConfig& health) {
+    const auto& [probe, rule] = health;
+    require_duration(rule.interval, 100ms, 1h);
+    require_duration(rule.timeout, 100ms, rule.interval);
+    FUZZ_REQUIRE(rule.rise >= 1 && rule.rise <= 100 && rule.fall >= 1 && rule.fall <= 100, "{} {}", rule.rise,
+                 rule.fall);
+    FUZZ_REQUIRE(rule.max_ejection_percent <= 100 && rule.panic_threshold_percent <= 100, "percents");
+    std::string text = fmt::format("  health: {{ type: {}", to_string(probe.kind));
+    const auto add = [&](std::string_view key, const std::string& value) {
+        FUZZ_REQUIRE(value.size() <= 255, "{}", value.size());
+        if (!value.empty()) text += fmt::format(", {}: {}", key, scalar(value));
+    };
+    if (probe.kind == ProbeKind::http) {
+        add("method", probe.method);
+        add("path", probe.path);
+        std::string ranges;
+        for (const StatusRange& range : probe.expect) {
+            FUZZ_REQUIRE(range.first >= 100 && range.first <= range.last && range.last <= 599, "{}",
+                         range.first);
+            ranges += fmt::format("{}{}-{}", ranges.empty() ? "" : ", ", range.first, range.last);
+        }
+        text += fmt::format(", expect: [{}]", ranges);
+    }
+    add("host", probe.host);
+    add("body", probe.body);
+    add("sni", probe.sni);
+    add("send", probe.send);
+    text += fmt::format(", interval: {}, timeout: {}", of_duration(rule.interval), of_duration(rule.timeout));
+    if (rule.pass) {
+        FUZZ_REQUIRE(rule.pass->passed >= 1 && rule.pass->passed <= rule.pass->of && rule.pass->of <= 32,
+                     "{}", rule.pass->of);
+        text += fmt::format(", pass: {}/{}", rule.pass->passed, rule.pass->of);
+    } else {
+        text += fmt::format(", rise: {}, fall: {}", rule.rise, rule.fall);
+    }
+    return text + fmt::format(", max_ejection_percent: {}, panic_threshold_percent: {} }}\n",
+                              rule.max_ejection_percent, rule.panic_threshold_percent);
+}
+
 std::string written(const ServiceConfig& service) {
     const ServiceDefaults& settings = service.settings;
     std::string text = fmt::format("- name: {}\n  vip: {}\n  port: {}\n  dscp: {}\n  protocol: {}\n",
@@ -115,15 +154,7 @@ std::string written(const ServiceConfig& service) {
                             scalar(bridge.address.to_string()), bridge.weight,
                             (bridge.number == 0 ? "" : fmt::format(", number: {}", bridge.number)) +
                                 (bridge.server.empty() ? "" : ", server: " + scalar(bridge.server)));
-    if (const auto& health = service.health) {
-        require_duration(health->interval, 100ms, 1h);
-        require_duration(health->timeout, 100ms, health->interval);
-        const bool http = health->type == HealthConfig::Type::http;
-        text += fmt::format("  health: {{ type: {}, {}interval: {}, timeout: {}, rise: {}, fall: {} }}\n",
-                            http ? "http" : "tcp", http ? "path: " + scalar(health->path) + ", " : "",
-                            of_duration(health->interval), of_duration(health->timeout), health->rise,
-                            health->fall);
-    }
+    if (service.health) text += written(*service.health);
     return text;
 }
 

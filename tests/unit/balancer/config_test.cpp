@@ -44,6 +44,11 @@ std::string with_service(const std::string& service) {
     return kExample + "  - " + service + "\n";
 }
 
+// A check that is asked over HTTP is none of a service that speaks TLS.
+std::string without_health(std::string text) {
+    return text.erase(text.find("    health:"));
+}
+
 BalancerConfig parse(const std::string& text) {
     return parse_balancer_config(text, "b.yaml");
 }
@@ -86,8 +91,8 @@ TEST_CASE("the documented example is taken, key by key") {
     REQUIRE(service.bridges.size() == 1);
     CHECK(service.bridges[0].name == "b1");
     REQUIRE(service.health.has_value());
-    CHECK(service.health->interval == 2s);
-    CHECK(service.health->fall == 3);
+    CHECK(service.health->rule.interval == 2s);
+    CHECK(service.health->rule.fall == 3);
 }
 
 TEST_CASE("what the example leaves out has the documented defaults") {
@@ -181,7 +186,7 @@ TEST_CASE("what weighs choices stands in the service or in its hash") {
     CHECK(service_of(with_key("warmup: 2%")).warmup == doctest::Approx(0.02));
     const std::string sni = "    protocol: tls\n    hash: { key: sni, subset: 3 }\n";
     const std::string http = "    protocol: http\n    hash: { key: uri, algorithm: rendezvous }\n";
-    CHECK(service_of(with(http, sni)).subset == 3);
+    CHECK(service_of(without_health(with(http, sni))).subset == 3);
     CHECK(service_of(kExample).bounded_load == 0);
     check_refused(with_key("bounded_load: 1"), "10:19", "expected a number from 1.01 to 100");
     check_refused(with_key("bounded_load: 125%"), "10:19", "expected a number from 1.01 to 100");
@@ -218,9 +223,9 @@ TEST_CASE("hot keys, a shadow and its ramp are a service's") {
 TEST_CASE("the protocol and the key follow each other where only one is said") {
     const std::string hash = "    hash: { key: uri, algorithm: rendezvous }\n";
     const std::string protocol = "    protocol: http\n";
-    CHECK(service_of(with(protocol + hash, "    protocol: tls\n")).key.kind == KeyKind::sni);
+    CHECK(service_of(without_health(with(protocol + hash, "    protocol: tls\n"))).key.kind == KeyKind::sni);
     CHECK(service_of(with(protocol + hash, "    protocol: tcp\n")).key.kind == KeyKind::source);
-    CHECK(service_of(with(protocol + hash, "    hash: sni\n")).protocol == Protocol::tls);
+    CHECK(service_of(without_health(with(protocol + hash, "    hash: sni\n"))).protocol == Protocol::tls);
     CHECK(service_of(with(protocol + hash, "    hash: source\n")).protocol == Protocol::tcp);
     CHECK(service_of(with(protocol + hash, "")).key.kind == KeyKind::uri);
 }
@@ -288,11 +293,35 @@ TEST_CASE("services do not share a DSCP, a VIP and port, or a name") {
                   "service cdn is there twice");
 }
 
-TEST_CASE("health checks are judged whole, though nothing runs them yet") {
+TEST_CASE("health checks have a type, what belongs to it, and how results are judged") {
     const std::string health = "{ type: http, path: /, interval: 2s, timeout: 1s, rise: 2, fall: 3 }";
-    CHECK(service_of(with(health, "{ type: tcp }")).health->type == HealthConfig::Type::tcp);
-    CHECK(service_of(with(health, "{ type: http }")).health->path == "/");
-    check_refused(with(health, "{ type: icmp }"), "14:21", "expected http or tcp");
+    const auto probe = [&](const std::string& text) { return service_of(with(health, text)).health->probe; };
+    const auto rule = [&](const std::string& text) { return service_of(with(health, text)).health->rule; };
+    CHECK(probe("{ type: tcp }").kind == ProbeKind::tcp);
+    CHECK(probe("{ type: tcp, send: \"PING\\r\\n\" }").send == "PING\r\n");
+    CHECK(probe("{ type: http }").path == "/");
+    const ProbeRule http =
+        probe("{ type: http, method: HEAD, host: www.example.com, expect: [200, 300-399] }");
+    CHECK(http.method == "HEAD");
+    CHECK(http.host == "www.example.com");
+    CHECK(http.expect == std::vector<StatusRange>{{200, 200}, {300, 399}});
+    CHECK(probe("{ type: http, expect: 204, body: alive }").expect == std::vector<StatusRange>{{204, 204}});
+    CHECK(rule("{ type: http, pass: 3/5 }").pass == PassRule{3, 5});
+    CHECK(rule("{ type: http, max_ejection_percent: 10, panic_threshold_percent: 0 }").max_ejection_percent ==
+          10);
+    check_refused(with(health, "{ type: icmp }"), "14:21", "expected http, tls or tcp");
+    check_refused(with(health, "{ type: tls }"), "14:21", "expected http or tcp");
+    check_refused(with(health, "{ type: http, sni: a }"), "14:32", "only with type tls");
+    check_refused(with(health, "{ type: tcp, expect: 200 }"), "14:34", "only with type http");
+    check_refused(with(health, "{ type: http, expect: 20 }"), "14:35", "such as 200-299");
+    check_refused(with(health, "{ type: http, expect: 300-200 }"), "14:35", "such as 200-299");
+    check_refused(with(health, "{ type: http, method: get }"), "14:35", "such as GET or HEAD");
+    check_refused(with(health, "{ type: http, method: HEAD, body: x }"), "14:47", "HEAD has none");
+    check_refused(with(health, "{ type: http, host: a b }"), "14:33", "expected a host");
+    check_refused(with(health, "{ type: http, pass: 6/5 }"), "14:33", "such as 3/5");
+    check_refused(with(health, "{ type: http, pass: 3/33 }"), "14:33", "at most 32");
+    check_refused(with(health, "{ type: http, pass: 3/5, fall: 2 }"), "14:13", "expected one of them");
+    check_refused(with(health, "{ type: http, max_ejection_percent: 101 }"), "14:49", "0 to 100");
     check_refused(with(health, "{ type: tcp, path: / }"), "14:32", "only with type http");
     check_refused(with(health, "{ type: http, path: x }"), "14:33", "begins with '/'");
     check_refused(with(health, "{ type: http, timeout: 3s }"), "14:13", "at most the interval");

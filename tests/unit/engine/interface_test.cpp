@@ -144,3 +144,27 @@ TEST_CASE("a process without the capabilities is told which it lacks") {
               "(run it as root, or give it CAP_NET_ADMIN and CAP_NET_RAW)");
     }).join();
 }
+
+TEST_CASE("an interface's own address is a global one that we did not add") {
+    lab::in_new_namespace([] {
+        const auto own = [](int family) {
+            const auto found = interface_address(1, family);
+            REQUIRE(found);
+            return *found ? (*found)->to_string() : "none";
+        };
+        CHECK(own(4) == "none");  // 127.0.0.1 is the host's alone
+        CHECK(own(6) == "none");
+        const AddedAddress vip = add("lo", "192.0.2.100");
+        const AddedAddress vip6 = add("lo", "2001:db8::100");
+        CHECK(own(4) == "none");
+        CHECK(own(6) == "none");
+        lab::run("ip", {"address", "add", "192.0.2.10/24", "dev", "lo"});
+        lab::run("ip", {"address", "add", "192.0.2.11/24", "dev", "lo"});
+        lab::run("ip", {"address", "add", "2001:db8::11/64", "dev", "lo", "preferred_lft", "0"});
+        CHECK(own(4) == "192.0.2.10");
+        CHECK(own(6) == "none");
+        lab::run("ip", {"address", "add", "2001:db8::10/64", "dev", "lo"});
+        CHECK(own(6) == "2001:db8::10");
+        CHECK_FALSE(*interface_address(77, 4));
+    });
+}

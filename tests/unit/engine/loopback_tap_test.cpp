@@ -1,0 +1,90 @@
+#include "libsplice/engine/loopback_tap.hpp"
+
+#include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "libsplice/base/address.hpp"
+#include "libsplice/datapath/packet.h"
+#include "libsplice/datapath/segment.h"
+#include "tests/support/lab/lab.hpp"
+
+using namespace splice;
+
+namespace {
+
+constexpr std::uint16_t kFirst = 61440;
+
+std::vector<std::byte> segment_to(const char* address, std::uint16_t port) {
+    const IpAddress host = IpAddress::parse(address).value();
+    const splice_option_words none{};
+    const splice_segment_draft draft{.from = &host.raw(),
+                                     .to = &host.raw(),
+                                     .family = static_cast<__u32>(host.family()),
+                                     .from_port = splice_htons(80),
+                                     .to_port = splice_htons(port),
+                                     .seq = 1,
+                                     .ack = 1,
+                                     .window = 1,
+                                     .flags = SPLICE_RST};
+    std::vector<std::byte> packet(SPLICE_SEGMENT_MAX + 2);
+    packet.resize(splice_write_segment_with_payload(packet.data(), &draft, &none, "ok", 2));
+    return packet;
+}
+
+// The ports of what was heard, and whether its checksum was finished.
+std::vector<std::pair<std::uint16_t, bool>> heard(LoopbackTap& tap, RawSender& sender) {
+    std::vector<std::pair<std::uint16_t, bool>> all;
+    tap.receive(
+        [&](QueuedPacket& packet) {
+            splice_packet judged{};
+            const std::byte* const data = packet.bytes.data();
+            CHECK(splice_parse_ip(data, data + packet.bytes.size(), &judged) == SPLICE_CONTINUE);
+            all.emplace_back(splice_ntohs(judged.ends.destination_port), packet.checksum_finished);
+            return Disposition::drop;
+        },
+        sender);
+    return all;
+}
+
+}  // namespace
+
+TEST_CASE("the tap hears TCP to its ports on lo, of both families, once each, and nothing else") {
+    lab::in_new_namespace([] {
+        auto tap = LoopbackTap::open(kFirst);
+        INFO((tap ? std::string() : tap.error().text));
+        REQUIRE(tap);
+        auto sender = RawSender::open();
+        REQUIRE(sender);
+        const lab::UdpSocket udp = lab::UdpSocket::open(AF_INET);
+        for (const char* address : {"127.0.0.1", "::1"})
+            for (const int port : {1, kFirst - 1, int{kFirst}, 65535})
+                sender->send(segment_to(address, static_cast<std::uint16_t>(port)));
+        sender->send(lab::udp_packet(AF_INET, 65000, udp.port, "not TCP"));
+        sender->flush();
+        REQUIRE(lab::wait_readable((*tap)->descriptor()));
+        CHECK(heard(**tap, *sender) == std::vector<std::pair<std::uint16_t, bool>>{
+                                           {kFirst, true}, {65535, true}, {kFirst, true}, {65535, true}});
+    });
+}
+
+TEST_CASE("what the tap hears of this host's own sockets has an unfinished checksum, and says so") {
+    lab::in_new_namespace([] {
+        auto tap = LoopbackTap::open(kFirst);
+        REQUIRE(tap);
+        auto sender = RawSender::open();
+        REQUIRE(sender);
+        const Descriptor client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        sockaddr_in to{};
+        to.sin_family = AF_INET;
+        to.sin_port = htons(65000);
+        to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        (void)connect(client.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to));
+        REQUIRE(lab::wait_readable((*tap)->descriptor()));
+        CHECK(heard(**tap, *sender) == std::vector<std::pair<std::uint16_t, bool>>{{65000, false}});
+    });
+}
