@@ -232,6 +232,7 @@ void Balancer::guard_no_others() {
 
 void Balancer::look() {
     follow_routes();
+    follow_health();
     for (const std::string& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
         log_warning(line);
     for (const std::string& line : drains_.look([this] { return dataplane_->flow_counts(); })) log_info(line);
@@ -241,6 +242,20 @@ void Balancer::take_health() {
     const HealthNews news = dataplane_->take_health_news();
     for (const HealthLine& line : health_words_.tell(news, config_, *setup_))
         line.warns ? log_warning(line.text) : log_info(line.text);
+    health_is_new_ |= !places_alike(health_, news.report);
+    health_ = news.report;
+    follow_health();
+}
+
+// An error leaves what runs; the next look tries again.
+void Balancer::follow_health() {
+    if (!health_is_new_) return;
+    auto plan = plan_for(config_, setup_->secret);
+    if (!plan) return log_error("follow the health of bridges: " + plan.error());
+    const std::vector<ServiceChange> changes = plan->changes;
+    if (auto applied = apply(std::move(*plan)); !applied)
+        return log_error("follow the health of bridges: " + applied.error().text);
+    for (const ServiceChange& change : changes) log_info(change.to_string());
 }
 
 void Balancer::settle() {
@@ -311,6 +326,7 @@ std::expected<void, StepsFailure> Balancer::apply(Plan plan) {
     }
     config_ = std::move(plan.config);
     setup_ = std::move(plan.setup);
+    health_is_new_ = false;
     settle();
     host_.replace(facts(config_));
     guard_no_others();
@@ -339,12 +355,18 @@ std::expected<void, StepsFailure> Balancer::change_host(const Plan& plan) {
 std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config) const {
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
-    return make_plan(config, *secret,
+    return plan_for(config, *secret);
+}
+
+std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config,
+                                                    const splice_secret& secret) const {
+    return make_plan(config, secret,
                      {.config = &config_, .setup = setup_, .bridges = index_, .services = services_},
                      {.mtu = interface_.mtu,
                       .route_mtus = dataplane_ ? dataplane_->route_mtus() : nullptr,
                       .own = own_addresses(interface_),
-                      .now = read_clock().monotonic});
+                      .now = read_clock().monotonic,
+                      .health = &health_});
 }
 
 BalancerState Balancer::state() const {

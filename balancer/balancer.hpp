@@ -69,13 +69,17 @@ class Balancer {
     void start_guard();
     void guard_no_others();
     void follow_routes();
+    // The secret is the file's; or the one in use, where the plan is to change nothing but what health says.
     [[nodiscard]] std::expected<Plan, std::string> plan_for(const BalancerConfig& config) const;
+    [[nodiscard]] std::expected<Plan, std::string> plan_for(const BalancerConfig& config,
+                                                            const splice_secret& secret) const;
     std::expected<void, StepsFailure> apply(Plan plan);
     std::expected<void, StepsFailure> change_host(const Plan& plan);
     [[nodiscard]] BalancerState state() const;
     [[nodiscard]] HostFactList facts(const BalancerConfig& config);
-    // The checks have found something new.
+    // The checks have found something new: who is placed follows them.
     void take_health();
+    void follow_health();
     // What runs now is what is wanted.
     void settle();
 
@@ -94,6 +98,8 @@ class Balancer {
     HostFacts host_;
     Drains drains_;
     HealthWords health_words_;
+    HealthReport health_;  // what runs goes by it, but where `health_is_new_`
+    bool health_is_new_ = false;
     std::unique_ptr<BalancerApi> api_;
     std::optional<ApiServer> api_server_;
     CounterWarnings trouble_{kBalancerTrouble};

@@ -594,11 +594,6 @@ std::vector<std::string> warnings_about(const BalancerConfig& config) {
             warnings.push_back(fmt::format(
                 "service {}: only algorithm ketama places bridges by their server, and this is {}",
                 service.name, to_string(service.algorithm)));
-        if (service.health)
-            warnings.push_back(
-                fmt::format("service {}: health checks run and are told of, but this version takes no bridge "
-                            "out for them",
-                            service.name));
     }
     return warnings;
 }

@@ -38,7 +38,7 @@ struct BridgeConfig {
     BridgeState state = BridgeState::ready;
 };
 
-// The one rule for who is placed.
+// The one rule for who may be placed; of these, health takes out who is ill (Health::placed()).
 [[nodiscard]] inline bool takes_connections(const BridgeConfig& bridge) noexcept {
     return bridge.weight != 0 && bridge.state == BridgeState::ready;
 }

@@ -12,12 +12,39 @@ constexpr std::uint32_t kIpv4Headers = 40;  // IPv4 and TCP without options
 constexpr std::uint32_t kIpv6Headers = 60;
 constexpr std::uint32_t kLeastMss = 536;
 
-std::vector<PlacementMember> members_of(const ServiceConfig& service,
+// Of a service's bridges; nothing is known of those that are not checked.
+class KnownHealth {
+  public:
+    KnownHealth(const HealthReport* report, const ServiceConfig& service) {
+        if (!report || !service.health) return;
+        const auto found = std::ranges::find(*report, service.name, &ServiceHealth::service);
+        if (found != report->end()) service_ = &*found;
+    }
+    // Whether its health lets the bridge be placed.
+    [[nodiscard]] bool places(std::uint16_t bridge) const {
+        const BridgeHealth* const known = find(bridge);
+        return !known || known->placed;
+    }
+    [[nodiscard]] bool ends_flows(std::uint16_t bridge) const {
+        const BridgeHealth* const known = find(bridge);
+        return known && known->ends_flows;
+    }
+
+  private:
+    [[nodiscard]] const BridgeHealth* find(std::uint16_t bridge) const {
+        if (!service_) return nullptr;
+        const auto found = std::ranges::find(service_->bridges, bridge, &BridgeHealth::bridge);
+        return found == service_->bridges.end() ? nullptr : &*found;
+    }
+    const ServiceHealth* service_ = nullptr;
+};
+
+std::vector<PlacementMember> members_of(const ServiceConfig& service, const KnownHealth& health,
                                         std::span<const std::uint16_t> numbers) {
     std::vector<PlacementMember> members;
     for (std::size_t i = 0; i < service.bridges.size(); i++) {
         const BridgeConfig& bridge = service.bridges[i];
-        if (!takes_connections(bridge)) continue;
+        if (!takes_connections(bridge) || !health.places(numbers[i])) continue;
         members.push_back({.name = bridge.name,
                            .server = ketama_server(bridge, service.vip.port),
                            .weight = bridge.weight,
@@ -125,7 +152,8 @@ std::optional<ServiceCheck> check_of(const ServiceConfig& config, std::span<cons
 
 std::expected<SplicerService, std::string> build_service(const ServiceConfig& config, const RunningHost& host,
                                                          std::span<const std::uint16_t> numbers) {
-    const auto members = members_of(config, numbers);
+    const KnownHealth health(host.health, config);
+    const auto members = members_of(config, health, numbers);
     const SplicerService* running = running_service(host.running, config.name);
     const SharedPlacement before = !running          ? nullptr
                                    : running->shadow ? running->shadow->before
@@ -146,7 +174,8 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     service.watch = watch_of(service, members);
     service.bridges.assign(numbers.begin(), numbers.end());
     for (std::size_t i = 0; i < config.bridges.size(); i++) {
-        if (config.bridges[i].state == BridgeState::down) service.down.push_back(numbers[i]);
+        if (config.bridges[i].state == BridgeState::down || health.ends_flows(numbers[i]))
+            service.down.push_back(numbers[i]);
     }
     service.check = check_of(config, numbers);
     service.mss =

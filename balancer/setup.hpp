@@ -8,6 +8,7 @@
 #include "balancer/bridge_routes.hpp"
 #include "balancer/config.hpp"
 #include "balancer/control/bridge_index.hpp"
+#include "libsplice/core/health_checks.hpp"
 #include "libsplice/core/service_numbers.hpp"
 #include "libsplice/core/splicer.hpp"
 
@@ -19,6 +20,7 @@ struct RunningHost {
     std::shared_ptr<const RouteMtus> route_mtus{};  // by bridge number; null: not known
     splice_own_addresses own{};                     // what checks come from
     Duration now{};                                 // monotonic
+    const HealthReport* health = nullptr;           // what the checks say; null: nothing yet
     const SplicerSetup* running = nullptr;  // what serves now: its placements are kept where nothing changed
 };
 

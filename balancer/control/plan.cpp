@@ -212,6 +212,7 @@ std::expected<Plan, std::string> make_plan(const BalancerConfig& wanted, const s
                               .route_mtus = host.route_mtus,
                               .own = host.own,
                               .now = host.now,
+                              .health = host.health,
                               .running = running.setup.get()},
                              plan.bridges, plan.services);
     if (!setup) return std::unexpected(setup.error());

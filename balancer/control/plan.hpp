@@ -51,6 +51,7 @@ struct PlanHost {
     std::shared_ptr<const RouteMtus> route_mtus{};  // null: not known yet
     splice_own_addresses own{};                     // what checks come from
     Duration now{};                                 // monotonic
+    const HealthReport* health = nullptr;           // what the checks say; null: nothing yet
 };
 
 // The error is a sentence.

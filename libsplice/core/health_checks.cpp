@@ -29,6 +29,15 @@ bool may_be_a_checks(Bytes packet) noexcept {
 
 }  // namespace
 
+bool places_alike(const HealthReport& one, const HealthReport& other) {
+    const auto bridge_alike = [](const BridgeHealth& a, const BridgeHealth& b) {
+        return a.bridge == b.bridge && a.placed == b.placed && a.ends_flows == b.ends_flows;
+    };
+    return std::ranges::equal(one, other, [&](const ServiceHealth& a, const ServiceHealth& b) {
+        return a.service == b.service && std::ranges::equal(a.bridges, b.bridges, bridge_alike);
+    });
+}
+
 void HealthChecks::replace_setup(Duration now, std::shared_ptr<const SplicerSetup> setup) {
     setup_ = std::move(setup);
     std::vector<Service> services;

@@ -58,6 +58,9 @@ struct HealthChange {
 // Of the services that are checked.
 using HealthReport = std::vector<ServiceHealth>;
 
+// Whether the same bridges are placed by both, and the same ones end their flows.
+[[nodiscard]] bool places_alike(const HealthReport& one, const HealthReport& other);
+
 class HealthChecks {
   public:
     // Different balancers take different seeds: their checks then come at different times.

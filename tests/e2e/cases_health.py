@@ -1,10 +1,20 @@
 """Health checks: bridges that are checked by the way that users' packets take."""
 
+import asyncio
+import itertools
 import json
+import math
+import os
 import re
+import signal
+import threading
+import time
 
-from cases_kernel import edited
 from harness import case, equal, eventually, true
+from http_client import ask, request
+from world import BRIDGES
+
+PATHS = [f"/health/{n}" for n in range(60)]
 
 # By service, without its family.
 CHECKS = {
@@ -15,7 +25,7 @@ CHECKS = {
     "proxied": "{ type: http, path: /proxied, %s }",
     "by-proxied-source": "{ type: tcp, %s }",
 }
-QUICK = "interval: 100ms, timeout: 100ms"
+QUICK = "interval: 300ms, timeout: 300ms"
 
 
 def with_checks(text, services, words):
@@ -39,7 +49,7 @@ def check_services(world, services, words=QUICK):
     world.clean_up.callback(lambda: [
         eventually(lambda service=service: not any(health_of(world, service).values()), f"{service} is not checked")
         for service in named])
-    edited(world, "balancer.yaml", lambda text: with_checks(text, named, words))
+    world.edited("balancer.yaml", lambda text: with_checks(text, named, words))
     for service in named:
         eventually(lambda service=service: all(health_of(world, service).values()), f"{service} is checked")
 
@@ -56,11 +66,164 @@ def _(world):
         service = f"{name}{world.family}"
         # One check of sixteen has a twin as a full segment.
         eventually(lambda service=service: min(passed(health_of(world, service)).values()) >= 20,
-                   lambda service=service: f"checks of {service}: {health_of(world, service)}", seconds=20)
+                   lambda service=service: f"checks of {service}: {health_of(world, service)}", seconds=30)
         for bridge, health in health_of(world, service).items():
-            equal((health["state"], health["failure"], health["narrow"]), ("up", None, False), f"{service}, {bridge}")
+            equal((health["state"], health["narrow"]), ("up", False), f"{service}, {bridge}")
     after = world.verdicts()
     true(after["hear_check"] > before["hear_check"], "the balancer counts what answers its checks")
     equal(after["drop_check"], before["drop_check"], "packets that look like answers and are none")
     lines = [line for line in world.log_of("balancer", of_this_case=True).splitlines() if "warning" in line]
     true(not [line for line in lines if ": bridge " in line], f"warnings: {lines}")
+
+
+class Steady(threading.Thread):
+    """Asks for PATHS in turn, each on a connection of its own, at a steady rate, whatever became of those before."""
+
+    def __init__(self, world, rate=60, timeout=20):
+        super().__init__(daemon=True)
+        self._world, self._rate, self._timeout = world, rate, timeout
+        self._ends = threading.Event()
+        self.asked = []  # when, which path, what became of it: "ok" or what went wrong
+
+    async def _ask(self, path):
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout):
+                reader, writer = await asyncio.open_connection(self._world.vip, 80, family=self._world.af)
+                writer.write(request(path, "Connection: close"))
+                answer = await reader.read(-1)
+                writer.close()
+            outcome = "ok" if answer.startswith(b"HTTP/1.1 200 ") else f"{answer[:40]!r}"
+        except (OSError, TimeoutError) as error:
+            outcome = type(error).__name__
+        self.asked.append((began, path, outcome))
+
+    async def _all(self):
+        asking = []
+        for path in itertools.cycle(PATHS):
+            if self._ends.is_set():
+                break
+            asking.append(asyncio.create_task(self._ask(path)))
+            await asyncio.sleep(1 / self._rate)
+        await asyncio.gather(*asking)
+
+    def run(self):
+        with self._world.lab.inside("client"):
+            asyncio.run(self._all())
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        self.join()
+
+    def failed(self, since=0.0, until=math.inf):
+        """Of the requests that began in that time, after the last one has ended."""
+        self.__exit__()
+        return [asked for asked in self.asked if since <= asked[0] < until and asked[2] != "ok"]
+
+
+def owners(world):
+    return dict(zip(PATHS, (line.split()[0] for line in world.curl_all(PATHS, "-H", "Connection: close"))))
+
+
+def is_in(world, bridge, *states):
+    return health_of(world, f"web{world.family}")[bridge]["state"] in states
+
+
+def log_says(world, *words):
+    return any(all(word in line for word in words)
+               for line in world.log_of("balancer", of_this_case=True).splitlines())
+
+
+def check_out_and_back(world, bridge, before, steady, break_it, mend, states, why):
+    """A bridge is broken, is taken out, told of with the reason, mended, and has its keys again. Returns when it was
+    broken, and when its keys had moved."""
+    break_it()
+    broken_since = time.monotonic()
+    eventually(lambda: is_in(world, bridge, *states), lambda: f"{bridge} is {states}: {health_of(world, f'web{world.family}')}",
+               seconds=15)
+    eventually(lambda: share(world, bridge) == 0, f"{bridge} is not placed")
+    out_since = time.monotonic()
+    during = owners(world)
+    equal(set(during.values()), set(BRIDGES) - {bridge}, "the bridges of new connections")
+    equal({path: during[path] for path in PATHS if before[path] != bridge},
+          {path: before[path] for path in PATHS if before[path] != bridge}, "the other bridges' keys")
+    true(log_says(world, f"bridge {bridge} (", "is ill", *why), f"the log tells why {bridge} is ill")
+    mend()
+    eventually(lambda: is_in(world, bridge, "up"), f"{bridge} is up again", seconds=15)
+    eventually(lambda: share(world, bridge) > 0, f"{bridge} is placed again")
+    true(log_says(world, f"bridge {bridge} (", "is up again"), f"the log tells that {bridge} is up again")
+    equal(owners(world), before, "its keys come back, and no other key moves")
+    world.notes.append(f"{len(steady.asked)} requests meanwhile")
+    return broken_since, out_since
+
+
+def share(world, bridge):
+    status = json.loads(world.page("balancer", "/status"))
+    web = next(each for each in status["services"] if each["name"] == f"web{world.family}")
+    return next(each for each in web["bridges"] if each["name"] == bridge)["table_share"]
+
+
+@case("nginx ends and comes back: its bridge is ill and up again, and no request fails meanwhile")
+def _(world):
+    before = owners(world)
+    check_services(world, ["web"])
+    with Steady(world) as steady:
+        broken_since, _ = check_out_and_back(world, "b2", before, steady, lambda: world.lab.stop("nginx2"),
+                                             lambda: world.lab.start("nginx2"), ["ill"], ["its backend does not listen"])
+        # What it had taken when it was stopped may be lost.
+        equal(steady.failed(since=broken_since), [], "requests that failed")
+
+
+@case("nginx hangs: its bridge is ill, its keys go elsewhere, and what it had taken is answered when it goes on")
+def _(world):
+    before = owners(world)
+    check_services(world, ["web"])
+    stopped = world.lab.pid("nginx1")
+    workers = [int(pid) for pid in world.lab.on("b1", "pgrep", "-P", str(stopped)).split()]
+
+    def signal_all(number):
+        for pid in (stopped, *workers):
+            os.kill(pid, number)
+
+    world.clean_up.callback(signal_all, signal.SIGCONT)
+    with Steady(world) as steady:
+        check_out_and_back(world, "b1", before, steady, lambda: signal_all(signal.SIGSTOP),
+                           lambda: signal_all(signal.SIGCONT), ["ill"], ["did not come in time"])
+        equal(steady.failed(), [], "requests that failed")
+
+
+def cut_off(world, bridge):
+    world.lab.on("segment", "ip", "link", "set", f"to-{bridge}", "down")
+
+
+def plug_in(world, bridge):
+    world.lab.on("segment", "ip", "link", "set", f"to-{bridge}", "up")
+
+
+@case("a bridge's link is down: it is gone, its connections are reset at their client's next packet, and it comes back")
+def _(world):
+    before = owners(world)
+    check_services(world, ["web"])
+    kept = world.connect(timeout=5)
+    equal(ask(kept, next(path for path in PATHS if before[path] == "b3")).bridge, "b3", "the kept connection")
+    world.clean_up.callback(plug_in, world, "b3")
+
+    def mend():
+        try:
+            kept.sendall(request("/after"))
+            data = kept.recv(4096)
+            raise AssertionError(f"not reset, but {data[:60]!r}")
+        except ConnectionResetError:
+            pass
+        plug_in(world, "b3")
+
+    with Steady(world) as steady:
+        _, out_since = check_out_and_back(world, "b3", before, steady, lambda: cut_off(world, "b3"), mend, ["gone"],
+                                          ["no answer at all"])
+        equal(steady.failed(since=out_since), [], "requests that failed after the bridge was taken out")
+        world.notes.append(f"{len(steady.failed())} failed")
+    true(log_says(world, "bridge b3 (", "is gone"), "the log tells that the bridge is gone")

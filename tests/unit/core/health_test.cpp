@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <optional>
 #include <random>
+#include <vector>
 
 using namespace splice;
 
@@ -68,6 +70,53 @@ TEST_CASE("a bridge begins up, is ill after `fall` failed checks in a row and up
     for (const bool passed : {true, false, true}) rig.check(passed);
     CHECK(rig.health.state(0) == HealthState::ill);
     rig.check(true);
+    CHECK(rig.health.state(0) == HealthState::up);
+}
+
+TEST_CASE("bridges that drain are checked, but neither placed nor counted by the bounds") {
+    HealthRule rule;
+    rule.panic_threshold_percent = 50;
+    Rig rig(rule, 3);
+    rig.health.set_candidates({true, true, false});
+    CHECK(rig.health.placed() == std::vector<bool>{true, true, false});
+    rig.answers[0] = CheckResult::silent;
+    rig.run_for(15s);
+    // One of two is up: not fewer than half.
+    CHECK(rig.health.state(0) == HealthState::gone);
+    CHECK_FALSE(rig.health.panics());
+    CHECK(rig.health.placed() == std::vector<bool>{false, true, false});
+    CHECK(rig.health.ends_flows(0));
+    rig.answers[2] = CheckResult::silent;
+    rig.run_for(15s);
+    CHECK(rig.health.state(2) == HealthState::gone);
+    CHECK(rig.health.ends_flows(2));
+    // Of the candidates none is up: the fault may be on our side.
+    rig.answers[1] = CheckResult::silent;
+    rig.run_for(15s);
+    CHECK(rig.health.placed() == std::vector<bool>{true, true, false});
+    for (std::size_t i = 0; i < 3; ++i) CHECK_FALSE(rig.health.ends_flows(i));
+}
+
+TEST_CASE("bridges keep what is known of them when others come and go") {
+    Rig rig({}, 2);
+    rig.answers[1] = CheckResult::failed;
+    rig.run_for(10s);
+    REQUIRE(rig.health.state(1) == HealthState::ill);
+    Health next({}, 3, 1, rig.now);
+    next.follow(rig.health, std::vector<std::optional<std::size_t>>{1, std::nullopt, 0});
+    CHECK(next.state(0) == HealthState::ill);
+    CHECK(next.state(1) == HealthState::up);
+    CHECK(next.state(2) == HealthState::up);
+    CHECK(next.placed() == std::vector<bool>{false, true, true});
+    CHECK_FALSE(next.has_events());
+}
+
+TEST_CASE("a check that could not be made tells nothing") {
+    Rig rig;
+    for (int i = 0; i < 10; ++i) {
+        rig.now = rig.health.next_deadline();
+        for (const Check& check : rig.health.due(rig.now)) rig.health.forget(check);
+    }
     CHECK(rig.health.state(0) == HealthState::up);
 }
 
