@@ -49,7 +49,8 @@ def _(world):
         world.lab.stop(program)
         without_it = traces(world, program)
         world.lab.start(program)
-        left = [line for line in without_it if any(word in line for word in ("SPLICELB", "splicelb", "NFQUEUE", "XDP", "clsact", "bpf"))]
+        ours = ("SPLICELB", "splicelb", "NFQUEUE", "XDP", "clsact", "bpf")
+        left = [line for line in without_it if any(word in line for word in ours)]
         true(not left, f"left: {left}")
         true(world.vip not in " ".join(without_it) or program != "balancer", f"the VIP is left: {without_it}")
         true(with_it != without_it, "while it ran there was something to clean up")
