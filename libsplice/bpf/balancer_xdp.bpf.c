@@ -373,9 +373,14 @@ static __always_inline const struct splice_placement_row *find_row(const struct 
 	return table ? bpf_map_lookup_elem(table, &row) : 0;
 }
 
+static __always_inline __u32 state_number(const struct splice_choice_rule *rule, __u16 bridge)
+{
+	return (rule->states + bridge) & (SPLICE_STATES - 1);
+}
+
 static __always_inline struct splice_openings *my_openings(const struct splice_choice_rule *rule, __u16 bridge)
 {
-	const __u32 state = (rule->states + bridge) & (SPLICE_STATES - 1);
+	const __u32 state = state_number(rule, bridge);
 	return bpf_map_lookup_elem(&openings, &state);
 }
 
@@ -409,18 +414,22 @@ SPLICE_SUBPROGRAM int weigh_all(const struct splice_placement_row *row, const st
 	return choice.rank;
 }
 
-/* Which rank of the row takes the opening. */
+/* Which rank of the row takes the opening: nearly always the first, without a look at anything but its state and at the
+ * key's place among the hot ones. */
 static __always_inline __u32 weigh(const struct splice_packet *packet, const struct splice_placement_row *row,
 				   const struct splice_service_entry *service, __u64 hash)
 {
+	const __u32 state = state_number(&service->choice, row->choices[0]);
+	const struct splice_bridge_state *first = &settings.states[state];
 	const int hot = service->choice.spread && splice_is_hot(&settings.hot, hash, service->carriage.mark);
-	const __u64 draw = splice_choice_draw(splice_choice_cookie(packet->ack));
-	const struct splice_bridge_state *first = splice_state_of(settings.states, &service->choice, row->choices[0]);
 	struct splice_openings *mine;
 
-	if (!splice_first_takes(first, &service->choice, draw, hot)) return weigh_all(row, service, draw, hot);
+	if (hot || !splice_first_takes_all(first, &service->choice)) {
+		const __u64 draw = splice_choice_draw(splice_choice_cookie(packet->ack));
+		if (!splice_first_takes(first, &service->choice, draw, hot)) return weigh_all(row, service, draw, hot);
+	}
 	/* What user space makes of it: one more of the first rank. */
-	mine = my_openings(&service->choice, row->choices[0]);
+	mine = bpf_map_lookup_elem(&openings, &state);
 	if (mine) splice_count_first(mine);
 	return 0;
 }

@@ -42,19 +42,19 @@ bool HotKeys::advance(Duration now) {
 }
 
 void HotTable::replace(std::uint8_t service, const std::vector<HotKeys::Key>& keys) {
-    std::vector<std::uint64_t>& marks = marks_[service % marks_.size()];
-    for (const std::uint64_t mark : marks) {
-        __u64* const bucket = table_->marks[splice_hot_bucket(mark)];
-        std::replace(bucket, bucket + SPLICE_HOT_WAYS, __u64{mark}, __u64{0});
+    std::vector<std::uint64_t>& hashes = hashes_[service % hashes_.size()];
+    for (const std::uint64_t hash : hashes) {
+        __u64* const bucket = table_->marks[splice_hot_bucket(hash)];
+        __u64* const end = bucket + SPLICE_HOT_WAYS;
+        std::fill(std::remove(bucket, end, splice_hot_mark(hash, service)), end, __u64{0});
     }
-    marks.clear();
+    hashes.clear();
     for (const HotKeys::Key& key : keys) {
-        const std::uint64_t mark = splice_hot_mark(key.hash, service);
-        __u64* const bucket = table_->marks[splice_hot_bucket(mark)];
+        __u64* const bucket = table_->marks[splice_hot_bucket(key.hash)];
         __u64* const free = std::find(bucket, bucket + SPLICE_HOT_WAYS, __u64{0});
         if (free == bucket + SPLICE_HOT_WAYS) continue;
-        *free = mark;
-        marks.push_back(mark);
+        *free = splice_hot_mark(key.hash, service);
+        hashes.push_back(key.hash);
     }
 }
 

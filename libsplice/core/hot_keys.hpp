@@ -64,7 +64,7 @@ class HotTable {
 
   private:
     std::unique_ptr<splice_hot_keys> table_ = std::make_unique<splice_hot_keys>();
-    std::array<std::vector<std::uint64_t>, 64> marks_;  // by the services' marks (datapath/carriage.h)
+    std::array<std::vector<std::uint64_t>, 64> hashes_;  // by the services' marks (datapath/carriage.h)
 };
 
 }  // namespace splice

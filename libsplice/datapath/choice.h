@@ -88,6 +88,12 @@ SPLICE_INLINE __u16 splice_choice_chance(__u64 draw, __u32 rank)
 	return (__u16)(draw >> (16 * (rank + 1)));
 }
 
+/* 1: the first choice takes every opening whose key is not hot, so that no chance has to be drawn. */
+SPLICE_INLINE int splice_first_takes_all(const struct splice_bridge_state *first, const struct splice_choice_rule *rule)
+{
+	return !(first->passes | first->flags | rule->warmup);
+}
+
 /* 1: the first choice takes it, and nothing else has to be looked at. What nearly every opening needs. */
 SPLICE_INLINE int splice_first_takes(const struct splice_bridge_state *first, const struct splice_choice_rule *rule,
 				     __u64 draw, int hot)

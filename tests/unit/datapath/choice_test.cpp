@@ -83,9 +83,11 @@ struct Weighed {
             ++counts[choice.rank];
             why = choice.why;
             CHECK((choice.offered >> choice.rank & 1) == 1);
-            // The short way and the long way say the same.
-            if (splice_first_takes(&states[rule.states + row.choices[0]], &rule, splice_choice_draw(cookie),
-                                   hot)) {
+            // The short ways and the long way say the same.
+            const splice_bridge_state* const first = &states[rule.states + row.choices[0]];
+            const bool takes = splice_first_takes(first, &rule, splice_choice_draw(cookie), hot);
+            if (!hot && splice_first_takes_all(first, &rule)) CHECK(takes);
+            if (takes) {
                 CHECK(choice.rank == 0);
                 CHECK(choice.offered == 1);
                 CHECK(choice.why == SPLICE_CHOSE_FIRST);
