@@ -123,7 +123,7 @@ FUZZER(log_line)(splice::Bytes bytes) {
     const ExactCopy copy(input.rest());
     std::string_view rest = splice::as_text(copy.bytes());
     splice::hash::LineRules rules;
-    rules.key.name = "a";
+    rules.header = "a";
     const auto parser = LineParser::make(format, rules);
     while (!rest.empty()) {
         const std::string_view line = splice::hash::take_until(rest, '\n');

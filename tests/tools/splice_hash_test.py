@@ -421,6 +421,14 @@ class Formats(unittest.TestCase):
                        text="/a?x=1&utm_s=2\n/a?utm_s=2&x=1\n/a?x=1\n")["variants"]
         self.assertEqual([variant["distinct_keys"] for variant in variants], [3, 2, 1])
 
+    def test_a_header_can_be_compared_with_other_keys(self):
+        lines = "".join(json.dumps({"uri": f"/{i}", "http_x_tenant": f"t{i % 3}"}) + "\n" for i in range(30))
+        variants = ask("compare", *THREE, "--keys", "uri;hdr(x-tenant);hdr(x-tenant)+path", "--algorithms", "rendezvous",
+                       text=lines)["variants"]
+        self.assertEqual([(each["distinct_keys"], each["by_source_requests"]) for each in variants],
+                         [(30, 0), (3, 0), (30, 0)])
+        self.assertIn("one is read at a time", run("compare", *THREE, "--keys", "hdr(a);hdr(b)", text=lines, code=2))
+
     def test_the_balancers_configuration_is_read(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "balancer.yaml")

@@ -105,7 +105,7 @@ Json as_json(const SameKey& same, const Variant& variant) {
 Answered ask_compare(const Options& options, LogReader& log, const Write& write) {
     const auto losses = losses_of(options);
     std::vector<SameKey> by_key;
-    std::string header;
+    const std::string& header = options.rules.line.header;
     for (const HashKeyRule& rule : options.compare.keys) {
         const Protocol protocol =
             rule == options.fleet.key ? options.fleet.protocol : natural_protocol(rule.kind);
@@ -113,7 +113,6 @@ Answered ask_compare(const Options& options, LogReader& log, const Write& write)
                      KeySample(),
                      KeylessCounts(),
                      {}};
-        if (header.empty()) header = rule.header();
         for (const Algorithm algorithm : options.compare.algorithms) {
             for (const std::uint32_t rows : options.compare.rows) {
                 FleetSpec fleet = options.fleet;

@@ -362,7 +362,7 @@ class JsonMembers final : public nlohmann::json_sax<nlohmann::json> {
     bool start_array(std::size_t /*size*/) override { return enter(); }
     bool end_array() override { return leave(); }
     bool key(std::string& name) override {
-        if (depth_ == 1) meaning_ = rules_.fields.meaning_of(name, rules_.key.header());
+        if (depth_ == 1) meaning_ = rules_.fields.meaning_of(name, rules_.header);
         return true;
     }
     bool parse_error(std::size_t /*at*/, const std::string& /*token*/,
@@ -456,7 +456,7 @@ class W3cParser final : public LineParser {
         while (!names.empty()) {
             const auto end = names.find_first_of(" \t");
             const std::string_view name = names.substr(0, end);
-            if (!name.empty()) columns_.push_back(rules_.fields.meaning_of(name, rules_.key.header()));
+            if (!name.empty()) columns_.push_back(rules_.fields.meaning_of(name, rules_.header));
             names.remove_prefix(end == std::string_view::npos ? names.size() : end + 1);
         }
     }

@@ -75,7 +75,8 @@ struct Malformed {
 using LineAnswer = std::variant<Record, NoRecord, Malformed>;
 
 struct LineRules {
-    HashKeyRule key;  // what a plain line is, and which header is looked for
+    HashKeyRule key;     // what a plain line is
+    std::string header;  // the one that is looked for; empty: none
     FieldNames fields;
 };
 

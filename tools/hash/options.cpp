@@ -334,6 +334,23 @@ Judged<FleetSpec> judge_fleet(const Flags& flags) {
     return fleet;
 }
 
+// The one header that the keys take: a log's record tells one.
+Judged<void> judge_header(Options& options) {
+    std::string& header = options.rules.line.header;
+    if (options.question != Question::compare) {
+        header = options.fleet.key.header();
+        return {};
+    }
+    for (const HashKeyRule& rule : options.compare.keys) {
+        if (rule.header().empty() || rule.header() == header) continue;
+        if (!header.empty())
+            return std::unexpected(wrong(fmt::format(
+                "compare: --keys take the headers {} and {}; one is read at a time", header, rule.header())));
+        header = rule.header();
+    }
+    return {};
+}
+
 Judged<void> judge_inputs(const Flags& flags, Options& options) {
     options.inputs.urls = all_of(flags, "url");
     options.inputs.paths = all_of(flags, tools::kInput);
@@ -357,7 +374,7 @@ Judged<void> judge_inputs(const Flags& flags, Options& options) {
         options.rules.line.fields = *std::move(fields);
     }
     options.rules.line.key = options.fleet.key;
-    return {};
+    return judge_header(options);
 }
 
 Judged<OutputFormat> judge_format(const Flags& flags) {
