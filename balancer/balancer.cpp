@@ -274,7 +274,44 @@ HostFactList Balancer::facts(const BalancerConfig& config) {
     if (guard_) facts.push_back(guard_->fact());
     for (HostFact& fact : dataplane_->facts()) facts.push_back(std::move(fact));
     for (HostFact& fact : vips_.facts(vips_of(config))) facts.push_back(std::move(fact));
+    for (const ServiceConfig& service : config.services) {
+        if (service.need != 0) facts.push_back(need_fact(service));
+    }
     return facts;
+}
+
+HostFact Balancer::need_fact(const ServiceConfig& service) {
+    return {.kind = "need",
+            .words = "the service " + service.name,
+            .observe = [this, name = service.name, need = service.need]() -> std::optional<std::string> {
+                const std::size_t up = bridges_up(name);
+                if (up >= need) return std::nullopt;
+                return fmt::format("has {} of the {} bridges that it needs", up, need);
+            },
+            .put_right = []() -> SystemResult<void> {
+                return std::unexpected(SystemError{"waiting for its bridges", 0});
+            },
+            .may_wait = true,
+            .silent = true};
+}
+
+std::size_t Balancer::bridges_up(const std::string& service) const {
+    const auto config = std::ranges::find(config_.services, service, &ServiceConfig::name);
+    if (config == config_.services.end()) return 0;
+    const SplicerService& running =
+        setup_->services[static_cast<std::size_t>(config - config_.services.begin())];
+    const auto checked = std::ranges::find(health_, service, &ServiceHealth::service);
+    std::size_t up = 0;
+    for (std::size_t i = 0; i < config->bridges.size(); i++) {
+        if (!takes_connections(config->bridges[i])) continue;
+        const BridgeHealth* known = nullptr;
+        if (checked != health_.end()) {
+            const auto found = std::ranges::find(checked->bridges, running.bridges[i], &BridgeHealth::bridge);
+            if (found != checked->bridges.end()) known = &*found;
+        }
+        up += !known || known->state == HealthState::up ? 1 : 0;
+    }
+    return up;
 }
 
 void Balancer::look_at_host(bool all) {

@@ -77,6 +77,9 @@ class Balancer {
     std::expected<void, StepsFailure> change_host(const Plan& plan);
     [[nodiscard]] BalancerState state() const;
     [[nodiscard]] HostFactList facts(const BalancerConfig& config);
+    [[nodiscard]] HostFact need_fact(const ServiceConfig& service);
+    // Of that service's bridges, those that take connections and are not known to be ill; as of what runs.
+    [[nodiscard]] std::size_t bridges_up(const std::string& service) const;
     // The checks have found something new: who is placed follows them.
     void take_health();
     void follow_health();

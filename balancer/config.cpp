@@ -310,10 +310,10 @@ HealthConfig read_health(const YamlValue& value, Protocol protocol) {
 }
 
 ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaults, BridgeNumbers& numbers) {
-    const YamlMap map = entry.map(joined(
-        joined({"name", "vip", "port", "dscp", "protocol", "proxy_protocol", "hash", "bridges", "health"},
-               kChoiceKeys),
-        kServiceSettings));
+    const YamlMap map = entry.map(joined(joined({"name", "vip", "port", "dscp", "protocol", "proxy_protocol",
+                                                 "hash", "bridges", "health", "need"},
+                                                kChoiceKeys),
+                                         kServiceSettings));
     ServiceConfig service;
     service.settings = defaults;
     service.name = map.require("name").as(parse_name);
@@ -337,6 +337,10 @@ ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaul
     const YamlValue bridges = map.require("bridges");
     for (const YamlValue& bridge : bridges.items(kMaxBridges)) read_bridge(bridge, numbers, service);
     if (auto fits = check_weights(service); !fits) bridges.fail(fits.error());
+    map.read("need", service.need, parse_need);
+    if (service.need > service.bridges.size())
+        map.require("need").fail(fmt::format("need {}: expected at most the service's {} bridges",
+                                             service.need, service.bridges.size()));
     if (const auto health = map.find("health")) service.health = read_health(*health, service.protocol);
     read_settings(map, service.settings);
     return service;
@@ -361,6 +365,12 @@ Parsed<double> parse_share(std::string_view text) {
     const double share = percent ? *number / 100 : *number;
     if (share < 0 || share > 1) return expected;
     return share;
+}
+
+Parsed<std::uint32_t> parse_need(std::string_view text) {
+    const auto number = parse_number(text, 1, kMaxBridges);
+    if (!number) return std::unexpected(number.error());
+    return static_cast<std::uint32_t>(*number);
 }
 
 Parsed<std::uint32_t> parse_subset(std::string_view text) {

@@ -83,6 +83,7 @@ struct ServiceConfig {
     std::optional<ShadowConfig> shadow;
     double ramp = 0;           // share of rows that the shadow serves
     std::uint32_t subset = 0;  // key sni: so many bridges for a name; 0: one
+    std::uint32_t need = 0;    // with fewer bridges that take connections the balancer is not ready
     std::vector<BridgeConfig> bridges;
     std::optional<HealthConfig> health;
     ServiceDefaults settings;
@@ -140,6 +141,8 @@ class BridgeNumbers {
 Parsed<void> check_choice(const ServiceConfig& service);
 // Whether the service, whose earlier bridges it has already, can take this one.
 Parsed<void> check_bridge(const ServiceConfig& service, const BridgeConfig& bridge);
+// 1 to kMaxBridges.
+Parsed<std::uint32_t> parse_need(std::string_view text);
 // Whether its bridges can be placed by its algorithm (jump knows no weights).
 Parsed<void> check_weights(const ServiceConfig& service);
 // Whether the bridges of all services together are not more than flow entries can tell apart.

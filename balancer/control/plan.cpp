@@ -72,6 +72,7 @@ Settings settings_of(const ServiceConfig& service) {
             {"algorithm", std::string(to_string(service.algorithm))},
             {"table_rows", std::to_string(common.table_rows)},
             {"subset", service.subset == 0 ? "off" : std::to_string(service.subset)},
+            {"need", service.need == 0 ? "off" : std::to_string(service.need)},
             {"bounded_load", factor(service.bounded_load)},
             {"warmup", factor(service.warmup)},
             {"hot_keys", text_of(service.hot_keys)},

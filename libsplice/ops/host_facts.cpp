@@ -41,6 +41,10 @@ std::expected<void, std::string> HostFacts::establish(HostFactList facts) {
         if (find(fact.words)) continue;
         Watched watched;
         watched.fact = std::move(fact);
+        if (watched.fact.may_wait) {
+            facts_.push_back(std::move(watched));
+            continue;
+        }
         if (const auto wrong = watched.fact.observe()) {
             if (const auto done = watched.fact.put_right(); !done) {
                 for (auto each = facts_.rbegin(); each != std::make_reverse_iterator(facts_.begin() + before);

@@ -137,6 +137,22 @@ def _(world):
     equal(owners(world), before, "its keys come back")
 
 
+@case("a service with fewer bridges than it needs is told by /readyz until they are back")
+def _(world):
+    name = f"web{world.family}"
+    world.edited("balancer.yaml", lambda text: text.replace(f"  - name: {name}\n", f"  - name: {name}\n    need: 3\n"))
+    eventually(lambda: f"service {name}: need off -> 3" in world.log_of("balancer", of_this_case=True), "the reload")
+    equal(world.api("balancer", "/readyz"), (200, "ready\n"), "readiness with all bridges")
+    give(world, "b3", "drain")
+    told = f"the service {name} has 2 of the 3 bridges that it needs"
+    eventually(lambda: world.api("balancer", "/readyz")[0] == 503, "readiness without b3")
+    true(told in world.api("balancer", "/readyz")[1], "the reason is told")
+    true(told in world.log_of("balancer", of_this_case=True), "the log tells of it")
+    owners(world)  # which it goes on to serve
+    take_back(world, "b3")
+    eventually(lambda: world.api("balancer", "/readyz")[0] == 200, "readiness with all bridges again")
+
+
 # With addresses of no host: benchmarking's (RFC 2544) and documentation's (RFC 3849).
 CROWD_NETWORK = {4: "198.18.{}.{}", 6: "2001:db8:c0::{:x}:{:x}"}
 

@@ -27,13 +27,6 @@ def only_adopt(world):
     return None if world.lab.mode == "adopt" else "only adoption needs it"
 
 
-def api(world, program, path):
-    """Status and body of the program's own API."""
-    text = world.page(program, path, "-w", "\n%{http_code}")
-    body, status = text.rsplit("\n", 1)
-    return int(status), body
-
-
 def repairs(world, program, kind):
     lines = world.page(program, "/metrics").splitlines()
     return sum(int(float(line.split()[-1])) for line in lines
@@ -87,7 +80,7 @@ def put_right(world, program, kind, break_it, words):
         eventually(lambda: repairs(world, program, kind) > before, f"{kind} of {program} is put right", 15)
         all_served(world)
     eventually(lambda: world.log_of(program).count(words) > told, f"{program} tells: {words}")
-    equal(api(world, program, "/readyz"), (200, "ready\n"), "readiness")
+    equal(world.api(program, "/readyz"), (200, "ready\n"), "readiness")
 
 
 @case("the VIP that another program removes is back at once")
@@ -106,13 +99,13 @@ def _(world):
 
     world.clean_up.callback(bring_up)
     world.lab.on("balancer", "ip", "link", "set", "eth1", "down")
-    eventually(lambda: api(world, "balancer", "/readyz")[0] == 503, "readiness is 503 while the link is down")
-    true("the interface eth1 is down" in api(world, "balancer", "/readyz")[1], "the reason is told")
-    equal(api(world, "balancer", "/healthz")[0], 200, "the process lives")
+    eventually(lambda: world.api("balancer", "/readyz")[0] == 503, "readiness is 503 while the link is down")
+    true("the interface eth1 is down" in world.api("balancer", "/readyz")[1], "the reason is told")
+    equal(world.api("balancer", "/healthz")[0], 200, "the process lives")
     with at_little_cost(world, served_before=False):
         bring_up()
         all_served(world)
-    eventually(lambda: api(world, "balancer", "/readyz")[0] == 200, "readiness is back")
+    eventually(lambda: world.api("balancer", "/readyz")[0] == 200, "readiness is back")
 
 
 def made_by_nftables(world, host):
@@ -354,12 +347,12 @@ def away_and_back(world, leave, come_back):
             restore_network(world)
 
     world.clean_up.callback(bring_back)
-    eventually(lambda: api(world, "balancer", "/readyz")[0] == 503, "readiness is 503 while the interface is away", 15)
-    true("the interface eth1 is gone" in api(world, "balancer", "/readyz")[1], "the reason is told")
+    eventually(lambda: world.api("balancer", "/readyz")[0] == 503, "readiness is 503 while the interface is away", 15)
+    true("the interface eth1 is gone" in world.api("balancer", "/readyz")[1], "the reason is told")
     with at_little_cost(world, served_before=False):
         bring_back()
         all_served(world, 20)
-    eventually(lambda: api(world, "balancer", "/readyz")[0] == 200, "readiness is back", 15)
+    eventually(lambda: world.api("balancer", "/readyz")[0] == 200, "readiness is back", 15)
 
 
 def successor(world):
@@ -392,12 +385,12 @@ def _(world):
     restart(world, "balancer")
     true(not merges(), "it merges none at first")
     world.lab.on("balancer", "ip", "link", "del", "eth1")
-    eventually(lambda: api(world, "balancer", "/readyz")[0] == 503, "readiness is 503 while the interface is away", 15)
+    eventually(lambda: world.api("balancer", "/readyz")[0] == 503, "readiness is 503 while the interface is away", 15)
     successor(world)
     world.lab.on("balancer", "ethtool", "-K", "eth1", "gro", "on")
     world.lab.on("balancer", "ip", "link", "set", "eth1", "up")
     restore_network(world)
-    eventually(lambda: api(world, "balancer", "/readyz")[0] == 200, "readiness is back", 15)
+    eventually(lambda: world.api("balancer", "/readyz")[0] == 200, "readiness is back", 15)
     all_served(world, 20)
     true(not merges(), "its successor merges none")
 

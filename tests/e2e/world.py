@@ -227,6 +227,12 @@ class World:
         url = f"http://127.0.0.1:{port}{path}"
         return self.lab.on(program, "curl", "-sS", "--max-time", "5", *words, url, check=check)
 
+    def api(self, program, path):
+        """Status and body of the program's own API."""
+        text = self.page(program, path, "-w", "\n%{http_code}")
+        body, status = text.rsplit("\n", 1)
+        return int(status), body
+
     def log_of(self, program, of_this_case=False):
         """What the program has logged, since the lab began or since the case did."""
         with open(f"{self.lab.run_dir}/log/{program}.log", encoding="utf-8") as file:

@@ -339,6 +339,13 @@ TEST_CASE("a bridge's state is ready unless the file or the flag says drain or d
     CHECK(parse_bridge("b1=192.0.2.20,state=up").error() == "state: expected ready, drain or down");
 }
 
+TEST_CASE("a service needs at most as many bridges as it has") {
+    CHECK(service_of(kExample).need == 0);
+    CHECK(service_of(with_key("need: 1")).need == 1);
+    check_refused(with_key("need: 0"), "10:11", "need '0': expected a whole number from 1 to 4096");
+    check_refused(with_key("need: 2"), "10:11", "need 2: expected at most the service's 1 bridges");
+}
+
 TEST_CASE("a service without a bridge that is ready is warned of") {
     for (const char* state : {"drain", "down"}) {
         const auto warnings = warnings_about(parse(with("weight: 1", std::string("state: ") + state)));

@@ -201,3 +201,18 @@ TEST_CASE("what a change no longer names is undone if it was made here, by a sta
     facts.undo();
     CHECK(kept.undone == 1);
 }
+
+TEST_CASE("what may wait keeps no start from going on, and is told") {
+    Thing thing{.is_there = false, .refuses = true};
+    HostFact waits = thing.fact("the thing");
+    waits.may_wait = true;
+    HostFacts facts;
+    REQUIRE(facts.establish({waits}).has_value());
+    CHECK(thing.puts == 0);
+    CHECK(facts.look(at(0s), true).warnings == Lines{"the thing is gone: the system refuses"});
+    CHECK(facts.reasons() == Lines{"the thing is gone: the system refuses"});
+    thing.is_there = true;
+    CHECK(facts.look(at(1s), true).infos == Lines{"the thing is as it should be again"});
+    facts.undo();
+    CHECK(thing.undone == 0);
+}
