@@ -75,6 +75,7 @@ std::expected<splice_secret, std::string> read_secret(const PacketbridgeConfig& 
     auto secret = read_secret_file(config.common.secret_file);
     if (!secret) return secret;
     std::vector<IpAddress> vips;
+    vips.reserve(config.services.size());
     for (const BridgeServiceConfig& service : config.services) vips.push_back(service.vip.address);
     if (auto fits = check_lab_key(*secret, config.common.secret_file, vips); !fits)
         return std::unexpected(fits.error());

@@ -16,6 +16,7 @@ std::shared_ptr<const JoinerSetup> build_setup(const PacketbridgeConfig& config,
     setup->addresses = config.addresses;
     setup->number = config.number;
     std::vector<std::string> names;
+    names.reserve(config.services.size());
     for (const BridgeServiceConfig& service : config.services) names.push_back(service.vip.to_string());
     const std::vector<std::uint16_t> numbers = services.assign(names);
     for (const BridgeServiceConfig& service : config.services) {

@@ -61,7 +61,9 @@ class Budget {
             began_ = now.monotonic;
             taken_ = 0;
         }
-        return taken_ < most && ++taken_;
+        if (taken_ >= most) return false;
+        ++taken_;
+        return true;
     }
 
   private:

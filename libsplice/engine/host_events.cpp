@@ -38,6 +38,7 @@ SystemResult<HostEvents> HostEvents::open() {
 
 std::vector<int> HostEvents::descriptors() const {
     std::vector<int> all;
+    all.reserve(sockets_.size());
     for (const NetlinkSocket& socket : sockets_) all.push_back(socket.descriptor());
     return all;
 }

@@ -71,6 +71,7 @@ std::uint32_t PcapngBlocks::word32(std::size_t at) const noexcept {
 
 std::vector<std::uint32_t> PcapngBlocks::links() const {
     std::vector<std::uint32_t> all;
+    all.reserve(interfaces_.size());
     for (const Interface& interface : interfaces_) all.push_back(interface.link);
     return all;
 }

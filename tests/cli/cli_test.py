@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The contract of both executables on their command line: exit codes, one-line errors, reload and clean exit.
 
-Usage: cli_test.py BIN_DIRECTORY. What touches the host runs in a network namespace of its own and is skipped
+Usage: cli_test.py BIN_DIRECTORY BPF_OBJECTS_DIRECTORY. What touches the host runs in a network namespace of its own and is skipped
 without root.
 """
 import json
@@ -16,6 +16,7 @@ import time
 import unittest
 
 BIN = sys.argv.pop(1)
+OBJECTS = sys.argv.pop(1)  # where the kernel programs are
 PATIENCE_S = 10
 
 
@@ -397,7 +398,7 @@ class Host(Files):
         text = read(self.balancer_config()).replace("engine: nfqueue", "engine: auto") + f"bpffs: {folder}/one\n"
         config = self.write("balancer.yaml", text)
         # Anybody's program will do: it serves nothing.
-        objects = os.path.join(BIN, "cmake", "libsplice", "bpf", "balancer_xdp.bpf.o")
+        objects = os.path.join(OBJECTS, "balancer_xdp.bpf.o")
         self.inside("bpftool", "prog", "loadall", objects, f"{folder}/foreign")
         self.inside("bpftool", "net", "attach", "xdpgeneric", "pinned", f"{folder}/foreign/redirect_probe", "dev",
                     "up0")

@@ -328,6 +328,7 @@ void RequestReport::left(const Step& step, Station from, Station to, Bytes) {
 
 void RequestReport::finish() {
     std::vector<std::uint32_t> in_order;
+    in_order.reserve(connections_.size());
     for (const auto& [conversation, connection] : connections_) in_order.push_back(conversation);
     std::ranges::sort(in_order);
     for (const std::uint32_t conversation : in_order) connections_[conversation]->finish();

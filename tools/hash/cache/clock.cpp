@@ -8,7 +8,7 @@ namespace splice::cache {
 namespace {
 
 struct Clock : OneList<Clock> {
-    using OneList::OneList;
+    Clock(Contents& contents, std::uint64_t capacity) noexcept : OneList(contents, capacity) {}
     void hit(NodeIndex node) noexcept { contents_[node].mark = 1; }
     void evict() noexcept {
         NodeIndex node = list_.oldest();

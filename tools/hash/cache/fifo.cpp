@@ -5,7 +5,7 @@ namespace splice::cache {
 namespace {
 
 struct Fifo : OneList<Fifo> {
-    using OneList::OneList;
+    Fifo(Contents& contents, std::uint64_t capacity) noexcept : OneList(contents, capacity) {}
     void hit(NodeIndex) noexcept {}
     void evict() noexcept {
         drop(list_.oldest());

@@ -5,7 +5,7 @@ namespace splice::cache {
 namespace {
 
 struct Lru : OneList<Lru> {
-    using OneList::OneList;
+    Lru(Contents& contents, std::uint64_t capacity) noexcept : OneList(contents, capacity) {}
     void hit(NodeIndex node) noexcept { list_.make_newest(contents_, node); }
     void evict() noexcept {
         drop(list_.oldest());

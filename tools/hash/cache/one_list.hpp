@@ -9,8 +9,6 @@ namespace splice::cache {
 template <typename Policy>
 class OneList {
   public:
-    OneList(Contents& contents, std::uint64_t capacity) noexcept : contents_(contents), capacity_(capacity) {}
-
     void store(const Access& access, std::uint64_t hash, std::uint32_t stale_at_s) {
         while (contents_.bytes() + access.bytes > capacity_) static_cast<Policy*>(this)->evict();
         list_.push_newest(contents_, contents_.add(access.object, hash, access.bytes, stale_at_s));
@@ -27,6 +25,8 @@ class OneList {
     NodeList list_;
 
   private:
+    friend Policy;  // nobody else makes one
+    OneList(Contents& contents, std::uint64_t capacity) noexcept : contents_(contents), capacity_(capacity) {}
     const std::uint64_t capacity_;
 };
 

@@ -7,7 +7,7 @@ namespace splice::cache {
 namespace {
 
 struct Sieve : OneList<Sieve> {
-    using OneList::OneList;
+    Sieve(Contents& contents, std::uint64_t capacity) noexcept : OneList(contents, capacity) {}
     void hit(NodeIndex node) noexcept { contents_[node].mark = 1; }
     void evict() noexcept {
         NodeIndex node = hand_ == kNoNode ? list_.oldest() : hand_;

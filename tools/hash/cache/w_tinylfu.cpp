@@ -40,6 +40,8 @@ class WTinyLfu {
                     put(probation_, kProbation, demoted);
                 }
                 break;
+            default:  // a node is in one of the three
+                break;
         }
     }
 
