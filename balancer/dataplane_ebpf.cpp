@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -186,6 +187,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         const bool ticks = tick && *tick <= now.monotonic;
         if (ticks) path_->maps().read_openings(*splicer_);
         splicer_->expire(now, out);
+        look_for_signs(now);
         checks_.expire(now, out);
         tell_health();
         if (ticks) {
@@ -200,6 +202,13 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         const Duration refresh = routes_->next_refresh();
         return std::min({splicer_->next_deadline().value_or(refresh),
                          checks_.next_deadline().value_or(refresh), refresh});
+    }
+
+    void look_for_signs(Instant now) {
+        if (!checks_.wants_signs(now.monotonic)) return;
+        std::vector<SignedBridge> seen = path_->maps().take_signs();
+        std::ranges::move(splicer_->take_signs(), std::back_inserter(seen));
+        checks_.see(now.monotonic, seen);
     }
 
     void tell_health() {

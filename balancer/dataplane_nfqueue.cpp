@@ -152,6 +152,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     }
     void expire(Instant now, Actions& out) override {
         splicer_.expire(now, out);
+        if (checks_.wants_signs(now.monotonic)) checks_.see(now.monotonic, splicer_.take_signs());
         checks_.expire(now, out);
         tell_health();
         if (now.monotonic < routes_->next_refresh()) return;

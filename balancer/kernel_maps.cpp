@@ -181,6 +181,7 @@ SystemResult<void> KernelMaps::write_setup(const SplicerSetup& setup) {
     for (const std::uint16_t number : turns) generation_[number] ^= 1U;
     turned_ = std::move(turns);
     kernel().own = setup.own;
+    place_signs(setup);
     write_services(services);
     program_.write_secret(setup.secret);
     return {};
@@ -245,6 +246,42 @@ void KernelMaps::write_states(const BridgeLoads& loads) noexcept {
 
 void KernelMaps::write_hot_keys(const HotTable& keys) noexcept {
     kernel().hot = keys.table();
+}
+
+// Counts that a setup before has left in a place are where the next begins.
+void KernelMaps::place_signs(const SplicerSetup& setup) {
+    std::ranges::fill(kernel().signs_of, SPLICE_NO_SIGNS);
+    sign_places_.clear();
+    std::uint32_t next = 0;
+    for (const SplicerService& service : setup.services) {
+        if (!service.check) continue;
+        std::uint32_t room = 0;
+        for (const CheckedBridge& each : service.check->bridges)
+            room = std::max<std::uint32_t>(room, each.bridge + 1U);
+        if (next + room > SPLICE_SIGNS) return;
+        for (const CheckedBridge& each : service.check->bridges) {
+            const std::uint32_t place = next + each.bridge;
+            sign_places_.push_back({service.number, each.bridge, place, kernel().signs[place]});
+        }
+        std::atomic_ref(kernel().signs_of[service.number % SPLICE_SERVICE_NUMBERS])
+            .store(next, std::memory_order_relaxed);
+        next += room;
+    }
+}
+
+std::vector<SignedBridge> KernelMaps::take_signs() {
+    std::vector<SignedBridge> seen;
+    for (SignPlace& each : sign_places_) {
+        const splice_signs now = kernel().signs[each.place];
+        const splice_signs was = std::exchange(each.seen, now);
+        const PassiveSigns signs{.openings = now.openings - was.openings,
+                                 .answers = now.answers - was.answers,
+                                 .refusals = now.refusals - was.refusals,
+                                 .repeats = now.repeats - was.repeats};
+        if (signs != PassiveSigns{})
+            seen.push_back({.service = each.service, .bridge = each.bridge, .signs = signs});
+    }
+    return seen;
 }
 
 void KernelMaps::restore_setup() noexcept {

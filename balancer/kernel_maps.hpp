@@ -54,6 +54,9 @@ class KernelMaps {
     // Openings that the program chose for since the last call, by the services of the last write_setup().
     // Adds them to the splicer's loads and counters.
     void read_openings(Splicer& splicer);
+    // What the program has seen of the bridges of services that are checked, since the last call. It reads
+    // memory alone.
+    std::vector<SignedBridge> take_signs();
     // The states that it chooses by from here on.
     void write_states(const BridgeLoads& loads) noexcept;
     void write_hot_keys(const HotTable& keys) noexcept;
@@ -98,6 +101,16 @@ class KernelMaps {
         std::int64_t left = 0;  // openings that are not told apart yet: two maps are read one after the other
     };
     std::array<FirstChoices, SPLICE_CARRIAGE_MARKS> first_choices_{};
+    // Where the signs of a service's bridge stand in the settings, and how many there were when they were
+    // read.
+    struct SignPlace {
+        std::uint16_t service = 0;
+        std::uint16_t bridge = 0;
+        std::uint32_t place = 0;
+        splice_signs seen{};
+    };
+    void place_signs(const SplicerSetup& setup);
+    std::vector<SignPlace> sign_places_;
     std::vector<std::uint16_t> turned_;  // the services whose slots the last write_setup() has turned
     // By slot: what was written there. It lives as long as the slot may be compared with another.
     std::vector<std::shared_ptr<const Placement>> tables_ =

@@ -29,6 +29,10 @@ class KnownHealth {
         const BridgeHealth* const known = find(bridge);
         return known && known->ends_flows;
     }
+    [[nodiscard]] bool strands(std::uint16_t bridge) const {
+        const BridgeHealth* const known = find(bridge);
+        return known && known->strands;
+    }
 
   private:
     [[nodiscard]] const BridgeHealth* find(std::uint16_t bridge) const {
@@ -174,8 +178,12 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     service.watch = watch_of(service, members);
     service.bridges.assign(numbers.begin(), numbers.end());
     for (std::size_t i = 0; i < config.bridges.size(); i++) {
-        if (config.bridges[i].state == BridgeState::down || health.ends_flows(numbers[i]))
+        if (config.bridges[i].state == BridgeState::down)
             service.down.push_back(numbers[i]);
+        else if (health.ends_flows(numbers[i]))
+            service.gone.push_back(numbers[i]);
+        else if (health.strands(numbers[i]))
+            service.silent.push_back(numbers[i]);
     }
     service.check = check_of(config, numbers);
     service.mss =

@@ -57,6 +57,17 @@ struct splice_service_name {
 	char text[72]; /* ends with a 0; all zeros: the number is not given out */
 };
 
+/* What is seen of a service's bridge by the way: counts that only grow and wrap. */
+struct splice_signs {
+	__u32 openings;
+	__u32 answers; /* flows whose client has acknowledged a byte of the server */
+	__u32 refusals;
+	__u32 repeats; /* of first payloads, without an answer */
+};
+
+#define SPLICE_SIGNS 16384
+#define SPLICE_NO_SIGNS 0xffffffffU /* of a service that is not checked, or for which there is no room */
+
 /* Two slots a service in `tables`. */
 #define SPLICE_TABLE_SLOTS (2 * SPLICE_SERVICE_NUMBERS)
 
@@ -124,6 +135,8 @@ struct splice_balancer_settings {
 	__u64 monotonic_s;
 	__u64 seconds_per_jiffy; /* times 2^SPLICE_SECONDS_SHIFT */
 	__u64 ms_per_jiffy; /* times 2^SPLICE_MS_SHIFT: exact for every HZ */
+	struct splice_signs signs[SPLICE_SIGNS]; /* of the services that are checked */
+	__u32 signs_of[SPLICE_SERVICE_NUMBERS]; /* by service number: where its bridges' signs begin, or SPLICE_NO_SIGNS */
 	struct splice_own_addresses own; /* where health checks are answered */
 	struct splice_bridge_state states[SPLICE_STATES]; /* by choice rules; one half is in use, as of the services */
 	struct splice_hot_keys hot; /* of all services */

@@ -254,6 +254,30 @@ static __always_inline int send_to(struct xdp_md *ctx, const struct splice_bridg
 	return count(verdict, bridge->out == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(bridge->out, 0));
 }
 
+/* The signs of a service's bridge; null: nobody asks for them. */
+static __always_inline struct splice_signs *signs_of(__u16 service, __u16 bridge)
+{
+	const __u32 first = settings.signs_of[service & (SPLICE_SERVICE_NUMBERS - 1)];
+
+	return first == SPLICE_NO_SIGNS ? 0 : &settings.signs[(first + bridge) & (SPLICE_SIGNS - 1)];
+}
+
+/* Off the common path: once or twice a connection. */
+SPLICE_SUBPROGRAM int note_sign(const struct splice_packet *packet, const struct splice_flow_entry *entry,
+				enum splice_flow_sign sign)
+{
+	struct splice_signs *signs;
+
+	if (!entry) return 0; /* never: the caller has one */
+	signs = signs_of(entry->service, entry->bridge);
+	if (!signs) return 0;
+	if (sign == SPLICE_SIGN_ANSWER)
+		__sync_fetch_and_add(&signs->answers, 1);
+	else if (splice_balancer_cookie_valid(packet, secret(), unix_s()))
+		__sync_fetch_and_add(&signs->repeats, 1);
+	return 0;
+}
+
 /* To the entry's bridge, and the entry learns what the packet says. */
 static __always_inline int forward(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry,
 				   enum splice_verdict verdict)
@@ -267,6 +291,10 @@ static __always_inline int forward(struct xdp_md *ctx, struct splice_packet *pac
 		return ask_within_budget(ctx, packet, SPLICE_ASK_NEXT_HOP, SPLICE_drop_no_next_hop);
 	if (SPLICE_UNLIKELY(splice_ip_length(packet) > bridge->room))
 		return ask_within_budget(ctx, packet, SPLICE_ASK_TOO_BIG, SPLICE_drop_too_big);
+	if (verdict == SPLICE_forward_open) {
+		const enum splice_flow_sign sign = splice_flow_shows(entry, packet);
+		if (SPLICE_UNLIKELY(sign != SPLICE_SIGN_NONE)) note_sign(packet, entry, sign);
+	}
 	edited = splice_carry((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
 			      entry->carriage);
 	if (SPLICE_UNLIKELY(edited != SPLICE_CONTINUE)) return count(edited, XDP_DROP);
@@ -455,6 +483,8 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 	entry.tries = splice_tries_from(rank & 3);
 	const long error = bpf_map_update_elem(&flows, splice_flow_toward_server(packet), &entry, flags);
 	if (error && error != ALREADY_THERE) return count(SPLICE_drop_flow_table_full, XDP_DROP);
+	struct splice_signs *signs = signs_of(service->number, bridge);
+	if (signs) __sync_fetch_and_add(&signs->openings, 1);
 	return forward(ctx, packet, &entry, verdict);
 }
 
@@ -546,12 +576,14 @@ SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *pack
 	if (!row) return ask(ctx, packet);
 	find_refusers(&refusers, entry, row);
 	mark = splice_read_refusal((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet);
+	struct splice_signs *signs = signs_of(entry->service, entry->bridge);
 	switch (splice_flow_take_refusal(entry, row, &refusers, mark)) {
 	case SPLICE_REFUSAL_AGAIN:
 		return forward(ctx, packet, entry, SPLICE_forward_open);
 	case SPLICE_REFUSAL_STRAY:
 		return count(SPLICE_drop_refused_stray, XDP_DROP);
 	case SPLICE_REFUSAL_NEXT:
+		if (signs) __sync_fetch_and_add(&signs->refusals, 1);
 		return forward(ctx, packet, entry, SPLICE_forward_next_choice);
 	default:
 		return ask(ctx, packet);
@@ -575,7 +607,7 @@ SPLICE_SUBPROGRAM int relay_icmp(struct xdp_md *ctx, struct splice_packet *packe
 	const struct splice_flow_key key = splice_flow_toward_client(&quoted);
 	if (!find_service(&key)) return count(SPLICE_pass_icmp_not_ours, XDP_PASS);
 	entry = bpf_map_lookup_elem(&flows, &key);
-	if (!entry || entry->state != SPLICE_FLOW_OPEN) return count(SPLICE_drop_orphan_icmp, XDP_DROP);
+	if (!entry || !splice_flow_is_open(entry)) return count(SPLICE_drop_orphan_icmp, XDP_DROP);
 	const __u32 index = entry->bridge;
 	bridge = bpf_map_lookup_elem(&bridges, &index);
 	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN)
@@ -702,7 +734,7 @@ int balancer_xdp(struct xdp_md *ctx)
 	if (SPLICE_LIKELY(entry && splice_flow_carries(entry, &packet)))
 		return forward(ctx, &packet, entry, SPLICE_forward_open);
 	/* An open flow's packets ask nothing of the service. */
-	if (!entry || (entry->flags & SPLICE_FLOW_REOPENED)) {
+	if (!entry || (entry->flags & SPLICE_FLOW_REOPENED) || entry->state == SPLICE_FLOW_STRANDED) {
 		service = find_service(splice_flow_toward_server(&packet));
 		if (!service) {
 			if (splice_may_answer_probe(&settings.own, &packet.ends)) return hear_check(ctx, &packet);

@@ -47,7 +47,7 @@ class FlowCounts {
     enum class Kind : std::uint8_t { none, open, half_closed };
 
     static Kind kind_of(const splice_flow_entry& entry) noexcept {
-        if (entry.state != SPLICE_FLOW_OPEN) return Kind::none;
+        if (!splice_flow_is_open(&entry)) return Kind::none;
         switch (splice_flow_silence(&entry)) {
             case SPLICE_SILENCE_OPEN:
                 return Kind::open;

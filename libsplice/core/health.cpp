@@ -245,6 +245,11 @@ bool Health::ends_flows(std::size_t bridge) const {
     return bridges_[bridge].state == HealthState::gone && count(HealthState::up) != 0 && !placed()[bridge];
 }
 
+bool Health::strands_openings(std::size_t bridge) const {
+    const Bridge& one = bridges_[bridge];
+    return one.state != HealthState::up && one.unheard && count(HealthState::up) != 0 && !placed()[bridge];
+}
+
 double Health::share(std::size_t bridge, Duration now) const noexcept {
     const Bridge& one = bridges_[bridge];
     if (!one.up || rule_.slow_start <= Duration{}) return 1;

@@ -80,6 +80,14 @@ struct PassiveSigns {
     std::uint64_t answers = 0;   // openings whose client acknowledged a byte of the server
     std::uint64_t refusals = 0;  // bounces
     std::uint64_t repeats = 0;   // first payloads that a client sent again, without an answer
+
+    void add(const PassiveSigns& more) noexcept {
+        openings += more.openings;
+        answers += more.answers;
+        refusals += more.refusals;
+        repeats += more.repeats;
+    }
+    friend bool operator==(const PassiveSigns&, const PassiveSigns&) = default;
 };
 
 struct HealthEvent {
@@ -132,6 +140,9 @@ class Health {
     // Whether its flows are to be ended: it is gone and not placed, and another one is up. Where none is, the
     // fault may be on our side.
     [[nodiscard]] bool ends_flows(std::size_t bridge) const;
+    // Whether openings that it has not answered are to go elsewhere when their clients repeat them: it is not
+    // placed, nothing was heard of it since the last check that heard nothing, and another one is up.
+    [[nodiscard]] bool strands_openings(std::size_t bridge) const;
     // Of its rows, from 0 to 1: less than 1 only during a slow start.
     [[nodiscard]] double share(std::size_t bridge, Duration now) const noexcept;
 

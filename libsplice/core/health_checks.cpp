@@ -31,7 +31,8 @@ bool may_be_a_checks(Bytes packet) noexcept {
 
 bool places_alike(const HealthReport& one, const HealthReport& other) {
     const auto bridge_alike = [](const BridgeHealth& a, const BridgeHealth& b) {
-        return a.bridge == b.bridge && a.placed == b.placed && a.ends_flows == b.ends_flows;
+        return a.bridge == b.bridge && a.placed == b.placed && a.ends_flows == b.ends_flows &&
+               a.strands == b.strands;
     };
     return std::ranges::equal(one, other, [&](const ServiceHealth& a, const ServiceHealth& b) {
         return a.service == b.service && std::ranges::equal(a.bridges, b.bridges, bridge_alike);
@@ -58,6 +59,7 @@ HealthChecks::Service HealthChecks::service_of(Duration now, const SplicerServic
     std::vector<std::optional<std::size_t>> places(bridges.size());
     Service next{
         .name = service.name,
+        .number = service.number,
         .rule = service.check->health,
         .health = Health(service.check->health, bridges.size(), seed_ ^ hash_key_bytes(service.name), now),
         .bridges = std::move(bridges)};
@@ -99,6 +101,19 @@ std::optional<Verdict> HealthChecks::handle(Instant now, Bytes packet, bool chec
     }
     verdicts_.add(verdict);
     return verdict;
+}
+
+void HealthChecks::see(Duration now, std::span<const SignedBridge> seen) {
+    next_signs_ = now + kSignsEach;
+    for (const SignedBridge& each : seen) {
+        const auto service = std::ranges::find(services_, each.service, &Service::number);
+        if (service == services_.end()) continue;
+        const auto bridge = std::ranges::find(service->bridges, each.bridge, &Bridge::number);
+        if (bridge == service->bridges.end()) continue;
+        bridge->signs.add(each.signs);
+        service->health.see(now, static_cast<std::size_t>(bridge - service->bridges.begin()), each.signs);
+        take_events(*service);
+    }
 }
 
 void HealthChecks::expire(Instant now, Actions& out) {
@@ -192,6 +207,7 @@ void HealthChecks::take_events(Service& service) {
 
 std::optional<Duration> HealthChecks::next_deadline() const noexcept {
     std::optional<Duration> next = prober_.next_deadline();
+    if (!services_.empty() && (!next || next_signs_ < *next)) next = next_signs_;
     for (const Service& service : services_) {
         const Duration due = service.health.next_deadline();
         if (!next || due < *next) next = due;
@@ -212,9 +228,11 @@ HealthReport HealthChecks::report(Duration now) const {
                                     .suspect = health.is_suspect(i),
                                     .placed = placed[i],
                                     .ends_flows = health.ends_flows(i),
+                                    .strands = health.strands_openings(i),
                                     .share = health.share(i, now),
                                     .narrow = bridge.narrow,
                                     .checks = bridge.checks,
+                                    .signs = bridge.signs,
                                     .failure = bridge.failure,
                                     .words = bridge.words});
         }

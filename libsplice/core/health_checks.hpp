@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -25,15 +26,20 @@ namespace splice {
 // Where the check passes and the twin does not, the way is narrow: that is told, and ejects nobody.
 inline constexpr std::uint32_t kFullSegmentEach = 16;
 
+// A client repeats after 200 ms or more: two such waits make a bridge suspect as soon as three have repeated.
+inline constexpr Duration kSignsEach = 100ms;
+
 struct BridgeHealth {
     std::uint16_t bridge = 0;  // index into SplicerSetup::bridges
     HealthState state = HealthState::up;
     bool suspect = false;
     bool placed = true;       // as far as its health and the service's bounds say
     bool ends_flows = false;  // it is gone, and others serve
+    bool strands = false;     // openings that it has not answered go elsewhere when they are repeated
     double share = 1;         // of its rows, during a slow start
     bool narrow = false;      // full segments are lost on the way to it
     std::array<std::uint64_t, kProbeEnds> checks{};
+    PassiveSigns signs;               // since it is checked
     std::optional<ProbeEnd> failure;  // of the last check that failed, since the last one that passed
     std::string words;                // of that failure, where it was a wrong answer
 };
@@ -72,6 +78,12 @@ class HealthChecks {
     // The verdict of a packet that is a check's; nothing: it is somebody else's. `packet` begins at the IP
     // header. Where nothing is checked this costs a comparison.
     std::optional<Verdict> handle(Instant now, Bytes packet, bool checksum_finished, Actions& out);
+    // What was seen by the way since the last call, when it is asked for: every kSignsEach while anything is
+    // checked.
+    [[nodiscard]] bool wants_signs(Duration now) const noexcept {
+        return !services_.empty() && now >= next_signs_;
+    }
+    void see(Duration now, std::span<const SignedBridge> seen);
     void expire(Instant now, Actions& out);
     [[nodiscard]] std::optional<Duration> next_deadline() const noexcept;
 
@@ -86,6 +98,7 @@ class HealthChecks {
   private:
     struct Bridge {
         std::uint16_t number = 0;
+        PassiveSigns signs;
         std::array<std::uint64_t, kProbeEnds> checks{};
         std::optional<ProbeEnd> failure;
         std::string words;
@@ -94,6 +107,7 @@ class HealthChecks {
     };
     struct Service {
         std::string name;
+        std::uint16_t number = 0;
         HealthRule rule;
         Health health;
         std::vector<Bridge> bridges;
@@ -120,6 +134,7 @@ class HealthChecks {
     std::uint64_t seed_;
     std::uint64_t next_probe_ = 1;
     std::unordered_map<std::uint64_t, Asked> asked_;  // by the probe's id
+    Duration next_signs_{};
     bool news_ = false;
     std::vector<HealthChange> changes_;
     VerdictCounters verdicts_;

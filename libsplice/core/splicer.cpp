@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -143,6 +142,9 @@ struct Splicer::Impl {
     Verdict end_refused(Walk& walk);
     Verdict reset_ended(Walk& walk);
     std::size_t end_flows_of_down_bridges();
+    // Null: the service is not checked.
+    PassiveSigns* signs_of(const SplicerService& service, std::uint16_t bridge);
+    void note_sign(const Walk& walk);
 
     // In `stream`, `scratch`, or for ever.
     KeyAnswer key_of(const SplicerService& service, Bytes stream, FirstPayloadScan& scan);
@@ -196,6 +198,8 @@ struct Splicer::Impl {
     HotTable hot_table;
     std::string shadow_scratch;
     std::size_t held_bytes = 0;  // of pending flows
+    // By service and bridge: what was seen since it was taken last.
+    std::map<std::pair<std::uint16_t, std::uint16_t>, PassiveSigns> signs;
     std::string scratch;
     std::vector<std::uint32_t> route_mtus;  // by bridge number
     Budget too_big_answers, keep_alive_answers, late_answers;
@@ -237,6 +241,13 @@ BridgeLoads& Splicer::loads() noexcept {
 
 std::size_t Splicer::flows() const noexcept {
     return impl_->flows.size();
+}
+
+std::vector<SignedBridge> Splicer::take_signs() {
+    std::vector<SignedBridge> taken;
+    for (const auto& [of, signs] : std::exchange(impl_->signs, {}))
+        taken.push_back({.service = of.first, .bridge = of.second, .signs = signs});
+    return taken;
 }
 
 const FlowCounts& Splicer::flow_counts() const noexcept {
@@ -458,7 +469,7 @@ Verdict Splicer::Impl::handle_icmp(Walk& walk) {
     const splice_flow_key key = splice_flow_toward_client(&quoted);  // the VIP had sent it
     if (!find_service(key)) return SPLICE_pass_icmp_not_ours;
     const auto flow = flows.find(key);
-    if (!flow || flow->state != SPLICE_FLOW_OPEN) return SPLICE_drop_orphan_icmp;
+    if (!flow || !splice_flow_is_open(&*flow)) return SPLICE_drop_orphan_icmp;
     const IpAddress* bridge = bridge_address(flow->bridge);
     if (!bridge) return SPLICE_drop_orphan_icmp;
     const Verdict verdict = splice_carry(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
@@ -611,6 +622,7 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     const Taken taken =
         take_choice(*walk.service, walk.key, chosen, splice_choice_cookie(walk.packet.ack), walk.out);
     if (taken.bridge == SPLICE_NO_BRIDGE) return SPLICE_drop_no_bridge;
+    if (auto* const seen = signs_of(*walk.service, taken.bridge)) ++seen->openings;
     splice_flow_entry& entry = walk.entry.emplace();
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->number, walk.service->carriage,
                       chosen.choices.row, taken.bridge, walk.now.seconds());
@@ -682,6 +694,7 @@ bool Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chose
         lose_pending(key, entry ? HeldLoss::no_bridge : HeldLoss::expired, in_hand);
         return false;
     }
+    if (auto* const seen = signs_of(*find_service(key), taken.bridge)) ++seen->openings;
     entry->bridge = taken.bridge;
     entry->tries = taken.tries & 15;
     entry->row = chosen.choices.row & SPLICE_ROW_MASK;
@@ -705,12 +718,29 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
     }
     if (const std::uint32_t mtu = narrower_way(walk.entry->bridge, walk.bytes.size()))
         return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
+    if (verdict == SPLICE_forward_open) note_sign(walk);
     const Verdict edited = splice_carry(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
                                         &walk.packet, &bridge->raw(), walk.entry->carriage);
     if (edited != SPLICE_CONTINUE) return edited;
     splice_flow_touch(&*walk.entry, &walk.packet, walk.now.seconds());
     (void)flows.put(walk.key, *walk.entry);  // not new
     return verdict;
+}
+
+PassiveSigns* Splicer::Impl::signs_of(const SplicerService& service, std::uint16_t bridge) {
+    return service.check ? &signs[{service.number, bridge}] : nullptr;
+}
+
+void Splicer::Impl::note_sign(const Walk& walk) {
+    const splice_flow_sign sign = splice_flow_shows(&*walk.entry, &walk.packet);
+    if (sign == SPLICE_SIGN_NONE) return;
+    PassiveSigns* const seen = signs_of(*walk.service, walk.entry->bridge);
+    if (!seen) return;
+    if (sign == SPLICE_SIGN_ANSWER)
+        ++seen->answers;
+    else if (splice_balancer_cookie_valid(&walk.packet, &setup->secret,
+                                          static_cast<std::uint64_t>(walk.now.unix_s)))
+        ++seen->repeats;
 }
 
 // The MTU of the way to a bridge where a packet of `size` bytes is larger than that; 0: it fits, or the MTU
@@ -756,14 +786,17 @@ Verdict Splicer::Impl::next_choice(Walk& walk) {
     }
     const std::byte* data = walk.bytes.data();
     const std::uint16_t mark = splice_read_refusal(data, data + walk.bytes.size(), &walk.packet);
+    PassiveSigns* const seen = signs_of(*walk.service, flow.bridge);
     switch (splice_flow_take_refusal(&flow, &row, &refusers, mark)) {
         case SPLICE_REFUSAL_AGAIN:
             return forward(walk, SPLICE_forward_open);
         case SPLICE_REFUSAL_STRAY:
             return SPLICE_drop_refused_stray;
         case SPLICE_REFUSAL_LAST:
+            if (seen) ++seen->refusals;
             return refuse(walk);
         case SPLICE_REFUSAL_NEXT:
+            if (seen) ++seen->refusals;
             break;
     }
     return forward(walk, SPLICE_forward_next_choice);
@@ -823,18 +856,30 @@ void Splicer::Impl::postpone(const splice_flow_key& key, Duration deadline) {
     held.deadline = deadlines.emplace(deadline, key);
 }
 
+// What nobody has taken its client repeats: such flows are stranded, not ended, and chosen anew.
 std::size_t Splicer::Impl::end_flows_of_down_bridges() {
-    std::set<std::pair<std::uint16_t, std::uint16_t>> down;  // service and bridge
+    enum class End : std::uint8_t { all, answered, none };
+    std::map<std::pair<std::uint16_t, std::uint16_t>, End> ends;  // by service and bridge
     for (const SplicerService& service : setup->services) {
-        for (const std::uint16_t bridge : service.down) down.emplace(service.number, bridge);
+        for (const std::uint16_t bridge : service.silent) ends[{service.number, bridge}] = End::none;
+        for (const std::uint16_t bridge : service.gone) ends[{service.number, bridge}] = End::answered;
+        for (const std::uint16_t bridge : service.down) ends[{service.number, bridge}] = End::all;
     }
-    if (down.empty()) return 0;
+    if (ends.empty()) return 0;
     std::size_t ended = 0;
     flows.change_if([&](splice_flow_entry& entry) {
-        if (entry.state != SPLICE_FLOW_OPEN || !down.contains({entry.service, entry.bridge})) return false;
-        entry.state = SPLICE_FLOW_ENDED;
-        entry.row = 0;
-        ++ended;
+        if (!splice_flow_is_open(&entry)) return false;
+        const auto end = ends.find({entry.service, entry.bridge});
+        if (end == ends.end()) return false;
+        const bool answered = (entry.flags & SPLICE_FLOW_ANSWERED) != 0;
+        if (end->second == End::all || (end->second == End::answered && answered)) {
+            entry.state = SPLICE_FLOW_ENDED;
+            entry.row = 0;
+            ++ended;
+            return true;
+        }
+        if (answered || entry.state == SPLICE_FLOW_STRANDED) return false;
+        entry.state = SPLICE_FLOW_STRANDED;
         return true;
     });
     return ended;

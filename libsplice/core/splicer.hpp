@@ -44,6 +44,8 @@ struct SplicerService {
     std::shared_ptr<const Placement> placement;  // choices index SplicerSetup::bridges
     std::vector<std::uint16_t> bridges;  // of the configuration, in its order; those too that are not placed
     std::vector<std::uint16_t> down;     // of them, those whose flows are reset
+    std::vector<std::uint16_t> gone;     // those whose answered flows are reset; the others are stranded
+    std::vector<std::uint16_t> silent;   // those whose flows are stranded that are not answered
     std::optional<ServiceCheck> check;   // nothing: its bridges are not checked
     std::uint32_t subset = 0;            // key sni: a name has so many bridges; 0: one
     splice_choice_rule choice{};         // weighs: what may move an opening from its first choice
@@ -98,6 +100,13 @@ struct ChoiceCounters {
     }
 };
 
+// A service's bridge, and what was seen of it by the way.
+struct SignedBridge {
+    std::uint16_t service = 0;  // number
+    std::uint16_t bridge = 0;
+    PassiveSigns signs;
+};
+
 // Read by any thread while the machine runs.
 struct SplicerCounters {
     VerdictCounters verdicts;
@@ -126,7 +135,7 @@ class Splicer {
     void replace_setup(std::shared_ptr<const SplicerSetup> setup);
     // The same in two halves, for a caller who may have to go back: a new setup by which packets are handled,
     // while each flow stays; and the end of those flows that no service has any more, or whose bridge is
-    // down. The number of the latter: each is reset at its client's next packet.
+    // down or gone. The number of the latter: each is reset at its client's next packet.
     void swap_setup(std::shared_ptr<const SplicerSetup> setup);
     std::size_t end_unserved_flows();
 
@@ -157,6 +166,9 @@ class Splicer {
     void add_first_choices(std::uint8_t mark, std::uint64_t count) noexcept;
     // The keys that are hot now.
     [[nodiscard]] const HotTable& hot_table() const noexcept;
+
+    // What was seen of the bridges of services that are checked, since the last call.
+    [[nodiscard]] std::vector<SignedBridge> take_signs();
 
     [[nodiscard]] const SplicerCounters& counters() const noexcept { return counters_; }
     [[nodiscard]] std::size_t flows() const noexcept;

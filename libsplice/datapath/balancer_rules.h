@@ -162,7 +162,7 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 	}
 
 	if (SPLICE_UNLIKELY(splice_is_bounced(packet))) {
-		if (!entry || entry->state != SPLICE_FLOW_OPEN)
+		if (!entry || !splice_flow_is_open(entry))
 			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_unknown);
 		if (entry->flags & SPLICE_FLOW_ANSWERED)
 			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_late);
@@ -212,9 +212,32 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 		/* The client's own RST goes on: where the bridge lives after all, its server is told, too. */
 		if (packet->tcp_flags & SPLICE_RST) return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
 		return splice_balancer_says(SPLICE_STEP_RESET, SPLICE_CONTINUE);
+	case SPLICE_FLOW_STRANDED:
+		/* What its bridge had taken, the client would not repeat. */
+		if (!(entry->flags & SPLICE_FLOW_ANSWERED) && (packet->payload_length || (packet->tcp_flags & SPLICE_FIN)) &&
+		    splice_balancer_cookie_valid(packet, secret, unix_s))
+			return splice_balancer_begin(packet, chooses_by_source);
+		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
 	default:
 		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
 	}
+}
+
+/* What a packet that is to be forwarded shows of the flow's bridge. */
+enum splice_flow_sign {
+	SPLICE_SIGN_NONE,
+	SPLICE_SIGN_ANSWER, /* its server has answered: the first that shows it */
+	SPLICE_SIGN_REPEAT, /* the client may have repeated its first payload; a valid cookie makes that certain */
+};
+
+/* Once a flow has been answered, nothing more: one comparison for nearly every packet. Before splice_flow_touch(). */
+SPLICE_INLINE enum splice_flow_sign splice_flow_shows(const struct splice_flow_entry *entry,
+						     const struct splice_packet *packet)
+{
+	if (SPLICE_LIKELY(entry->flags & SPLICE_FLOW_ANSWERED) || !(packet->tcp_flags & SPLICE_ACK)) return SPLICE_SIGN_NONE;
+	if (splice_flow_fold(packet->ack) != entry->first_ack) return SPLICE_SIGN_ANSWER;
+	if (packet->payload_length && splice_flow_fold(packet->seq) == entry->first_seq) return SPLICE_SIGN_REPEAT;
+	return SPLICE_SIGN_NONE;
 }
 
 /* What every forwarded packet leaves in its entry: FIN and RST shorten the idle time-out (a RST only until the
@@ -230,7 +253,11 @@ SPLICE_INLINE void splice_flow_touch(struct splice_flow_entry *entry, const stru
 	if (packet->tcp_flags & SPLICE_RST) flags |= SPLICE_FLOW_RESET;
 	if ((packet->tcp_flags & SPLICE_ACK) && splice_flow_fold(packet->ack) != entry->first_ack) flags |= SPLICE_FLOW_ANSWERED;
 	/* Written only when they differ: the line stays shared between processors while a download's ACKs pass. */
-	if (entry->flags != flags) entry->flags = flags;
+	if (entry->flags != flags) {
+		/* Its bridge is not silent after all. */
+		if (entry->state == SPLICE_FLOW_STRANDED && (flags & SPLICE_FLOW_ANSWERED)) entry->state = SPLICE_FLOW_OPEN;
+		entry->flags = flags;
+	}
 	if (entry->last_seen_s != now_s) entry->last_seen_s = now_s;
 }
 
@@ -251,7 +278,7 @@ SPLICE_INLINE void splice_flow_begin(struct splice_flow_entry *entry, const stru
 	entry->tries = 1;
 	entry->first_ack = splice_flow_fold(packet->ack);
 	entry->cookie = (__u16)((packet->ack - 1) >> 8);
-	entry->zero = 0;
+	entry->first_seq = splice_flow_fold(packet->seq);
 }
 
 SPLICE_HEADER_END

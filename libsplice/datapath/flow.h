@@ -83,6 +83,7 @@ enum splice_flow_state {
 	SPLICE_FLOW_OPEN = 2, /* the bridge is chosen */
 	SPLICE_FLOW_REFUSED = 3, /* every choice refused: answered by us, the entry only ends it */
 	SPLICE_FLOW_ENDED = 4, /* its bridge is down: the client's next packet is answered with RST */
+	SPLICE_FLOW_STRANDED = 5, /* open without an answer, and its bridge is silent: a repeat is chosen anew */
 };
 
 enum splice_flow_flags {
@@ -114,10 +115,16 @@ struct splice_flow_entry {
 	__u8 state : 4; /* enum splice_flow_state */
 	__u8 tries : 4; /* choices taken so far, 1 to 3, and times 4 which of the row was the first: splice_tries_from() */
 	__u8 first_ack; /* of the first payload's ack, its low two bytes folded: another one shows an answer */
-	__u8 zero;
+	__u8 first_seq; /* likewise of its sequence number: the same one may be a repeat. 0 in entries of earlier programs */
 };
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_entry) == 20, "the balancer's flow entry is 20 bytes");
+
+/* Whether it has a bridge that its packets go to. */
+SPLICE_INLINE int splice_flow_is_open(const struct splice_flow_entry *entry)
+{
+	return entry->state == SPLICE_FLOW_OPEN || entry->state == SPLICE_FLOW_STRANDED;
+}
 
 /* Choices in a row of the placement table, and so the most tries of a first payload. */
 #define SPLICE_CHOICES 3
@@ -200,7 +207,7 @@ SPLICE_INLINE enum splice_silence splice_flow_silence(const struct splice_flow_e
 {
 	if (entry->flags & SPLICE_FLOW_RESET) return SPLICE_SILENCE_CLOSING;
 	/* An ended one is kept as long as an open one: its client may be silent for long before it is told. */
-	if (entry->state != SPLICE_FLOW_OPEN && entry->state != SPLICE_FLOW_ENDED) return SPLICE_SILENCE_CLOSING;
+	if (!splice_flow_is_open(entry) && entry->state != SPLICE_FLOW_ENDED) return SPLICE_SILENCE_CLOSING;
 	if (!(entry->flags & SPLICE_FLOW_CLIENT_FIN)) return SPLICE_SILENCE_OPEN;
 	/* The client goes on acknowledging: as long as an open flow's. */
 	if ((entry->flags & SPLICE_FLOW_AFTER_FIN) == SPLICE_FLOW_AFTER_FIN) return SPLICE_SILENCE_OPEN;

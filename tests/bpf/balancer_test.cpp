@@ -790,6 +790,52 @@ TEST_CASE("what may answer a health check, or is one that was refused, is user s
     });
 }
 
+TEST_CASE(
+    "a stranded opening that is repeated is chosen anew in the kernel; what it shows of bridges is counted "
+    "there") {
+    both_families([](int family) {
+        SplicerSetup setup = splicer_setup(family);
+        setup.services[0].check = ServiceCheck{.probe = std::make_shared<const ProbeRule>(),
+                                               .health = {},
+                                               .bridges = {{0, true}, {1, true}, {2, true}}};
+        Pair pair(setup, family);
+        const Client client = pair.connected(7000);
+        const Outcome opened = pair.handle(client.segment(kGet));
+        CHECK(opened.verdict == SPLICE_forward_first_payload);
+        const std::string silent = parse(opened.sent.at(0)).destination;
+        CHECK(pair.in_kernel(client.segment(kGet)) == SPLICE_forward_open);
+        const Client served = pair.opened(7001);
+        Segment heard = served.segment("", 28, SPLICE_ACK);
+        heard.ack += 1000;
+        for (int i = 0; i < 2; ++i) CHECK(pair.in_kernel(heard) == SPLICE_forward_open);
+        const auto place = static_cast<std::uint16_t>(silent.back() - '1');
+        const auto in_kernel = pair.kernel.maps().take_signs();
+        REQUIRE(in_kernel.size() == 1);
+        CHECK(in_kernel[0].bridge == place);
+        CHECK(in_kernel[0].signs == PassiveSigns{.openings = 2, .answers = 1, .refusals = 0, .repeats = 1});
+        CHECK(pair.kernel.splicer().take_signs().empty());
+        const auto portable = pair.portable.splicer().take_signs();
+        REQUIRE(portable.size() == 1);
+        CHECK(portable[0].signs == in_kernel[0].signs);
+        CHECK(pair.kernel.maps().take_signs().empty());
+
+        std::vector<std::uint16_t> others{0, 1, 2};
+        std::erase(others, place);
+        setup.services[0].placement = placement_of(others);
+        setup.services[0].silent = {place};
+        const auto without = std::make_shared<const SplicerSetup>(setup);
+        pair.kernel.replace_setup(without);
+        pair.portable.replace_setup(without);
+        CHECK(pair.in_kernel(client.segment("more", 28)) == SPLICE_forward_open);
+        CHECK(pair.in_kernel(heard) == SPLICE_forward_open);
+        const Outcome again = pair.handle(client.segment(kGet));
+        CHECK(again.verdict == SPLICE_forward_first_payload);
+        CHECK(pair.kernel.decided_in_kernel());
+        CHECK(parse(again.sent.at(0)).destination != silent);
+        CHECK(pair.in_kernel(client.segment("more", 28)) == SPLICE_forward_open);
+    });
+}
+
 TEST_CASE("a refusal after the server has answered is late") {
     Pair pair;
     Client client = pair.opened();

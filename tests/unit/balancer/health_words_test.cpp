@@ -131,7 +131,12 @@ TEST_CASE("who is not placed for its health has no row, who is gone is down; the
     CHECK(rig.setup->services[0].down.empty());
     rig.health(1).ends_flows = true;
     rig.build();
-    CHECK(rig.setup->services[0].down == std::vector<std::uint16_t>{1});
+    CHECK(rig.setup->services[0].gone == std::vector<std::uint16_t>{1});
+    rig.health(1).ends_flows = false;
+    rig.health(1).strands = true;
+    rig.build();
+    CHECK(rig.setup->services[0].gone.empty());
+    CHECK(rig.setup->services[0].silent == std::vector<std::uint16_t>{1});
     CHECK(rig.setup->services[0].check->bridges ==
           std::vector<CheckedBridge>{{0, true}, {1, true}, {2, true}});
     rig.config.services[0].bridges[0].state = BridgeState::drain;

@@ -135,6 +135,30 @@ TEST_CASE("a change is told once, with why; who is silent is gone, and is heard 
     CHECK(rig.of(1).placed);
 }
 
+TEST_CASE(
+    "repeated openings make a bridge suspect: quick checks say soon that it is silent, and strand its "
+    "openings") {
+    Rig rig;
+    rig.run_for(3);
+    REQUIRE(rig.of(1).checks[static_cast<std::size_t>(ProbeEnd::passed)] > 0);
+    rig.answers[1].clear();
+    REQUIRE(rig.checks.wants_signs(at(rig.now).monotonic));
+    const std::vector<SignedBridge> repeats{
+        {.service = 1, .bridge = 1, .signs = {.openings = 5, .repeats = 3}}};
+    rig.checks.see(at(rig.now).monotonic, repeats);
+    CHECK_FALSE(rig.checks.wants_signs(at(rig.now).monotonic));
+    CHECK(rig.of(1).suspect);
+    rig.run_for(0.4);
+    CHECK(rig.of(1).state == HealthState::ill);
+    CHECK_FALSE(rig.of(1).placed);
+    CHECK(rig.of(1).strands);
+    CHECK_FALSE(rig.of(1).ends_flows);
+    CHECK(rig.of(1).signs == PassiveSigns{.openings = 5, .repeats = 3});
+    CHECK(rig.of(0).state == HealthState::up);
+    rig.run_for(3);
+    CHECK(rig.of(1).ends_flows);
+}
+
 TEST_CASE("a way that loses full segments is told of, and takes nobody out") {
     Rig rig;
     rig.narrow_at[2] = 1400;

@@ -87,6 +87,88 @@ TEST_CASE("a SYN is answered with a cookie and leaves nothing behind") {
     }
 }
 
+TEST_CASE(
+    "a stranded opening is chosen anew when it is repeated; what was answered, or only goes on, stays") {
+    for (const bool is_gone : {false, true}) {
+        Rig rig;
+        const Client waits = rig.connected(40000), served = rig.connected(40001);
+        for (const Client* client : {&waits, &served})
+            CHECK(rig.handle(client->segment(kGet)) == SPLICE_forward_first_payload);
+        const std::string silent = parse(rig.packet).destination;
+        Segment heard = served.segment("", 28, SPLICE_ACK);
+        heard.ack += 100;
+        CHECK(rig.handle(heard) == SPLICE_forward_open);
+
+        SplicerSetup without = splicer_setup();
+        const auto place = static_cast<std::uint16_t>(silent.back() - '1');
+        std::vector<std::uint16_t> others{0, 1, 2};
+        std::erase(others, place);
+        without.services[0].placement = placement_of(others);
+        (is_gone ? without.services[0].gone : without.services[0].silent) = {place};
+        rig.splicer.swap_setup(std::make_shared<const SplicerSetup>(without));
+        CHECK(rig.splicer.end_unserved_flows() == (is_gone ? 1 : 0));
+        CHECK(rig.handle(heard) == (is_gone ? SPLICE_answer_down_rst : SPLICE_forward_open));
+
+        // A later segment goes where the first has gone, until that is repeated.
+        CHECK(rig.handle(waits.segment("more", 28)) == SPLICE_forward_open);
+        CHECK(parse(rig.packet).destination == silent);
+        CHECK(rig.handle(waits.segment(kGet)) == SPLICE_forward_first_payload);
+        const std::string next = parse(rig.packet).destination;
+        CHECK(next != silent);
+        CHECK(rig.handle(waits.segment("more", 28)) == SPLICE_forward_open);
+        CHECK(parse(rig.packet).destination == next);
+    }
+}
+
+TEST_CASE("a stranded opening whose client shows an answer after all is open again") {
+    Rig rig;
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment(kGet)) == SPLICE_forward_first_payload);
+    const std::string bridge = parse(rig.packet).destination;
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].silent = {0, 1, 2};
+    rig.splicer.swap_setup(std::make_shared<const SplicerSetup>(setup));
+    CHECK(rig.splicer.end_unserved_flows() == 0);
+    Segment heard = client.segment("", 28, SPLICE_ACK);
+    heard.ack += 100;
+    CHECK(rig.handle(heard) == SPLICE_forward_open);
+    CHECK(rig.handle(client.segment(kGet)) == SPLICE_forward_open);
+    CHECK(parse(rig.packet).destination == bridge);
+}
+
+TEST_CASE("openings, answers, refusals and repeats of a service that is checked are seen by bridge") {
+    SplicerSetup setup = splicer_setup();
+    Rig unchecked(setup);
+    setup.services[0].check =
+        ServiceCheck{.probe = std::make_shared<const ProbeRule>(), .health = {}, .bridges = {}};
+    Rig rig(setup);
+    for (Rig* each : {&unchecked, &rig}) {
+        const Client client = each->connected();
+        CHECK(each->handle(client.segment(kGet)) == SPLICE_forward_first_payload);
+        // Twice repeated, and more of it, which is no repeat.
+        for (int i = 0; i < 2; ++i) CHECK(each->handle(client.segment(kGet)) == SPLICE_forward_open);
+        CHECK(each->handle(client.segment("more", 28)) == SPLICE_forward_open);
+        Segment heard = client.segment("", 28, SPLICE_ACK);
+        heard.ack += 100;
+        for (int i = 0; i < 3; ++i) CHECK(each->handle(heard) == SPLICE_forward_open);
+    }
+    CHECK(unchecked.splicer.take_signs().empty());
+    auto seen = rig.splicer.take_signs();
+    REQUIRE(seen.size() == 1);
+    CHECK(seen[0].service == 1);
+    CHECK(seen[0].signs == PassiveSigns{.openings = 1, .answers = 1, .refusals = 0, .repeats = 2});
+    CHECK(rig.splicer.take_signs().empty());
+
+    const Client refused = rig.connected(40001);
+    CHECK(rig.handle(refused.segment(kGet)) == SPLICE_forward_first_payload);
+    Segment bounce = refused.segment(kGet);
+    bounce.refused_by = parse(rig.packet).destination;
+    CHECK(rig.handle(bounce) == SPLICE_forward_next_choice);
+    seen = rig.splicer.take_signs();
+    REQUIRE(seen.size() == 1);
+    CHECK(seen[0].signs.refusals == 1);
+}
+
 TEST_CASE("a million SYNs leave no flow behind") {
     Rig rig;
     Segment syn = Client().base;
