@@ -79,10 +79,10 @@ struct KeyPart {
 
 struct HashKeyRule {
     KeyKind kind = KeyKind::uri;
-    std::uint16_t depth = 0;   // uri, path: at most so many directories, 1 to 255; 0 = all
-    std::uint16_t length = 0;  // uri, path: at most so many bytes of the URI; 0 = all
-    std::string name;          // url_param(name) as it stands, hdr(name) in lower case
-    UriForm form = {};         // of the uri, path or url_param
+    std::uint16_t depth = 0;          // uri, path: at most so many directories, 1 to 255; 0 = all
+    std::uint16_t length = 0;         // uri, path: at most so many bytes of the URI; 0 = all
+    std::string name;                 // url_param(name) as it stands, hdr(name) in lower case
+    UriForm form = {};                // of the uri, path or url_param
     std::vector<KeyPart> parts = {};  // joined: 2 to kKeyPartsMax, at most one of them uri or path
 
     // "uri", "uri depth 2 len 64", "uri query(sort,include=id,exclude=utm_*)", "path normalise", "host+uri",
@@ -129,8 +129,9 @@ struct FirstPayloadScan {
 // The key in the stream's beginning, as far as it has come, without a gap; called again with the longer
 // stream, from its first byte, when more has come. Once it is not NeedMore, no longer stream changes it, so
 // how the stream was cut into segments does not matter. At most first_payload_max bytes. `scratch` is for
-// keys that stand nowhere in one piece (host+uri, or a URI in another form); it may be reused between calls. With the scan that the
-// last call left each byte of HTTP is read once; without it each call begins anew. The answer is the same.
+// keys that stand nowhere in one piece (host+uri, or a URI in another form); it may be reused between calls.
+// With the scan that the last call left each byte of HTTP is read once; without it each call begins anew. The
+// answer is the same.
 [[nodiscard]] KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream,
                                           std::string& scratch, FirstPayloadScan& scan);
 [[nodiscard]] KeyAnswer first_payload_key(Protocol protocol, const HashKeyRule& rule, Bytes stream,

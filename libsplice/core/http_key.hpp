@@ -42,10 +42,10 @@
 // that follows "?" or "&", as it stands up to the next "&", "#" or the end. It may be empty, and then is a
 // key: HAProxy's `balance url_param`.
 //
-// Joined keys: the parts in the rule's order with nothing between them, as in nginx's `hash $host$request_uri`.
-// Only a missing host takes the key away, for it belongs to every HTTP/1.1 request. Another missing part is
-// empty, so that requests without an optional header still go by the rest; when all are missing, the first of
-// them says why there is no key. depth and len cut the part that is uri or path.
+// Joined keys: the parts in the rule's order with nothing between them, as in nginx's `hash
+// $host$request_uri`. Only a missing host takes the key away, for it belongs to every HTTP/1.1 request.
+// Another missing part is empty, so that requests without an optional header still go by the rest; when all
+// are missing, the first of them says why there is no key. depth and len cut the part that is uri or path.
 #pragma once
 
 #include <cstddef>
@@ -63,8 +63,9 @@ inline constexpr std::size_t kMethodMax = 32;
 inline constexpr std::uint16_t kMinorVersionMax = 999;  // nginx's
 
 // uri, path and url_param need the request line only and answer as soon as its LF is there; hdr and host as
-// soon as the byte after their header's LF is there (it tells whether the value goes on), or the head's end. Each call gets the stream from its first byte, and the scan that the last call left. `rule`
-// is of one of these kinds. The limit for the head is the stream's: whatever the caller collects.
+// soon as the byte after their header's LF is there (it tells whether the value goes on), or the head's end.
+// Each call gets the stream from its first byte, and the scan that the last call left. `rule` is of one of
+// these kinds. The limit for the head is the stream's: whatever the caller collects.
 [[nodiscard]] KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch, HeadScan& scan);
 [[nodiscard]] KeyAnswer http_key(const HashKeyRule& rule, Bytes stream, std::string& scratch);
 

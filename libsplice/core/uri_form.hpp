@@ -28,9 +28,7 @@ struct UriForm {
     std::vector<std::string> include;  // patterns; none: all names
     std::vector<std::string> exclude;
 
-    [[nodiscard]] bool changes_query() const noexcept {
-        return sort || !include.empty() || !exclude.empty();
-    }
+    [[nodiscard]] bool changes_query() const noexcept { return sort || !include.empty() || !exclude.empty(); }
     [[nodiscard]] bool as_it_stands() const noexcept { return !normalise && !decode && !changes_query(); }
 
     // Appends the URI ("/a?b", or what a request has in its place) in this form; without the query when

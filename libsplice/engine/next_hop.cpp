@@ -34,8 +34,8 @@ struct Interface {
 
 bool is_macvlan(const nlattr* link_info) {
     const auto* attribute = static_cast<const nlattr*>(mnl_attr_get_payload(link_info));
-    const char* const end = static_cast<const char*>(mnl_attr_get_payload(link_info)) +
-                            mnl_attr_get_payload_len(link_info);
+    const char* const end =
+        static_cast<const char*>(mnl_attr_get_payload(link_info)) + mnl_attr_get_payload_len(link_info);
     for (; mnl_attr_ok(attribute, static_cast<int>(end - reinterpret_cast<const char*>(attribute)));
          attribute = mnl_attr_next(attribute)) {
         if (mnl_attr_get_type(attribute) == IFLA_INFO_KIND)

@@ -3,9 +3,9 @@
 #include <cmath>
 #include <span>
 
+#include "libsplice/core/heavy_keys.hpp"
 #include "libsplice/datapath/flow.h"
 #include "tools/hash/ask.hpp"
-#include "libsplice/core/heavy_keys.hpp"
 #include "tools/hash/key_sample.hpp"
 #include "tools/hash/share_error.hpp"
 #include "tools/hash/tally.hpp"

@@ -112,7 +112,8 @@ TEST_CASE("a path ends before the query") {
 TEST_CASE("depth and length cut as HAProxy does: before slash depth + 1, at most length bytes") {
     const auto cut = [](const std::string& target, std::uint16_t length, std::uint8_t depth,
                         std::uint8_t kind) {
-        return target_key(target, {.length = length, .kind = kind, .depth = depth, .asks = 0, .zero = 0}).value();
+        return target_key(target, {.length = length, .kind = kind, .depth = depth, .asks = 0, .zero = 0})
+            .value();
     };
     CHECK(cut("/a/b/c", 0, 1, SPLICE_KEY_URI) == "/a");
     CHECK(cut("/a/b/c", 0, 2, SPLICE_KEY_URI) == "/a/b");
@@ -134,31 +135,36 @@ TEST_CASE("keys up to the hash's limit are found, longer ones are user space's")
                      {.length = 10, .kind = SPLICE_KEY_URI, .depth = 0, .asks = 0, .zero = 0})
               .value()
               .size() == 10);
-    CHECK_FALSE(target_key("/" + std::string(4000, 'u'), {.length = 10, .kind = SPLICE_KEY_URI, .depth = 0, .asks = 0, .zero = 0}));
+    CHECK_FALSE(target_key("/" + std::string(4000, 'u'),
+                           {.length = 10, .kind = SPLICE_KEY_URI, .depth = 0, .asks = 0, .zero = 0}));
 }
 
 TEST_CASE("rules that need more than the line are user space's") {
-    CHECK_FALSE(target_key("/", {.length = 0, .kind = SPLICE_KEY_SOURCE, .depth = 0, .asks = 0, .zero = 0}).has_value());
-    CHECK_FALSE(target_key("/", {.length = 0, .kind = SPLICE_KEY_USER_SPACE, .depth = 0, .asks = 0, .zero = 0}).has_value());
+    CHECK_FALSE(target_key("/", {.length = 0, .kind = SPLICE_KEY_SOURCE, .depth = 0, .asks = 0, .zero = 0})
+                    .has_value());
+    CHECK_FALSE(
+        target_key("/", {.length = 0, .kind = SPLICE_KEY_USER_SPACE, .depth = 0, .asks = 0, .zero = 0})
+            .has_value());
 }
 
 TEST_CASE("where the kernel gives a key, user space gives the same") {
     auto& random = generator();
     const std::string alphabet = "/?#ab %\x7f\t//??;";
     // With these the target of a key is what user space leaves as it stands.
-    constexpr std::array<std::uint8_t, 6> kAsks = {0,
-                                                   0,
-                                                   SPLICE_ASKS_ABOUT_QUERY,
-                                                   SPLICE_ASKS_ABOUT_PERCENT,
-                                                   SPLICE_ASKS_ABOUT_PERCENT | SPLICE_ASKS_ABOUT_DOTS,
-                                                   SPLICE_ASKS_ABOUT_QUERY | SPLICE_ASKS_ABOUT_PERCENT |
-                                                       SPLICE_ASKS_ABOUT_DOTS};
+    constexpr std::array<std::uint8_t, 6> kAsks = {
+        0,
+        0,
+        SPLICE_ASKS_ABOUT_QUERY,
+        SPLICE_ASKS_ABOUT_PERCENT,
+        SPLICE_ASKS_ABOUT_PERCENT | SPLICE_ASKS_ABOUT_DOTS,
+        SPLICE_ASKS_ABOUT_QUERY | SPLICE_ASKS_ABOUT_PERCENT | SPLICE_ASKS_ABOUT_DOTS};
     int keys = 0;
     for (int round = 0; round < 50'000; ++round) {
         std::string target = "/";
         const auto length = random() % 60;
         for (std::size_t i = 0; i < length; ++i)
-            target += random() % 8 ? random() % 16 ? 'a' : "./"[random() % 2] : alphabet[random() % (random() % 8 ? 5 : alphabet.size())];
+            target += random() % 8 ? random() % 16 ? 'a' : "./"[random() % 2]
+                                   : alphabet[random() % (random() % 8 ? 5 : alphabet.size())];
         const std::string payload = "GET " + target + " HTTP/1." + (random() % 2 ? "1" : "0") + "\r\n\r\n";
         const splice_key_rule rule{.length = static_cast<__u16>(random() % 3 ? 0 : random() % 40),
                                    .kind = static_cast<__u8>(random() % 2 ? SPLICE_KEY_URI : SPLICE_KEY_PATH),

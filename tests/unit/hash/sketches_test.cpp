@@ -5,8 +5,8 @@
 #include <random>
 #include <string>
 
-#include "libsplice/core/placement/builders.hpp"
 #include "libsplice/core/heavy_keys.hpp"
+#include "libsplice/core/placement/builders.hpp"
 #include "tools/hash/key_sample.hpp"
 #include "tools/hash/share_error.hpp"
 #include "tools/hash/zipf.hpp"
