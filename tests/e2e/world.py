@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import glob
 import hashlib
 import os
 import socket
@@ -50,12 +51,13 @@ class Lab:
             return None
 
     def runs(self, program):
-        pid = self.pid(program)
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-        except FileNotFoundError:
-            return False
+        """Whether one of its threads lives: the first may be a zombie while another still holds the process's locks."""
+        for path in glob.glob(f"/proc/{self.pid(program)}/task/*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                with open(path, encoding="ascii") as file:
+                    if file.read().rsplit(")", 1)[1].split()[0] not in "ZX":
+                        return True
+        return False
 
     def namespace(self, host):
         return f"splb-{self.id}-{host}"

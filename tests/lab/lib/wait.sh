@@ -14,6 +14,7 @@ wait_until() {
     done
 }
 
-# A process that runs: neither gone nor a zombie that waits to be collected.
-is_running() { [[ -r /proc/$1/stat && $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) != Z* ]]; }
+# A process that runs: neither gone nor a zombie that waits to be collected. The first thread may be a zombie while
+# another is on its way out and still holds the process's locks, so every thread counts.
+is_running() { grep -q '^[^ZX]' < <(sed 's/.*) //' /proc/"$1"/task/*/stat 2>/dev/null); }
 is_gone() { ! is_running "$1"; }
