@@ -200,10 +200,11 @@ void Balancer::stop() {
     auto ending = std::make_shared<SplicerSetup>(*setup_);
     std::vector<std::uint16_t> all(ending->bridges.size());
     std::iota(all.begin(), all.end(), std::uint16_t{0});
+    auto nowhere = Placement::build(Algorithm::rendezvous, {}, 1);
+    if (!nowhere) return log_error("stop: " + nowhere.error());
+    const auto placement = std::make_shared<const Placement>(std::move(*nowhere));
     for (SplicerService& service : ending->services) {
-        auto nowhere = Placement::build(service.placement->algorithm(), {}, 1);
-        if (!nowhere) return log_error("stop: " + nowhere.error());
-        service.placement = std::make_shared<const Placement>(std::move(*nowhere));
+        service.placement = placement;
         service.down = all;
     }
     if (auto replaced = dataplane_->replace_setup(std::move(ending)); !replaced)
@@ -252,10 +253,7 @@ void Balancer::follow_health() {
     if (!health_is_new_) return;
     auto plan = plan_for(config_, setup_->secret);
     if (!plan) return log_error("follow the health of bridges: " + plan.error());
-    const std::vector<ServiceChange> changes = plan->changes;
-    if (auto applied = apply(std::move(*plan)); !applied)
-        return log_error("follow the health of bridges: " + applied.error().text);
-    for (const ServiceChange& change : changes) log_info(change.to_string());
+    follow("the health of bridges", std::move(*plan));
 }
 
 void Balancer::settle() {
@@ -300,15 +298,11 @@ std::size_t Balancer::bridges_up(const std::string& service) const {
     if (config == config_.services.end()) return 0;
     const SplicerService& running =
         setup_->services[static_cast<std::size_t>(config - config_.services.begin())];
-    const auto checked = std::ranges::find(health_, service, &ServiceHealth::service);
+    const ServiceHealth* checked = health_of(health_, service);
     std::size_t up = 0;
     for (std::size_t i = 0; i < config->bridges.size(); i++) {
         if (!takes_connections(config->bridges[i])) continue;
-        const BridgeHealth* known = nullptr;
-        if (checked != health_.end()) {
-            const auto found = std::ranges::find(checked->bridges, running.bridges[i], &BridgeHealth::bridge);
-            if (found != checked->bridges.end()) known = &*found;
-        }
+        const BridgeHealth* known = health_of(checked, running.bridges[i]);
         up += !known || known->state == HealthState::up ? 1 : 0;
     }
     return up;
@@ -344,11 +338,15 @@ void Balancer::follow_routes() {
     const auto mtus = dataplane_->route_mtus();
     if (mtus == followed_mtus_) return;
     followed_mtus_ = mtus;
-    auto plan = plan_for(config_);
-    if (!plan || plan->changes.empty()) return;
-    const std::vector<ServiceChange> changes = plan->changes;
-    if (auto applied = apply(std::move(*plan)); !applied)
-        return log_error("follow the ways to the bridges: " + applied.error().text);
+    auto plan = plan_for(config_, setup_->secret);
+    if (plan && !plan->changes.empty()) follow("the ways to the bridges", std::move(*plan));
+}
+
+// A plan of what runs, by what is known of it now.
+void Balancer::follow(std::string_view what, Plan plan) {
+    const std::vector<ServiceChange> changes = plan.changes;
+    if (auto applied = apply(std::move(plan)); !applied)
+        return log_error(fmt::format("follow {}: {}", what, applied.error().text));
     for (const ServiceChange& change : changes) log_info(change.to_string());
 }
 

@@ -69,7 +69,8 @@ class Balancer {
     void start_guard();
     void guard_no_others();
     void follow_routes();
-    // The secret is the file's; or the one in use, where the plan is to change nothing but what health says.
+    void follow(std::string_view what, Plan plan);
+    // The secret is the file's; or the one in use, where the plan is to change nothing that somebody wrote.
     [[nodiscard]] std::expected<Plan, std::string> plan_for(const BalancerConfig& config) const;
     [[nodiscard]] std::expected<Plan, std::string> plan_for(const BalancerConfig& config,
                                                             const splice_secret& secret) const;

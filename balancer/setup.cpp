@@ -12,43 +12,17 @@ constexpr std::uint32_t kIpv4Headers = 40;  // IPv4 and TCP without options
 constexpr std::uint32_t kIpv6Headers = 60;
 constexpr std::uint32_t kLeastMss = 536;
 
-// Of a service's bridges; nothing is known of those that are not checked.
-class KnownHealth {
-  public:
-    KnownHealth(const HealthReport* report, const ServiceConfig& service) {
-        if (!report || !service.health) return;
-        const auto found = std::ranges::find(*report, service.name, &ServiceHealth::service);
-        if (found != report->end()) service_ = &*found;
-    }
-    // Whether its health lets the bridge be placed.
-    [[nodiscard]] bool places(std::uint16_t bridge) const {
-        const BridgeHealth* const known = find(bridge);
-        return !known || known->placed;
-    }
-    [[nodiscard]] bool ends_flows(std::uint16_t bridge) const {
-        const BridgeHealth* const known = find(bridge);
-        return known && known->ends_flows;
-    }
-    [[nodiscard]] bool strands(std::uint16_t bridge) const {
-        const BridgeHealth* const known = find(bridge);
-        return known && known->strands;
-    }
+// Whether its health, as far as it is known, lets a bridge be placed.
+bool places(const BridgeHealth* health) noexcept {
+    return !health || health->placed;
+}
 
-  private:
-    [[nodiscard]] const BridgeHealth* find(std::uint16_t bridge) const {
-        if (!service_) return nullptr;
-        const auto found = std::ranges::find(service_->bridges, bridge, &BridgeHealth::bridge);
-        return found == service_->bridges.end() ? nullptr : &*found;
-    }
-    const ServiceHealth* service_ = nullptr;
-};
-
-std::vector<PlacementMember> members_of(const ServiceConfig& service, const KnownHealth& health,
+std::vector<PlacementMember> members_of(const ServiceConfig& service, const ServiceHealth* health,
                                         std::span<const std::uint16_t> numbers) {
     std::vector<PlacementMember> members;
     for (std::size_t i = 0; i < service.bridges.size(); i++) {
         const BridgeConfig& bridge = service.bridges[i];
-        if (!takes_connections(bridge) || !health.places(numbers[i])) continue;
+        if (!takes_connections(bridge) || !places(health_of(health, numbers[i]))) continue;
         members.push_back({.name = bridge.name,
                            .server = ketama_server(bridge, service.vip.port),
                            .weight = bridge.weight,
@@ -156,7 +130,8 @@ std::optional<ServiceCheck> check_of(const ServiceConfig& config, std::span<cons
 
 std::expected<SplicerService, std::string> build_service(const ServiceConfig& config, const RunningHost& host,
                                                          std::span<const std::uint16_t> numbers) {
-    const KnownHealth health(host.health, config);
+    const ServiceHealth* health =
+        host.health && config.health ? health_of(*host.health, config.name) : nullptr;
     const auto members = members_of(config, health, numbers);
     const SplicerService* running = running_service(host.running, config.name);
     const SharedPlacement before = !running          ? nullptr
@@ -178,11 +153,12 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     service.watch = watch_of(service, members);
     service.bridges.assign(numbers.begin(), numbers.end());
     for (std::size_t i = 0; i < config.bridges.size(); i++) {
+        const BridgeHealth* known = health_of(health, numbers[i]);
         if (config.bridges[i].state == BridgeState::down)
             service.down.push_back(numbers[i]);
-        else if (health.ends_flows(numbers[i]))
+        else if (known && known->ends_flows)
             service.gone.push_back(numbers[i]);
-        else if (health.strands(numbers[i]))
+        else if (known && known->strands)
             service.silent.push_back(numbers[i]);
     }
     service.check = check_of(config, numbers);

@@ -155,16 +155,9 @@ struct ServiceView {
     }
     // Null: it is not checked.
     [[nodiscard]] const BridgeHealth* health_of(std::size_t place) const noexcept {
-        if (!health) return nullptr;
-        const auto found = std::ranges::find(health->bridges, running.bridges[place], &BridgeHealth::bridge);
-        return found == health->bridges.end() ? nullptr : &*found;
+        return splice::health_of(health, running.bridges[place]);
     }
 };
-
-const ServiceHealth* health_of(const HealthReport& report, const std::string& service) noexcept {
-    const auto found = std::ranges::find(report, service, &ServiceHealth::service);
-    return found == report.end() ? nullptr : &*found;
-}
 
 constexpr std::array kHealthStates = {HealthState::up, HealthState::ill, HealthState::gone};
 

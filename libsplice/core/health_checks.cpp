@@ -29,6 +29,17 @@ bool may_be_a_checks(Bytes packet) noexcept {
 
 }  // namespace
 
+const ServiceHealth* health_of(const HealthReport& report, const std::string& service) noexcept {
+    const auto found = std::ranges::find(report, service, &ServiceHealth::service);
+    return found == report.end() ? nullptr : &*found;
+}
+
+const BridgeHealth* health_of(const ServiceHealth* service, std::uint16_t bridge) noexcept {
+    if (!service) return nullptr;
+    const auto found = std::ranges::find(service->bridges, bridge, &BridgeHealth::bridge);
+    return found == service->bridges.end() ? nullptr : &*found;
+}
+
 bool places_alike(const HealthReport& one, const HealthReport& other) {
     const auto bridge_alike = [](const BridgeHealth& a, const BridgeHealth& b) {
         return a.bridge == b.bridge && a.placed == b.placed && a.ends_flows == b.ends_flows &&

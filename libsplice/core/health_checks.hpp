@@ -64,6 +64,10 @@ struct HealthChange {
 // Of the services that are checked.
 using HealthReport = std::vector<ServiceHealth>;
 
+// Null: the service is not checked.
+[[nodiscard]] const ServiceHealth* health_of(const HealthReport& report, const std::string& service) noexcept;
+// Of a bridge of it, by its index into SplicerSetup::bridges. Null: it is not checked, or `service` is null.
+[[nodiscard]] const BridgeHealth* health_of(const ServiceHealth* service, std::uint16_t bridge) noexcept;
 // Whether the same bridges are placed by both, and the same ones end their flows.
 [[nodiscard]] bool places_alike(const HealthReport& one, const HealthReport& other);
 

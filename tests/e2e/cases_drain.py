@@ -70,15 +70,11 @@ class Requests(threading.Thread):
         equal(set(self.rounds), {len(PATHS)}, "answers in a round")
 
 
-def owners(world):
-    return dict(zip(PATHS, (line.split()[0] for line in world.curl_all(PATHS, "-H", "Connection: close"))))
-
-
 @case("a bridge that drains gets no new connection; what it has goes on; the log tells when it is empty")
 def _(world):
     with open(world.fastpath_file(), "rb") as file:
         wanted = file.read(Download.SIZE)
-    before = owners(world)
+    before = world.owners(PATHS)
     download = Download(world)
     download.read_to(1 << 20)
     drained = download.bridge
@@ -88,7 +84,7 @@ def _(world):
     requests = world.clean_up.enter_context(Requests(world))
     give(world, drained, "drain")
     accepted = world.accepted(drained)
-    during = owners(world)
+    during = world.owners(PATHS)
     equal(set(during.values()), set(BRIDGES) - {drained}, "the bridges of new connections")
     equal({path: during[path] for path in PATHS if before[path] != drained},
           {path: before[path] for path in PATHS if before[path] != drained}, "the other bridges' keys")
@@ -109,13 +105,13 @@ def _(world):
     take_back(world, drained)
     requests.check()
     world.notes.append(f"{sum(requests.rounds)} requests meanwhile")
-    equal(owners(world), before, "its keys come back, and no other key moves")
+    equal(world.owners(PATHS), before, "its keys come back, and no other key moves")
     equal(world.log_of("balancer", of_this_case=True).count(told), 1, "lines that tell that it is empty")
 
 
 @case("a bridge that is down: its connections are reset at their client's next packet, the others go on")
 def _(world):
-    before = owners(world)
+    before = world.owners(PATHS)
     down = "b2"
     sockets = {}
     for name in BRIDGES:
@@ -132,9 +128,9 @@ def _(world):
     except ConnectionResetError:
         pass
     true(world.verdicts()["answer_down_rst"] >= 1, "the balancer counts its RST")
-    equal(set(owners(world).values()), set(BRIDGES) - {down}, "the bridges of new connections")
+    equal(set(world.owners(PATHS).values()), set(BRIDGES) - {down}, "the bridges of new connections")
     take_back(world, down)
-    equal(owners(world), before, "its keys come back")
+    equal(world.owners(PATHS), before, "its keys come back")
 
 
 @case("a service with fewer bridges than it needs is told by /readyz until they are back")
@@ -148,7 +144,7 @@ def _(world):
     eventually(lambda: world.api("balancer", "/readyz")[0] == 503, "readiness without b3")
     true(told in world.api("balancer", "/readyz")[1], "the reason is told")
     true(told in world.log_of("balancer", of_this_case=True), "the log tells of it")
-    owners(world)  # which it goes on to serve
+    world.owners(PATHS)  # which it goes on to serve
     take_back(world, "b3")
     eventually(lambda: world.api("balancer", "/readyz")[0] == 200, "readiness with all bridges again")
 
@@ -181,7 +177,7 @@ def _(world):
         with open(path, "w", encoding="ascii") as file:
             file.write(lab + "".join(crowd(world, number, weight if number == 1 else 1) for number in range(3)))
 
-    before = owners(world)
+    before = world.owners(PATHS)
     world.edited("balancer.yaml", lambda text: text + "".join(crowd(world, number, 1) for number in range(3)))
     eventually(lambda: f"service {crowd_name(world, 2)}: added" in world.log_of("balancer", of_this_case=True), "the crowd is there")
     kept = world.connect()
@@ -198,6 +194,6 @@ def _(world):
     # What came before the crowd is the end of another case's change.
     log = world.log_of("balancer", of_this_case=True).split(f"service {crowd_name(world, 2)}: added", 1)[1]
     true(f"service {crowd_name(world, 0)}: weight" not in log and f"service web{world.family}:" not in log, "other services are as they were")
-    equal(owners(world), before, "no key has moved")
+    equal(world.owners(PATHS), before, "no key has moved")
     took = [int(words.split(" ms")[0]) for words in log.split("it took ")[2:]]
     world.notes.append(f"{sum(requests.rounds)} requests meanwhile; reloads took {min(took)} to {max(took)} ms")

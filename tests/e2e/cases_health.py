@@ -125,10 +125,6 @@ class Steady(threading.Thread):
         return [asked for asked in self.asked if since <= asked[0] < until and asked[2] != "ok"]
 
 
-def owners(world):
-    return dict(zip(PATHS, (line.split()[0] for line in world.curl_all(PATHS, "-H", "Connection: close"))))
-
-
 def is_in(world, bridge, *states):
     return health_of(world, f"web{world.family}")[bridge]["state"] in states
 
@@ -147,7 +143,7 @@ def check_out_and_back(world, bridge, before, steady, break_it, mend, states, wh
                seconds=15)
     eventually(lambda: share(world, bridge) == 0, f"{bridge} is not placed")
     out_since = time.monotonic()
-    during = owners(world)
+    during = world.owners(PATHS)
     equal(set(during.values()), set(BRIDGES) - {bridge}, "the bridges of new connections")
     equal({path: during[path] for path in PATHS if before[path] != bridge},
           {path: before[path] for path in PATHS if before[path] != bridge}, "the other bridges' keys")
@@ -156,7 +152,7 @@ def check_out_and_back(world, bridge, before, steady, break_it, mend, states, wh
     eventually(lambda: is_in(world, bridge, "up"), f"{bridge} is up again", seconds=15)
     eventually(lambda: share(world, bridge) > 0, f"{bridge} is placed again")
     true(log_says(world, f"bridge {bridge} (", "is up again"), f"the log tells that {bridge} is up again")
-    equal(owners(world), before, "its keys come back, and no other key moves")
+    equal(world.owners(PATHS), before, "its keys come back, and no other key moves")
     world.notes.append(f"{len(steady.asked)} requests meanwhile")
     return broken_since, out_since
 
@@ -169,7 +165,7 @@ def share(world, bridge):
 
 @case("nginx ends and comes back: its bridge is ill and up again, and no request fails meanwhile")
 def _(world):
-    before = owners(world)
+    before = world.owners(PATHS)
     check_services(world, ["web"])
     with Steady(world) as steady:
         broken_since, _ = check_out_and_back(world, "b2", before, steady, lambda: world.lab.stop("nginx2"),
@@ -180,7 +176,7 @@ def _(world):
 
 @case("nginx hangs: its bridge is ill, its keys go elsewhere, and what it had taken is answered when it goes on")
 def _(world):
-    before = owners(world)
+    before = world.owners(PATHS)
     check_services(world, ["web"])
     stopped = world.lab.pid("nginx1")
     workers = [int(pid) for pid in world.lab.on("b1", "pgrep", "-P", str(stopped)).split()]
@@ -206,7 +202,7 @@ def plug_in(world, bridge):
 
 @case("a bridge's link is down: openings go elsewhere, its connections are reset, no request fails, and it comes back")
 def _(world):
-    before = owners(world)
+    before = world.owners(PATHS)
     check_services(world, ["web"])
     kept = world.connect(timeout=5)
     equal(ask(kept, next(path for path in PATHS if before[path] == "b3")).bridge, "b3", "the kept connection")

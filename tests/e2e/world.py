@@ -211,6 +211,10 @@ class World:
         """One curl for all paths, on one connection unless `words` say otherwise; the lines that came back."""
         return self.curl(*words, *[self.url(path) for path in paths]).splitlines()
 
+    def owners(self, paths):
+        """The bridge of each path, each asked on a connection of its own."""
+        return dict(zip(paths, (line.split()[0] for line in self.curl_all(paths, "-H", "Connection: close"))))
+
     def bridge_of(self, path):
         """The bridge that an ordinary request for `path` gets."""
         if path not in self._bridge_of:

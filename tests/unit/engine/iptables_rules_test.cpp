@@ -51,21 +51,23 @@ void check_nothing_left() {
     }
 }
 
+void check_one_rule_comes_and_goes() {
+    {
+        const IptablesRules rules = install({to_vip("192.0.2.10", 80)});
+        CHECK(our_lines("iptables-save", "raw") == Lines{":SPLICELB-BALANCER - [0:0]",
+                                                         "-A PREROUTING -j SPLICELB-BALANCER",
+                                                         "-A SPLICELB-BALANCER -d 192.0.2.10/32 -p tcp "
+                                                         "-m tcp --dport 80 -j NFQUEUE --queue-num 5"});
+        CHECK(our_lines("iptables-save", "mangle").empty());
+        CHECK(our_lines("ip6tables-save", "raw").empty());
+    }
+    check_nothing_left();
+}
+
 }  // namespace
 
 TEST_CASE("rules stand in a chain of ours, one jump leads there, and both go when the object does") {
-    lab::in_new_namespace([] {
-        {
-            const IptablesRules rules = install({to_vip("192.0.2.10", 80)});
-            CHECK(our_lines("iptables-save", "raw") == Lines{":SPLICELB-BALANCER - [0:0]",
-                                                             "-A PREROUTING -j SPLICELB-BALANCER",
-                                                             "-A SPLICELB-BALANCER -d 192.0.2.10/32 -p tcp "
-                                                             "-m tcp --dport 80 -j NFQUEUE --queue-num 5"});
-            CHECK(our_lines("iptables-save", "mangle").empty());
-            CHECK(our_lines("ip6tables-save", "raw").empty());
-        }
-        check_nothing_left();
-    });
+    lab::in_new_namespace([] { check_one_rule_comes_and_goes(); });
 }
 
 TEST_CASE("everything that a match can say becomes a rule of the right table and family") {
@@ -137,16 +139,7 @@ TEST_CASE(
                  "-A PREROUTING -j SPLICELB-BALANCER\n-A PREROUTING -j SPLICELB-BALANCER\nCOMMIT\n"
                  "*mangle\n:SPLICELB-BALANCER - [0:0]\n-A POSTROUTING -j SPLICELB-BALANCER\nCOMMIT\n");
         lab::run("ip6tables-restore", {"--noflush"}, "*raw\n:SPLICELB-BALANCER - [0:0]\nCOMMIT\n");
-        {
-            const IptablesRules rules = install({to_vip("192.0.2.10", 80)});
-            CHECK(our_lines("iptables-save", "raw") == Lines{":SPLICELB-BALANCER - [0:0]",
-                                                             "-A PREROUTING -j SPLICELB-BALANCER",
-                                                             "-A SPLICELB-BALANCER -d 192.0.2.10/32 -p tcp "
-                                                             "-m tcp --dport 80 -j NFQUEUE --queue-num 5"});
-            CHECK(our_lines("iptables-save", "mangle").empty());
-            CHECK(our_lines("ip6tables-save", "raw").empty());
-        }
-        check_nothing_left();
+        check_one_rule_comes_and_goes();
     });
 }
 
