@@ -141,9 +141,8 @@ def _(world):
     equal(world.api("balancer", "/readyz"), (200, "ready\n"), "readiness with all bridges")
     give(world, "b3", "drain")
     told = f"the service {name} has 2 of the 3 bridges that it needs"
-    eventually(lambda: world.api("balancer", "/readyz")[0] == 503, "readiness without b3")
-    true(told in world.api("balancer", "/readyz")[1], "the reason is told")
-    true(told in world.log_of("balancer", of_this_case=True), "the log tells of it")
+    world.not_ready("balancer", told)
+    eventually(lambda: told in world.log_of("balancer", of_this_case=True), "the log tells of it")
     world.owners(PATHS)  # which it goes on to serve
     take_back(world, "b3")
     eventually(lambda: world.api("balancer", "/readyz")[0] == 200, "readiness with all bridges again")

@@ -99,8 +99,7 @@ def _(world):
 
     world.clean_up.callback(bring_up)
     world.lab.on("balancer", "ip", "link", "set", "eth1", "down")
-    eventually(lambda: world.api("balancer", "/readyz")[0] == 503, "readiness is 503 while the link is down")
-    true("the interface eth1 is down" in world.api("balancer", "/readyz")[1], "the reason is told")
+    world.not_ready("balancer", "the interface eth1 is down")
     equal(world.api("balancer", "/healthz")[0], 200, "the process lives")
     with at_little_cost(world, served_before=False):
         bring_up()
@@ -347,8 +346,7 @@ def away_and_back(world, leave, come_back):
             restore_network(world)
 
     world.clean_up.callback(bring_back)
-    eventually(lambda: world.api("balancer", "/readyz")[0] == 503, "readiness is 503 while the interface is away", 15)
-    true("the interface eth1 is gone" in world.api("balancer", "/readyz")[1], "the reason is told")
+    world.not_ready("balancer", "the interface eth1 is gone", 15)
     with at_little_cost(world, served_before=False):
         bring_back()
         all_served(world, 20)
@@ -385,7 +383,7 @@ def _(world):
     restart(world, "balancer")
     true(not merges(), "it merges none at first")
     world.lab.on("balancer", "ip", "link", "del", "eth1")
-    eventually(lambda: world.api("balancer", "/readyz")[0] == 503, "readiness is 503 while the interface is away", 15)
+    world.not_ready("balancer", "the interface eth1 is gone", 15)
     successor(world)
     world.lab.on("balancer", "ethtool", "-K", "eth1", "gro", "on")
     world.lab.on("balancer", "ip", "link", "set", "eth1", "up")

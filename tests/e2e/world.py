@@ -10,7 +10,7 @@ import subprocess
 import uuid
 
 import netns
-from harness import Skip, true
+from harness import Skip, eventually, true
 
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 LAB = os.path.join(SOURCE, "tests/lab/lab.sh")
@@ -238,6 +238,17 @@ class World:
         text = self.page(program, path, "-w", "\n%{http_code}")
         body, status = text.rsplit("\n", 1)
         return int(status), body
+
+    def not_ready(self, program, reason, seconds=5):
+        """Waits until /readyz says 503 for that reason. Another one may come first: an interface that goes is down before."""
+        told = None
+
+        def says_so():
+            nonlocal told
+            told = self.api(program, "/readyz")
+            return told[0] == 503 and reason in told[1]
+
+        eventually(says_so, lambda: f"/readyz of {program} is 503 and says {reason!r}: {told}", seconds)
 
     def log_of(self, program, of_this_case=False):
         """What the program has logged, since the lab began or since the case did."""
