@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "tools/hash/ask.hpp"
+#include "tools/hash/interrupt.hpp"
 #include "tools/hash/progress_bar.hpp"
 
 namespace splice::hash {
@@ -16,30 +17,40 @@ namespace {
 
 constexpr int kSystemFailure = 1;
 constexpr int kWrongFlag = 2;
+constexpr int kInterrupted = 130;
 
 int fail(int code, std::string_view text) {
     fmt::print(stderr, "splice-hash: {}\n", text);
     return code;
 }
 
+Answered ask_log(const Options& options, LogReader& log, const Write& write) {
+    switch (options.question) {
+        case Question::explain:
+            return ask_explain(options, log, write);
+        case Question::balance:
+            return ask_balance(options, log, write);
+        case Question::disrupt:
+            return ask_disrupt(options, log, write);
+        case Question::compare:
+            return ask_compare(options, log, write);
+        case Question::cache:
+            return ask_cache(options, log, write);
+        default:
+            return ask_map(options, log, write);
+    }
+}
+
 Answered ask(const Options& options, const Write& write, Progress* progress) {
     if (options.question == Question::generate) return generate(options.generate, write);
     auto log = LogReader::open(options.inputs, options.rules, progress);
     if (!log) return std::unexpected(log.error());
-    switch (options.question) {
-        case Question::explain:
-            return ask_explain(options, *log, write);
-        case Question::balance:
-            return ask_balance(options, *log, write);
-        case Question::disrupt:
-            return ask_disrupt(options, *log, write);
-        case Question::compare:
-            return ask_compare(options, *log, write);
-        case Question::cache:
-            return ask_cache(options, *log, write);
-        default:
-            return ask_map(options, *log, write);
-    }
+    answer_at_interrupt();
+    const Answered answered = ask_log(options, *log, write);
+    if (!answered || log->records() > 0 || log->malformed() == 0) return answered;
+    const MalformedLine& first = log->malformed_shown().front();
+    return std::unexpected(fmt::format("no line is a request; of {} the first is {}, line {}: {}: {}",
+                                       log->malformed(), first.file, first.line, first.why, first.text));
 }
 
 int run(int argc, char** argv) {
@@ -61,6 +72,10 @@ int run(int argc, char** argv) {
     const Answered answered = ask(options, write, bar.get());
     bar.reset();
     if (!answered) return fail(kSystemFailure, answered.error());
+    if (interrupted()) {
+        (void)std::fflush(stdout);
+        return fail(kInterrupted, "interrupted: the answer is of what was read until then");
+    }
     if (write_error == 0 && std::fflush(stdout) != 0) write_error = errno;
     if (write_error != 0)
         return fail(kSystemFailure, fmt::format("write to standard output: {}",

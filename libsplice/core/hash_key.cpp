@@ -362,10 +362,12 @@ std::string HashKeyRule::parts_text() const {
     return text;
 }
 
-std::string_view HashKeyRule::header() const noexcept {
-    if (kind == KeyKind::hdr) return name;
-    const auto part = std::ranges::find(parts, KeyKind::hdr, &KeyPart::kind);
-    return part == parts.end() ? std::string_view{} : part->name;
+std::vector<std::string> HashKeyRule::headers() const {
+    std::vector<std::string> names;
+    for (KeyPart& part : all_parts()) {
+        if (part.kind == KeyKind::hdr) names.push_back(std::move(part.name));
+    }
+    return names;
 }
 
 std::string HashKeyRule::to_string() const {

@@ -96,9 +96,9 @@ struct HashKeyRule {
     [[nodiscard]] std::string parts_text() const;
     // The parts of a joined key, else the one.
     [[nodiscard]] std::vector<KeyPart> all_parts() const;
-    // The first header's name that the key takes, in lower case; empty when it takes none. Host is one only
-    // where the rule says hdr(host).
-    [[nodiscard]] std::string_view header() const noexcept;
+    // The names of the headers that the key takes, in lower case. Host is one only where the rule says
+    // hdr(host).
+    [[nodiscard]] std::vector<std::string> headers() const;
     friend bool operator==(const HashKeyRule&, const HashKeyRule&) = default;
 };
 

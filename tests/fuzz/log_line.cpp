@@ -24,8 +24,8 @@ using hash::Record;
 
 constexpr std::array kFormats = {LogFormat::plain, LogFormat::common, LogFormat::combined, LogFormat::json,
                                  LogFormat::w3c,   LogFormat::trace,  LogFormat::keys};
-constexpr std::array kRules = {"uri",   "path depth 2 len 20", "host+uri", "url_param(id)", "hdr(a)", "sni",
-                               "source"};
+constexpr std::array kRules = {"uri",    "path depth 2 len 20", "host+uri", "url_param(id)", "hdr(a)", "sni",
+                               "source", "hdr(a)+hdr(b-c)+path"};
 
 // Reads every byte.
 std::size_t touch(std::string_view text) {
@@ -39,7 +39,7 @@ void require_keys(const Record& record) {
         const Protocol protocol = rule.kind == KeyKind::sni      ? Protocol::tls
                                   : rule.kind == KeyKind::source ? Protocol::tcp
                                                                  : Protocol::http;
-        request.write(record, rule.name);
+        request.write(record, rule.headers());
         hash::KeyReader reader(protocol, rule);
         const hash::RecordKey key = reader.key_of(record, request);
         touch(key.bytes);
@@ -62,8 +62,9 @@ void require_record(const LineAnswer& answer) {
     const Record* record = std::get_if<Record>(&answer);
     if (record == nullptr) return;
     for (const std::string_view text :
-         {record->method, record->target, record->host, record->header, record->source, record->connection})
+         {record->method, record->target, record->host, record->source, record->connection})
         touch(text);
+    for (const std::string_view text : record->headers) touch(text);
     if (record->time_s) FUZZ_REQUIRE(std::isfinite(*record->time_s), "{}", *record->time_s);
     require_keys(*record);
 }
@@ -123,11 +124,12 @@ FUZZER(log_line)(splice::Bytes bytes) {
     const ExactCopy copy(input.rest());
     std::string_view rest = splice::as_text(copy.bytes());
     splice::hash::LineRules rules;
-    rules.header = "a";
+    rules.headers = {"a", "b-c"};
     const auto parser = LineParser::make(format, rules);
     while (!rest.empty()) {
         const std::string_view line = splice::hash::take_until(rest, '\n');
-        touch(to_string(splice::hash::guess_format(line)));
+        if (const auto guessed = splice::hash::guess_format(line, splice::KeyKind::uri))
+            touch(to_string(*guessed));
         require_record(parser->parse(line));
     }
     require_round_trip(Input(bytes));

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -280,6 +281,28 @@ class ByHand(unittest.TestCase):
         # The 304 brings /a back with all of its 600 bytes, so that /b leaves.
         self.assertEqual((report["runs"][0]["misses"], report["runs"][0]["origin_bytes"]), (4, 2400))
 
+    def test_parts_of_objects_are_fetched_as_the_caches_do(self):
+        # Of an object of 5,000 bytes 100 at 1,000, the same again, and 100 at 3,000.
+        log = "".join(json.dumps({"uri": "/v", "status": 206, "bytes": 100, "time": second,
+                                  "http_range": f"bytes={at}-{at + 99}",
+                                  "sent_http_content_range": f"bytes {at}-{at + 99}/5000"}) + "\n"
+                      for second, at in enumerate((1000, 1000, 3000)))
+        # Slices of 1 KiB: the first part lies in the slices 0 and 1, the last in 2 and 3.
+        for ranges, wanted in (("whole", (1, 100, 1, 5000)), ("slices", (2, 200, 4, 4096)), ("pass", (3, 300, 3, 300))):
+            with self.subTest(ranges):
+                one = ask("cache", *THREE[:2], "--sizes", "1MiB", "--ranges", ranges, "--slice", "1KiB", text=log)["runs"][0]
+                self.assertEqual((one["requests"], one["bytes"]), (3, 300))
+                self.assertEqual((one["misses"], one["missed_bytes"], one["origin_requests"], one["origin_bytes"]), wanted)
+
+    def test_cache_control_tells_how_long_an_answer_lives(self):
+        def misses(header, *seconds):
+            log = "".join(json.dumps({"uri": "/a", "bytes": 5, "status": 200, "time": second,
+                                      "sent_http_cache_control": header}) + "\n" for second in seconds)
+            return ask("cache", *THREE[:2], "--sizes", "1MiB", text=log)["runs"][0]["misses"]
+        self.assertEqual(misses("public, max-age=60, s-maxage=10", 0, 5, 20), 2)
+        self.assertEqual(misses("max-age=60", 0, 5, 20), 1)
+        self.assertEqual(misses("private", 0, 5, 20), 3)
+
     def test_kept_alive_requests_follow_their_connection(self):
         lines = [f'{{"uri":"/{i}","connection":"{i // 10}","time":{i},"bytes":1}}' for i in range(100)]
         report = ask("cache", *THREE, "--sizes", "1MiB", "--routing", "hash,keep-alive", text="\n".join(lines))
@@ -322,6 +345,239 @@ REQUESTS = [("192.0.2.1", "GET", "/a?x=1", 200, 10), ("192.0.2.2", "GET", "/img/
 def common(request, rest=""):
     source, method, target, status, size = request
     return f'{source} - - [17/May/2015:10:05:03 +0000] "{method} {target} HTTP/1.1" {status} {size}{rest}\n'
+
+
+SERVICE = """secret_file: /etc/splicelb/secret
+interface: eth1
+services:
+  - name: cdn
+    vip: 192.168.33.10
+    port: 80
+    dscp: 1
+    protocol: {protocol}
+    hash: {{ key: {key} }}
+    bridges:
+      - {{ name: b1, address: 192.168.33.20 }}
+      - {{ name: b2, address: 192.168.33.21 }}
+      - {{ name: b3, address: 192.168.33.22 }}
+{more}"""
+
+
+class Services(unittest.TestCase):
+    """What a service's configuration says beside key and algorithm is what the tool does."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, "balancer.yaml")
+
+    def configured(self, more="", key="uri", protocol="http"):
+        with open(self.path, "w") as file:
+            file.write(SERVICE.format(key=key, protocol=protocol, more=more))
+        return ["--config", self.path]
+
+    @staticmethod
+    def firsts(*arguments, text):
+        return {each["key"]: each["choices"][0] for each in ask("map", *arguments, text=text)["keys"]}
+
+    # One hot key, 10 requests a second, among as many others.
+    TRAFFIC = "".join(f"{i / 20},{'/hot' if i % 2 else f'/{i}'},1\n" for i in range(4000))
+
+    def test_bounded_load_hot_keys_and_warmup_are_simulated_in_balance_and_cache(self):
+        def shares(report):
+            return [bridge["requests"] for bridge in report["bridges"]]
+        plain = ask("balance", *self.configured(), text=self.TRAFFIC)
+        self.assertGreater(max(shares(plain)), 2500)
+        self.assertNotIn("choices", plain)
+        for more, flags, count in (
+                ("    bounded_load: 1.1\n", ["--bounded-load", "1.1"], "over_bound"),
+                ("    hot_keys: { top: 4, spread: 2 }\n", ["--spread", "2", "--hot-keys", "4"], "spread_requests"),
+                ("    warmup: 10 %\n", ["--warmup", "10%"], "warmups")):
+            with self.subTest(count):
+                told = ask("balance", *self.configured(more), text=self.TRAFFIC)
+                self.assertGreater(told["choices"][0][count], 300)
+                self.assertEqual(sum(shares(told)), 4000)
+                self.assertLess(max(shares(told)), max(shares(plain)) - 200)
+                # The same by flags, and in the caches' simulation.
+                self.assertEqual(shares(told), shares(ask("balance", *self.configured(), *flags, text=self.TRAFFIC)))
+                cache = ask("cache", *self.configured(more), "--sizes", "1MiB", text=self.TRAFFIC)
+                self.assertEqual([each["routing"] for each in cache["runs"]], ["hash", "changed"])
+                self.assertEqual(shares(cache["runs"][0]), shares(plain))
+                self.assertEqual(shares(cache["runs"][1]), shares(told))
+                # A flag takes it back.
+                off = ask("balance", *self.configured(more), flags[0], "off", text=self.TRAFFIC)
+                self.assertEqual(shares(off), shares(plain))
+
+    def test_hot_keys_are_keys_and_not_objects(self):
+        # 2,000 objects of one path: one hot key.
+        text = "".join(f"{i / 20},{f'/hot?{i}' if i % 2 else f'/{i}'},1\n" for i in range(4000))
+        report = ask("cache", *THREE, "--hash-key", "path", "--spread", "2", "--sizes", "1MiB", text=text)
+        self.assertGreater(report["routing"][1]["spread_requests"], 1500)
+
+    def test_a_ramp_moves_its_rows_to_the_shadow_in_every_answer(self):
+        text = "".join(f"/img/{i}?v={i % 7}\n" for i in range(3000))
+        uri = self.firsts(*self.configured(), text=text)
+        path = {target: bridge for target, bridge in zip(
+            uri, (each["choices"][0] for each in ask("map", *self.configured(key="path"), text=text)["keys"]))}
+        ramped = self.configured("    shadow: { key: path }\n    ramp: 25 %\n")
+        now = self.firsts(*ramped, text=text)
+        on_shadow = [target for target in uri if now[target] != uri[target]]
+        self.assertTrue(all(now[target] == path[target] for target in on_shadow))
+        differing = sum(uri[target] != path[target] for target in uri)
+        self.assertAlmostEqual(len(on_shadow) / differing, 0.25, delta=0.05)
+        counted = collections.Counter(now.values())
+        for question in (["balance"], ["cache", "--sizes", "1MiB"]):
+            report = ask(*question, *ramped, text=text)
+            bridges = report["runs"][0]["bridges"] if "runs" in report else report["bridges"]
+            self.assertEqual({each["name"]: each["requests"] for each in bridges}, counted)
+        # What the ramp moves is what disrupt says of it; without a ramp, all.
+        self.assertEqual(ask("disrupt", *ramped, text=text)["moved_requests"], len(on_shadow))
+        steps = ask("explain", *ramped, "--url", on_shadow[0])["explained"][0]
+        self.assertIn("the shadow serves this row: by path", steps["ramp"])
+        self.assertEqual(steps["first"].split()[0], now[on_shadow[0]])
+        watched = self.configured("    shadow: { key: path }\n")
+        self.assertEqual(ask("disrupt", *watched, text=text)["moved_requests"], differing)
+        self.assertEqual(ask("disrupt", *self.configured(), "--shadow-key", "path", "--ramp", "25%",
+                             text=text)["moved_requests"], len(on_shadow))
+
+    def test_a_shadow_of_the_same_key_moves_to_the_other_algorithms_choices(self):
+        text = "\n".join(KEYS)
+        maglev = self.firsts(*self.configured(), "--algorithm", "maglev", text=text)
+        plain = self.firsts(*self.configured(), text=text)
+        report = ask("disrupt", *self.configured(), "--shadow-algorithm", "maglev", text=text)
+        self.assertEqual(report["moved_keys"], sum(plain[key] != maglev[key] for key in KEYS))
+        self.assertEqual((report["key_then"], report["algorithm_then"], report["ramp_share"]), ("uri", "maglev", 1))
+
+    def test_a_subset_spreads_a_name_in_every_answer(self):
+        lines = "".join(json.dumps({"host": "www.example", "client": f"192.0.2.{i}", "uri": f"/{i}", "bytes": 1}) + "\n"
+                        for i in range(250))
+        fleet = self.configured("    subset: 2\n", key="sni", protocol="tls")
+        counted = collections.Counter(each["choices"][0] for each in ask("map", *fleet, text=lines)["keys"])
+        self.assertEqual(len(counted), 2)
+        for question in (["balance"], ["cache", "--sizes", "1MiB"], ["disrupt", "--without", "b1"]):
+            report = ask(*question, *fleet, text=lines)
+            bridges = report["runs"][0]["bridges"] if "runs" in report else report["bridges"]
+            self.assertEqual({each["name"]: each["requests"] for each in bridges if each["requests"]}, counted)
+
+    def test_a_bridge_that_is_not_ready_takes_nothing(self):
+        fleet = self.configured()
+        with open(self.path) as file:
+            text = file.read()
+        with open(self.path, "w") as file:
+            file.write(text.replace("192.168.33.21 }", "192.168.33.21, state: drain }"))
+        firsts = self.firsts(*fleet, text="\n".join(KEYS))
+        self.assertEqual(set(firsts.values()), {"b1", "b3"})
+        self.assertEqual(of_bridge(ask("balance", *fleet, text="\n".join(KEYS)), "b2")["due_share"], 0)
+
+
+class Refusals(unittest.TestCase):
+    """Each names the flag, file or line, and what was expected."""
+
+    FLEET = THREE
+    CACHE = ["cache", *THREE, "--sizes", "1MiB"]
+    TABLE = [
+        # arguments, what is named, the expected form
+        (["balance", *FLEET, "--hash-key", "uri query(order)"], "--hash-key", "query(...) takes sort, include=NAME"),
+        (["balance", *FLEET, "--hash-key", "uri depth 0"], "--hash-key", "1 to 255"),
+        (["balance", *FLEET, "--hash-key", "sni+uri"], "--hash-key", "can not be joined"),
+        (["balance", *FLEET, "--hash-key", "hdr()"], "--hash-key", "as in hdr(id)"),
+        (["balance", *FLEET, "--hash-key", "hdr(a)+hdr(b)+hdr(c)+hdr(d)+hdr(e)"], "--hash-key", "at most 4 headers"),
+        (["balance", *FLEET, "--algorithm", "modulo"], "--algorithm", "rendezvous, maglev, ketama or jump"),
+        (["balance", *FLEET, "--rows", "many"], "--rows", "a number from 1 to"),
+        (["balance", *FLEET, "--subset", "3"], "--subset", "--hash-key sni"),
+        (["balance", *FLEET, "--subset", "4", "--hash-key", "sni"], "--subset", "2 to 3"),
+        (["balance", *FLEET, "--bounded-load", "1"], "--bounded-load", "1.01 to 100"),
+        (["balance", *FLEET, "--warmup", "110%"], "--warmup", "at most 100 %"),
+        (["balance", *FLEET, "--spread", "4"], "--spread", "2 to 3"),
+        (["balance", *FLEET, "--hot-keys", "8"], "--hot-keys", "--spread"),
+        (["balance", *FLEET, "--hot-keys", "0", "--spread", "2"], "--hot-keys", "a number from 1 to"),
+        (["balance", *FLEET, "--top", "-1"], "--top", "a number from 0 to"),
+        (["balance", *FLEET, "--fields", "hdr(x)=y"], "--fields", "MEANING=FIELD"),
+        (["balance", *FLEET, "--fields", "uri"], "--fields", "MEANING=FIELD"),
+        (["balance", *FLEET, "--format", "yaml"], "--format", "table, json or csv"),
+        (["balance", *FLEET, "--log-format", "xml"], "--log-format", "plain, common, combined, json"),
+        (["balance", "--bridge", "b1"], "--bridge b1", "NAME=ADDRESS[,weight=N]"),
+        (["balance", "--bridge", "b1=10.0.0.1,weight=0"], "--bridge", "1 to"),
+        (["balance", "--bridge", "b1=10.0.0.1,colour=red"], "--bridge", "weight=N"),
+        (["balance", "--bridge", "b1=10.0.0.1", "--bridge", "b1=10.0.0.2"], "--bridge b1=10.0.0.2", "two bridges are named b1"),
+        (["balance", "--bridge", "b1=here"], "--bridge b1=here", "address"),
+        (["balance", *FLEET, "--service", "cdn"], "--service", "--config"),
+        (["balance", *FLEET, "nosuch.log"], "nosuch.log", "expected a log"),
+        (["disrupt", *FLEET, "--weight", "b1"], "--weight", "NAME=N"),
+        (["disrupt", *FLEET, "--add", "b4"], "--add", "NAME=ADDRESS"),
+        (["disrupt", *FLEET, "--add", "b3=10.0.0.9"], "--add", "two bridges are named b3"),
+        (["disrupt", *FLEET, "--ramp", "10%"], "--ramp", "--shadow-key"),
+        (["disrupt", *FLEET, "--shadow-key", "path", "--ramp", "0"], "--ramp", "more than nothing"),
+        (["disrupt", *FLEET, "--shadow-key", "body"], "--shadow-key", "expected uri, path"),
+        (["disrupt", *FLEET, "--shadow-key", "sni"], "--shadow-key", "the same traffic"),
+        (["disrupt", *FLEET, "--shadow-algorithm", "modulo"], "--shadow-algorithm", "rendezvous, maglev"),
+        (["disrupt", *FLEET], "--without", "say what changes"),
+        (["compare", *FLEET, "--algorithms", "rendezvous,modulo"], "--algorithms modulo", "rendezvous, maglev"),
+        (["compare", *FLEET, "--keys", "uri;body"], "--keys body", "expected uri, path"),
+        (["compare", *FLEET, "--keys", ";".join(f"hdr(a{i})" for i in range(9))], "--keys", "at most 8 headers"),
+        (["compare", *FLEET, "--table-rows", "0"], "--table-rows", "a number from 1"),
+        (["cache", *FLEET], "--sizes", "as in --sizes 1GiB"),
+        (["cache", *FLEET, "--sizes", "128MB"], "--sizes 128MB", "such as 128MiB"),
+        ([*CACHE, "--policies", "LRU"], "--policies LRU", "expected lru, fifo"),
+        ([*CACHE, "--routing", "hash,luck"], "--routing luck", "expected hash, random"),
+        ([*CACHE, "--ttl", "soon"], "--ttl", "such as"),
+        ([*CACHE, "--lose", "b1"], "--lose", "NAME@TIME[-TIME]"),
+        ([*CACHE, "--interval", "0s"], "--interval", "more than nothing"),
+        ([*CACHE, "--ranges", "half"], "--ranges half", "whole, slices or pass"),
+        ([*CACHE, "--slice", "0"], "--slice 0", "such as 1MiB"),
+        (["generate", "--zipf", "-1"], "--zipf", "a number from 0 to 10"),
+        (["generate", "--as", "json"], "--as", "trace, plain or combined"),
+        (["generate", "some.log"], "LOG", "standard output"),
+    ]
+
+    def test_the_table(self):
+        for arguments, named, form in self.TABLE:
+            with self.subTest(" ".join(arguments)):
+                said = run(*arguments, text="/a\n", code=2)
+                self.assertEqual(said.count("\n"), 1, said)
+                self.assertIn(named, said)
+                self.assertIn(form, said)
+
+    def test_a_configuration_is_refused_with_file_line_and_column(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "balancer.yaml")
+            for wrong, line, form in (("    bounded_lod: 1.1\n", 14, "bounded_load"), ("    warmup: lots\n", 14, "2 %"),
+                                      ("    ramp: 10 %\n", None, "shadow: { key, algorithm }")):
+                with open(path, "w") as file:
+                    file.write(SERVICE.format(key="uri", protocol="http", more=wrong))
+                said = run("balance", "--config", path, text="/a\n", code=2)
+                self.assertIn(f"{path}:{line}:" if line else path, said)
+                self.assertIn(form, said)
+            self.assertIn("nosuch.yaml", run("balance", "--config", "nosuch.yaml", text="/a\n", code=1))
+
+    def test_a_log_without_a_request_is_an_error(self):
+        said = run("balance", *THREE, "--log-format", "trace", text="no trace\nneither\n", code=1)
+        self.assertIn("no line is a request; of 2 the first is standard input, line 1: not time,object,bytes", said)
+        self.assertIn("standard input, line 1", run("balance", *THREE, text=bytes(range(256)) * 40, code=1))
+        self.assertEqual(ask("balance", *THREE, text="")["requests"], 0)  # an empty log has an answer
+
+    def test_what_cannot_be_written_is_an_error(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([TOOL, "balance", *THREE, "--url", "/a"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("write to standard output", done.stderr)
+
+
+class Interrupts(unittest.TestCase):
+    def test_the_first_interrupt_ends_the_reading_and_the_answer_comes(self):
+        with subprocess.Popen([TOOL, "balance", *THREE, "--format", "json"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            # More than a pipe holds: once it is written, the tool has begun to read, and waits for more.
+            process.stdin.write(b"/a\n" * 100_000)
+            process.stdin.flush()
+            process.send_signal(signal.SIGINT)
+            out, said = process.stdout.read(), process.stderr.read()
+            process.stdin.close()
+        self.assertEqual(process.returncode, 130)
+        self.assertIn(b"interrupted", said)
+        report = json.loads(out)
+        self.assertGreater(report["requests"], 0)
+        self.assertIn("interrupted", report)
 
 
 class Formats(unittest.TestCase):
@@ -386,6 +642,12 @@ class Formats(unittest.TestCase):
         self.assertEqual([shown["line"] for shown in report["first_malformed"]], [2, 3, 4, 5, 6])
         self.assertIn("nonsense", report["first_malformed"][0]["text"])
 
+    def test_the_first_line_of_a_known_format_tells_it(self):
+        text = "Nov 27 something else\n" + common(REQUESTS[0]) + common(REQUESTS[1])
+        report = ask("balance", *THREE, text=text)
+        self.assertEqual((report["requests"], report["malformed_lines"]), (2, 1))
+        self.assertEqual(report["first_malformed"][0]["line"], 1)
+
     def test_a_line_without_end_is_malformed_and_reading_goes_on(self):
         report = ask("balance", *THREE, text="/a\n" + "/" + "x" * 3_000_000 + "\n/b\n")
         self.assertEqual((report["requests"], report["malformed_lines"]), (2, 1))
@@ -427,7 +689,23 @@ class Formats(unittest.TestCase):
                        text=lines)["variants"]
         self.assertEqual([(each["distinct_keys"], each["by_source_requests"]) for each in variants],
                          [(30, 0), (3, 0), (30, 0)])
-        self.assertIn("one is read at a time", run("compare", *THREE, "--keys", "hdr(a);hdr(b)", text=lines, code=2))
+
+    def test_several_headers_are_read_from_one_log(self):
+        rule = "hdr(x-tenant)+hdr(x-device)+path"
+        line = json.dumps({"uri": "/a?b", "http_x_tenant": "t1", "X-Device": "phone"}) + "\n"
+        self.assertEqual(ask("map", *THREE, "--hash-key", rule, text=line)["keys"][0]["key"], "t1phone/a")
+        lines = "#Fields: cs-uri-stem cs(X-Device) cs(X-Tenant)\n/a phone t1\n/b - t2\n"
+        self.assertEqual([each["key"] for each in ask("map", *THREE, "--hash-key", rule, text=lines)["keys"]],
+                         ["t1phone/a", "t2/b"])
+        chosen = json.dumps({"uri": "/a", "who": "t1", "what": 7}) + "\n"
+        self.assertEqual(ask("map", *THREE, "--hash-key", rule, "--fields", "hdr(X-Tenant)=who,hdr(x-device)=what",
+                             text=chosen)["keys"][0]["key"], "t17/a")
+        variants = ask("compare", *THREE, "--keys", f"hdr(x-tenant);hdr(x-device);{rule}", "--algorithms", "rendezvous",
+                       text=line + json.dumps({"uri": "/a", "http_x_tenant": "t2"}) + "\n")["variants"]
+        self.assertEqual([(each["distinct_keys"], each["requests"]) for each in variants], [(2, 2), (1, 1), (2, 2)])
+        for question in (["balance"], ["disrupt", "--without", "b1"], ["cache", "--sizes", "1MiB"]):
+            report = ask(*question, *THREE, "--hash-key", rule, text=line)
+            self.assertEqual((report["requests"], report["unplaced_requests"]), (1, 0))
 
     def test_the_balancers_configuration_is_read(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -466,7 +744,22 @@ class Formats(unittest.TestCase):
                 self.assertEqual(report["malformed_lines"], 0)
                 self.assertEqual(report["keys"][0]["key"], key)
         joined = "192.0.2.1\t5000\t198.51.100.1\t80\thdr(x)+path\tv/a\tb1\n"
-        self.assertEqual(ask("map", *THREE, text=joined)["malformed_lines"], 1)
+        self.assertEqual(ask("map", *THREE, text=line + joined)["malformed_lines"], 1)
+
+    def test_a_json_log_may_tell_keys_as_a_log_of_connections_does(self):
+        lines = [{"time": 1.5, "client": "192.0.2.1", "client_port": 5000, "service": "cdn", "kind": kind, "key": key,
+                  "hash": "0", "bridge": "b1", "rank": 0, "mode": "adopt", "bytes": 70, "duration": 2, "end": "fin"}
+                 for kind, key in (("uri", "/a?b"), ("host+uri", "h.example/a?b"), ("source", "192.0.2.1"))]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        report = ask("map", *THREE, text=text)
+        self.assertEqual([each["key"] for each in report["keys"]], ["/a?b", "/a?b", "192.0.2.1"])
+        self.assertEqual((report["bytes"], report["malformed_lines"]), (210, 0))
+        self.assertEqual(ask("map", *THREE, "--hash-key", "path", text=text)["keys"][0]["key"], "/a")
+        joined = json.dumps({"kind": "hdr(x)+path", "key": "v/a"}) + "\n"
+        self.assertEqual(ask("balance", *THREE, text=text + joined)["malformed_lines"], 1)
+        # A request goes before a key.
+        both = json.dumps({"uri": "/b", "kind": "path", "key": "/a"}) + "\n"
+        self.assertEqual(ask("map", *THREE, text=both)["keys"][0]["key"], "/b")
 
     def test_each_line_of_replayed_keys_is_a_connection(self):
         # The second of these ends' connections has the port again.

@@ -6,9 +6,11 @@
 #include "libsplice/core/heavy_keys.hpp"
 #include "libsplice/datapath/flow.h"
 #include "tools/hash/ask.hpp"
+#include "tools/hash/chooser.hpp"
 #include "tools/hash/key_sample.hpp"
 #include "tools/hash/share_error.hpp"
 #include "tools/hash/tally.hpp"
+#include "tools/hash/weighed.hpp"
 
 namespace splice::hash {
 namespace {
@@ -63,21 +65,31 @@ class Balance {
     explicit Balance(const Options& options)
         : options_(options),
           fleet_(options.fleet),
-          placement_(fleet_.place().value()),
-          reader_(fleet_.protocol, fleet_.key, fleet_.subset),
+          chooser_(fleet_),
+          placement_(chooser_.placement()),
+          chooses_at_once_(fleet_.subset != 0 || chooser_.ramps() || fleet_.weighing.any()),
+          hot_(fleet_.weighing.hot_keys),
           key_is_object_(fleet_.key == HashKeyRule{}),
           tally_(fleet_.bridges.size()),
           request_error_(fleet_.bridges.size()),
-          byte_error_(fleet_.bridges.size()) {}
+          byte_error_(fleet_.bridges.size()) {
+        if (!fleet_.weighing.any()) return;
+        cache::FleetRules rules = fleet_rules(fleet_);
+        add_weighing(rules, fleet_, hot_);
+        weighed_.emplace(std::move(rules),
+                         [this](const cache::Request&, const cache::Serving&) { return named_; });
+    }
+    Balance(const Balance&) = delete;
+    Balance& operator=(const Balance&) = delete;
 
     void take(const Record& record) {
-        request_.write(record, fleet_.key.header());
-        const RecordKey key = reader_.key_of(record, request_);
+        request_.write(record, options_.rules.line.headers);
+        const RecordKey key = chooser_.key_of(record, request_);
         if (key.fallback) keyless_.add(key);
         if (!key.placed) return;
         Waiting& waiting = waiting_[waits_++];
         waiting.key.assign(key.bytes);
-        if (fleet_.subset != 0) waiting.bridge = reader_.choose(placement_, key).bridges.choices[0];
+        if (chooses_at_once_) waiting.bridge = bridge_now(record, key);
         waiting.hash = hash_key_bytes(key.bytes);
         waiting.bytes = record.bytes.value_or(0);
         // A shorter key stands for several objects, and then those are counted, too.
@@ -107,6 +119,10 @@ class Balance {
                     {"requests", all.requests},
                     {"bytes", all.bytes}};
         keyless_.write(report);
+        if (weighed_) {
+            report["choices"] = Json::array({ranks_as_json(weighed_->counts())});
+            clock_.write_note(report);
+        }
         report["distinct_keys"] = keys_.distinct();
         report["distinct_objects"] = objects.distinct();
         report["distinct_is_exact"] = keys_.is_exact() && objects.is_exact();
@@ -128,18 +144,28 @@ class Balance {
     // A request whose counters have been called for, so that they are near when its turn comes.
     struct Waiting {
         std::string key;
-        std::uint16_t bridge = 0;  // of a key with a subset
+        std::uint16_t bridge = 0;  // where the table alone does not tell it
         std::uint64_t hash = 0;
         std::uint64_t object = 0;
         std::uint64_t bytes = 0;
     };
+
+    // By subset, ramp and weighing, too.
+    [[nodiscard]] std::uint16_t bridge_now(const Record& record, const RecordKey& key) {
+        const Choices choices = chooser_.choose(record, request_, key);
+        if (!weighed_) return choices.bridges.choices[0];
+        named_ = as_simulated(choices, key.bytes);
+        cache::Request request;
+        request.time = clock_.advance(record.time_s);
+        return weighed_->open(request).value_or(choices.bridges.choices[0]);
+    }
 
     [[nodiscard]] std::uint32_t row_of(std::uint64_t hash) const noexcept {
         return splice_placement_row_of(hash, static_cast<std::uint32_t>(placement_.rows().size()));
     }
 
     [[nodiscard]] std::uint16_t bridge_of(const Waiting& waiting) const noexcept {
-        if (fleet_.subset != 0) return waiting.bridge;
+        if (chooses_at_once_) return waiting.bridge;
         // Placement::choose() would hash the key once more; a ring is not found by this hash.
         if (fleet_.algorithm == Algorithm::ketama) return placement_.choose(waiting.key).bridges.choices[0];
         return placement_.rows()[row_of(waiting.hash)].choices[0];
@@ -238,8 +264,13 @@ class Balance {
 
     const Options& options_;
     const FleetSpec& fleet_;
-    Placement placement_;
-    KeyReader reader_;
+    FleetChooser chooser_;
+    const Placement& placement_;
+    bool chooses_at_once_;
+    HotKeys hot_;
+    LogClock clock_;
+    cache::Choices named_;  // what the simulated fleet is asked about
+    std::optional<cache::Fleet> weighed_;
     RequestText request_;
     bool key_is_object_;
     bool objects_differ_ = false;

@@ -8,11 +8,12 @@
 #include <unordered_set>
 
 #include "libsplice/core/hot_keys.hpp"
-#include "libsplice/core/placement/builders.hpp"
 #include "tools/hash/ask.hpp"
 #include "tools/hash/cache/che.hpp"
 #include "tools/hash/cache/fleet.hpp"
+#include "tools/hash/chooser.hpp"
 #include "tools/hash/tally.hpp"
+#include "tools/hash/weighed.hpp"
 
 namespace splice::hash {
 namespace {
@@ -61,44 +62,29 @@ class Requests {
         cache::Request request;
         request.object = object_of(record);
         request.bytes = record.bytes.value_or(0);
-        request.time = time_of(record);
+        request.time = clock_.advance(record.time_s);
         if (const auto ttl = record.ttl_s ? record.ttl_s : options_.ttl_s) request.ttl_s = *ttl;
         request.cacheable = storable(record);
         // These send less than the object: its size is what an earlier answer has shown.
         const bool is_part = record.status == 206 || record.status == 304 || record.method == "HEAD";
         if (is_part) {
             const std::uint64_t sent = request.bytes;
-            request.bytes = std::max(sizes_.find(request.object).value_or(sent), sent);
+            if (record.status == 206) request.first_byte = record.first_byte.value_or(0);
+            if (record.object_bytes) sizes_.learn(request.object, *record.object_bytes);
+            const std::uint64_t least = request.first_byte + sent;
+            request.bytes = std::max(sizes_.find(request.object).value_or(least), least);
             request.range_bytes = sent;
         } else if (record.status == 200) {
             sizes_.learn(request.object, request.bytes);
         }
         return request;
     }
-    [[nodiscard]] bool has_times() const noexcept { return has_times_; }
-    [[nodiscard]] Duration now() const noexcept { return now_; }
+    [[nodiscard]] const LogClock& clock() const noexcept { return clock_; }
 
   private:
-    // A log is written when answers end, so its times may go back a little; the simulation's do not. A log
-    // without times has 1000 requests a second.
-    Duration time_of(const Record& record) {
-        Duration time = now_ + std::chrono::milliseconds(1);
-        if (record.time_s) {
-            if (!has_times_) start_s_ = *record.time_s;
-            has_times_ = true;
-            constexpr double kLongest = 9e9;  // seconds that a Duration can tell
-            const double since = std::clamp(*record.time_s - start_s_, 0.0, kLongest);
-            time = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(since));
-        }
-        now_ = std::max(now_, time);
-        return now_;
-    }
-
     const CacheOptions& options_;
     KnownSizes sizes_;
-    Duration now_{};
-    double start_s_ = 0;
-    bool has_times_ = false;
+    LogClock clock_;
 };
 
 // Which bridge has a connection. In constant memory: two connections may have one place, and then the earlier
@@ -225,36 +211,29 @@ class CacheQuestion {
     explicit CacheQuestion(const Options& options)
         : wanted_(options.cache),
           spec_(options.fleet),
-          placement_(spec_.place().value()),
-          reader_(spec_.protocol, spec_.key, spec_.subset),
+          headers_(options.rules.line.headers),
+          chooser_(spec_),
           requests_(options.cache),
-          hot_(options.cache.hot_keys),
+          hot_(spec_.weighing.hot_keys),
           popularity_(options.cache.che ? spec_.bridges.size() : 0) {
         for (const cache::Policy policy : wanted_.policies) {
             for (const std::uint64_t size : wanted_.sizes)
-                caches_.push_back({.policy = policy, .capacity = size});
-        }
-        for (std::size_t i = 0; i < spec_.bridges.size(); ++i) {
-            if (spec_.bridges[i].weight == 0)
-                resting_.push_back(
-                    {Duration{}, cache::FleetEvent::Kind::lost, static_cast<std::uint16_t>(i)});
+                caches_.push_back({.policy = policy,
+                                   .capacity = size,
+                                   .ranges = wanted_.ranges,
+                                   .slice_bytes = wanted_.slice_bytes});
         }
         for (const Routing routing : wanted_.routings)
             add(std::string(to_string(routing)), routing, quiet_rules());
-        if (wanted_.has_changes()) add("changed", Routing::hash, changed_rules());
+        if (!wanted_.events.empty() || spec_.weighing.any()) add("changed", Routing::hash, changed_rules());
     }
 
     void take(const Record& record) {
-        request_.write(record, spec_.key.header());
-        const RecordKey key = reader_.key_of(record, request_);
+        request_.write(record, headers_);
+        const RecordKey key = chooser_.key_of(record, request_);
         if (key.fallback) keyless_.add(key);
         if (!key.placed) return;
-        const Choices found = reader_.choose(placement_, key);
-        cache::Choices choices;
-        for (const std::uint16_t bridge : found.bridges.choices) {
-            if (bridge != SPLICE_NO_BRIDGE) choices.bridges[choices.count++] = bridge;
-        }
-        choices.row = found.row;
+        const cache::Choices choices = as_simulated(chooser_.choose(record, request_, key), key.bytes);
         batch_.choices.push_back(choices);
         batch_.requests.push_back(requests_.make(record));
         const std::string_view connection = record.connection.empty() ? record.source : record.connection;
@@ -276,9 +255,7 @@ class CacheQuestion {
         report["requests"] = all.requests;
         report["bytes"] = all.bytes;
         keyless_.write(report);
-        report["log_seconds"] = seconds(requests_.now());
-        if (!requests_.has_times())
-            report["time_note"] = "the log tells no times: 1000 requests a second are assumed";
+        requests_.clock().write_note(report);
         if (std::ranges::find(wanted_.routings, Routing::keep_alive) != wanted_.routings.end()) {
             report["connection_note"] =
                 tells_connections_
@@ -305,10 +282,8 @@ class CacheQuestion {
     }
 
     [[nodiscard]] cache::FleetRules quiet_rules() const {
-        cache::FleetRules rules;
-        rules.bridges = static_cast<std::uint16_t>(spec_.bridges.size());
+        cache::FleetRules rules = fleet_rules(spec_);
         rules.caches = caches_;
-        rules.events = resting_;
         rules.interval = wanted_.interval.value_or(Duration{});
         return rules;
     }
@@ -317,17 +292,7 @@ class CacheQuestion {
         cache::FleetRules rules = quiet_rules();
         rules.events.insert(rules.events.end(), wanted_.events.begin(), wanted_.events.end());
         rules.slow_start = wanted_.slow_start;
-        rules.bounded_load = wanted_.bounded_load;
-        for (const PlacementMember& bridge : spec_.bridges)
-            rules.weights.push_back(std::max(bridge.weight, 1U));
-        rules.warmup = wanted_.warmup;
-        if (wanted_.spread > 0) {
-            rules.spread = [this](const cache::Request& request) {
-                hot_.count(request.object, {});
-                hot_.advance(request.time);
-                return hot_.has(request.object) ? wanted_.spread : 1;
-            };
-        }
+        add_weighing(rules, spec_, hot_);
         return rules;
     }
 
@@ -386,11 +351,8 @@ class CacheQuestion {
         Json routings = Json::array();
         for (const auto& simulation : simulations_) {
             const cache::FleetCounts& counts = simulation->fleet().counts();
-            Json one{{"routing", simulation->name()},      {"first_choice", counts.by_rank[0]},
-                     {"second_choice", counts.by_rank[1]}, {"third_choice", counts.by_rank[2]},
-                     {"elsewhere", counts.elsewhere},      {"unserved", counts.unserved},
-                     {"over_bound", counts.over_bound},    {"warmups", counts.warmups},
-                     {"spread_requests", counts.spread}};
+            Json one{{"routing", simulation->name()}};
+            one.update(ranks_as_json(counts));
             if (simulation->routing() == Routing::keep_alive) {
                 const std::uint64_t requests = simulation->fleet().tally(0).requests;
                 one["connections"] = simulation->connections();
@@ -424,15 +386,14 @@ class CacheQuestion {
 
     const CacheOptions& wanted_;
     const FleetSpec& spec_;
-    Placement placement_;
-    KeyReader reader_;
+    const std::vector<std::string>& headers_;
+    FleetChooser chooser_;
     RequestText request_;
     Requests requests_;
     KeylessCounts keyless_;
     HotKeys hot_;
     std::vector<cache::Popularity> popularity_;
     std::vector<cache::CacheRules> caches_;
-    std::vector<cache::FleetEvent> resting_;  // bridges of weight 0, which take nothing
     Batch batch_;
     bool tells_connections_ = false;
     std::vector<std::unique_ptr<Simulation>> simulations_;

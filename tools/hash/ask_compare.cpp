@@ -105,7 +105,6 @@ Json as_json(const SameKey& same, const Variant& variant) {
 Answered ask_compare(const Options& options, LogReader& log, const Write& write) {
     const auto losses = losses_of(options);
     std::vector<SameKey> by_key;
-    const std::string& header = options.rules.line.header;
     for (const HashKeyRule& rule : options.compare.keys) {
         const Protocol protocol =
             rule == options.fleet.key ? options.fleet.protocol : natural_protocol(rule.kind);
@@ -119,6 +118,7 @@ Answered ask_compare(const Options& options, LogReader& log, const Write& write)
                 fleet.key = rule;
                 fleet.protocol = protocol;
                 fleet.algorithm = algorithm;
+                fleet.shadow.reset();
                 fleet.rows = rows;
                 auto variant = Variant::make(std::move(fleet), losses);
                 if (!variant) return std::unexpected("compare: " + variant.error());
@@ -134,7 +134,7 @@ Answered ask_compare(const Options& options, LogReader& log, const Write& write)
         const auto more = log.next(record);
         if (!more) return std::unexpected(more.error());
         if (!*more) break;
-        request.write(record, header);
+        request.write(record, options.rules.line.headers);
         const std::uint64_t bytes = record.bytes.value_or(0);
         bytes_of_all += bytes;
         for (SameKey& same : by_key) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tools/hash/ask.hpp"
+#include "tools/hash/chooser.hpp"
 #include "tools/hash/key_sample.hpp"
 #include "tools/hash/tally.hpp"
 
@@ -49,10 +50,9 @@ Answered ask_disrupt(const Options& options, LogReader& log, const Write& write)
         member.weight = 0;
         before.bridges.push_back(member);
     }
-    const Placement placement = before.place().value();
-    const Placement placement_then = after.place().value();
-
-    KeyReader reader(before.protocol, before.key, before.subset);
+    const bool by_shadow = options.disrupt.shadow.has_value();
+    if (by_shadow) before.shadow.reset();
+    FleetChooser chooser(before), chooser_then(after);
     RequestText request;
     KeylessCounts keyless;
     KeySample keys;
@@ -61,18 +61,23 @@ Answered ask_disrupt(const Options& options, LogReader& log, const Write& write)
         const auto more = log.next(record);
         if (!more) return std::unexpected(more.error());
         if (!*more) break;
-        request.write(record, before.key.header());
-        const RecordKey key = reader.key_of(record, request);
+        request.write(record, options.rules.line.headers);
+        const RecordKey key = chooser.key_of(record, request);
         if (key.fallback) keyless.add(key);
         if (!key.placed) continue;
-        const std::uint16_t from = reader.choose(placement, key).bridges.choices[0];
-        const std::uint16_t to = reader.choose(placement_then, key).bridges.choices[0];
+        const std::uint16_t from = chooser.choose(record, request, key).bridges.choices[0];
+        // With a shadow's key several keys may have been one, or become one.
+        const RecordKey then = by_shadow ? chooser_then.key_of(record, request) : key;
+        if (!then.placed) continue;
+        const std::uint16_t to = chooser_then.choose(record, request, then).bridges.choices[0];
         const std::uint64_t amount = record.bytes.value_or(0);
         requests.add(from, to, 1);
         bytes.add(from, to, amount);
         // With a subset each client of a name is a key of its own.
         const std::uint64_t client = key.source.empty() ? 0 : hash_key_bytes(key.source) * 31;
-        keys.count(hash_key_bytes(key.bytes) ^ client, amount, from, to);
+        std::uint64_t pair = hash_key_bytes(key.bytes) ^ client;
+        if (by_shadow) pair = pair * 0x9e3779b97f4a7c15U ^ object_of(record);
+        keys.count(pair, amount, from, to);
     }
     for (const KeySample::Entry& entry : keys.slots()) {
         if (entry.requests > 0) distinct.add(entry.bridge, entry.bridge_then, keys.scale());
@@ -83,6 +88,12 @@ Answered ask_disrupt(const Options& options, LogReader& log, const Write& write)
                 {"algorithm", to_string(before.algorithm)},
                 {"requests", requests.all},
                 {"bytes", bytes.all}};
+    if (by_shadow) {
+        const ShadowSpec& shadow = *options.disrupt.shadow;
+        report["key_then"] = shadow.key.to_string();
+        report["algorithm_then"] = to_string(shadow.algorithm);
+        report["ramp_share"] = shadow.ramp == 0 ? 1 : shadow.ramp;
+    }
     keyless.write(report);
     report["distinct_keys"] = keys.distinct();
     report["distinct_is_exact"] = keys.is_exact();
@@ -94,7 +105,7 @@ Answered ask_disrupt(const Options& options, LogReader& log, const Write& write)
     report["least_by_weights_share"] = due;
     const double moved = ratio(distinct.moved, distinct.all);
     const double least = ratio(least_between(distinct.before, distinct.after), distinct.all);
-    if (moved > least + kTolerated) {
+    if (!by_shadow && moved > least + kTolerated) {
         report["warning"] =
             fmt::format("{} is unfit for this change: {:.0f} % of the keys move, {:.0f} % would have to{}",
                         to_string(before.algorithm), moved * 100, least * 100,

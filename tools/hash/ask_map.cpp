@@ -3,6 +3,7 @@
 
 #include "libsplice/datapath/flow.h"
 #include "tools/hash/ask.hpp"
+#include "tools/hash/chooser.hpp"
 #include "tools/hash/tally.hpp"
 
 namespace splice::hash {
@@ -102,7 +103,7 @@ std::string_view word_of(Protocol protocol) noexcept {
     return protocol == Protocol::http ? "http" : "tcp";
 }
 
-Json explain(const FleetSpec& fleet, const Placement& placement, const Mapped& mapped,
+Json explain(const FleetSpec& fleet, const FleetChooser& chooser, const Mapped& mapped,
              const RequestText& request) {
     Json steps{{"target", mapped.record.target.empty() ? Json(nullptr) : Json(mapped.record.target)}};
     if (!mapped.record.host.empty()) steps["host"] = mapped.record.host;
@@ -122,7 +123,7 @@ Json explain(const FleetSpec& fleet, const Placement& placement, const Mapped& m
     steps["hash_function"] = is_ring ? "CRC-32" : "XXH64, seed 0";
     steps["hash"] = hash_text(fleet.algorithm, mapped.key.bytes);
     steps["algorithm"] = to_string(fleet.algorithm);
-    steps["rows"] = placement.rows().size();
+    steps["rows"] = chooser.placement().rows().size();
     steps["row_rule"] = is_ring ? "the first point of the ring at or after the hash"
                                 : "the upper 32 bits of the hash, times the rows, divided by 2^32";
     steps["row"] = mapped.choices.row;
@@ -131,6 +132,11 @@ Json explain(const FleetSpec& fleet, const Placement& placement, const Mapped& m
             mapped.key.source.empty()
                 ? fmt::format("the first of {}: the client's address is not told", fleet.subset)
                 : fmt::format("the client's address chooses one of {}, which comes first", fleet.subset);
+    if (chooser.ramps())
+        steps["ramp"] = chooser.is_moved(mapped.choices.row)
+                            ? fmt::format("the shadow serves this row: by {}, {}",
+                                          fleet.shadow->key.to_string(), to_string(fleet.shadow->algorithm))
+                            : std::string("the shadow does not serve this row yet");
     static constexpr std::array kRanks = {"first", "second", "third"};
     for (std::size_t rank = 0; rank < kRanks.size(); ++rank) {
         const std::uint16_t bridge = mapped.choices.bridges.choices[rank];
@@ -145,8 +151,7 @@ Json explain(const FleetSpec& fleet, const Placement& placement, const Mapped& m
 
 Answered ask_map(const Options& options, LogReader& log, const Write& write) {
     const FleetSpec& fleet = options.fleet;
-    const Placement placement = fleet.place().value();
-    KeyReader keys(fleet.protocol, fleet.key, fleet.subset);
+    FleetChooser chooser(fleet);
     RequestText request;
     Tally tally(fleet.bridges.size());
     KeylessCounts keyless;
@@ -155,10 +160,10 @@ Answered ask_map(const Options& options, LogReader& log, const Write& write) {
         const auto more = log.next(record);
         if (!more) return std::unexpected(more.error());
         if (!*more) break;
-        request.write(record, fleet.key.header());
-        const RecordKey key = keys.key_of(record, request);
+        request.write(record, options.rules.line.headers);
+        const RecordKey key = chooser.key_of(record, request);
         keyless.add(key);
-        const Choices choices = key.placed ? keys.choose(placement, key) : Choices{};
+        const Choices choices = key.placed ? chooser.choose(record, request, key) : Choices{};
         if (key.placed) tally.add(choices.bridges.choices[0], record.bytes.value_or(0));
         if (!writer.add({record, key, choices})) return {};
     }
@@ -177,8 +182,7 @@ Answered ask_map(const Options& options, LogReader& log, const Write& write) {
 
 Answered ask_explain(const Options& options, LogReader& log, const Write& write) {
     const FleetSpec& fleet = options.fleet;
-    const Placement placement = fleet.place().value();
-    KeyReader keys(fleet.protocol, fleet.key, fleet.subset);
+    FleetChooser chooser(fleet);
     RequestText request;
     Json all = Json::array();
     std::uint64_t explained = 0;
@@ -186,10 +190,10 @@ Answered ask_explain(const Options& options, LogReader& log, const Write& write)
         const auto more = log.next(record);
         if (!more) return std::unexpected(more.error());
         if (!*more) break;
-        request.write(record, fleet.key.header());
-        const RecordKey key = keys.key_of(record, request);
-        const Choices choices = key.placed ? keys.choose(placement, key) : Choices{};
-        Json steps = explain(fleet, placement, {record, key, choices}, request);
+        request.write(record, options.rules.line.headers);
+        const RecordKey key = chooser.key_of(record, request);
+        const Choices choices = key.placed ? chooser.choose(record, request, key) : Choices{};
+        Json steps = explain(fleet, chooser, {record, key, choices}, request);
         if (options.format == OutputFormat::table) {
             if (!write((explained == 0 ? "" : "\n") + write_report(steps, OutputFormat::table))) return {};
         } else {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "libsplice/base/quoted.hpp"
+#include "tools/hash/interrupt.hpp"
 #include "tools/hash/limits.hpp"
 
 namespace splice::hash {
@@ -44,6 +45,7 @@ class PlainSource final : public ByteSource {
                 consumed_ += static_cast<std::uint64_t>(got);
                 return static_cast<std::size_t>(got);
             }
+            if (errno == EINTR && interrupted()) return 0;
             if (errno != EINTR) return std::unexpected(fmt::format("read {}: {}", name_, system_text(errno)));
         }
     }

@@ -16,6 +16,14 @@ std::expected<Placement, std::string> FleetSpec::place() const {
     return Placement::build(algorithm, serving, rows);
 }
 
+FleetSpec FleetSpec::as_shadow() const {
+    FleetSpec then = *this;
+    then.key = shadow->key;
+    then.algorithm = shadow->algorithm;
+    then.shadow.reset();
+    return then;
+}
+
 std::expected<std::size_t, std::string> FleetSpec::find(std::string_view name) const {
     const auto found = std::ranges::find(bridges, name, &PlacementMember::name);
     if (found == bridges.end()) return std::unexpected(fmt::format("no bridge has the name {}", name));
@@ -64,11 +72,20 @@ FleetSpec fleet_of(const ServiceConfig& service) {
                     .rows = service.settings.table_rows,
                     .subset = service.subset,
                     .bridges = {}};
+    fleet.weighing = {.bounded_load = service.bounded_load, .warmup = service.warmup};
+    if (service.hot_keys) {
+        fleet.weighing.spread = service.hot_keys->spread;
+        fleet.weighing.hot_keys = service.hot_keys->top;
+    }
+    if (service.shadow)
+        fleet.shadow = {.key = service.shadow->key.value_or(service.key),
+                        .algorithm = service.shadow->algorithm.value_or(service.algorithm),
+                        .ramp = service.ramp};
     for (std::size_t i = 0; i < service.bridges.size(); ++i) {
         const BridgeConfig& bridge = service.bridges[i];
         fleet.bridges.push_back({.name = bridge.name,
                                  .server = ketama_server(bridge, service.vip.port),
-                                 .weight = bridge.weight,
+                                 .weight = takes_connections(bridge) ? bridge.weight : 0,
                                  .bridge = static_cast<std::uint16_t>(i)});
     }
     return fleet;

@@ -32,14 +32,16 @@ std::optional<std::string_view> key_of_plain_line(splice_key_rule rule, std::str
 
 }  // namespace
 
-void RequestText::write(const Record& record, std::string_view header) {
+void RequestText::write(const Record& record, std::span<const std::string> headers) {
     const std::string_view method = record.method.empty() ? "GET" : record.method;
     constexpr std::string_view kVersion = " HTTP/1.1\r\n";
     text_.clear();
     text_.append(method).append(" ").append(record.target).append(kVersion);
     if (!record.host.empty()) text_.append("Host: ").append(record.host).append("\r\n");
-    if (!header.empty() && !record.header.empty())
-        text_.append(header).append(": ").append(record.header).append("\r\n");
+    for (std::size_t i = 0; i < headers.size() && i < record.headers.size(); ++i) {
+        if (!record.headers[i].empty())
+            text_.append(headers[i]).append(": ").append(record.headers[i]).append("\r\n");
+    }
     text_.append("\r\n");
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -25,8 +26,8 @@ struct RecordKey {
 // One record as a request.
 class RequestText {
   public:
-    // `header`: the name of the header that Record::header is the value of; empty: none.
-    void write(const Record& record, std::string_view header);
+    // `headers`: the names of those whose values Record::headers has.
+    void write(const Record& record, std::span<const std::string> headers);
     [[nodiscard]] std::string_view text() const noexcept { return text_; }
 
   private:

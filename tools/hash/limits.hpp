@@ -14,6 +14,7 @@ inline constexpr std::size_t kMalformedShown = 5;          // malformed lines th
 inline constexpr std::size_t kSampledKeys = 1UZ << 20;     // distinct keys that are remembered exactly
 inline constexpr std::size_t kHotShown = 10;               // hot keys that are printed unless --top says
 inline constexpr std::size_t kMaxTop = kHeavyKeys / 4;     // below that the summary's counts are good
+inline constexpr std::size_t kMaxHeaders = 8;              // that the keys of a run take together
 inline constexpr std::size_t kBatches = 64;                // parts of a log that are compared with each other
 inline constexpr std::size_t kMaxVariants = 256;           // of `compare`
 inline constexpr std::size_t kMaxCaches = 256;             // policies times sizes of `cache`

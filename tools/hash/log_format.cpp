@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "libsplice/base/text.hpp"
+#include "tools/cache_control.hpp"
+#include "tools/hash/limits.hpp"
 #include "tools/hash/log_values.hpp"
 
 namespace splice::hash {
@@ -20,14 +22,25 @@ struct KnownField {
 
 // What people call them with --fields.
 constexpr std::array kMeaningNames = {
-    KnownField{"request", Meaning::request}, KnownField{"method", Meaning::method},
-    KnownField{"uri", Meaning::target},      KnownField{"path", Meaning::path},
-    KnownField{"query", Meaning::query},     KnownField{"host", Meaning::host},
-    KnownField{"header", Meaning::header},   KnownField{"source", Meaning::source},
-    KnownField{"port", Meaning::port},       KnownField{"connection", Meaning::connection},
-    KnownField{"bytes", Meaning::bytes},     KnownField{"time", Meaning::time},
-    KnownField{"date", Meaning::date},       KnownField{"status", Meaning::status},
+    KnownField{"request", Meaning::request},
+    KnownField{"method", Meaning::method},
+    KnownField{"uri", Meaning::target},
+    KnownField{"path", Meaning::path},
+    KnownField{"query", Meaning::query},
+    KnownField{"host", Meaning::host},
+    KnownField{"source", Meaning::source},
+    KnownField{"port", Meaning::port},
+    KnownField{"connection", Meaning::connection},
+    KnownField{"bytes", Meaning::bytes},
+    KnownField{"time", Meaning::time},
+    KnownField{"date", Meaning::date},
+    KnownField{"status", Meaning::status},
     KnownField{"ttl", Meaning::ttl},
+    KnownField{"cache_control", Meaning::cache_control},
+    KnownField{"range", Meaning::range},
+    KnownField{"content_range", Meaning::content_range},
+    KnownField{"kind", Meaning::kind},
+    KnownField{"key", Meaning::key},
 };
 
 // What servers call them.
@@ -46,6 +59,10 @@ constexpr std::array kUsualFields = {
     KnownField{"bytes_sent", Meaning::bytes},
     KnownField{"time_iso8601", Meaning::time},
     KnownField{"msec", Meaning::time},
+    KnownField{"http_range", Meaning::range},
+    KnownField{"sent_http_content_range", Meaning::content_range},
+    KnownField{"sent_http_cache_control", Meaning::cache_control},
+    KnownField{"upstream_http_cache_control", Meaning::cache_control},
     // W3C, IIS, CloudFront
     KnownField{"cs-method", Meaning::method},
     KnownField{"cs-uri", Meaning::target},
@@ -58,6 +75,9 @@ constexpr std::array kUsualFields = {
     KnownField{"c-port", Meaning::port},
     KnownField{"sc-bytes", Meaning::bytes},
     KnownField{"sc-status", Meaning::status},
+    KnownField{"cs(Range)", Meaning::range},
+    KnownField{"sc(Content-Range)", Meaning::content_range},
+    KnownField{"sc(Cache-Control)", Meaning::cache_control},
     // plain words
     KnownField{"method", Meaning::method},
     KnownField{"uri", Meaning::target},
@@ -79,6 +99,11 @@ constexpr std::array kUsualFields = {
     KnownField{"date", Meaning::date},
     KnownField{"status", Meaning::status},
     KnownField{"ttl", Meaning::ttl},
+    KnownField{"range", Meaning::range},
+    KnownField{"content_range", Meaning::content_range},
+    KnownField{"cache_control", Meaning::cache_control},
+    KnownField{"kind", Meaning::kind},
+    KnownField{"key", Meaning::key},
 };
 
 bool same_letters(std::string_view a, std::string_view b) noexcept {
@@ -95,6 +120,17 @@ bool names_header(std::string_view field, std::string_view header) noexcept {
                               [](char c) { return c == '_' ? '-' : to_lower(c); }) ||
            std::ranges::equal(
                field, header, {}, [](char c) { return c == '_' ? '-' : to_lower(c); }, to_lower);
+}
+
+// "hdr(x-tenant)", or "header" where only one is looked for: its place in `headers`.
+std::optional<std::uint8_t> header_meant(std::string_view meaning, std::span<const std::string> headers) {
+    if (meaning == "header" && headers.size() == 1) return 0;
+    if (!meaning.starts_with("hdr(") || !meaning.ends_with(')')) return {};
+    const std::string_view name = meaning.substr(4, meaning.size() - 5);
+    for (std::size_t i = 0; i < headers.size(); ++i) {
+        if (same_letters(name, headers[i])) return static_cast<std::uint8_t>(i);
+    }
+    return {};
 }
 
 // "-" is how logs write nothing.
@@ -132,7 +168,8 @@ class PlainParser final : public LineParser {
                 break;
             case KeyKind::hdr:
                 record.target = "/";
-                record.header = line;
+                value_ = line;
+                record.headers = {&value_, 1};
                 break;
             default:
                 record.target = line;
@@ -142,6 +179,7 @@ class PlainParser final : public LineParser {
 
   private:
     KeyKind kind_;
+    std::string_view value_;
 };
 
 // common and combined.
@@ -208,16 +246,66 @@ class CommonParser final : public LineParser {
     std::string scratch_;
 };
 
+// A key that somebody has told with its kind, in the place of the request.
+class ToldKey {
+  public:
+    // The request that has this key. Empty, or why it cannot be told.
+    std::string_view take(std::string_view kind, std::string_view key, Record& record) {
+        const auto name_begin = kind.find('(') + 1;
+        const std::string_view word = kind.substr(0, name_begin);  // "hdr(", or nothing
+        const bool is_one = kind.find(')') == kind.size() - 1;     // hdr(NAME) or url_param(NAME) alone
+        if (kind == "uri" || kind == "path") {
+            record.target = key;
+        } else if (kind == "host+uri" || kind == "host+path") {
+            target_.assign("http://").append(key);
+            record.target = target_;
+        } else if (kind == "host") {
+            record.target = "/";
+            record.host = key;
+        } else if (kind == "sni") {
+            record.host = key;
+        } else if (word == "hdr(" && is_one) {
+            record.target = "/";
+            value_ = key;
+            record.headers = {&value_, 1};
+        } else if (word == "url_param(" && is_one) {
+            const std::string_view name = kind.substr(name_begin, kind.size() - 1 - name_begin);
+            target_.assign("/?").append(name).append("=").append(key);
+            record.target = target_;
+        } else if (kind.find('+') != std::string_view::npos) {
+            return "a key of several parts, which nobody can take apart again (--requests has them)";
+        } else if (kind != "source") {
+            return "a kind of key that is not known";
+        }
+        return {};
+    }
+
+  private:
+    std::string target_;
+    std::string_view value_;
+};
+
+// Where the part begins in "bytes=500-999" or "bytes 500-999/1234"; nothing where it is told otherwise, or
+// several are asked for.
+std::optional<std::uint64_t> first_byte_of(std::string_view text, std::string_view unit) noexcept {
+    if (!text.starts_with(unit) || text.contains(',')) return {};
+    text.remove_prefix(unit.size());
+    return whole_number(text.substr(0, text.find('-')));
+}
+
 // Values by their meaning, until they make a record.
 class Fields {
   public:
-    void clear() { record_ = {}, path_ = query_ = date_ = clock_ = request_ = port_ = {}, defect_ = {}; }
+    void clear() {
+        record_ = {}, path_ = query_ = date_ = clock_ = request_ = port_ = kind_ = key_ = {}, defect_ = {};
+        shared_ttl_ = {}, headers_ = {};
+    }
 
     // `text` must live until the record has been used.
-    void take(Meaning meaning, std::string_view text) {
+    void take(Field field, std::string_view text) {
         text = unless_dash(text);
         if (text.empty()) return;
-        switch (meaning) {
+        switch (field.meaning) {
             case Meaning::none:
                 return;
             case Meaning::request:
@@ -239,7 +327,7 @@ class Fields {
                 record_.host = text;
                 return;
             case Meaning::header:
-                record_.header = text;
+                headers_[field.header] = text;
                 return;
             case Meaning::source:
                 take_source(text);
@@ -268,6 +356,23 @@ class Fields {
                     record_.ttl_s = static_cast<std::uint32_t>(*ttl);
                 else
                     defect_ = "a ttl that is no number of seconds";
+                return;
+            case Meaning::cache_control:
+                shared_ttl_ = tools::shared_ttl(text);
+                return;
+            case Meaning::range:
+                if (!record_.first_byte) record_.first_byte = first_byte_of(text, "bytes=");
+                return;
+            case Meaning::content_range:
+                record_.first_byte = first_byte_of(text, "bytes ");
+                record_.object_bytes =
+                    whole_number(text.substr(std::min(text.rfind('/'), text.size() - 1) + 1));
+                return;
+            case Meaning::kind:
+                kind_ = text;
+                return;
+            case Meaning::key:
+                key_ = text;
                 return;
         }
     }
@@ -298,6 +403,7 @@ class Fields {
             }
             if (!clock_.empty() && !record_.time_s) return Malformed{"a time that is none"};
         }
+        if (!record_.ttl_s) record_.ttl_s = shared_ttl_;
         if (!request_.empty()) take_request_line(request_, record_);
         if (record_.target.empty() && !path_.empty()) {
             record_.target = path_;
@@ -310,9 +416,15 @@ class Fields {
             connection_.assign(record_.source).append(" ").append(port_);
             record_.connection = connection_;
         }
-        const bool tells_something =
-            !record_.target.empty() || !request_.empty() || !record_.host.empty() || !record_.source.empty();
+        const bool tells_something = !record_.target.empty() || !request_.empty() || !record_.host.empty() ||
+                                     !record_.source.empty() || (!kind_.empty() && !key_.empty());
         if (!tells_something) return Malformed{"no field with a URL, host or client (see --fields)"};
+        record_.headers = headers_;
+        const bool tells_request = !record_.target.empty() || !request_.empty();
+        if (!tells_request && !kind_.empty() && !key_.empty()) {
+            if (const std::string_view defect = told_key_.take(kind_, key_, record_); !defect.empty())
+                return Malformed{defect};
+        }
         return record_;
     }
 
@@ -333,7 +445,10 @@ class Fields {
     }
 
     Record record_;
-    std::string_view request_, path_, query_, date_, clock_, port_, defect_;
+    std::array<std::string_view, kMaxHeaders> headers_;
+    std::string_view request_, path_, query_, date_, clock_, port_, kind_, key_, defect_;
+    std::optional<std::uint32_t> shared_ttl_;
+    ToldKey told_key_;
     std::string scratch_, target_, connection_;
 };
 
@@ -343,7 +458,7 @@ class JsonMembers final : public nlohmann::json_sax<nlohmann::json> {
     JsonMembers(const LineRules& rules, Fields& fields) : rules_(rules), fields_(fields) {}
     void restart() {
         used_ = depth_ = 0;
-        meaning_ = Meaning::none;
+        field_ = {};
     }
 
     bool null() override { return true; }
@@ -351,7 +466,7 @@ class JsonMembers final : public nlohmann::json_sax<nlohmann::json> {
     bool number_integer(std::int64_t value) override { return number(static_cast<double>(value)); }
     bool number_unsigned(std::uint64_t value) override {
         if (!wanted()) return true;
-        if (meaning_ == Meaning::bytes || is_text(meaning_)) return text(std::to_string(value));
+        if (field_.meaning == Meaning::bytes || is_text(field_.meaning)) return text(std::to_string(value));
         return number(static_cast<double>(value));
     }
     bool number_float(double value, const std::string& /*written*/) override { return number(value); }
@@ -362,7 +477,7 @@ class JsonMembers final : public nlohmann::json_sax<nlohmann::json> {
     bool start_array(std::size_t /*size*/) override { return enter(); }
     bool end_array() override { return leave(); }
     bool key(std::string& name) override {
-        if (depth_ == 1) meaning_ = rules_.fields.meaning_of(name, rules_.header);
+        if (depth_ == 1) field_ = rules_.fields.field_of(name, rules_.headers);
         return true;
     }
     bool parse_error(std::size_t /*at*/, const std::string& /*token*/,
@@ -374,18 +489,18 @@ class JsonMembers final : public nlohmann::json_sax<nlohmann::json> {
   private:
     static bool is_text(Meaning meaning) noexcept {
         return meaning == Meaning::connection || meaning == Meaning::port || meaning == Meaning::target ||
-               meaning == Meaning::path;
+               meaning == Meaning::path || meaning == Meaning::header || meaning == Meaning::key;
     }
-    [[nodiscard]] bool wanted() const noexcept { return depth_ == 1 && meaning_ != Meaning::none; }
+    [[nodiscard]] bool wanted() const noexcept { return depth_ == 1 && field_.meaning != Meaning::none; }
     bool number(double value) {
-        if (wanted()) fields_.take_number(meaning_, value);
+        if (wanted()) fields_.take_number(field_.meaning, value);
         return true;
     }
     // The texts live here until the next line; a deque's elements would stay, a vector's small strings move.
     bool text(std::string value) {
         if (used_ == texts_.size()) return true;
         texts_[used_] = std::move(value);
-        fields_.take(meaning_, texts_[used_++]);
+        fields_.take(field_, texts_[used_++]);
         return true;
     }
     bool enter() {
@@ -404,7 +519,7 @@ class JsonMembers final : public nlohmann::json_sax<nlohmann::json> {
     std::array<std::string, kTexts> texts_;
     std::size_t used_ = 0;
     int depth_ = 0;
-    Meaning meaning_ = Meaning::none;
+    Field field_;
     bool was_object_ = false;
 };
 
@@ -456,13 +571,13 @@ class W3cParser final : public LineParser {
         while (!names.empty()) {
             const auto end = names.find_first_of(" \t");
             const std::string_view name = names.substr(0, end);
-            if (!name.empty()) columns_.push_back(rules_.fields.meaning_of(name, rules_.header));
+            if (!name.empty()) columns_.push_back(rules_.fields.field_of(name, rules_.headers));
             names.remove_prefix(end == std::string_view::npos ? names.size() : end + 1);
         }
     }
 
     LineRules rules_;
-    std::vector<Meaning> columns_;
+    std::vector<Field> columns_;
     Fields fields_;
 };
 
@@ -504,50 +619,19 @@ class KeysParser final : public LineParser {
         const std::string_view ends = line.substr(0, line.size() - rest.size());
         const std::string_view kind = take_until(rest, '\t');
         const std::string_view key = unescaped(take_until(rest, '\t'), scratch_);
-        if (kind.empty() || rest.empty()) return Malformed{kNoKeys};
+        if (kind.empty() || rest.empty()) return Malformed{"not a line of splice-replay --keys"};
         if (kind == "-") return NoRecord{};  // begun before the capture: nobody knows its key
         // Each line is a connection: a later one of the same ends is another.
         connection_.assign(ends).append(std::to_string(++connections_));
         record.connection = connection_;
-        if (const std::string_view defect = take_key(kind, key, record); !defect.empty())
+        if (const std::string_view defect = told_key_.take(kind, key, record); !defect.empty())
             return Malformed{defect};
         return record;
     }
 
   private:
-    static constexpr std::string_view kNoKeys = "not a line of splice-replay --keys";
-
-    // The request that has this key. Empty, or why it cannot be told.
-    std::string_view take_key(std::string_view kind, std::string_view key, Record& record) {
-        const auto name_begin = kind.find('(') + 1;
-        const std::string_view word = kind.substr(0, name_begin);  // "hdr(", or nothing
-        const bool is_one = kind.find(')') == kind.size() - 1;     // hdr(NAME) or url_param(NAME) alone
-        if (kind == "uri" || kind == "path") {
-            record.target = key;
-        } else if (kind == "host+uri" || kind == "host+path") {
-            target_.assign("http://").append(key);
-            record.target = target_;
-        } else if (kind == "host") {
-            record.target = "/";
-            record.host = key;
-        } else if (kind == "sni") {
-            record.host = key;
-        } else if (word == "hdr(" && is_one) {
-            record.target = "/";
-            record.header = key;
-        } else if (word == "url_param(" && is_one) {
-            const std::string_view name = kind.substr(name_begin, kind.size() - 1 - name_begin);
-            target_.assign("/?").append(name).append("=").append(key);
-            record.target = target_;
-        } else if (kind.find('+') != std::string_view::npos) {
-            return "a key of several parts, which nobody can take apart again (--requests has them)";
-        } else if (kind != "source") {
-            return kNoKeys;
-        }
-        return {};
-    }
-
-    std::string scratch_, target_, connection_;
+    ToldKey told_key_;
+    std::string scratch_, connection_;
     std::uint64_t connections_ = 0;
 };
 
@@ -579,7 +663,7 @@ std::string_view to_string(LogFormat format) noexcept {
     return kFormatNames[static_cast<std::size_t>(format)];
 }
 
-LogFormat guess_format(std::string_view line) noexcept {
+std::optional<LogFormat> guess_format(std::string_view line, KeyKind kind) noexcept {
     if (line.starts_with('{')) return LogFormat::json;
     if (line.starts_with('/')) return LogFormat::plain;
     if (line.starts_with("#Version") || line.starts_with("#Fields") || line.starts_with("#Software") ||
@@ -588,35 +672,47 @@ LogFormat guess_format(std::string_view line) noexcept {
     if (looks_like_common(line)) return line.ends_with('"') ? LogFormat::combined : LogFormat::common;
     if (looks_like_keys(line)) return LogFormat::keys;
     if (looks_like_trace(line)) return LogFormat::trace;
+    // A URL, a name and an address have no blanks; a header's value may.
+    if (kind != KeyKind::hdr && line.find_first_of(" \t") != std::string_view::npos) return {};
     return LogFormat::plain;
 }
 
-std::expected<FieldNames, std::string> FieldNames::parse(std::string_view text) {
+std::expected<FieldNames, std::string> FieldNames::parse(std::string_view text,
+                                                         std::span<const std::string> headers) {
     FieldNames names;
     while (!text.empty()) {
         std::string_view one = take_until(text, ',');
         const std::string_view meaning = take_until(one, '=');
         const auto known = std::ranges::find(kMeaningNames, meaning, &KnownField::name);
-        if (known == kMeaningNames.end() || one.empty()) {
+        Field field;
+        if (known != kMeaningNames.end()) {
+            field.meaning = known->meaning;
+        } else if (const auto header = header_meant(meaning, headers)) {
+            field = {Meaning::header, *header};
+        }
+        if (field.meaning == Meaning::none || one.empty())
             return std::unexpected(
                 "expected MEANING=FIELD[,...] with a meaning of request, method, uri, path, query, host, "
-                "header, source, port, connection, bytes, time, date, status or ttl");
-        }
-        names.chosen_.push_back({known->meaning, std::string(one)});
+                "source, port, connection, bytes, time, date, status, ttl, or hdr(NAME) of a header that the "
+                "key takes");
+        names.chosen_.push_back({field, std::string(one)});
     }
     return names;
 }
 
-Meaning FieldNames::meaning_of(std::string_view field, std::string_view header) const noexcept {
-    const auto chosen = std::ranges::find(chosen_, field, &Chosen::field);
-    if (chosen != chosen_.end()) return chosen->meaning;
-    const auto decided = [&](Meaning meaning) {
-        return std::ranges::find(chosen_, meaning, &Chosen::meaning) != chosen_.end();
+Field FieldNames::field_of(std::string_view name, std::span<const std::string> headers) const noexcept {
+    const auto chosen = std::ranges::find(chosen_, name, &Chosen::name);
+    if (chosen != chosen_.end()) return chosen->field;
+    const auto decided = [&](Field field) {
+        return std::ranges::find(chosen_, field, &Chosen::field) != chosen_.end();
     };
-    if (!decided(Meaning::header) && names_header(field, header)) return Meaning::header;
-    const auto usual = std::ranges::find(kUsualFields, field, &KnownField::name);
-    if (usual == kUsualFields.end() || decided(usual->meaning)) return Meaning::none;
-    return usual->meaning;
+    for (std::size_t i = 0; i < headers.size(); ++i) {
+        const Field field{Meaning::header, static_cast<std::uint8_t>(i)};
+        if (!decided(field) && names_header(name, headers[i])) return field;
+    }
+    const auto usual = std::ranges::find(kUsualFields, name, &KnownField::name);
+    if (usual == kUsualFields.end() || decided({usual->meaning, 0})) return {};
+    return {usual->meaning, 0};
 }
 
 std::unique_ptr<LineParser> LineParser::make(LogFormat format, const LineRules& rules) {

@@ -8,12 +8,17 @@
 //   trace      time,object,bytes: seconds, any name or number, a number; a first line of words is passed over
 //   keys       what `splice-replay --keys` prints, one line a connection
 //
+// A JSON or W3C log may tell the key with its kind instead of the request, as in
+// {"client":"192.0.2.1","kind":"uri","key":"/a","bytes":10}.
+//
 // What tells connections: a field of its own, else the client's port beside its address, in a field of its
 // own or as in "192.0.2.1:5000" and "[2001:db8::1]:5000".
 #pragma once
 
 #include <expected>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -28,8 +33,9 @@ enum class LogFormat : std::uint8_t { plain, common, combined, json, w3c, trace,
 // The error says what is expected.
 [[nodiscard]] std::expected<LogFormat, std::string> parse_log_format(std::string_view text);
 [[nodiscard]] std::string_view to_string(LogFormat format) noexcept;
-// What a log's first line looks like.
-[[nodiscard]] LogFormat guess_format(std::string_view first_line) noexcept;
+// What a log's first line looks like; nothing for one that is of no format. `kind` is the key's: what a plain
+// line has.
+[[nodiscard]] std::optional<LogFormat> guess_format(std::string_view first_line, KeyKind kind) noexcept;
 
 // What a member of a JSON line or a column of a W3C log tells.
 enum class Meaning : std::uint8_t {
@@ -48,21 +54,34 @@ enum class Meaning : std::uint8_t {
     time,
     date,
     status,
-    ttl
+    ttl,
+    cache_control,
+    range,
+    content_range,
+    kind,
+    key
+};
+
+struct Field {
+    Meaning meaning = Meaning::none;
+    std::uint8_t header = 0;  // Meaning::header: which of LineRules::headers
+    friend bool operator==(const Field&, const Field&) = default;
 };
 
 // Names that people have chosen for a meaning, before the usual ones.
 class FieldNames {
   public:
-    // "uri=request_uri,bytes=size,host=vhost". The error is a sentence.
-    static std::expected<FieldNames, std::string> parse(std::string_view text);
-    // `header`: the name of the rule hdr(name), whose column is called cs(name), http_name or name.
-    [[nodiscard]] Meaning meaning_of(std::string_view field, std::string_view header) const noexcept;
+    // "uri=request_uri,bytes=size,host=vhost,hdr(x-tenant)=tenant"; `headers` may be meant. The error is a
+    // sentence.
+    static std::expected<FieldNames, std::string> parse(std::string_view text,
+                                                        std::span<const std::string> headers);
+    // A header's field is called cs(name), http_name or name.
+    [[nodiscard]] Field field_of(std::string_view name, std::span<const std::string> headers) const noexcept;
 
   private:
     struct Chosen {
-        Meaning meaning;
-        std::string field;
+        Field field;
+        std::string name;
     };
     std::vector<Chosen> chosen_;
 };
@@ -75,8 +94,8 @@ struct Malformed {
 using LineAnswer = std::variant<Record, NoRecord, Malformed>;
 
 struct LineRules {
-    HashKeyRule key;     // what a plain line is
-    std::string header;  // the one that is looked for; empty: none
+    HashKeyRule key;                   // what a plain line is
+    std::vector<std::string> headers;  // those that are looked for, in lower case: at most kMaxHeaders
     FieldNames fields;
 };
 

@@ -1,6 +1,7 @@
 #include "tools/hash/log_reader.hpp"
 
 #include "libsplice/base/quoted.hpp"
+#include "tools/hash/interrupt.hpp"
 
 namespace splice::hash {
 namespace {
@@ -66,6 +67,7 @@ std::expected<bool, std::string> LogReader::next(Record& record) {
             }
         }
         const auto line = lines_->next();
+        if (interrupted()) return false;
         if (!line) return std::unexpected(line.error());
         if (!*line) {
             bytes_of_files_before_ += lines_->consumed();
@@ -80,7 +82,13 @@ std::expected<bool, std::string> LogReader::next(Record& record) {
         const std::string_view text = (*line)->text;
         if (!parser_) {
             if (text.empty()) continue;
-            parser_ = LineParser::make(rules_.format.value_or(guess_format(text)), rules_.line);
+            const auto format = rules_.format ? rules_.format : guess_format(text, rules_.line.key.kind);
+            if (!format) {
+                note_malformed(**line,
+                               "of no format that is known, so the next line tells it (--log-format)");
+                continue;
+            }
+            parser_ = LineParser::make(*format, rules_.line);
         }
         const LineAnswer answer = parser_->parse(text);
         if (const Record* found = std::get_if<Record>(&answer)) {

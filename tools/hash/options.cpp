@@ -99,8 +99,8 @@ void add_input_flags(FlagGroups& groups) {
          "plain, common, combined, json, w3c, trace (time,object,bytes) or keys (splice-replay --keys); "
          "default: told by each file's first line")  //
         ("fields", po::value<std::string>()->value_name("MEANING=FIELD[,...]"),
-         "json and w3c: which field is the uri, path, query, request, method, host, header, source, port, "
-         "connection, bytes, time, date, status or ttl; the usual names are known");
+         "json and w3c: which field is the uri, path, query, request, method, host, source, port, "
+         "connection, bytes, time, date, status, ttl or hdr(NAME); the usual names are known");
 }
 
 void add_output_flags(FlagGroups& groups) {
@@ -108,6 +108,20 @@ void add_output_flags(FlagGroups& groups) {
         ("format", po::value<std::string>()->value_name("NAME")->default_value("table"),
          "table, json or csv")                                        //
         ("quiet", po::bool_switch(), "no progress on the terminal");  //
+}
+
+// As the service's keys of these names.
+void add_weighing_flags(FlagGroups& groups) {
+    groups.emplace_back("What moves an opening from its first choice (default: what --config says)")
+        .add_options()  //
+        ("bounded-load", po::value<std::string>()->value_name("FACTOR"),
+         "a bridge above FACTOR times the mean load passes keys to their next choice; or off")  //
+        ("warmup", po::value<std::string>()->value_name("SHARE"),
+         "that share of openings goes to the second choice, as in 2% or 0.02; or off")  //
+        ("spread", po::value<std::string>()->value_name("N"),
+         "hot keys are spread over their first N choices; or off")  //
+        ("hot-keys", po::value<std::string>()->value_name("N"),
+         "how many keys are hot (default: 64; with --spread)");
 }
 
 void add_cache_flags(FlagGroups& groups) {
@@ -124,14 +138,14 @@ void add_cache_flags(FlagGroups& groups) {
          "hash, random, round-robin, keep-alive (the first request of a connection chooses for the "
          "others)")  //
         ("keep-alive", po::value<std::string>()->value_name("TIME")->default_value("65s"),
-         "after so long without a request a connection has ended")  //
-        ("bounded-load", po::value<std::string>()->value_name("FACTOR"),
-         "a bridge above FACTOR times the mean load passes keys to their next choice")  //
-        ("warmup", po::value<std::string>()->value_name("SHARE"),
-         "that share of openings goes to the second choice, as in 2% or 0.02")  //
-        ("spread", po::value<std::string>()->value_name("N"),
-         "hot keys are spread over their first N choices")  //
-        ("hot-keys", po::value<std::string>()->value_name("N")->default_value("64"), "how many keys are hot");
+         "after so long without a request a connection has ended");
+    add_weighing_flags(groups);
+    groups.emplace_back("Ranges").add_options()  //
+        ("ranges", po::value<std::string>()->value_name("NAME")->default_value("whole"),
+         "what a request for a part of an object fetches and stores: whole (the object), slices, or pass "
+         "(the part, which is not stored)")  //
+        ("slice", po::value<std::string>()->value_name("SIZE")->default_value("1MiB"),
+         "with --ranges slices: how large a slice is");
     groups.emplace_back("Failures")
         .add_options()  //
         ("lose", po::value<Texts>()->value_name("NAME@TIME[-TIME]")->composing(),
@@ -172,6 +186,7 @@ FlagGroups groups_of(Question question) {
         groups.emplace_back("Balance").add_options()  //
             ("top", po::value<std::string>()->value_name("N")->default_value(std::to_string(kHotShown)),
              "how many hot keys to show");
+        add_weighing_flags(groups);
     } else if (question == Question::disrupt) {
         groups.emplace_back("Change").add_options()  //
             ("without", po::value<Texts>()->value_name("NAME")->composing(),
@@ -179,7 +194,15 @@ FlagGroups groups_of(Question question) {
             ("add", po::value<Texts>()->value_name("NAME=ADDRESS[,weight=N]")->composing(),
              "this bridge joins; may be repeated")  //
             ("weight", po::value<Texts>()->value_name("NAME=N")->composing(),
-             "this bridge has another weight; 0: it takes nothing");
+             "this bridge has another weight; 0: it takes nothing")  //
+            ("shadow-key", po::value<std::string>()->value_name("RULE"),
+             "requests are hashed by this key then (default: the service's shadow, when nothing else "
+             "changes)")
+            //
+            ("shadow-algorithm", po::value<std::string>()->value_name("NAME"),
+             "or placed by this algorithm")  //
+            ("ramp", po::value<std::string>()->value_name("SHARE"),
+             "of that share of the rows alone, as in 10% or 0.1");
     } else if (question == Question::cache) {
         add_cache_flags(groups);
     } else if (question == Question::compare) {
@@ -322,33 +345,72 @@ Judged<FleetSpec> judge_fleet(const Flags& flags) {
         fleet->subset = *subset;
     }
     if (fleet->key.kind != KeyKind::sni) fleet->subset = 0;  // --hash-key went before the configuration's
+    if (fleet->shadow && flags.contains("hash-key")) fleet->shadow.reset();  // it was another key's
     if (const std::string* text = find(flags, "rows")) {
         const auto rows = parse_rows("--rows", *text);
         if (!rows) return std::unexpected(rows.error());
         fleet->rows = *rows;
     }
     if (std::ranges::all_of(fleet->bridges, [](const auto& bridge) { return bridge.weight == 0; }))
-        return std::unexpected(wrong("--config: every bridge has weight 0, so none takes a request"));
+        return std::unexpected(
+            wrong("--config: every bridge has weight 0 or is not ready, so none takes a request"));
     if (const auto placed = fleet->place(); !placed)
         return std::unexpected(wrong((config != nullptr ? "--config: " : "--bridge: ") + placed.error()));
+    if (fleet->shadow) {
+        if (const auto placed = fleet->as_shadow().place(); !placed)
+            return std::unexpected(wrong("--config: shadow: " + placed.error()));
+    }
     return fleet;
 }
 
-// The one header that the keys take: a log's record tells one.
-Judged<void> judge_header(Options& options) {
-    std::string& header = options.rules.line.header;
-    if (options.question != Question::compare) {
-        header = options.fleet.key.header();
+// A value of the service, another one in its place, or none. `parse` gives a value or the expected form.
+template <class T, class Parse>
+Judged<void> judge_weight_flag(const Flags& flags, const char* name, T& value, const Parse& parse) {
+    const std::string* text = find(flags, name);
+    if (text == nullptr) return {};
+    if (*text == "off") {
+        value = {};
         return {};
     }
-    for (const HashKeyRule& rule : options.compare.keys) {
-        if (rule.header().empty() || rule.header() == header) continue;
-        if (!header.empty())
-            return std::unexpected(wrong(fmt::format(
-                "compare: --keys take the headers {} and {}; one is read at a time", header, rule.header())));
-        header = rule.header();
-    }
+    const auto parsed = parse(*text);
+    if (!parsed) return refuse(fmt::format("--{}", name), *text, parsed.error() + ", or off");
+    value = *parsed;
     return {};
+}
+
+Judged<void> judge_weighing(const Flags& flags, Weighing& weighing) {
+    if (auto bound = judge_weight_flag(flags, "bounded-load", weighing.bounded_load, parse_bounded_load);
+        !bound)
+        return bound;
+    if (auto share = judge_weight_flag(flags, "warmup", weighing.warmup, parse_share); !share) return share;
+    if (auto spread = judge_weight_flag(flags, "spread", weighing.spread, parse_subset); !spread)
+        return spread;
+    if (find(flags, "hot-keys") == nullptr) return {};
+    if (weighing.spread == 0)
+        return std::unexpected(
+            wrong("--hot-keys: expected --spread beside it, over how many choices they are spread"));
+    const auto hot = whole(flags, "hot-keys", 1, kMaxTop);
+    if (!hot) return std::unexpected(hot.error());
+    weighing.hot_keys = *hot;
+    return {};
+}
+
+// The headers that the keys take.
+Judged<std::vector<std::string>> judge_headers(const Options& options) {
+    std::vector<std::string> headers = options.fleet.key.headers();
+    const auto add = [&](const HashKeyRule& rule) {
+        for (std::string& name : rule.headers()) {
+            if (std::ranges::find(headers, name) == headers.end()) headers.push_back(std::move(name));
+        }
+    };
+    if (options.fleet.shadow) add(options.fleet.shadow->key);
+    if (options.disrupt.shadow) add(options.disrupt.shadow->key);
+    for (const HashKeyRule& rule : options.compare.keys) add(rule);
+    if (headers.size() > kMaxHeaders)
+        return std::unexpected(wrong(fmt::format(
+            "{}: expected at most {} headers in all keys together, got {}",
+            options.compare.keys.empty() ? "--shadow-key" : "--keys", kMaxHeaders, headers.size())));
+    return headers;
 }
 
 Judged<void> judge_inputs(const Flags& flags, Options& options) {
@@ -368,13 +430,16 @@ Judged<void> judge_inputs(const Flags& flags, Options& options) {
         if (!format) return refuse("--log-format", *text, format.error());
         options.rules.format = *format;
     }
+    options.rules.line.key = options.fleet.key;
+    auto headers = judge_headers(options);
+    if (!headers) return std::unexpected(headers.error());
+    options.rules.line.headers = *std::move(headers);
     if (const std::string* text = find(flags, "fields")) {
-        auto fields = FieldNames::parse(*text);
+        auto fields = FieldNames::parse(*text, options.rules.line.headers);
         if (!fields) return refuse("--fields", *text, fields.error());
         options.rules.line.fields = *std::move(fields);
     }
-    options.rules.line.key = options.fleet.key;
-    return judge_header(options);
+    return {};
 }
 
 Judged<OutputFormat> judge_format(const Flags& flags) {
@@ -393,6 +458,40 @@ Judged<std::vector<std::size_t>> judge_without(const Flags& flags, const FleetSp
         without.push_back(*bridge);
     }
     return without;
+}
+
+// What serves then: as the flags say, or the configuration's shadow when nothing else changes.
+Judged<void> judge_shadow(const Flags& flags, const FleetSpec& fleet, DisruptOptions& options) {
+    const std::string* key = find(flags, "shadow-key");
+    const std::string* algorithm = find(flags, "shadow-algorithm");
+    const bool others = !options.without.empty() || !options.joining.empty() || !options.weights.empty();
+    if (key != nullptr || algorithm != nullptr)
+        options.shadow = ShadowSpec{.key = fleet.key, .algorithm = fleet.algorithm};
+    else if (!others)
+        options.shadow = fleet.shadow;
+    if (key != nullptr) {
+        auto rule = HashKeyRule::parse(*key);
+        if (!rule) return refuse("--shadow-key", *key, rule.error());
+        if (!key_fits(fleet.protocol, rule->kind) && fleet.protocol != natural_protocol(rule->kind))
+            return refuse("--shadow-key", *key,
+                          fmt::format("expected a key of the same traffic as {}", fleet.key.to_string()));
+        options.shadow->key = *std::move(rule);
+    }
+    if (algorithm != nullptr) {
+        const auto parsed = parse_algorithm(*algorithm);
+        if (!parsed) return refuse("--shadow-algorithm", *algorithm, parsed.error());
+        options.shadow->algorithm = *parsed;
+    }
+    const std::string* ramp = find(flags, "ramp");
+    if (ramp == nullptr) return {};
+    if (!options.shadow)
+        return std::unexpected(
+            wrong("--ramp: expected --shadow-key or --shadow-algorithm beside it, to which it moves rows"));
+    const auto share = parse_share(*ramp);
+    if (!share || *share == 0)
+        return refuse("--ramp", *ramp, share ? "expected more than nothing" : share.error());
+    options.shadow->ramp = *share;
+    return {};
 }
 
 Judged<DisruptOptions> judge_disrupt(const Flags& flags, const FleetSpec& fleet) {
@@ -418,13 +517,19 @@ Judged<DisruptOptions> judge_disrupt(const Flags& flags, const FleetSpec& fleet)
                           fmt::format("expected NAME=N with a weight from 0 to {}", kMaxWeight));
         options.weights.emplace_back(*bridge, static_cast<std::uint32_t>(*weight));
     }
-    if (options.without.empty() && options.joining.empty() && options.weights.empty())
-        return std::unexpected(wrong("disrupt: say what changes: --without, --add or --weight"));
+    if (auto shadow = judge_shadow(flags, fleet, options); !shadow) return std::unexpected(shadow.error());
+    if (options.without.empty() && options.joining.empty() && options.weights.empty() && !options.shadow)
+        return std::unexpected(wrong(
+            "disrupt: say what changes: --without, --add, --weight, --shadow-key or --shadow-algorithm"));
     after = fleet_after(fleet, options);
     if (std::ranges::all_of(after.bridges, [](const auto& bridge) { return bridge.weight == 0; }))
         return std::unexpected(wrong("--without: no bridge is left"));
     if (const auto placed = after.place(); !placed)
         return std::unexpected(wrong("disrupt: " + placed.error()));
+    if (after.shadow) {
+        if (const auto placed = after.as_shadow().place(); !placed)
+            return std::unexpected(wrong("disrupt: " + placed.error()));
+    }
     return options;
 }
 
@@ -530,6 +635,21 @@ Judged<void> judge_lists(const Flags& flags, CacheOptions& options) {
     return {};
 }
 
+Judged<void> judge_ranges(const Flags& flags, CacheOptions& options) {
+    const auto& name = flags["ranges"].as<std::string>();
+    if (name == "slices")
+        options.ranges = cache::Ranges::slices;
+    else if (name == "pass")
+        options.ranges = cache::Ranges::pass;
+    else if (name != "whole")
+        return refuse("--ranges", name, "expected whole, slices or pass");
+    const auto& size = flags["slice"].as<std::string>();
+    const auto slice = cache_size(size);
+    if (!slice) return refuse("--slice", size, "expected a size such as 1MiB");
+    options.slice_bytes = *slice;
+    return {};
+}
+
 Judged<CacheOptions> judge_cache(const Flags& flags, const FleetSpec& fleet) {
     CacheOptions options;
     auto sizes = judge_sizes(flags);
@@ -565,26 +685,7 @@ Judged<CacheOptions> judge_cache(const Flags& flags, const FleetSpec& fleet) {
         options.ttl_s = static_cast<std::uint32_t>(std::min<std::int64_t>(
             std::chrono::duration_cast<std::chrono::seconds>(*ttl).count(), 0xfffffffe));
     }
-    if (find(flags, "bounded-load") != nullptr) {
-        const std::string& text = flags["bounded-load"].as<std::string>();
-        const auto factor = parse_bounded_load(text);
-        if (!factor) return refuse("--bounded-load", text, factor.error());
-        options.bounded_load = *factor;
-    }
-    if (find(flags, "warmup") != nullptr) {
-        const std::string& text = flags["warmup"].as<std::string>();
-        const auto share = parse_share(text);
-        if (!share) return refuse("--warmup", text, share.error());
-        options.warmup = *share;
-    }
-    if (find(flags, "spread") != nullptr) {
-        const auto spread = whole(flags, "spread", 2, SPLICE_CHOICES);
-        if (!spread) return std::unexpected(spread.error());
-        options.spread = static_cast<std::uint32_t>(*spread);
-    }
-    const auto hot = whole(flags, "hot-keys", 1, kMaxTop);
-    if (!hot) return std::unexpected(hot.error());
-    options.hot_keys = *hot;
+    if (auto ranges = judge_ranges(flags, options); !ranges) return std::unexpected(ranges.error());
     options.che = flags["che"].as<bool>();
     return options;
 }
@@ -644,6 +745,10 @@ Judged<Options> judge(Question question, const Flags& flags) {
     if (!format) return std::unexpected(format.error());
     options.format = *format;
     options.quiet = flags["quiet"].as<bool>();
+    if (question == Question::balance || question == Question::cache) {
+        if (auto weighing = judge_weighing(flags, options.fleet.weighing); !weighing)
+            return std::unexpected(weighing.error());
+    }
     if (question == Question::balance) {
         const auto top = whole(flags, "top", 0, kMaxTop);
         if (!top) return std::unexpected(top.error());
@@ -684,6 +789,10 @@ FleetSpec fleet_after(const FleetSpec& fleet, const DisruptOptions& change) {
     for (const std::size_t bridge : change.without) after.bridges[bridge].weight = 0;
     for (const auto& [bridge, weight] : change.weights) after.bridges[bridge].weight = weight;
     for (const PlacementMember& member : change.joining) after.bridges.push_back(member);
+    if (change.shadow) {
+        after.shadow = change.shadow;
+        if (change.shadow->ramp == 0) after = after.as_shadow();
+    }
     return after;
 }
 

@@ -28,6 +28,7 @@ struct DisruptOptions {
     std::vector<std::size_t> without;  // indices of bridges
     std::vector<PlacementMember> joining;
     std::vector<std::pair<std::size_t, std::uint32_t>> weights;  // a bridge's index and its new weight
+    std::optional<ShadowSpec> shadow;  // what serves its ramp's rows then; all of them where it has none
 };
 
 // The fleet after the change, with the same indices; who left has weight 0, who joins comes last.
@@ -57,18 +58,11 @@ struct CacheOptions {
     std::vector<cache::FleetEvent> events;  // in the order of time, which is since the log's start
     std::optional<Duration> interval;       // of the time series
     Duration slow_start{};
-    double bounded_load = 0;  // 0: none
-    double warmup = 0;
-    std::uint32_t spread = 0;  // hot keys over so many first choices; 0: not
-    std::size_t hot_keys = 64;
+    cache::Ranges ranges = cache::Ranges::whole;
+    std::uint64_t slice_bytes = 1 << 20;
     Duration keep_alive = std::chrono::seconds(65);  // an idle connection ends
     std::optional<std::uint32_t> ttl_s;              // where the log does not tell
     bool che = false;
-
-    // Whether the fleet of `hash` is simulated once more, with what disturbs or changes it.
-    [[nodiscard]] bool has_changes() const noexcept {
-        return !events.empty() || bounded_load > 0 || warmup > 0 || spread > 0;
-    }
 };
 
 struct GenerateOptions {

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tools/hash/interrupt.hpp"
+
 namespace splice::hash {
 namespace {
 
@@ -167,6 +169,7 @@ std::string write_report(const Json& report, OutputFormat format) {
 }
 
 void add_malformed(Json& report, const LogReader& log) {
+    if (interrupted()) report["interrupted"] = "the answer is of what was read until then";
     report["malformed_lines"] = log.malformed();
     if (log.malformed() == 0) return;
     Json shown = Json::array();

@@ -14,6 +14,7 @@
 #include "libsplice/base/text.hpp"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/proxy_header.h"
+#include "tools/cache_control.hpp"
 #include "tools/replay/http_messages.hpp"
 #include "tools/replay/survey.hpp"
 
@@ -27,34 +28,6 @@ constexpr std::size_t kMaxBeginning = 16UZ * 1024;
 
 double seconds(Duration time) {
     return std::chrono::duration<double>(std::chrono::round<std::chrono::microseconds>(time)).count();
-}
-
-// The value of a directive as in "max-age=60"; nothing where it has none that is a number.
-std::optional<std::uint32_t> seconds_of(std::string_view value) noexcept {
-    if (value.size() >= 2 && value.front() == '"' && value.back() == '"')
-        value = value.substr(1, value.size() - 2);
-    std::uint32_t number = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    if (error != std::errc{} || end != value.data() + value.size()) return {};
-    return number;
-}
-
-// How long a shared cache may store the answer; nothing where the header does not tell.
-std::optional<std::uint32_t> ttl_of(std::string_view cache_control) {
-    std::optional<std::uint32_t> max_age, shared_max_age;
-    while (!cache_control.empty()) {
-        const auto end = std::min(cache_control.find(','), cache_control.size());
-        const std::string_view directive = without_blanks(cache_control.substr(0, end));
-        cache_control.remove_prefix(std::min(end + 1, cache_control.size()));
-        const auto equals = std::min(directive.find('='), directive.size());
-        std::string name(directive.substr(0, equals));
-        std::ranges::transform(name, name.begin(), to_lower);
-        const std::string_view value = directive.substr(std::min(equals + 1, directive.size()));
-        if (name == "no-store" || name == "private" || name == "no-cache") return 0;
-        if (name == "max-age") max_age = seconds_of(value);
-        if (name == "s-maxage") shared_max_age = seconds_of(value);
-    }
-    return shared_max_age ? shared_max_age : max_age;
 }
 
 // "Accept-Language" is http_accept_language, as nginx calls it.
@@ -216,7 +189,7 @@ class RequestReport::Connection {
         if (is_interim_) return HttpBody::none;
         request.line["status"] = status;
         count(0);
-        if (const auto ttl = ttl_of(head.field("cache-control"))) request.line["ttl"] = *ttl;
+        if (const auto ttl = tools::shared_ttl(head.field("cache-control"))) request.line["ttl"] = *ttl;
         const bool leaves_http = status == 101 || (request.method == "CONNECT" && status < 300);
         if (leaves_http) return HttpBody::not_http;
         const bool has_none = request.method == "HEAD" || status == 204 || status == 304;

@@ -226,7 +226,7 @@ TEST_CASE("load decays: what was busy a while ago takes its keys again") {
 
 TEST_CASE("a hot key is spread evenly over its first choices, others stay where they are") {
     FleetRules rules = rules_of(3);
-    rules.spread = [](const Request& request) { return request.object == 1 ? 2U : 0U; };
+    rules.spread = [](const Request& request, const Choices&) { return request.object == 1 ? 2U : 0U; };
     Fleet fleet(rules, always({0, 1, 2}));
     for (int i = 0; i < 1000; ++i) fleet.request(asked(1));
     CHECK(std::abs(static_cast<int>(fleet.tally(0, 0).requests) - 500) <= 1);

@@ -101,7 +101,7 @@ std::optional<std::uint16_t> Fleet::open(const Request& request) {
         loads_.add(bridge, {.offered = 1, .taken = 1});
         return bridge;
     }
-    const std::uint8_t taken = pick(able, request);
+    const std::uint8_t taken = pick(able, request, named);
     ++counts_.by_rank[rank[taken]];
     return able.bridges[taken];
 }
@@ -123,12 +123,13 @@ std::vector<LoadedService> Fleet::loaded_services() const {
 }
 
 // Which of the choices takes the request, by the balancer's rule (datapath/choice.h): its index.
-std::uint8_t Fleet::pick(const Choices& able, const Request& request) {
+std::uint8_t Fleet::pick(const Choices& able, const Request& request, const Choices& named) {
     if (choice_.weighs == 0) return 0;
     splice_placement_row row{{SPLICE_NO_BRIDGE, SPLICE_NO_BRIDGE, SPLICE_NO_BRIDGE}};
     std::copy_n(able.bridges.begin(), able.count, row.choices);
     splice_choice_rule rule = choice_;
-    if (rules_.spread) rule.spread = static_cast<__u8>(std::min(rules_.spread(request), SPLICE_CHOICES + 0U));
+    if (rules_.spread)
+        rule.spread = static_cast<__u8>(std::min(rules_.spread(request, named), SPLICE_CHOICES + 0U));
     const bool hot = rule.spread >= 2 && able.count >= 2;
     const splice_choice choice = splice_choose(&row, &rule, loads_.states(), random_.next(), hot ? 1 : 0);
     loads_.count(rule, row, choice);

@@ -23,6 +23,7 @@ struct Choices {
     std::uint8_t count = 0;
     std::uint64_t row =
         0;  // what the choices belong to (a table's row, or the key's hash): slow start goes by it
+    std::uint64_t key = 0;  // the key's hash
 };
 
 // Which bridges take requests now.
@@ -72,7 +73,7 @@ struct FleetRules {
     Duration load_window = kLoadWindow;  // above 0; what counts as load: openings, decaying over this time
     // Over how many of its first choices a request's key is spread, by power of two choices on the load: 2 or
     // more for a hot key. Nothing: no key is spread.
-    std::function<unsigned(const Request&)> spread;
+    std::function<unsigned(const Request&, const Choices&)> spread;
     std::uint64_t seed = 1;  // of warmup's and spreading's draws
 };
 
@@ -122,7 +123,7 @@ class Fleet {
     void advance(Duration now);
     void serve_batch(std::span<const Request> requests);
     void close_interval();
-    [[nodiscard]] std::uint8_t pick(const Choices& able, const Request& request);
+    [[nodiscard]] std::uint8_t pick(const Choices& able, const Request& request, const Choices& named);
     [[nodiscard]] splice_choice_rule choice_rule() const noexcept;
     [[nodiscard]] std::vector<LoadedService> loaded_services() const;
     [[nodiscard]] bool takes(std::uint16_t bridge, std::uint64_t row, Duration now) const noexcept;
