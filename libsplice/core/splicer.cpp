@@ -93,6 +93,10 @@ struct Splicer::Impl {
         Choices choices;
         std::optional<Fallback> fallback;
         std::string_view key;  // what was hashed, for as long as the stream, the flow's key and the scan live
+        // Nothing where the source chose.
+        [[nodiscard]] std::optional<std::string_view> own_key() const {
+            return fallback ? std::nullopt : std::optional(key);
+        }
     };
     // Which of the choices takes the flow.
     struct Taken {
@@ -153,14 +157,18 @@ struct Splicer::Impl {
     std::optional<Chosen> try_choose(const SplicerService& service, const splice_flow_key& flow, Bytes stream,
                                      FirstPayloadScan& scan, std::optional<Fallback> no_more);
     Chosen choose_source(const SplicerService& service, std::string_view source, Fallback why);
+    // By a key of the stream: with a subset the client's own bridge comes first.
+    static Choices choose_key(const SplicerService& service, const Placement& placement, std::string_view key,
+                              std::string_view source);
     // What the shadow would choose; nothing = its key is not whole yet.
     std::optional<Choices> shadow_choice(const SplicerService& service, std::string_view source,
                                          Bytes stream);
     // The row's share that is moved goes by the shadow. Nothing = wait for more.
     std::optional<Chosen> on_ramp(const SplicerService& service, std::string_view source, Bytes stream,
                                   Chosen chosen, bool final);
+    // `key`: nothing where the source chose.
     void count_opening(const SplicerService& service, std::string_view source, Bytes stream,
-                       std::string_view key);
+                       std::optional<std::string_view> key);
     void renew_hot_keys(Duration now);
     // `cookie`: splice_choice_cookie()'s. Says what was chosen, and counts it.
     Taken take_choice(const SplicerService& service, const splice_flow_key& flow, const Chosen& chosen,
@@ -232,7 +240,8 @@ void Splicer::look_at(Bytes bytes) noexcept {
     const KeyAnswer answer = impl_->key_of(*service, stream, scan);
     const std::string_view source = source_key(*splice_flow_toward_server(&packet), scan);
     const auto* const key = std::get_if<Key>(&answer);
-    impl_->count_opening(*service, source, behind_header(stream, scan), key ? key->bytes : source);
+    impl_->count_opening(*service, source, behind_header(stream, scan),
+                         key ? std::optional(key->bytes) : std::nullopt);
 }
 
 BridgeLoads& Splicer::loads() noexcept {
@@ -500,17 +509,19 @@ std::optional<Splicer::Impl::Chosen> Splicer::Impl::try_choose(const SplicerServ
     const std::string_view source = source_key(flow, scan);
     const Bytes request = behind_header(stream, scan);
     if (const auto* key = std::get_if<Key>(&answer))
-        return on_ramp(
-            service, source, request,
-            {service.subset == 0 ? service.placement->choose(key->bytes)
-                                 : service.placement->choose_in_subset(key->bytes, source, service.subset),
-             {},
-             key->bytes},
-            no_more.has_value());
+        return on_ramp(service, source, request,
+                       {choose_key(service, *service.placement, key->bytes, source), {}, key->bytes},
+                       no_more.has_value());
     if (const auto* none = std::get_if<NoKey>(&answer))
         return on_ramp(service, source, request, choose_source(service, source, none->why), true);
     if (no_more) return choose_source(service, source, *no_more);
     return std::nullopt;
+}
+
+Choices Splicer::Impl::choose_key(const SplicerService& service, const Placement& placement,
+                                  std::string_view key, std::string_view source) {
+    return service.subset == 0 ? placement.choose(key)
+                               : placement.choose_in_subset(key, source, service.subset);
 }
 
 std::optional<Choices> Splicer::Impl::shadow_choice(const SplicerService& service, std::string_view source,
@@ -519,7 +530,8 @@ std::optional<Choices> Splicer::Impl::shadow_choice(const SplicerService& servic
     const KeyAnswer answer = first_payload_key(service.protocol, shadow.key, stream, shadow_scratch);
     if (std::holds_alternative<NeedMore>(answer)) return {};
     const auto* const key = std::get_if<Key>(&answer);
-    return shadow.placement->choose(key ? key->bytes : source);
+    return key ? choose_key(service, *shadow.placement, key->bytes, source)
+               : shadow.placement->choose(source);
 }
 
 std::optional<Splicer::Impl::Chosen> Splicer::Impl::on_ramp(const SplicerService& service,
@@ -536,14 +548,16 @@ std::optional<Splicer::Impl::Chosen> Splicer::Impl::on_ramp(const SplicerService
 }
 
 void Splicer::Impl::count_opening(const SplicerService& service, std::string_view source, Bytes stream,
-                                  std::string_view key) {
+                                  std::optional<std::string_view> key) {
     if (!service.watch) return;
     if (const auto counted = hot.find(service.carriage.mark); counted != hot.end())
-        counted->second.count(hash_key_bytes(key), key);
+        counted->second.count(hash_key_bytes(key.value_or(source)), key.value_or(source));
     if (!service.shadow) return;
+    const Placement& before = *service.shadow->before;
+    const Choices now = key ? choose_key(service, before, *key, source) : before.choose(source);
     const Choices then =
         shadow_choice(service, source, stream).value_or(service.shadow->placement->choose(source));
-    service.watch->compare(service.shadow->before->choose(key).bridges.choices[0], then.bridges.choices[0]);
+    service.watch->compare(now.bridges.choices[0], then.bridges.choices[0]);
 }
 
 void Splicer::Impl::set_hot_services() {
@@ -603,7 +617,7 @@ Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
         const Chosen chosen = *on_ramp(
             *walk.service, source, none,
             choose_source(*walk.service, source, rule ? Fallback::key_is_source : Fallback::ended), true);
-        count_opening(*walk.service, source, none, chosen.key);
+        count_opening(*walk.service, source, none, {});
         return open(walk, chosen);
     }
     const Bytes stream = Bytes(walk.bytes).subspan(walk.packet.payload_offset, walk.packet.payload_length);
@@ -611,7 +625,8 @@ Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
     if (stream.size() >= walk.service->first_payload_max) no_more = Fallback::too_long;
     if (walk.packet.tcp_flags & SPLICE_FIN) no_more = Fallback::ended;
     if (const auto chosen = try_choose(*walk.service, walk.key, stream, scan, no_more)) {
-        count_opening(*walk.service, source_key(walk.key, scan), behind_header(stream, scan), chosen->key);
+        count_opening(*walk.service, source_key(walk.key, scan), behind_header(stream, scan),
+                      chosen->own_key());
         return open(walk, *chosen);
     }
     return hold_first(walk, scan);
@@ -674,7 +689,7 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     const auto chosen = try_choose(*walk.service, walk.key, hold.stream(), waiting.scan, no_more);
     if (!chosen) return SPLICE_hold_first_payload;
     count_opening(*walk.service, source_key(walk.key, waiting.scan),
-                  behind_header(hold.stream(), waiting.scan), chosen->key);
+                  behind_header(hold.stream(), waiting.scan), chosen->own_key());
     // This packet is counted by its verdict and not as one that was held and lost.
     const bool held_this = added == SegmentHold::Added::stored;
     if (!release(walk.now, walk.key, *chosen, held_this ? 1 : 0, walk.out)) return SPLICE_drop_no_bridge;

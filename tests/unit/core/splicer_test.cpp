@@ -1317,15 +1317,8 @@ TEST_CASE("a change that is final ends the flows of services that are gone") {
     CHECK(rig.splicer.flows() == 0);
 }
 
-TEST_CASE("a name with a subset has so many bridges, and each client one of them") {
-    SplicerSetup setup = splicer_setup();
-    setup.services[0].protocol = Protocol::tls;
-    setup.services[0].key = *HashKeyRule::parse("sni");
-    setup.services[0].subset = 2;
-    const splice_placement_row row = setup.services[0].placement->choose("example.com").bridges;
-    Rig rig(setup);
-    // A ClientHello with the server name "example.com" and nothing else.
-    const std::string name = "example.com";
+// A ClientHello with that server name and nothing else.
+std::string hello_for(const std::string& name) {
     const auto number16 = [](std::size_t n) {
         return std::string{static_cast<char>(n >> 8), static_cast<char>(n & 255)};
     };
@@ -1335,7 +1328,17 @@ TEST_CASE("a name with a subset has so many bridges, and each client one of them
                              number16(2) + std::string("\x13\x01") + std::string("\x01", 1) +
                              std::string(1, '\0') + number16(extension.size()) + extension;
     const std::string message = std::string("\x01") + std::string(1, '\0') + number16(body.size()) + body;
-    const std::string hello = std::string("\x16\x03\x01") + number16(message.size()) + message;
+    return std::string("\x16\x03\x01") + number16(message.size()) + message;
+}
+
+TEST_CASE("a name with a subset has so many bridges, and each client one of them") {
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].protocol = Protocol::tls;
+    setup.services[0].key = *HashKeyRule::parse("sni");
+    setup.services[0].subset = 2;
+    const splice_placement_row row = setup.services[0].placement->choose("example.com").bridges;
+    Rig rig(setup);
+    const std::string hello = hello_for("example.com");
     std::map<std::string, int> bridges;
     for (int host = 1; host < 100; ++host) {
         Client client;
@@ -1430,6 +1433,40 @@ TEST_CASE("a shadow is counted and moves nothing") {
     const Client client = rig.connected(31000);
     rig.splicer.look_at(client.segment(kGet).build());
     CHECK(setup.services[0].watch->shadow().openings == 301);
+}
+
+TEST_CASE("of a name with a subset the shadow moves those clients whose own bridge differs") {
+    SplicerSetup setup = splicer_setup();
+    SplicerService& service = setup.services[0];
+    service.protocol = Protocol::tls;
+    service.key = *HashKeyRule::parse("sni");
+    service.subset = 2;
+    service.watch = std::make_shared<ServiceWatch>(3);
+    service.shadow = ShadowRule{.key = service.key,
+                                .placement = placement_over(3, Algorithm::ketama),
+                                .before = service.placement,
+                                .ramp = 65535,
+                                .in_table = false};
+    const auto placement = service.placement;
+    const auto shadow = service.shadow->placement;
+    Rig rig(setup);
+    std::uint64_t moved = 0;
+    for (int host = 1; host < 100; ++host) {
+        const std::string name = "h" + std::to_string(host) + ".example";
+        Client client;
+        client.base.source = "203.0.113." + std::to_string(host);
+        client.connect(rig.splicer, at(0));
+        REQUIRE(rig.handle(client.segment(hello_for(name))) == SPLICE_forward_first_payload);
+        const splice_address address = IpAddress::parse(client.base.source)->raw();
+        const std::string source(std::begin(address.bytes), std::end(address.bytes));
+        const auto now = placement->choose_in_subset(name, source, 2);
+        const auto then = shadow->choose_in_subset(name, source, 2).bridges.choices[0];
+        moved += now.bridges.choices[0] != then ? 1 : 0;
+        const auto wanted = splice_ramp_moves(now.row, 65535) ? then : now.bridges.choices[0];
+        CHECK(parse(rig.packet).destination == topology(4).bridges[wanted]);
+    }
+    CHECK(moved > 20);
+    CHECK(setup.services[0].watch->shadow().moved == moved);
 }
 
 TEST_CASE("a ramp waits for the shadow's key where it needs more of the first payload") {
