@@ -6,11 +6,13 @@
 #include <linux/bpf.h>
 
 #include <algorithm>
+#include <array>
 #include <barrier>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <optional>
+#include <random>
 #include <set>
 #include <string>
 #include <thread>
@@ -1078,6 +1080,94 @@ TEST_CASE("a key that is hot is spread over two bridges, in the kernel and in us
         const auto home = pair.shared->services[0].placement->choose("/other").bridges.choices[0];
         CHECK(parse(outcome.sent.back()).destination == addresses[home]);
     });
+}
+
+// What a service may say of its choices, drawn at random.
+SplicerSetup drawn_setup(int family, std::mt19937& random) {
+    const auto draw = [&random](auto... values) {
+        const std::array each{values...};
+        return each[random() % each.size()];
+    };
+    SplicerSetup setup = splicer_setup(family);
+    SplicerService& service = setup.services[0];
+    service.key =
+        HashKeyRule::parse(draw("uri", "path", "uri query(sort,exclude=utm_*)", "uri normalise depth 2",
+                                "hdr(x-a)+hdr(x-b)+path", "host+uri query(include=id)"))
+            .value();
+    service.choice.warmup = draw(std::uint16_t{0}, std::uint16_t{3000}, std::uint16_t{40000});
+    service.choice.spread = draw(std::uint8_t{0}, std::uint8_t{2}, std::uint8_t{3});
+    service.hot_keys = service.choice.spread > 0 ? 4 : 0;
+    service.bounded_load = draw(0.0, 1.05, 1.5);
+    service.choice.weighs =
+        service.choice.warmup > 0 || service.hot_keys > 0 || service.bounded_load > 0 ? 1 : 0;
+    if (service.choice.weighs) {
+        for (std::uint16_t bridge = 0; bridge < 3; ++bridge)
+            service.members.push_back({bridge, draw(1U, 2U, 7U)});
+    }
+    if (draw(true, false)) {
+        const bool same_key = draw(true, false);
+        ShadowRule shadow{.key = same_key ? service.key : HashKeyRule::parse("hdr(x-b)").value(),
+                          .placement = placement_over(3, Algorithm::maglev),
+                          .before = service.placement,
+                          .ramp = draw(std::uint16_t{0}, std::uint16_t{20000}, std::uint16_t{65535}),
+                          .in_table = same_key};
+        if (same_key)
+            service.placement = std::make_shared<const Placement>(
+                service.placement->with_rows_of(*shadow.placement, shadow.ramp).value());
+        service.shadow = std::move(shadow);
+    }
+    if (service.shadow || service.hot_keys > 0) service.watch = std::make_shared<ServiceWatch>(3);
+    REQUIRE(place_states(setup));
+    return setup;
+}
+
+TEST_CASE("services and requests drawn at random: the kernel and user space choose alike") {
+    for (std::uint32_t seed = 1; seed <= 24; ++seed) {
+        CAPTURE(seed);
+        std::mt19937 random(seed);
+        const int family = seed % 2 ? 4 : 6;
+        Pair pair(drawn_setup(family, random), family);
+        const SplicerService& service = pair.shared->services[0];
+        CAPTURE(service.key.to_string());
+        CAPTURE(service.choice.warmup);
+        CAPTURE(service.choice.spread);
+        CAPTURE(service.bounded_load);
+        CAPTURE(service.shadow.has_value());
+        const auto any = [&random](std::initializer_list<const char*> values) {
+            return std::string(*(values.begin() + random() % values.size()));
+        };
+        std::uint16_t port = 2000;
+        for (int round = 0; round < 8; ++round) {
+            pair.tick(round * 500ms);
+            for (int i = 0; i < 25; ++i) {
+                Client client = pair.connected(port++);
+                // How many openings of a hot key each bridge has had since the last tick, the kernel program
+                // and user space know each of its own: beside a hot key only one of them decides.
+                const bool plain = service.hot_keys > 0;
+                const std::string request =
+                    "GET " +
+                    (plain ? any({"/hot", "/hot", "/hot", ("/" + std::to_string(port)).c_str()})
+                           : any({"/hot", "/hot", "/a/b/c", "/%61/./b", "/x/../hot", "http://h/hot"}) +
+                                 any({"", "", "?id=1&b=2", "?b=2&utm_x=3&id=1", "?"})) +
+                    " HTTP/1.1\r\nHost: " + any({"h", "H.example:80"}) + "\r\n" +
+                    any({"X-A: 1\r\n", "", "x-a: 2\r\n"}) + any({"X-B: 1\r\n", "", "x-b: 2\r\n"}) + "\r\n";
+                CAPTURE(request);
+                REQUIRE(pair.handle(client.segment(request)).verdict == SPLICE_forward_first_payload);
+            }
+        }
+        pair.tick(4s);
+        // Which counts are whose differs; their sums do not.
+        const splice_choice_counts kernel = pair.kernel.maps().counters().choices[1];
+        const ChoiceCounters& asked = pair.kernel.splicer().counters().choices[1];
+        const ChoiceCounters& portable = pair.portable.splicer().counters().choices[1];
+        std::uint64_t weighed = 0;
+        for (std::size_t i = 0; i < SPLICE_CHOICE_WHYS; ++i) {
+            CAPTURE(i);
+            CHECK(kernel.whys[i] + asked.whys[i].load() == portable.whys[i].load());
+            weighed += portable.whys[i];
+        }
+        CHECK(weighed == (service.choice.weighs ? 200U : 0U));
+    }
 }
 
 TEST_CASE("a ramp moves its share of rows to the shadow's key; the kernel leaves those to user space") {
