@@ -14,6 +14,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import cases_routing  # noqa: E402,F401  (importing a file registers its cases, in this order)
+import cases_choice  # noqa: E402,F401
 import cases_transfer  # noqa: E402,F401
 import cases_segments  # noqa: E402,F401
 import cases_crowds  # noqa: E402,F401
