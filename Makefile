@@ -53,7 +53,7 @@ check: ## format, include rule, both compilers, clang-tidy, sanitizers, shellche
 bench: ## beside direct access and two proxies, in minutes (QUICK=1: fewer; UPDATE_README=1: the figures into README.md)
 	@scripts/deps.sh --bench
 	@cmake --preset $(PRESET) -DSPLICELB_BENCH=ON >/dev/null
-	@cmake --build build/cmake --parallel $(JOBS) --target balancer packetbridge splice-replay bench_programs
+	@cmake --build build/cmake --parallel $(JOBS) --target executables bench_programs
 	@tests/bench/run.py $(if $(QUICK),--quick) $(if $(UPDATE_README),--update-readme) $(BENCH_ARGS)
 
 lab: deps ## the whole way of a request, shown on this machine in network namespaces

@@ -33,6 +33,16 @@ def run(seconds, say):
     return [_entry(one) for one in timed + counted]
 
 
+def choices(say):
+    """Of the balancer's kernel program, what weighing a first payload's choices adds."""
+    try:
+        timed = _run(os.path.join(PROGRAMS, "bench_kernel"))
+    except subprocess.CalledProcessError as error:
+        say(f"skipped: the kernel program's microbenchmarks: {error.stderr.strip().splitlines()[-1]}")
+        return []
+    return [_entry(one) for one in timed if one["name"].startswith("kernel_first_payload")]
+
+
 def lookups(seconds):
     """[{name, bridges, label, nanoseconds}]: an algorithm, or ALGORITHM_PEER; medians of five turns"""
     turns = _run(os.path.join(PROGRAMS, "bench_micro"), f"--benchmark_min_time={seconds}", f"--benchmark_filter={_LOOKUPS}",

@@ -80,7 +80,8 @@ def micro_lines(result):
     for one in result["micro"]:
         if not one["counters"]:
             label = f" {one['label']}" if one["label"] else ""
-            lines.append(f"| `{one['name']}`{label} | {one['nanoseconds']:,.0f} |")
+            digits = 1 if one["nanoseconds"] < 10 else 0
+            lines.append(f"| `{one['name']}`{label} | {one['nanoseconds']:,.{digits}f} |")
     lines += ["", "| | |", "|---|---|"]
     for one in result["micro"]:
         if one["counters"]:
@@ -121,6 +122,22 @@ def replay_lines(result):
     return lines + [""]
 
 
+def hashing_lines(result):
+    hashing = result.get("hashing")
+    if not hashing:
+        return []
+    piped = hashing["piped"]
+    lines = [f"### splice-hash ({hashing['requests'] / 1e6:,.0f} million requests, files in the page cache, four bridges, one core)",
+             "", "| | million/s of processor time | elapsed | bytes a line | memory, MiB |", "|---|---:|---:|---:|---:|"]
+    for one in hashing["rates"]:
+        lines.append(f"| {one['what']} | {one['processor'] / 1e6:.2f} | {one['elapsed'] / 1e6:.2f} | {one['bytes_a_line']:.0f} | "
+                     f"{one['memory'] / 2**20:.0f} |")
+    lines.append(f"| `zcat` alone of the same | {hashing['zcat'] / 1e6:.2f} | | | |")
+    return lines + ["", f"{piped['requests'] / 1e6:,.0f} million requests from `generate` through a pipe into `cache`, on all cores: "
+                    f"{piped['elapsed'] / 1e6:.2f} million/s; `cache` took {piped['memory'] / 2**20:.0f} MiB of memory at most, "
+                    f"`generate` {piped['generate_memory'] / 2**20:.0f}.", ""]
+
+
 def markdown(result):
     lines = ["# Benchmark", "", "Medians over rounds in which every variant had its turn; ratios are to direct in the same "
              "round. docs/bench.md says what each line means.", "", machine_line(result), ""]
@@ -130,7 +147,7 @@ def markdown(result):
         lines.append(f"Skipped: {title}: {reason}")
     if result["skipped"]:
         lines.append("")
-    return "\n".join(lines + syn_lines(result) + replay_lines(result) + lookup_lines(result) +
+    return "\n".join(lines + syn_lines(result) + replay_lines(result) + hashing_lines(result) + lookup_lines(result) +
                      micro_lines(result))
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures SpliceLB beside direct access and two proxies, in alternating slots of one run (docs/bench.md).
 
-usage: run.py [--quick] [--rounds N] [--only VARIANT,...] [--no-micro] [--update-readme] [--out DIR]
+usage: run.py [--quick] [--rounds N] [--only VARIANT,...] [--no-micro] [--hashing] [--update-readme] [--out DIR]
 """
 
 import argparse
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 
+import hashing
 import micro
 import replay
 import report
@@ -35,12 +36,14 @@ class Effort:
     syn_seconds: float
     micro_seconds: float
     replayed_connections: int
+    hashed_requests: int
+    piped_requests: int
 
 
 FULL = Effort(rounds=5, wrk_seconds=2, transfer_seconds=0.8, first_bytes=1000, syn_seconds=3, micro_seconds=0.2,
-              replayed_connections=4000)
+              replayed_connections=4000, hashed_requests=4_000_000, piped_requests=100_000_000)
 QUICK = Effort(rounds=2, wrk_seconds=1, transfer_seconds=0.3, first_bytes=300, syn_seconds=1, micro_seconds=0.02,
-               replayed_connections=1000)
+               replayed_connections=1000, hashed_requests=1_000_000, piped_requests=4_000_000)
 
 
 def say(*words):
@@ -103,10 +106,21 @@ def take_turns(rig, variants, effort, result):
         say(f"round {number + 1} of {effort.rounds} done")
 
 
+def bench_hashing(effort, result):
+    """What hashing costs, without the lab: splice-hash, look-ups, and weighing a first payload's choices in the kernel."""
+    result["hashing"] = hashing.run(effort.hashed_requests, effort.piped_requests, effort.rounds)
+    result["lookups"] = micro.lookups(effort.micro_seconds)
+    result["micro"] = micro.choices(say)
+    result["machine"]["busy_after"] = background_load()
+    return result
+
+
 def bench(arguments, effort):
     result = {"machine": machine(), "effort": dataclasses.asdict(effort), "variants": {}, "samples": {}, "skipped": {},
               "syn_flood": {}, "micro": []}
     result["machine"]["busy_before"] = background_load()
+    if arguments.hashing:
+        return bench_hashing(effort, result)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as exceptions, so that the rig goes whatever happens
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with Rig(f"bench-{os.getpid()}") as rig:
@@ -121,6 +135,7 @@ def bench(arguments, effort):
         result["micro"] = micro.run(effort.micro_seconds, say)
         result["lookups"] = micro.lookups(effort.micro_seconds)
         result["replay"] = replay.run(effort.replayed_connections, effort.rounds)
+        result["hashing"] = hashing.run(effort.hashed_requests, effort.piped_requests, effort.rounds)
     result["machine"]["busy_after"] = background_load()
     return result
 
@@ -132,6 +147,7 @@ def main():
     parser.add_argument("--only", help="direct and limit always; haproxy, nginx, nfqueue-translate, ebpf-translate, ebpf-adopt, and "
                         "ebpf-adopt-generic (generic XDP)")
     parser.add_argument("--no-micro", action="store_true")
+    parser.add_argument("--hashing", action="store_true", help="only what hashing costs: splice-hash, look-ups, weighed choices")
     parser.add_argument("--update-readme", action="store_true", help="figures into README.md and docs/bench.svg")
     parser.add_argument("--out", default=os.path.join(SOURCE, "build/bench"))
     parser.add_argument("--report-only", action="store_true", help="the report again, out of report.json")
@@ -159,7 +175,7 @@ def main():
     with open(os.path.join(arguments.out, "report.md"), "w", encoding="utf-8") as file:
         file.write(text)
     print(text)
-    if arguments.update_readme:
+    if arguments.update_readme and not arguments.hashing:
         report.update_readme(result)
 
 
