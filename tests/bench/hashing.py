@@ -54,7 +54,7 @@ def _run(words, stdin=subprocess.DEVNULL):
 
 def _generate(path, requests, kind):
     with open(path, "wb") as file:
-        subprocess.run([TOOL, "generate", "--requests", str(requests), "--objects", "1000000", "--as", kind], stdout=file, check=True)
+        subprocess.run([TOOL, "generate", "--requests", str(requests), "--objects", "200000", "--as", kind], stdout=file, check=True)
 
 
 def _piped(requests):

@@ -40,7 +40,7 @@ def choices(say):
     except subprocess.CalledProcessError as error:
         say(f"skipped: the kernel program's microbenchmarks: {error.stderr.strip().splitlines()[-1]}")
         return []
-    return [_entry(one) for one in timed if one["name"].startswith("kernel_first_payload")]
+    return [_entry(one) for one in timed if one["name"].startswith("BM_kernel_first_payload")]
 
 
 def lookups(seconds):

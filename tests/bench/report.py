@@ -82,7 +82,8 @@ def micro_lines(result):
             label = f" {one['label']}" if one["label"] else ""
             digits = 1 if one["nanoseconds"] < 10 else 0
             lines.append(f"| `{one['name']}`{label} | {one['nanoseconds']:,.{digits}f} |")
-    lines += ["", "| | |", "|---|---|"]
+    if any(one["counters"] for one in result["micro"]):
+        lines += ["", "| | |", "|---|---|"]
     for one in result["micro"]:
         if one["counters"]:
             said = ", ".join(f"{key.replace('_', ' ')} {value:,.0f}" for key, value in one["counters"].items())
