@@ -4,20 +4,33 @@
 
 namespace splice {
 
+std::uint64_t CounterWarnings::fresh(Told& told, std::uint64_t count, Duration now) const noexcept {
+    const std::uint64_t more = count - told.count;
+    if (!first_ && (more == 0 || (told.at && now - *told.at < kCounterWarningPeriod))) return 0;
+    told.count = count;
+    if (first_) return 0;
+    told.at = now;
+    return more;
+}
+
 std::vector<std::string> CounterWarnings::look(Duration now, const DataPlaneStatistics& statistics) {
     std::vector<std::string> lines;
+    const auto packets = [](std::uint64_t count) {
+        return fmt::format("{} packet{}", count, count == 1 ? "" : "s");
+    };
     for (std::size_t i = 0; i < table_.size(); ++i) {
         const CounterWarning& warning = table_[i];
-        Told& told = told_[i];
-        const std::uint64_t count = statistics.verdicts[warning.verdict];
-        const std::uint64_t fresh = count - told.count;
-        if (!first_ && (fresh == 0 || (told.at && now - *told.at < kCounterWarningPeriod))) continue;
-        told.count = count;
-        if (first_) continue;
-        told.at = now;
-        lines.push_back(fmt::format("{} {} ({}): {}", fresh, fresh == 1 ? "packet" : "packets",
-                                    verdict_name(warning.verdict), warning.advice));
+        if (const std::uint64_t more = fresh(told_[i], statistics.verdicts[warning.verdict], now))
+            lines.push_back(
+                fmt::format("{} ({}): {}", packets(more), verdict_name(warning.verdict), warning.advice));
     }
+    if (const std::uint64_t more = fresh(told_too_big_, statistics.send_too_big, now))
+        lines.push_back(
+            fmt::format("{} above the MTU of the route that they were to leave by (EMSGSIZE, send_too_big): "
+                        "they are lost; the way "
+                        "there is narrower than clients were told; set the service's mss, or look at: ip "
+                        "route get ADDRESS",
+                        packets(more)));
     first_ = false;
     return lines;
 }

@@ -37,8 +37,12 @@ class CounterWarnings {
         std::optional<Duration> at;
     };
 
+    // How many more there are than when a line said so last; 0: nothing to say now.
+    [[nodiscard]] std::uint64_t fresh(Told& told, std::uint64_t count, Duration now) const noexcept;
+
     std::span<const CounterWarning> table_;
     std::vector<Told> told_;
+    Told told_too_big_;
     bool first_ = true;
 };
 

@@ -33,3 +33,17 @@ TEST_CASE("a counter that grows is told once a minute, with what has come since"
           std::vector<std::string>{"42 packets (drop_no_bridge): give a bridge a weight"});
     CHECK(warnings.look(200s, now).empty());
 }
+
+TEST_CASE("what the system refuses to send as too long is told by its name, once a minute") {
+    CounterWarnings warnings(kTable);
+    DataPlaneStatistics now;
+    now.send_too_big = 5;
+    CHECK(warnings.look(0s, now).empty());
+    now.send_too_big += 3;
+    const auto lines = warnings.look(1s, now);
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].starts_with("3 packets above the MTU of the route that they were to leave by (EMSGSIZE"));
+    now.send_too_big += 1;
+    CHECK(warnings.look(2s, now).empty());
+    CHECK(warnings.look(62s, now).size() == 1);
+}
