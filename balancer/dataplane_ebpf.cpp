@@ -9,6 +9,8 @@
 
 #include "balancer/bridge_routes.hpp"
 #include "balancer/kernel_path.hpp"
+#include "libsplice/datapath/carriage.h"
+#include "libsplice/datapath/packet.h"
 #include "libsplice/engine/bpf_flow_store.hpp"
 #include "libsplice/engine/bpf_ring.hpp"
 #include "libsplice/engine/clock.hpp"
@@ -151,7 +153,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         std::vector<std::unique_ptr<PacketSource>> sources;
         sources.push_back(std::move(*ring));
         sources.push_back(routes_->notices());
-        // A bridge on this host answers there, and the program hangs on the uplink alone.
+        // A bridge on this host answers and bounces there, and the program hangs on the uplink alone.
         auto tap = LoopbackTap::open(SPLICE_PROBE_PORT_FIRST);
         if (!tap) return std::unexpected(tap.error());
         sources.push_back(std::move(*tap));
@@ -174,11 +176,18 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
             tell_health();
             return Disposition::drop;
         }
-        if (source == kLoopbackSource) return Disposition::drop;
+        if (source == kLoopbackSource && !is_bounced(packet.bytes)) return Disposition::drop;
         const Verdict verdict = splicer_->handle_packet(now, packet.bytes, packet.checksum_finished, out);
         trace.say(verdict);
         // Nothing passes from here: what is none of ours passed in the kernel.
         return verdict_kind(verdict) == SPLICE_KIND_forward ? Disposition::accept_edited : Disposition::drop;
+    }
+
+    // What a bridge on this host refused; the answers to checks that nobody waits for are the host's own.
+    static bool is_bounced(Bytes bytes) noexcept {
+        splice_packet packet{};
+        return splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet) == SPLICE_CONTINUE &&
+               splice_is_bounced(&packet);
     }
 
     void expire(Instant now, Actions& out) override {

@@ -343,6 +343,10 @@ void KernelMaps::write_bridges(std::span<const SplicerBridge> bridges,
             const bool back = uplink_.transmits && hop.interface == uplink_.interface;
             entry.out = back ? SPLICE_OUT_BACK : hop.interface;
             entry.room = hop.mtu ? hop.mtu : SPLICE_ROOM_UNKNOWN;
+        } else if (i < hops.size() && hops[i] && hops[i]->local) {
+            std::memcpy(entry.link, uplink_.address.data(), uplink_.address.size());
+            entry.out = SPLICE_OUT_HERE;
+            entry.room = SPLICE_ROOM_UNKNOWN;
         } else if (splice_address_equal(&was.address, &entry.address)) {
             // Better a neighbour that does not answer than a flood of packets into user space.
             std::memcpy(entry.link, was.link, sizeof(entry.link));

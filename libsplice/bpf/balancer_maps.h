@@ -107,6 +107,7 @@ SPLICE_INLINE const struct splice_service_entry *splice_service_find(const struc
 /* splice_bridge_entry.out, besides an interface's index. */
 #define SPLICE_OUT_UNKNOWN 0 /* no next hop known: user space sends, and the kernel resolves */
 #define SPLICE_OUT_BACK 0xffffffffU /* where the packet came from, by XDP_TX */
+#define SPLICE_OUT_HERE 0xfffffffeU /* the bridge is on this host: up to its stack. The frame then comes from nobody: address 0 */
 
 #define SPLICE_ROOM_UNKNOWN 0xffffffffU
 

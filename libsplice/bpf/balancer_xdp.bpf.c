@@ -251,7 +251,9 @@ static __always_inline int send_to(struct xdp_md *ctx, const struct splice_bridg
 	splice_store32(frame, bridge->link[0]);
 	splice_store32(frame + 4, bridge->link[1]);
 	splice_store32(frame + 8, bridge->link[2]);
-	return count(verdict, bridge->out == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(bridge->out, 0));
+	if (bridge->out == SPLICE_OUT_BACK) return count(verdict, XDP_TX);
+	if (SPLICE_UNLIKELY(bridge->out == SPLICE_OUT_HERE)) return count(verdict, XDP_PASS);
+	return count(verdict, (int)bpf_redirect(bridge->out, 0));
 }
 
 /* The signs of a service's bridge; null: nobody asks for them. */

@@ -12,31 +12,41 @@
 #include <cstring>
 #include <string_view>
 
+#include "libsplice/datapath/carriage.h"
+
 namespace splice {
 namespace {
 
 constexpr int kBatch = 64;
 constexpr std::uint32_t kAll = 0x40000;  // bytes of a packet to keep
 
-// From the IP header on (SOCK_DGRAM), in the packet filter's own language.
-std::array<sock_filter, 17> filter_for(std::uint16_t first_port) noexcept {
+// From the IP header on (SOCK_DGRAM), in the packet filter's own language. Jumps count the instructions that
+// are left out.
+std::array<sock_filter, 23> filter_for(std::uint16_t first_port) noexcept {
     constexpr __u8 kIpv4Protocol = 9, kIpv6NextHeader = 6, kIpv6Ports = 40 + 2;
+    constexpr __u32 kIpv4Bounce = SPLICE_CARRIAGE_BOUNCE << 2, kIpv6Bounce = SPLICE_CARRIAGE_BOUNCE << 6;
     return {{
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
         BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 4),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 6, 8, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 4, 0, 12),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 6, 11, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 4, 0, 18),
         // IPv4: whole or the first fragment.
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kIpv4Protocol),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 0, 10),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 0, 16),
         BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 6),
-        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x1fff, 8, 0),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x1fff, 14, 0),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 1),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, kIpv4Bounce),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kIpv4Bounce, 10, 0),
         BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0),
         BPF_STMT(BPF_LD | BPF_H | BPF_IND, 2),
-        BPF_JUMP(BPF_JMP | BPF_JA, 3, 0, 0),
+        BPF_JUMP(BPF_JMP | BPF_JA, 6, 0, 0),
         // IPv6.
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kIpv6NextHeader),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 0, 3),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 0, 6),
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 0),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, kIpv6Bounce),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kIpv6Bounce, 2, 0),
         BPF_STMT(BPF_LD | BPF_H | BPF_ABS, kIpv6Ports),
         BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, first_port, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, kAll),

@@ -1,5 +1,5 @@
-// What arrives at this host's loopback for one range of TCP ports, seen beside whoever else gets it: what a
-// program of our own on this host sends to us does not come in by the uplink.
+// What a bridge on this host sends to the balancer, seen at loopback beside whoever else gets it, for it does
+// not come in by the uplink: answers to one range of TCP ports, and what it bounces.
 #pragma once
 
 #include <array>
@@ -15,8 +15,9 @@ namespace splice {
 
 class LoopbackTap final : public PacketSource {
   public:
-    // TCP segments of either family, without IPv6 extension headers, to ports from `first_port` to 65535. The
-    // handler's answer changes nothing: each is a copy. Errors: no CAP_NET_RAW.
+    // TCP segments of either family, without IPv6 extension headers: those to ports from `first_port` to
+    // 65535, and those to any port that bear a bounce's mark. The handler's answer changes nothing: each is a
+    // copy. Errors: no CAP_NET_RAW.
     static SystemResult<std::unique_ptr<LoopbackTap>> open(std::uint16_t first_port);
 
     [[nodiscard]] int descriptor() const noexcept override { return socket_.get(); }

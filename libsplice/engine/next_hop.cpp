@@ -1,8 +1,9 @@
 #include "libsplice/engine/next_hop.hpp"
 
-#include <linux/if_arp.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <net/if_arp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -24,6 +25,7 @@ struct Route {
     std::uint32_t interface = 0;
     IpAddress neighbour;
     std::uint32_t mtu = 0;  // 0: the interface's
+    bool local = false;     // the destination is this host
 };
 
 struct Interface {
@@ -97,8 +99,9 @@ std::optional<Route> find_route(NetlinkSocket& socket, const IpAddress& destinat
     std::optional<Route> route;
     (void)socket.ask(request, [&](const nlmsghdr* message) {
         const auto* const found = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(message));
-        if (message->nlmsg_type != RTM_NEWROUTE || found->rtm_type != RTN_UNICAST) return;
-        Route& unicast = route.emplace(0U, destination, 0U);
+        const bool local = found->rtm_type == RTN_LOCAL;
+        if (message->nlmsg_type != RTM_NEWROUTE || (found->rtm_type != RTN_UNICAST && !local)) return;
+        Route& unicast = route.emplace(0U, destination, 0U, local);
         for_each_attribute(message, sizeof(rtmsg), [&](const nlattr* attribute) {
             if (mnl_attr_get_type(attribute) == RTA_OIF) unicast.interface = mnl_attr_get_u32(attribute);
             if (mnl_attr_get_type(attribute) == RTA_GATEWAY) unicast.neighbour = get_address(attribute);
@@ -211,6 +214,10 @@ std::vector<std::optional<NextHop>> NextHops::resolve(std::span<const IpAddress>
         const auto interface = interfaces.find(route->interface);
         if (interface == interfaces.end()) continue;
         const std::uint32_t mtu = route->mtu ? route->mtu : interface->second.mtu;
+        if (route->local) {
+            hop = NextHop{.interface = route->interface, .mtu = mtu, .ethernet = false, .local = true};
+            continue;
+        }
         if (!interface->second.address) {
             hop = NextHop{.interface = route->interface, .mtu = mtu, .ethernet = false};
             continue;
@@ -224,6 +231,15 @@ std::vector<std::optional<NextHop>> NextHops::resolve(std::span<const IpAddress>
             hop = NextHop{route->interface, *interface->second.address, neighbour->ethernet, mtu};
     }
     return hops;
+}
+
+std::optional<WayTo> way_to(const IpAddress& address) {
+    auto socket = NetlinkSocket::open(NETLINK_ROUTE, "open a route netlink socket");
+    if (!socket) return std::nullopt;
+    const auto route = find_route(*socket, address);
+    std::array<char, IF_NAMESIZE> name{};
+    if (!route || !if_indextoname(route->interface, name.data())) return std::nullopt;
+    return WayTo{name.data(), route->local};
 }
 
 SystemResult<EthernetAddresses> ethernet_addresses_at(std::uint32_t interface) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "libsplice/base/address.hpp"
@@ -22,6 +23,7 @@ struct NextHop {
     EthernetAddress neighbour{};
     std::uint32_t mtu = 0;  // of the route: bytes from the IP header on
     bool ethernet = true;   // false: an interface without Ethernet addresses (a tunnel), whose hops need none
+    bool local = false;     // the address is this host's own
     friend bool operator==(const NextHop&, const NextHop&) = default;
 };
 
@@ -45,6 +47,13 @@ class NextHops {
     NetlinkSocket questions_;
     NetlinkSocket changes_;
 };
+
+// How this host's routes lead to an address; nothing: they do not.
+struct WayTo {
+    std::string interface;  // its name
+    bool local = false;     // the address is this host's own
+};
+[[nodiscard]] std::optional<WayTo> way_to(const IpAddress& address);
 
 // The Ethernet addresses at which frames for an interface arrive: its own, and those of devices that are
 // stacked on it in this network namespace (macvlan), in the order of their indices. Errors: no such

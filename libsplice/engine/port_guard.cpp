@@ -16,6 +16,9 @@ std::string content_of(const std::vector<Endpoint>& ports, const splice_mark_fie
     std::string text = fmt::format(
         "counter {0} {{ packets {1} bytes 0 }}\n"
         "chain {0} {{\n"
+        // What a bridge on this host bounces comes by lo, where the balancer has heard it.
+        "ip dscp 63 drop\n"
+        "ip6 dscp 63 drop\n"
         "iifname \"lo\" return\n"
         "meta mark & {2:#x} == {3:#x} return\n"
         "counter name \"{0}\" drop\n"

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -205,7 +206,10 @@ void RawSender::send(Bytes packet) noexcept {
 }
 
 void RawSender::send_to_hop(const Hop& hop, Bytes packet) noexcept {
-    if (hop.interface == 0) return send(packet);
+    // A packet from no Ethernet address is from this host itself, whose routes know the way.
+    const bool from_here =
+        hop.address_length != 0 && std::ranges::all_of(hop.address, [](auto byte) { return byte == 0; });
+    if (hop.interface == 0 || from_here) return send(packet);
     if (impl_->full()) impl_->flush();
     const unsigned version = ip_version(packet);
     if (version != 4 && version != 6) return impl_->refuse();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "libsplice/base/address.hpp"
+#include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/segment.h"
 #include "tests/support/lab/lab.hpp"
@@ -19,7 +20,7 @@ namespace {
 
 constexpr std::uint16_t kFirst = 61440;
 
-std::vector<std::byte> segment_to(const char* address, std::uint16_t port) {
+std::vector<std::byte> segment_to(const char* address, std::uint16_t port, int dscp = 0) {
     const IpAddress host = IpAddress::parse(address).value();
     const splice_option_words none{};
     const splice_segment_draft draft{.from = &host.raw(),
@@ -33,6 +34,12 @@ std::vector<std::byte> segment_to(const char* address, std::uint16_t port) {
                                      .flags = SPLICE_RST};
     std::vector<std::byte> packet(SPLICE_SEGMENT_MAX + 2);
     packet.resize(splice_write_segment_with_payload(packet.data(), &draft, &none, "ok", 2));
+    if (dscp != 0) {
+        splice_packet judged{};
+        REQUIRE(splice_parse_ip(packet.data(), packet.data() + packet.size(), &judged) == SPLICE_CONTINUE);
+        REQUIRE(splice_carry(packet.data(), packet.data() + packet.size(), &judged, &host.raw(),
+                             splice_carriage_by_dscp(static_cast<__u8>(dscp))) == SPLICE_CONTINUE);
+    }
     return packet;
 }
 
@@ -69,6 +76,22 @@ TEST_CASE("the tap hears TCP to its ports on lo, of both families, once each, an
         REQUIRE(lab::wait_readable((*tap)->descriptor()));
         CHECK(heard(**tap, *sender) == std::vector<std::pair<std::uint16_t, bool>>{
                                            {kFirst, true}, {65535, true}, {kFirst, true}, {65535, true}});
+    });
+}
+
+TEST_CASE("the tap hears what is marked as a bounce, to any port, and no other mark") {
+    lab::in_new_namespace([] {
+        auto tap = LoopbackTap::open(kFirst);
+        REQUIRE(tap);
+        auto sender = RawSender::open();
+        REQUIRE(sender);
+        std::uint16_t port = 100;
+        for (const char* address : {"127.0.0.1", "::1"})
+            for (const int dscp : {1, 62, SPLICE_CARRIAGE_BOUNCE, 31, 47, 55, 59, 61})
+                sender->send(segment_to(address, port++, dscp));
+        sender->flush();
+        REQUIRE(lab::wait_readable((*tap)->descriptor()));
+        CHECK(heard(**tap, *sender) == std::vector<std::pair<std::uint16_t, bool>>{{102, true}, {110, true}});
     });
 }
 
