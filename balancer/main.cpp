@@ -6,6 +6,7 @@
 
 #include "balancer/balancer.hpp"
 #include "balancer/options.hpp"
+#include "balancer/preflight.hpp"
 #include "libsplice/engine/randomness.hpp"
 #include "libsplice/ops/file_watch.hpp"
 #include "libsplice/ops/log.hpp"
@@ -77,7 +78,10 @@ int main(int argc, char** argv) {
     if (options->config_file) watched = watch->add(*options->config_file);
     const auto config = configuration_of(*options);
     if (!config) return fail_for(config.error());
-    if (options->action == BalancerOptions::Action::check) return check(*config);
+    if (options->action == BalancerOptions::Action::check) {
+        const int code = check(*config);
+        return code == kExitSuccess && options->host ? look_at_balancer_host(*config).print() : code;
+    }
     if (!watched) return fail(kExitSystem, watched.error().text);
     return run(*options, *config, std::move(*watch));
 }

@@ -12,6 +12,7 @@ namespace splice {
 struct BalancerOptions {
     enum class Action { run, check, help, version };
     Action action = Action::run;
+    bool host = false;                       // check: the real host, too
     std::optional<std::string> config_file;  // or the single service of the flags:
     BalancerConfig config;
     std::optional<LogLevel> log_level;  // given: goes before the file's

@@ -7,6 +7,7 @@
 #include <memory>
 #include <sstream>
 
+#include "libsplice/engine/next_hop.hpp"
 #include "libsplice/engine/socket_diag.hpp"
 #include "libsplice/engine/subprocess.hpp"
 #include "libsplice/engine/sysctl.hpp"
@@ -104,6 +105,45 @@ void judge_firewall(const AdoptionFacts& facts, const JoinerSetup& setup, Adopti
             line);
 }
 
+// What cannot be asked is taken for good.
+BackendFacts look_at_backend(const Endpoint& backend) {
+    BackendFacts facts{.backend = backend};
+    const auto way = way_to(backend.address);
+    facts.here = way && way->local;
+    if (way && !way->local) facts.way = way->interface;
+    auto sockets = SocketDiag::open();
+    if (!sockets) return facts;
+    const auto listener = sockets->listener(backend);
+    facts.listens = listener.has_value();
+    facts.mptcp = listener && listener->mptcp;
+    facts.mark = listener ? listener->mark : 0;
+    return facts;
+}
+
+// An adopted connection is a socket that the kernel makes of the listener, here.
+void judge_backends(const AdoptionFacts& facts, const JoinerSetup& setup, AdoptionFindings& findings) {
+    for (const BackendFacts& each : facts.backends) {
+        const std::string name = each.backend.to_string();
+        if (!each.here)
+            findings.obstacles.push_back(fmt::format(
+                "the backend {} is not this host's own ({}), and only a socket of this host can adopt", name,
+                each.way.empty() ? std::string("no route leads there") : "it is reached by " + each.way));
+        if (each.mptcp)
+            findings.obstacles.push_back(fmt::format(
+                "the listener at {} speaks MPTCP, and the kernel adopts by plain TCP alone (Go since 1.24: "
+                "GODEBUG=multipathtcp=0; nginx: listen without multipath)",
+                name));
+        if (each.mark != 0 && needs_egress(setup))
+            findings.obstacles.push_back(
+                fmt::format("the listener at {} sets a mark of its own ({:#x}), which takes the place of "
+                            "ours on its connections",
+                            name, each.mark));
+        if (each.here && !each.listens)
+            findings.warnings.push_back(fmt::format(
+                "nobody listens at {}: connections are bounced to the balancer until somebody does", name));
+    }
+}
+
 }  // namespace
 
 bool needs_egress(const JoinerSetup& setup) noexcept {
@@ -111,6 +151,13 @@ bool needs_egress(const JoinerSetup& setup) noexcept {
 }
 
 AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::string& interface) {
+    AdoptionFacts facts = read_changing_facts(setup, interface);
+    facts.has_kfunc = kernel_has_kfunc();
+    facts.firewall = read_firewall();
+    return facts;
+}
+
+AdoptionFacts read_changing_facts(const JoinerSetup& setup, const std::string& interface) {
     AdoptionFacts facts;
     const auto ipv4 = [](const std::string& name, int unknown) {
         return read_sysctl("net/ipv4/" + name).value_or(unknown);
@@ -119,7 +166,6 @@ AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::string& i
         return std::max(ipv4(fmt::format("conf/all/{}", name), 0),
                         ipv4(fmt::format("conf/{}/{}", interface, name), 0));
     };
-    facts.has_kfunc = kernel_has_kfunc();
     facts.tcp_syncookies = ipv4("tcp_syncookies", 0);
     facts.tcp_sack = ipv4("tcp_sack", 1);
     facts.tcp_timestamps = ipv4("tcp_timestamps", 1);
@@ -129,10 +175,10 @@ AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::string& i
     facts.rp_filter = of_interface("rp_filter");
     facts.arp_ignore = of_interface("arp_ignore");
     facts.arp_announce = of_interface("arp_announce");
-    facts.firewall = read_firewall();
-    if (auto sockets = SocketDiag::open()) {
-        for (const JoinerService& service : setup.services)
-            if (!sockets->has_listener(service.backend)) facts.without_listener.push_back(service.backend);
+    for (const JoinerService& service : setup.services) {
+        if (std::ranges::find(facts.backends, service.backend, &BackendFacts::backend) ==
+            facts.backends.end())
+            facts.backends.push_back(look_at_backend(service.backend));
     }
     return facts;
 }
@@ -154,11 +200,7 @@ AdoptionFindings judge_adoption(const AdoptionFacts& facts, const JoinerSetup& s
         findings.warnings.emplace_back(
             "a backend listens on the VIP, but arp_ignore is not 1 or arp_announce not 2 on "
             "the interface: this host may answer ARP for the balancer's address");
-    for (const Endpoint& backend : facts.without_listener)
-        findings.warnings.push_back(
-            fmt::format("nobody listens at {}: connections are bounced to the balancer until "
-                        "somebody does",
-                        backend.to_string()));
+    judge_backends(facts, setup, findings);
     return findings;
 }
 

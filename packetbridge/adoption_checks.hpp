@@ -9,6 +9,16 @@
 
 namespace splice {
 
+// Where a service's backend is, and what listens there.
+struct BackendFacts {
+    Endpoint backend{};
+    bool here = true;   // the address is this host's own
+    std::string way{};  // else: the interface that leads there; empty: none
+    bool listens = true;
+    bool mptcp = false;      // the listener's protocol
+    std::uint32_t mark = 0;  // the listener's SO_MARK
+};
+
 struct AdoptionFacts {
     bool has_kfunc = true;  // bpf_sk_assign_tcp_reqsk, Linux 6.9
     int tcp_syncookies = 1;
@@ -20,8 +30,8 @@ struct AdoptionFacts {
     int rp_filter = 0;  // of the interface, or of all: the stricter
     int arp_ignore = 0;
     int arp_announce = 0;
-    std::string firewall;                    // iptables-save, ip6tables-save, nft list ruleset
-    std::vector<Endpoint> without_listener;  // backends at which nobody listens
+    std::string firewall;  // iptables-save, ip6tables-save, nft list ruleset
+    std::vector<BackendFacts> backends;
 };
 
 struct AdoptionFindings {
@@ -34,6 +44,8 @@ struct AdoptionFindings {
 [[nodiscard]] bool needs_egress(const JoinerSetup& setup) noexcept;
 
 [[nodiscard]] AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::string& interface);
+// Without the firewall's words and the kernel's functions: cheap.
+[[nodiscard]] AdoptionFacts read_changing_facts(const JoinerSetup& setup, const std::string& interface);
 [[nodiscard]] AdoptionFindings judge_adoption(const AdoptionFacts& facts, const JoinerSetup& setup);
 
 }  // namespace splice

@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
@@ -11,6 +12,7 @@
 
 #include "bridge_adopt.skel.h"
 #include "bridge_translate.skel.h"
+#include "libsplice/engine/next_hop.hpp"
 #include "packetbridge/earlier_layout.hpp"
 
 namespace splice {
@@ -185,6 +187,13 @@ SystemResult<void> BridgePrograms::write(const JoinerSetup& setup) {
                 .store(carried[family][mark], std::memory_order_release);
     settings().number = setup.number;
     return {};
+}
+
+void BridgePrograms::write_uplink(std::uint32_t interface) {
+    const auto address = ethernet_address_of(interface);
+    if (!address) return;
+    std::ranges::copy(*address, settings().uplink_mac);
+    std::atomic_ref(settings().uplink).store(interface, std::memory_order_release);
 }
 
 int BridgePrograms::ingress() const {

@@ -46,6 +46,8 @@ class BridgePrograms {
     // Services by number, marks, backend ports, secret and clock. Packets in between see the old or the
     // new. Errors: more addresses of a family than the kernel's entry has room for.
     SystemResult<void> write(const JoinerSetup& setup);
+    // The interface by which balancers send; one without an Ethernet address has none.
+    void write_uplink(std::uint32_t interface);
     // The wall clock moves: to be called every second or so.
     void renew_clock() noexcept { program_.renew_clock(); }
 

@@ -108,13 +108,14 @@ Parsed<void> check_service(const PacketbridgeConfig& config, const BridgeService
 
 PacketbridgeConfig parse_packetbridge_config(const std::string& text, const std::string& file) {
     auto known = kCommonKeys;
-    known.insert(known.end(), {"address", "number", "mode", "tc", "window_scale"});
+    known.insert(known.end(), {"address", "number", "mode", "tc", "window_scale", "local_clients"});
     const YamlMap top = parse_yaml(text, file).map(known);
     PacketbridgeConfig config;
     config.common = common_from_yaml(top, Endpoint::parse(kPacketbridgeApi).value());
     top.read("number", config.number, parse_bridge_number);
     top.read("mode", config.mode, parse_mode);
     top.read("tc", config.tc, parse_tc_attach);
+    top.read("local_clients", config.local_clients, parse_yes);
     read_addresses(top.require("address"), config);
     std::uint8_t window_scale = kWindowScale;
     top.read("window_scale", window_scale, parse_window_scale);

@@ -31,6 +31,7 @@ struct PacketbridgeConfig {
     std::vector<IpAddress> addresses;  // of this host: where the balancer sends marked packets
     Mode mode = Mode::automatic;
     TcAttach tc = TcAttach::automatic;  // engine ebpf
+    bool local_clients = true;          // programs on this host may be clients of the services
     std::vector<BridgeServiceConfig> services;
 };
 

@@ -11,14 +11,15 @@
 namespace splice {
 namespace {
 
-std::optional<std::string> adoption_obstacle(const PacketbridgeConfig& config) {
+std::optional<std::string> adoption_obstacle(const PacketbridgeConfig& config, Tell tell) {
     ServiceNumbers numbers;
     const auto setup = build_setup(config, splice_secret{}, numbers);
     const AdoptionFindings findings =
         judge_adoption(read_adoption_facts(*setup, config.common.interface), *setup);
     if (!findings.obstacles.empty()) return findings.obstacles.front();
     if (const auto loaded = try_bridge_programs(Mode::adopt); !loaded) return loaded.error().text;
-    for (const std::string& warning : findings.warnings) log_warning(warning);
+    if (tell == Tell::warnings)
+        for (const std::string& warning : findings.warnings) log_warning(warning);
     return std::nullopt;
 }
 
@@ -33,10 +34,10 @@ std::string pin_folder_of(const CommonConfig& config) {
     return fmt::format("{}/packetbridge-{}", config.bpffs, config.interface);
 }
 
-BridgeObstacles find_bridge_obstacles(const PacketbridgeConfig& config) {
+BridgeObstacles find_bridge_obstacles(const PacketbridgeConfig& config, Tell tell) {
     BridgeObstacles obstacles;
     if (config.common.engine == EngineChoice::nfqueue) return obstacles;
-    if (config.mode != Mode::translate) obstacles.adopt = adoption_obstacle(config);
+    if (config.mode != Mode::translate) obstacles.adopt = adoption_obstacle(config, tell);
     if (config.mode != Mode::adopt) obstacles.translate = translation_obstacle();
     return obstacles;
 }

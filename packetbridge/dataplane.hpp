@@ -49,11 +49,12 @@ struct BridgeObstacles {
     std::optional<std::string> adopt;
     std::optional<std::string> translate;
 };
-// Asks the kernel and the host; logs what is only a warning.
 // Where the ebpf engine has its pins.
 [[nodiscard]] std::string pin_folder_of(const CommonConfig& config);
 
-BridgeObstacles find_bridge_obstacles(const PacketbridgeConfig& config);
+// Asks the kernel and the host; `tell` decides whether what is only a warning goes to the log.
+enum class Tell : std::uint8_t { warnings, nothing };
+BridgeObstacles find_bridge_obstacles(const PacketbridgeConfig& config, Tell tell = Tell::warnings);
 
 // Engine, mode and why.
 struct BridgeEngineDecision {

@@ -18,6 +18,7 @@
 #include "libsplice/ops/trace.hpp"
 #include "packetbridge/adopted_sockets.hpp"
 #include "packetbridge/adoption_checks.hpp"
+#include "packetbridge/bridge_hooks.hpp"
 #include "packetbridge/bridge_programs.hpp"
 #include "packetbridge/kernel_flows.hpp"
 
@@ -43,13 +44,14 @@ Bytes read_judged(Bytes record, QueuedPacket& packet) {
 class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
   public:
     EbpfBridge(const EbpfBridgeSettings& settings, std::shared_ptr<const JoinerSetup> setup)
-        : settings_(settings), setup_(std::move(setup)), attach_(choose_tc_attach(settings.tc)) {}
+        : settings_(settings),
+          setup_(std::move(setup)),
+          hooks_(choose_tc_attach(settings.tc), settings.interface, settings.pin_folder) {}
 
     ~EbpfBridge() override {
         loop_.reset();
         if (goes_on()) {
-            if (ingress_) ingress_->keep();
-            if (egress_) egress_->keep();
+            hooks_.keep();
             if (fwmark_accept_) fwmark_accept_->keep();
         } else if (programs_) {
             programs_->unpin();
@@ -62,6 +64,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
         const auto earlier = attached_tc_program(*interface, TcSide::ingress);
         took_over_ = earlier.has_value();
         if (auto made = make_programs(earlier); !made) return made;
+        programs_->write_uplink(interface->index);
         if (auto made = make_machine(); !made) return made;
         if (auto made = make_loop(); !made) return made;
         if (auto attached = attach(*setup_); !attached) return attached;
@@ -99,8 +102,8 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     HostFactList facts() override {
         HostFactList facts;
         if (fwmark_accept_) facts.push_back(sysctl_fact(kFwmarkAccept, 1));
-        if (egress_) facts.push_back(program_fact(TcSide::egress, egress_));
-        facts.push_back(program_fact(TcSide::ingress, ingress_));
+        for (HostFact& fact : hooks_.facts()) facts.push_back(std::move(fact));
+        if (settings_.mode == Mode::adopt) facts.push_back(adoption_fact());
         return facts;
     }
 
@@ -179,7 +182,6 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
         return {};
     }
 
-    // The way out before the way in: the answer to the first packet must find it.
     SystemResult<void> attach(const JoinerSetup& setup) {
         const bool adopts = settings_.mode == Mode::adopt;
         if (adopts && needs_egress(setup) && !fwmark_accept_) {
@@ -187,42 +189,29 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
             if (!set) return std::unexpected(set.error());
             fwmark_accept_ = std::move(*set);
         }
-        if (!adopts || needs_egress(setup)) {
-            if (auto done = attach(egress_, TcSide::egress); !done) return done;
-        } else if (!egress_) {
-            remove_tc_program(place_of(TcSide::egress));
-        }
-        return attach(ingress_, TcSide::ingress);
+        return hooks_.hang(programs_->ingress(), !adopts || needs_egress(setup) || hooks_.has_egress()
+                                                     ? std::optional(programs_->egress())
+                                                     : std::nullopt);
     }
 
-    // What was there is replaced in its place, not detached.
-    SystemResult<void> attach(std::optional<TcProgram>& attached, TcSide side) {
-        auto program = TcProgram::attach(attach_, place_of(side), program_of(side));
-        if (!program) return std::unexpected(program.error());
-        if (attached) attached->keep();
-        attached = std::move(*program);
-        return {};
-    }
-
-    [[nodiscard]] TcPlace place_of(TcSide side) const {
-        return {.interface = settings_.interface,
-                .side = side,
-                .pin = fmt::format("{}/{}", settings_.pin_folder, to_string(side))};
-    }
-    [[nodiscard]] int program_of(TcSide side) const {
-        return side == TcSide::ingress ? programs_->ingress() : programs_->egress();
-    }
-
-    // A filter goes with the clsact qdisc, which anyone may delete, and either way with the interface.
-    HostFact program_fact(TcSide side, std::optional<TcProgram>& attached) {
-        return {.kind = "tc_program",
-                .words = fmt::format("the program at the {} of {}", to_string(side), settings_.interface),
-                .observe = [this, side, &attached]() -> std::optional<std::string> {
-                    if (attached && attached->runs(program_id(program_of(side)))) return std::nullopt;
-                    return "is gone";
-                },
-                .put_right = [this, side, &attached] { return attach(attached, side); },
-                .silent = attach_ == TcAttach::tcx};  // no notice tells that a link was detached
+    // What adoption needs may go while connections are adopted: those of before go on, new ones do not come
+    // about.
+    HostFact adoption_fact() {
+        return {
+            .kind = "adoption",
+            .words = "what adoption needs of this host",
+            .observe = [this]() -> std::optional<std::string> {
+                const auto found = judge_adoption(read_changing_facts(*setup_, settings_.interface), *setup_);
+                if (found.obstacles.empty()) return std::nullopt;
+                return "is no longer there: " + found.obstacles.front();
+            },
+            .put_right = []() -> SystemResult<void> {
+                return std::unexpected(SystemError{
+                    "new connections fail until it is as before; a restart with mode auto translates instead",
+                    0});
+            },
+            .may_wait = true,
+            .silent = true};
     }
 
     [[nodiscard]] KernelFlows::Unwanted unwanted() const {
@@ -290,9 +279,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     std::atomic<std::uint64_t> expired_{};
     std::optional<PacketLoop> loop_;
     std::optional<SysctlSetting> fwmark_accept_;
-    TcAttach attach_;  // never automatic
-    std::optional<TcProgram> egress_;
-    std::optional<TcProgram> ingress_;  // gone first: nothing is asked that nobody answers
+    BridgeHooks hooks_;  // gone first
 };
 
 }  // namespace

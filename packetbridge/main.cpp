@@ -12,6 +12,7 @@
 #include "libsplice/ops/supervise.hpp"
 #include "packetbridge/options.hpp"
 #include "packetbridge/packetbridge.hpp"
+#include "packetbridge/preflight.hpp"
 
 namespace {
 
@@ -29,7 +30,7 @@ int fail_for(const ConfigFailure& failure) {
 
 int check(const PacketbridgeConfig& config) {
     if (auto fits = check_against_host(config); !fits) return fail(kExitSystem, fits.error());
-    return end_valid(kProgram, config.services.size(), {}, remarks_about(config));
+    return end_valid(kProgram, config.services.size(), warnings_about_host(config), remarks_about(config));
 }
 
 // `watch` has looked at the files before they were read.
@@ -77,7 +78,10 @@ int main(int argc, char** argv) {
     if (options->config_file) watched = watch->add(*options->config_file);
     const auto config = configuration_of(*options);
     if (!config) return fail_for(config.error());
-    if (options->action == PacketbridgeOptions::Action::check) return check(*config);
+    if (options->action == PacketbridgeOptions::Action::check) {
+        const int code = check(*config);
+        return code == kExitSuccess && options->host ? look_at_bridge_host(*config).print() : code;
+    }
     if (!watched) return fail(kExitSystem, watched.error().text);
     return run(*options, *config, std::move(*watch));
 }

@@ -75,6 +75,9 @@ PacketbridgeOptions read_options(const CommandLine& line) {
         options.action = PacketbridgeOptions::Action::version;
     else if (line.given("check"))
         options.action = PacketbridgeOptions::Action::check;
+    options.host = line.given("host");
+    if (options.host && options.action != PacketbridgeOptions::Action::check)
+        throw ConfigError("--host: expected beside --check");
     if (line.given("log-level")) options.log_level = line.as("log-level", parse_log_level);
     if (line.given("config")) {
         options.config_file = line.as("config", parse_path);

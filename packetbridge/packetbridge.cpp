@@ -12,6 +12,7 @@
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/start.hpp"
 #include "packetbridge/bridge_programs.hpp"
+#include "packetbridge/network_facts.hpp"
 
 namespace splice {
 namespace {
@@ -108,6 +109,14 @@ std::expected<void, std::string> check_against_host(const PacketbridgeConfig& co
     return check_addresses(config);
 }
 
+std::vector<std::string> warnings_about_host(const PacketbridgeConfig& config) {
+    std::vector<std::string> warnings;
+    const HostFact fact = reverse_path_fact(config.common.interface);
+    if (const auto wrong = fact.observe())
+        warnings.push_back(fmt::format("{} {}: {}", fact.words, *wrong, fact.put_right().error().text));
+    return warnings;
+}
+
 std::expected<PacketbridgeConfig, ConfigFailure> configuration_of(const PacketbridgeOptions& options) {
     if (!options.config_file) return options.config;
     auto config = load_packetbridge_config(*options.config_file);
@@ -126,8 +135,21 @@ Packetbridge::Packetbridge(const PacketbridgeOptions& options, const Packetbridg
     : options_(options), config_(config) {}
 
 Packetbridge::~Packetbridge() {
+    self_test_.reset();
     api_server_.reset();
     if (!goes_on()) host_.undo();
+}
+
+// Its programs and queues serve all interfaces of the host, loopback among them.
+std::expected<void, std::string> Packetbridge::take_host_lock() {
+    const auto loopback = find_interface("lo");
+    if (!loopback) return std::unexpected(loopback.error().text);
+    auto lock = InterfaceLock::take("packetbridge", *loopback);
+    if (!lock)
+        return std::unexpected(lock.error().text +
+                               "; one packet bridge serves a host, by any number of addresses");
+    host_lock_ = std::move(*lock);
+    return {};
 }
 
 std::expected<void, std::string> Packetbridge::open() {
@@ -137,6 +159,7 @@ std::expected<void, std::string> Packetbridge::open() {
     auto lock = InterfaceLock::take("packetbridge", interface_);
     if (!lock) return std::unexpected(lock.error().text);
     lock_ = std::move(*lock);
+    if (auto alone = take_host_lock(); !alone) return alone;
     if (auto here = check_addresses(config_); !here) return here;
     auto engine = choose_bridge_engine(config_.common.engine, config_.mode, find_bridge_obstacles(config_));
     if (!engine) return std::unexpected(engine.error());
@@ -147,7 +170,8 @@ std::expected<void, std::string> Packetbridge::open() {
     const auto secret = read_secret(config_);
     if (!secret) return std::unexpected(secret.error());
     numbers_ = ServiceNumbers(remembered_services(pin_folder_of(config_.common)));
-    dataplane_ = make_bridge_dataplane(engine_, config_, build_setup(config_, *secret, numbers_));
+    const auto setup = build_setup(config_, *secret, numbers_);
+    dataplane_ = make_bridge_dataplane(engine_, config_, setup);
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
     if (auto established = host_.establish(facts()); !established) return established;
     api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_);
@@ -165,7 +189,15 @@ std::expected<void, std::string> Packetbridge::open() {
                          SPLICELB_VERSION, describe(config_), interface_.name, engine_.name, engine_.reason,
                          to_string(engine_.mode),
                          config_.common.api ? config_.common.api->to_string() : "off"));
+    begin_self_test(*setup);
     return {};
+}
+
+void Packetbridge::begin_self_test(const JoinerSetup& setup) {
+    std::vector<SelfTestOpening> openings = self_test_openings(setup, config_.local_clients);
+    if (openings.empty()) return;
+    self_test_.emplace(std::move(openings), setup.secret, splice_mark_seen(&config_.common.marks, 0),
+                       std::string(to_string(engine_.mode)));
 }
 
 void Packetbridge::stop() {
@@ -183,6 +215,10 @@ void Packetbridge::look() {
 HostFactList Packetbridge::facts() {
     HostFactList facts{interface_fact(config_.common.interface)};
     for (const IpAddress& address : config_.addresses) facts.push_back(own_address_fact(address));
+    const bool has_ipv4 =
+        std::ranges::any_of(config_.addresses, [](const auto& each) { return each.family() == 4; });
+    if (has_ipv4) facts.push_back(reverse_path_fact(config_.common.interface));
+    if (has_ipv4 && config_.local_clients) facts.push_back(local_clients_fact(config_.common.interface));
     for (HostFact& fact : dataplane_->facts()) facts.push_back(std::move(fact));
     return facts;
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/interface_lock.hpp"
@@ -15,6 +16,7 @@
 #include "packetbridge/control/api.hpp"
 #include "packetbridge/dataplane.hpp"
 #include "packetbridge/options.hpp"
+#include "packetbridge/self_test.hpp"
 #include "packetbridge/setup.hpp"
 #include "packetbridge/trouble.hpp"
 
@@ -25,6 +27,9 @@ std::expected<PacketbridgeConfig, ConfigFailure> configuration_of(const Packetbr
 
 // What --check looks at beyond the configuration itself: the secret, the interface, the addresses.
 std::expected<void, std::string> check_against_host(const PacketbridgeConfig& config);
+
+// What of this host will disappoint, as sentences: for --check.
+std::vector<std::string> warnings_about_host(const PacketbridgeConfig& config);
 
 class Packetbridge {
   public:
@@ -53,7 +58,9 @@ class Packetbridge {
   private:
     Packetbridge(const PacketbridgeOptions& options, const PacketbridgeConfig& config);
     std::expected<void, std::string> open();
+    std::expected<void, std::string> take_host_lock();
     std::expected<void, std::string> apply(const PacketbridgeConfig& config);
+    void begin_self_test(const JoinerSetup& setup);
     [[nodiscard]] PacketbridgeState state() const;
     [[nodiscard]] HostFactList facts();
 
@@ -63,11 +70,13 @@ class Packetbridge {
     InterfaceInfo interface_;
     ServiceNumbers numbers_;
     std::optional<InterfaceLock> lock_;
+    std::optional<InterfaceLock> host_lock_;
     std::unique_ptr<BridgeDataPlane> dataplane_;
     HostFacts host_;
     std::unique_ptr<PacketbridgeApi> api_;
     std::optional<ApiServer> api_server_;
     CounterWarnings trouble_{kBridgeTrouble};
+    std::optional<SelfTest> self_test_;  // while it tries, and after
 };
 
 }  // namespace splice

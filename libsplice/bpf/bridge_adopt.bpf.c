@@ -147,7 +147,8 @@ static __always_inline enum splice_verdict splice_address_backend(struct __sk_bu
 	return SPLICE_CONTINUE;
 }
 
-// Back to the hop that it came from, so that the balancer takes the flow's next choice.
+// Back to the hop that it came from, so that the balancer takes the flow's next choice. One on this host sends from no
+// Ethernet address, and hears at lo.
 static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_marked *marked, enum splice_verdict why)
 {
 	void *data = (void *)(long)skb->data;
@@ -160,6 +161,7 @@ static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_m
 								 &deltas.pseudo_header);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
 	splice_write_refusal(data, end, &marked->packet, splice_refusal_mark(&marked->packet.ends.destination));
+	const int from_here = !(splice_load32(data + 6) | splice_load16(data + 10));
 	// Source and destination of the frame change places, as words of 2, 4, 4 and 2 bytes.
 	hop[0] = splice_load32(data);
 	hop[1] = splice_load16(data + 4);
@@ -169,7 +171,7 @@ static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_m
 	splice_store16(data + 10, (__u16)hop[1]);
 	splice_settle_checksum(skb, &marked->packet, &deltas, marked->packet.traffic_class);
 	splice_conclude(why, 0);
-	return bpf_redirect(skb->ifindex, 0);
+	return bpf_redirect(from_here ? SPLICE_LOOPBACK_INTERFACE : skb->ifindex, 0);
 }
 
 // A valid cookie on an old socket: a RST for that one comes in at ingress first, then this packet again. The RST has
@@ -267,6 +269,21 @@ static __always_inline int splice_deliver(struct __sk_buff *skb, const struct sp
 	return splice_conclude(SPLICE_deliver_adopted, TC_ACT_OK);
 }
 
+// What this bridge tries by itself (packetbridge/self_test), sent at loopback with the mark of what was seen: it comes in as
+// clients' packets do, so that it meets what they meet.
+static __noinline int splice_enter_by_uplink(struct __sk_buff *skb)
+{
+	const struct splice_mark_field field = splice_our_marks();
+	__u8 *data = (void *)(long)skb->data;
+	const __u8 *end = (void *)(long)skb->data_end;
+
+	if (data + 14 > end) return splice_drop(SPLICE_drop_truncated);
+	splice_store16(data, splice_load16(settings.uplink_mac));
+	splice_store32(data + 2, splice_load32(settings.uplink_mac + 2));
+	skb->mark &= ~field.mask;
+	return bpf_redirect(settings.uplink, BPF_F_INGRESS);
+}
+
 SEC("tc")
 int bridge_ad_in(struct __sk_buff *skb)
 {
@@ -277,6 +294,10 @@ int bridge_ad_in(struct __sk_buff *skb)
 	const enum splice_verdict verdict = splice_read_marked(skb, &marked);
 
 	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(skb, &marked, verdict);
+	if (SPLICE_UNLIKELY(skb->ifindex == SPLICE_LOOPBACK_INTERFACE) && settings.uplink) {
+		const struct splice_mark_field field = splice_our_marks();
+		if (splice_mark_is_seen(&field, skb->mark)) return splice_enter_by_uplink(skb);
+	}
 	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
 		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 	struct bpf_sock *socket = splice_find_socket(skb, &marked);

@@ -48,7 +48,9 @@ struct splice_bridge_settings {
 	struct splice_common_settings common;
 	__u16 carried[2][SPLICE_CARRIAGE_MARKS]; /* IPv4, IPv6; by mark: the service's number, or SPLICE_NO_SERVICE */
 	__u16 number; /* the fleet's number of this bridge, 1 to 1018; 0: it has none */
-	__u16 zero[3];
+	__u8 uplink_mac[6]; /* of the interface below */
+	__u32 uplink; /* by which balancers send: what this bridge tries by itself comes in there; 0: not known */
+	__u32 zero;
 };
 
 /* The number of the service whose packets are marked so. `family` is 4 or 6. */

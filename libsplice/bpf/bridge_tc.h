@@ -69,6 +69,8 @@ static __always_inline void splice_mark_for_vip(struct __sk_buff *skb)
 /* Headers that a packet must have in one piece: Ethernet with two tags, IP and TCP with all their options. */
 #define SPLICE_LINEAR_MIN (22 + 60 + 60)
 
+#define SPLICE_LOOPBACK_INTERFACE 1 /* in every network namespace */
+
 static const __u32 zero_key = 0;
 
 /* Counts, and answers what becomes of the packet. */

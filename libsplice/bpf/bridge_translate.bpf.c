@@ -53,6 +53,8 @@ static __always_inline int splice_carry_toward_client(struct __sk_buff *skb, con
 		splice_translate_toward_client(data, end, packet, &options, &flow->translation, &deltas);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
 	splice_bridge_flow_touch_by_backend(flow, packet, splice_now_s());
+	/* A device below this one (a VLAN's) has the program too, and there the packet would look untranslated. */
+	if (splice_address_equal(&flow->translation.vip, &flow->translation.backend)) splice_mark_for_vip(skb);
 	splice_settle_checksum(skb, packet, &deltas, splice_translate_ip_edit(packet, SPLICE_SOURCE).traffic_class);
 	return splice_conclude(SPLICE_toward_client, TC_ACT_OK);
 }
@@ -115,6 +117,10 @@ int bridge_tr_out(struct __sk_buff *skb)
 	const struct splice_flow_key key = splice_flow_toward_client(&packet);
 	struct splice_bridge_flow *flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow) return splice_conclude(SPLICE_pass_not_spliced, TC_ACT_UNSPEC);
+	const struct splice_mark_field field = splice_our_marks();
+	if (SPLICE_UNLIKELY(splice_mark_is_seen(&field, skb->mark)) &&
+	    splice_address_equal(&flow->translation.vip, &flow->translation.backend))
+		return TC_ACT_UNSPEC;
 	if (flow->state == SPLICE_BRIDGE_ESTABLISHED &&
 	    (packet.tcp_flags & (SPLICE_SYN | SPLICE_ACK)) != (SPLICE_SYN | SPLICE_ACK))
 		return splice_carry_toward_client(skb, &packet, flow);

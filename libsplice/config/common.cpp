@@ -170,6 +170,7 @@ FlagGroup process_flags() {
               .help = "trace (packets), debug, info, warning or error",
               .defaults = {"info"}},
              {.name = "check", .help = "validate flags, configuration and secret, then exit"},
+             {.name = "host", .help = "with --check: also list what this host lacks or will disappoint in"},
              {.name = "version", .help = "print the version and exit"},
              {.name = "help", .help = "print this and exit"}}};
 }

@@ -22,8 +22,10 @@ struct HostFact {
     // Takes away what put_right() made. Empty where there is nothing to take away, or where it ends with its
     // owner (a program with its data path).
     std::function<void()> undo{};
-    // A start and a change go on without it: it is told, and waited for.
+    // A start and a change go on when it cannot be put right: it is told, and waited for.
     bool may_wait = false;
+    bool follows =
+        false;  // it is what this host has that changes: putting it right is no repair, and is told as news
     bool silent = false;  // no notice tells of a change: it is looked at every second
     bool ground = false;  // while it is not so, there is no use in looking at the facts after it
 };

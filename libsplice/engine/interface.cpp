@@ -3,6 +3,7 @@
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -27,29 +28,32 @@ SystemResult<NetlinkSocket> open_route_socket() {
     return NetlinkSocket::open(NETLINK_ROUTE, "open a route netlink socket");
 }
 
+// What a VRF holds sends by itself.
+bool is_port(const nlattr* link_info) noexcept {
+    bool found = false;
+    (void)mnl_attr_parse_nested(
+        link_info,
+        [](const nlattr* attribute, void* data) {
+            if (mnl_attr_get_type(attribute) == IFLA_INFO_SLAVE_KIND)
+                *static_cast<bool*>(data) = std::string_view(mnl_attr_get_str(attribute)) != "vrf";
+            return MNL_CB_OK;
+        },
+        &found);
+    return found;
+}
+
 InterfaceInfo read_link(const nlmsghdr* message) {
     const auto* const link = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
     InterfaceInfo info;
     info.index = static_cast<std::uint32_t>(link->ifi_index);
     info.up = (link->ifi_flags & IFF_UP) != 0;
+    info.ethernet = link->ifi_type == ARPHRD_ETHER || link->ifi_type == ARPHRD_LOOPBACK;
     for_each_attribute(message, sizeof(*link), [&](const nlattr* attribute) {
         if (mnl_attr_get_type(attribute) == IFLA_IFNAME) info.name = mnl_attr_get_str(attribute);
         if (mnl_attr_get_type(attribute) == IFLA_MTU) info.mtu = mnl_attr_get_u32(attribute);
+        if (mnl_attr_get_type(attribute) == IFLA_LINKINFO) info.port = is_port(attribute);
     });
     return info;
-}
-
-SystemResult<std::vector<InterfaceInfo>> list_interfaces() {
-    auto socket = open_route_socket();
-    if (!socket) return std::unexpected(socket.error());
-    NetlinkMessage request(RTM_GETLINK, 0);
-    request.put_extra_header<ifinfomsg>()->ifi_family = AF_UNSPEC;
-    std::vector<InterfaceInfo> found;
-    const int error = socket->dump(request, [&](const nlmsghdr* message) {
-        if (message->nlmsg_type == RTM_NEWLINK) found.push_back(read_link(message));
-    });
-    if (error != 0) return system_error("list the network interfaces", error);
-    return found;
 }
 
 std::string names_of(const std::vector<InterfaceInfo>& interfaces) {
@@ -173,6 +177,19 @@ int remove_address(NetlinkSocket& socket, std::uint32_t interface, const IpAddre
 }
 
 }  // namespace
+
+SystemResult<std::vector<InterfaceInfo>> list_interfaces() {
+    auto socket = open_route_socket();
+    if (!socket) return std::unexpected(socket.error());
+    NetlinkMessage request(RTM_GETLINK, 0);
+    request.put_extra_header<ifinfomsg>()->ifi_family = AF_UNSPEC;
+    std::vector<InterfaceInfo> found;
+    const int error = socket->dump(request, [&](const nlmsghdr* message) {
+        if (message->nlmsg_type == RTM_NEWLINK) found.push_back(read_link(message));
+    });
+    if (error != 0) return system_error("list the network interfaces", error);
+    return found;
+}
 
 SystemResult<InterfaceInfo> find_interface(const std::string& name) {
     auto interfaces = list_interfaces();

@@ -17,8 +17,12 @@ struct InterfaceInfo {
     std::uint32_t index = 0;
     std::uint32_t mtu = 0;
     bool up = false;
+    bool ethernet = false;  // its packets have an Ethernet header, as loopback's have
+    bool port = false;      // of a bridge, bond or team, by which alone this host sends there
 };
 
+// Of this network namespace.
+SystemResult<std::vector<InterfaceInfo>> list_interfaces();
 // Errors: no such interface (the text lists those that exist), no privilege.
 SystemResult<InterfaceInfo> find_interface(const std::string& name);
 // The index of the interface of that name; 0: there is none.

@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 
 #include <cstring>
+#include <string_view>
 
 namespace splice {
 namespace {
@@ -17,6 +18,20 @@ void put_address(__be32 (&to)[4], const splice_address& address, bool is_ipv4) n
         std::memcpy(to, address.words, sizeof(address.words));
 }
 
+// The kernel names the protocol above TCP (TCP_ULP).
+bool is_mptcp(const nlattr* upper_layer) noexcept {
+    bool found = false;
+    (void)mnl_attr_parse_nested(
+        upper_layer,
+        [](const nlattr* attribute, void* data) {
+            if (mnl_attr_get_type(attribute) == INET_ULP_INFO_NAME)
+                *static_cast<bool*>(data) |= std::string_view(mnl_attr_get_str(attribute)) == "mptcp";
+            return MNL_CB_OK;
+        },
+        &found);
+    return found;
+}
+
 }  // namespace
 
 SystemResult<SocketDiag> SocketDiag::open() {
@@ -26,39 +41,48 @@ SystemResult<SocketDiag> SocketDiag::open() {
 }
 
 // The kernel looks the ends up as it does for a packet: a connection first, then whoever listens.
-std::optional<std::uint8_t> SocketDiag::state_of(const splice_flow_key& key) noexcept {
+std::optional<SocketDiag::Socket> SocketDiag::find(const splice_flow_key& key) noexcept {
     NetlinkMessage message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST);
     const bool is_ipv4 = splice_address_is_ipv4(&key.server) != 0;
     auto* request = message.put_extra_header<inet_diag_req_v2>();
     request->sdiag_family = is_ipv4 ? AF_INET : AF_INET6;
     request->sdiag_protocol = IPPROTO_TCP;
     request->idiag_states = ~0U;
+    request->idiag_ext = 1U << (INET_DIAG_INFO - 1);  // with it comes what is above TCP
     request->id.idiag_sport = key.server_port;
     request->id.idiag_dport = key.client_port;
     put_address(request->id.idiag_src, key.server, is_ipv4);
     put_address(request->id.idiag_dst, key.client, is_ipv4);
     request->id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
     request->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-    std::optional<std::uint8_t> state;
+    std::optional<Socket> found;
     (void)socket_.ask(message, [&](const nlmsghdr* answer) {
-        if (answer->nlmsg_type == SOCK_DIAG_BY_FAMILY)
-            state = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(answer))->idiag_state;
+        if (answer->nlmsg_type != SOCK_DIAG_BY_FAMILY) return;
+        Socket& socket = found.emplace();
+        socket.state = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(answer))->idiag_state;
+        for_each_attribute(answer, sizeof(inet_diag_msg), [&](const nlattr* attribute) {
+            if (mnl_attr_get_type(attribute) == INET_DIAG_ULP_INFO) socket.facts.mptcp |= is_mptcp(attribute);
+            if (mnl_attr_get_type(attribute) == INET_DIAG_MARK)
+                socket.facts.mark = mnl_attr_get_u32(attribute);
+        });
     });
-    return state;
+    return found;
 }
 
 bool SocketDiag::has_connection(const splice_flow_key& key) noexcept {
-    const auto state = state_of(key);
-    return state && *state != TCP_LISTEN;
+    const auto socket = find(key);
+    return socket && socket->state != TCP_LISTEN;
 }
 
-bool SocketDiag::has_listener(const Endpoint& local) noexcept {
+std::optional<SocketDiag::Listener> SocketDiag::listener(const Endpoint& local) noexcept {
     const bool is_ipv4 = local.address.family() == 4;
     splice_flow_key key{};
     if (is_ipv4) splice_address_from_ipv4(&key.client, 0);
     key.server = local.address.raw();
     key.server_port = splice_htons(local.port);
-    return state_of(key) == TCP_LISTEN;
+    const auto socket = find(key);
+    if (!socket || socket->state != TCP_LISTEN) return std::nullopt;
+    return socket->facts;
 }
 
 }  // namespace splice

@@ -16,11 +16,21 @@ class SocketDiag {
     // Whether a connection of these ends is there, in whatever state but LISTEN; TIME_WAIT counts. The key
     // names the peer as the client and this host's address as the VIP.
     [[nodiscard]] bool has_connection(const splice_flow_key& key) noexcept;
-    [[nodiscard]] bool has_listener(const Endpoint& local) noexcept;
+    [[nodiscard]] bool has_listener(const Endpoint& local) noexcept { return listener(local).has_value(); }
+    // The socket that listens there, by the address or by any; nothing: none.
+    struct Listener {
+        bool mptcp = false;      // IPPROTO_MPTCP: its connections may be of several paths
+        std::uint32_t mark = 0;  // SO_MARK; 0 also where this process may not be told (CAP_NET_ADMIN)
+    };
+    [[nodiscard]] std::optional<Listener> listener(const Endpoint& local) noexcept;
 
   private:
     explicit SocketDiag(NetlinkSocket socket) noexcept : socket_(std::move(socket)) {}
-    std::optional<std::uint8_t> state_of(const splice_flow_key& key) noexcept;
+    struct Socket {
+        std::uint8_t state = 0;
+        Listener facts;
+    };
+    std::optional<Socket> find(const splice_flow_key& key) noexcept;
     NetlinkSocket socket_;
 };
 

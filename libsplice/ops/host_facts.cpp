@@ -42,6 +42,7 @@ std::expected<void, std::string> HostFacts::establish(HostFactList facts) {
         Watched watched;
         watched.fact = std::move(fact);
         if (watched.fact.may_wait) {
+            watched.made = watched.fact.observe() && watched.fact.put_right().has_value();
             facts_.push_back(std::move(watched));
             continue;
         }
@@ -118,6 +119,10 @@ void HostFacts::repair(Watched& watched, const std::string& what, Instant now, H
     }
     watched.wrong.reset();
     watched.made = true;
+    if (watched.fact.follows) {
+        report.infos.push_back(fmt::format("{} {}: put right", words, what));
+        return;
+    }
     {
         const std::lock_guard lock(mutex_);
         ++repairs_[watched.fact.kind];

@@ -19,11 +19,12 @@ def traces(world, host):
     lines += world.lab.on(host, "ip", "-o", "address").splitlines()
     lines += ["XDP" for word in world.lab.on(host, "ip", "-o", "link", "show", "eth1").split() if "xdp" in word][:1]
     lines += [line for line in world.lab.on(host, "tc", "qdisc", "show", "dev", "eth1").splitlines() if "clsact" in line]
-    for side in ("ingress", "egress"):
-        shown = world.lab.on(host, "tc", "filter", "show", "dev", "eth1", side).splitlines()
-        lines += [f"{side} {line.split(':[')[0]}" for line in shown]
-        lines += [f"bpf at {side} by TCX" for _ in tcx.programs(world, host, side) or []]
-    lines.append(world.lab.on(host, "sysctl", "net.ipv4.tcp_fwmark_accept"))
+    for interface in ("eth1", "lo"):
+        for side in ("ingress", "egress"):
+            shown = world.lab.on(host, "tc", "filter", "show", "dev", interface, side).splitlines()
+            lines += [f"{interface} {side} {line.split(':[')[0]}" for line in shown]
+            lines += [f"bpf at {side} of {interface} by TCX" for _ in tcx.programs(world, host, side, interface) or []]
+    lines.append(world.lab.on(host, "sysctl", "net.ipv4.tcp_fwmark_accept", "net.ipv4.conf.eth1.accept_local"))
     return sorted(" ".join(line.split()) for line in lines)
 
 

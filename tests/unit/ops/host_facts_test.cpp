@@ -208,11 +208,39 @@ TEST_CASE("what may wait keeps no start from going on, and is told") {
     waits.may_wait = true;
     HostFacts facts;
     REQUIRE(facts.establish({waits}).has_value());
-    CHECK(thing.puts == 0);
+    CHECK(thing.puts == 1);
     CHECK(facts.look(at(0s), true).warnings == Lines{"the thing is gone: the system refuses"});
     CHECK(facts.reasons() == Lines{"the thing is gone: the system refuses"});
     thing.is_there = true;
     CHECK(facts.look(at(1s), true).infos == Lines{"the thing is as it should be again"});
     facts.undo();
     CHECK(thing.undone == 0);
+}
+
+TEST_CASE("what may wait is put right at the start where the system lets it, and undone at the end") {
+    Thing thing{.is_there = false};
+    HostFact waits = thing.fact("the thing");
+    waits.may_wait = true;
+    HostFacts facts;
+    REQUIRE(facts.establish({waits}).has_value());
+    CHECK(thing.is_there);
+    CHECK(facts.look(at(0s), true).warnings.empty());
+    facts.undo();
+    CHECK(thing.undone == 1);
+}
+
+TEST_CASE("a fact that follows what the host has is news each time, no repair and no fight") {
+    Thing thing;
+    HostFact follower = thing.fact("the thing");
+    follower.follows = true;
+    HostFacts facts;
+    REQUIRE(facts.establish({follower}).has_value());
+    for (int i = 0; i < 10; ++i) {
+        thing.is_there = false;
+        const HostReport report = facts.look(at(std::chrono::seconds(i)), true);
+        CHECK(report.infos == Lines{"the thing is gone: put right"});
+        CHECK(report.warnings.empty());
+        CHECK(thing.is_there);
+    }
+    CHECK(facts.repairs().empty());
 }

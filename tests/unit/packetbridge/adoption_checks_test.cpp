@@ -56,6 +56,23 @@ TEST_CASE("each setting that stops adoption is named with what to set") {
           }).starts_with("net.ipv4.tcp_rfc1337 must be 0"));
 }
 
+TEST_CASE("a backend that is not a plain TCP socket of this host stops adoption") {
+    const auto with = [](BackendFacts facts) {
+        facts.backend = *Endpoint::parse("192.0.2.30:80");
+        return [facts](AdoptionFacts& all) { all.backends = {facts}; };
+    };
+    CHECK(obstacle(with({.here = false, .way = "docker0", .listens = false}))
+              .starts_with("the backend 192.0.2.30:80 is not this host's own (it is reached by docker0)"));
+    CHECK(obstacle(with({.here = false, .listens = false})).contains("(no route leads there)"));
+    CHECK(obstacle(with({.mptcp = true})).starts_with("the listener at 192.0.2.30:80 speaks MPTCP"));
+    CHECK(obstacle(with({.mark = 7})).contains("sets a mark of its own (0x7)"));
+    AdoptionFacts marked;
+    marked.arp_ignore = 1;
+    marked.arp_announce = 2;
+    marked.backends = {{.backend = *Endpoint::parse("192.0.2.10:80"), .mark = 7}};
+    CHECK(judge_adoption(marked, kOnVip).obstacles.empty());  // nothing of ours is carried by marks there
+}
+
 TEST_CASE("a firewall that drops what begins without a SYN is shown by its rule") {
     for (const char* rule :
          {"-A INPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j DROP",
@@ -93,7 +110,7 @@ TEST_CASE("marks of the firewall matter where the backend has an address of its 
 TEST_CASE("what only may harm is a warning") {
     AdoptionFacts facts;
     facts.rp_filter = 1;
-    facts.without_listener = {*Endpoint::parse("192.0.2.10:80")};
+    facts.backends = {{.backend = *Endpoint::parse("192.0.2.10:80"), .listens = false}};
     const AdoptionFindings findings = judge_adoption(facts, kOnVip);
     CHECK(findings.obstacles.empty());
     REQUIRE(findings.warnings.size() == 3);

@@ -1,0 +1,75 @@
+#include "packetbridge/network_facts.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "libsplice/engine/next_hop.hpp"
+#include "libsplice/engine/sysctl.hpp"
+
+namespace splice {
+namespace {
+
+std::string conf(const std::string& interface, const std::string& name) {
+    return fmt::format("net/ipv4/conf/{}/{}", interface, name);
+}
+
+// By which interface this host sends to clients that no more particular route than the default names: an
+// address that nobody has (RFC 5737).
+std::string way_to_clients() {
+    const auto anybody = IpAddress::parse("198.51.100.1");
+    const auto way = anybody ? way_to(*anybody) : std::nullopt;
+    return way ? way->interface : "";
+}
+
+}  // namespace
+
+int interface_sysctl(const std::string& interface, const std::string& name) {
+    return std::max(read_sysctl(conf("all", name)).value_or(0),
+                    read_sysctl(conf(interface, name)).value_or(0));
+}
+
+HostFact local_clients_fact(const std::string& interface) {
+    const std::string path = conf(interface, "accept_local");
+    return {
+        .kind = "sysctl",
+        .words = fmt::format(
+            "the sysctl net.ipv4.conf.{}.accept_local, which must be 1 for clients on this host,", interface),
+        .observe = [interface]() -> std::optional<std::string> {
+            if (interface_sysctl(interface, "accept_local") != 0) return std::nullopt;
+            return "is 0";
+        },
+        .put_right = [path]() -> SystemResult<void> {
+            auto written = write_sysctl(path, 1);
+            if (!written) written.error().text += "; local_clients: false does without it";
+            return written;
+        },
+        .undo = [path] { (void)write_sysctl(path, 0); },
+        .may_wait = true,  // not every bridge has such clients
+        .silent = true};
+}
+
+std::optional<std::string> judge_reverse_path(const std::string& interface, bool strict,
+                                              const std::string& way_out) {
+    if (!strict || way_out.empty() || way_out == interface) return std::nullopt;
+    return fmt::format("drops every client that this host reaches by {}", way_out);
+}
+
+HostFact reverse_path_fact(const std::string& interface) {
+    return {.kind = "rp_filter",
+            .words = fmt::format("IPv4's strict reverse path filter of {} (rp_filter 1)", interface),
+            .observe =
+                [interface] {
+                    return judge_reverse_path(interface, interface_sysctl(interface, "rp_filter") == 1,
+                                              way_to_clients());
+                },
+            .put_right = [interface]() -> SystemResult<void> {
+                return std::unexpected(SystemError{
+                    fmt::format("make it loose with sysctl -w net.ipv4.conf.{}.rp_filter=2", interface), 0});
+            },
+            .may_wait = true,
+            .silent = true};
+}
+
+}  // namespace splice
