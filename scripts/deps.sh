@@ -4,6 +4,7 @@
 #   deps.sh --check    and for `make check`
 #   deps.sh --fuzz     and for `make fuzz`
 #   deps.sh --browser  and for the browser's case of `make test` (Chromium: 120 MB to load, 420 MB installed)
+#   deps.sh --caches   and for the cases of `make test` with other caches than nginx and Varnish
 #   deps.sh --vm       and for `make vm-test`
 #   deps.sh --runtime  prints what the executables alone need
 set -euo pipefail
@@ -41,6 +42,8 @@ fi
 [[ ${1:-} != --fuzz ]] || packages+=(libclang-rt-19-dev)
 # A client of its own kind: its ClientHello never fits one segment.
 [[ ${1:-} != --browser ]] || packages+=(chromium)
+# Backends of their own kinds.
+[[ ${1:-} != --caches ]] || packages+=(trafficserver squid)
 # Machines in software, their file system, and Ruby for the Vagrantfile.
 if [[ ${1:-} == --vm ]]; then
     packages+=(qemu-system-x86 mmdebstrap e2fsprogs ruby shellcheck)

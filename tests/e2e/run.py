@@ -26,6 +26,8 @@ import cases_drain  # noqa: E402,F401
 import cases_kernel  # noqa: E402,F401
 import cases_health  # noqa: E402,F401
 import cases_host  # noqa: E402,F401
+import cases_hosts  # noqa: E402,F401
+import cases_caches  # noqa: E402,F401
 import cases_slow  # noqa: E402,F401
 import cases_wan  # noqa: E402,F401
 import harness  # noqa: E402
