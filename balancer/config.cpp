@@ -20,6 +20,8 @@ constexpr std::uint16_t kLeastMss = 536;    // RFC 9293 section 3.7.1: what ever
 constexpr std::uint16_t kMostMss = 65'475;  // the largest IPv4 packet less headers
 constexpr auto kShortestProbe = 100ms;
 constexpr auto kLongestProbe = 1h;
+constexpr auto kShortestSlowStart = 1s;
+constexpr auto kLongestSlowStart = 1h;
 constexpr std::uint64_t kMostProbes = 100;  // rise and fall
 constexpr std::size_t kMostStatusRanges = 16;
 
@@ -69,6 +71,14 @@ Parsed<Duration> parse_probe_time(std::string_view text) {
     if (!time) return time;
     if (*time < kShortestProbe || *time > kLongestProbe)
         return std::unexpected("expected a duration from 100ms to 1h");
+    return time;
+}
+
+Parsed<Duration> parse_slow_start(std::string_view text) {
+    const auto time = parse_duration(text);
+    if (!time) return time;
+    if (*time != 0s && (*time < kShortestSlowStart || *time > kLongestSlowStart))
+        return std::unexpected("expected a duration from 1s to 1h, or 0s for none");
     return time;
 }
 
@@ -289,7 +299,7 @@ ProbeRule read_probe(const YamlMap& map) {
 HealthConfig read_health(const YamlValue& value, Protocol protocol) {
     const YamlMap map =
         value.map({"type", "method", "path", "host", "expect", "body", "sni", "send", "interval", "timeout",
-                   "rise", "fall", "pass", "max_ejection_percent", "panic_threshold_percent"});
+                   "rise", "fall", "pass", "slow_start", "max_ejection_percent", "panic_threshold_percent"});
     HealthConfig health;
     health.probe = read_probe(map);
     if (auto fits = check_health(protocol, health.probe.kind); !fits) map.require("type").fail(fits.error());
@@ -299,6 +309,7 @@ HealthConfig read_health(const YamlValue& value, Protocol protocol) {
     map.read("rise", rule.rise, parse_probe_count);
     map.read("fall", rule.fall, parse_probe_count);
     map.read("pass", rule.pass, parse_pass);
+    map.read("slow_start", rule.slow_start, parse_slow_start);
     map.read("max_ejection_percent", rule.max_ejection_percent, parse_percent);
     map.read("panic_threshold_percent", rule.panic_threshold_percent, parse_percent);
     if (rule.timeout > rule.interval)

@@ -132,14 +132,14 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
     HealthReport health() override {
         HealthReport report;
-        loop_->run([&] { report = checks_.report(read_clock().monotonic); });
+        loop_->run([&] { report = checks_.report(); });
         return report;
     }
 
     HealthNews take_health_news() override {
         HealthNews news;
         loop_->run([&] {
-            news = {.report = checks_.report(read_clock().monotonic), .changes = checks_.take_changes()};
+            news = {.report = checks_.report(), .changes = checks_.take_changes()};
         });
         return news;
     }

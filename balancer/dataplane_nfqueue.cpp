@@ -109,14 +109,14 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
 
     HealthReport health() override {
         HealthReport report;
-        queued_.run([&] { report = checks_.report(read_clock().monotonic); });
+        queued_.run([&] { report = checks_.report(); });
         return report;
     }
 
     HealthNews take_health_news() override {
         HealthNews news;
         queued_.run([&] {
-            news = {.report = checks_.report(read_clock().monotonic), .changes = checks_.take_changes()};
+            news = {.report = checks_.report(), .changes = checks_.take_changes()};
         });
         return news;
     }

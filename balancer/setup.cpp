@@ -72,6 +72,59 @@ std::expected<SharedPlacement, std::string> placement_after(const SharedPlacemen
     return std::make_shared<const Placement>(std::move(*built));
 }
 
+// Those that start slowly.
+std::vector<ReturningBridge> returning_bridges(const ServiceHealth* health,
+                                               const std::vector<PlacementMember>& members) {
+    std::vector<ReturningBridge> returning;
+    for (const PlacementMember& member : members) {
+        const BridgeHealth* known = health_of(health, member.bridge);
+        if (!known || known->share >= 1) continue;
+        returning.push_back(
+            {.bridge = member.bridge,
+             .share = static_cast<std::uint16_t>(std::clamp(std::lround(known->share * 65536), 1L, 65535L))});
+    }
+    return returning;
+}
+
+// The service's placement, with the rows that bridges which start slowly do not have yet.
+std::expected<void, std::string> set_placement(const ServiceConfig& config, const ServiceHealth* health,
+                                               const std::vector<PlacementMember>& members,
+                                               const SplicerService* running, SplicerService& service) {
+    const SlowStart* was = running && running->slow_start ? &*running->slow_start : nullptr;
+    const SharedPlacement before = !running          ? nullptr
+                                   : was             ? was->whole
+                                   : running->shadow ? running->shadow->before
+                                                     : running->placement;
+    const auto place =
+        [&](const SharedPlacement& earlier,
+            const std::vector<PlacementMember>& of) -> std::expected<SharedPlacement, std::string> {
+        auto placement = placement_after(earlier, config.algorithm, of, config.settings.table_rows);
+        if (!placement) return std::unexpected(fmt::format("service {}: {}", config.name, placement.error()));
+        return placement;
+    };
+    auto whole = place(before, members);
+    if (!whole) return std::unexpected(whole.error());
+    service.placement = *whole;
+    auto returning = returning_bridges(health, members);
+    if (returning.empty()) return {};
+    std::vector<PlacementMember> others;
+    std::ranges::copy_if(members, std::back_inserter(others), [&](const PlacementMember& member) {
+        return std::ranges::find(returning, member.bridge, &ReturningBridge::bridge) == returning.end();
+    });
+    // Before they were back, the table was the one without them.
+    auto without = place(was ? was->without : before, others);
+    if (!without) return std::unexpected(without.error());
+    const bool same = was && was->whole == *whole && was->without == *without && was->returning == returning;
+    auto now =
+        same ? was->now : std::make_shared<const Placement>((*whole)->with_returning(**without, returning));
+    service.placement = now;
+    service.slow_start = SlowStart{.whole = std::move(*whole),
+                                   .without = std::move(*without),
+                                   .now = std::move(now),
+                                   .returning = std::move(returning)};
+    return {};
+}
+
 // The shadow's placement, and the service's with the rows that are moved, where a table can say it.
 std::expected<void, std::string> set_shadow(const ServiceConfig& config,
                                             const std::vector<PlacementMember>& members,
@@ -134,11 +187,6 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
         host.health && config.health ? health_of(*host.health, config.name) : nullptr;
     const auto members = members_of(config, health, numbers);
     const SplicerService* running = running_service(host.running, config.name);
-    const SharedPlacement before = !running          ? nullptr
-                                   : running->shadow ? running->shadow->before
-                                                     : running->placement;
-    auto placement = placement_after(before, config.algorithm, members, config.settings.table_rows);
-    if (!placement) return std::unexpected(fmt::format("service {}: {}", config.name, placement.error()));
     SplicerService service;
     service.name = config.name;
     service.vip = config.vip;
@@ -146,7 +194,8 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     service.protocol = config.protocol;
     service.key = config.key;
     service.proxy_protocol = config.proxy_protocol;
-    service.placement = std::move(*placement);
+    if (auto placed = set_placement(config, health, members, running, service); !placed)
+        return std::unexpected(placed.error());
     set_choice(config, members, service);
     if (auto shadowed = set_shadow(config, members, running, service); !shadowed)
         return std::unexpected(shadowed.error());

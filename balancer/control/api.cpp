@@ -175,6 +175,9 @@ void write_health(MetricsPage& page, const MetricLabels& bridge, const BridgeHea
         page.counter("splicelb_balancer_checks_total",
                      "Health checks that have ended, by what became of them", health.checks[i],
                      with("result", to_string(static_cast<ProbeEnd>(i))));
+    page.gauge("splicelb_balancer_bridge_slow_start",
+               "Share of its keys that a bridge has again after it was out; 1 when it has all", health.share,
+               bridge);
     page.gauge("splicelb_balancer_bridge_narrow", "1: checks arrive, but not as full segments",
                health.narrow ? 1 : 0, bridge);
 }
@@ -188,6 +191,7 @@ Json health_json(const BridgeHealth* health) {
             {"suspect", health->suspect},
             {"failure",
              health->failure ? Json(describe_failure(*health->failure, health->words)) : Json(nullptr)},
+            {"slow_start", health->share},
             {"narrow", health->narrow},
             {"checks", std::move(checks)}};
 }

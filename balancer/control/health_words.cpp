@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "libsplice/config/values.hpp"
+
 namespace splice {
 namespace {
 
@@ -19,6 +21,10 @@ struct View {
         if (found == running.bridges.end()) return "?";  // never: both are of one setup
         const BridgeConfig& named = config.bridges[static_cast<std::size_t>(found - running.bridges.begin())];
         return fmt::format("{} ({})", named.name, named.address.to_string());
+    }
+    [[nodiscard]] bool starts_slowly(std::uint16_t bridge) const noexcept {
+        const BridgeHealth* known = health_of(&health, bridge);
+        return known && known->share < 1;
     }
     [[nodiscard]] std::string up() const {
         const auto count = std::ranges::count(health.bridges, HealthState::up, &BridgeHealth::state);
@@ -47,8 +53,12 @@ HealthLine line_of(const HealthChange& change, const View& view) {
     const HealthRule& rule = view.config.health->rule;
     switch (change.is) {
         case HealthState::up:
-            return {.warns = false,
-                    .text = fmt::format("{} is up again: {}; {}", bridge, why_up(rule), view.up())};
+            return {
+                .warns = false,
+                .text = fmt::format("{} is up again: {}; {}{}", bridge, why_up(rule), view.up(),
+                                    view.starts_slowly(change.bridge)
+                                        ? "; its keys come back within " + format_duration(rule.slow_start)
+                                        : "")};
         case HealthState::gone:
             return {
                 .warns = true,
@@ -61,6 +71,10 @@ HealthLine line_of(const HealthChange& change, const View& view) {
         return {.warns = false, .text = fmt::format("{} is heard of again, but is ill", bridge)};
     return {.warns = true,
             .text = fmt::format("{} is ill: {}; {}", bridge, why_ill(change, rule), view.up())};
+}
+
+bool has(const std::vector<std::uint16_t>& bridges, std::uint16_t bridge) {
+    return std::ranges::find(bridges, bridge) != bridges.end();
 }
 
 HealthLine panic_line(const View& view) {
@@ -113,15 +127,22 @@ std::vector<HealthLine> HealthWords::tell(const HealthNews& news, const Balancer
         const View view{health, *service,
                         setup.services[static_cast<std::size_t>(service - config.services.begin())]};
         const auto before = std::ranges::find(told_, health.service, &Told::service);
-        const Told was =
-            before == told_.end() ? Told{.service = health.service, .panics = false, .narrow = {}} : *before;
-        Told now{.service = health.service, .panics = health.panics, .narrow = {}};
+        const Told was = before == told_.end()
+                             ? Told{.service = health.service, .panics = false, .narrow = {}, .starting = {}}
+                             : *before;
+        Told now{.service = health.service, .panics = health.panics, .narrow = {}, .starting = {}};
         for (const HealthChange& change : news.changes) {
             if (change.service == health.service) lines.push_back(line_of(change, view));
         }
         if (was.panics != now.panics) lines.push_back(panic_line(view));
         for (const BridgeHealth& bridge : health.bridges) {
-            const bool knew = std::ranges::find(was.narrow, bridge.bridge) != was.narrow.end();
+            if (bridge.share < 1)
+                now.starting.push_back(bridge.bridge);
+            else if (bridge.state == HealthState::up && has(was.starting, bridge.bridge))
+                lines.push_back({.warns = false,
+                                 .text = fmt::format("service {}: bridge {} has all its keys again",
+                                                     health.service, view.name(bridge.bridge))});
+            const bool knew = has(was.narrow, bridge.bridge);
             if (bridge.narrow) now.narrow.push_back(bridge.bridge);
             if (bridge.narrow == knew) continue;
             if (knew) {

@@ -28,7 +28,8 @@ class HealthWords {
     struct Told {
         std::string service;
         bool panics = false;
-        std::vector<std::uint16_t> narrow;  // bridges
+        std::vector<std::uint16_t> narrow;    // bridges
+        std::vector<std::uint16_t> starting;  // that have not all their keys
     };
     std::vector<Told> told_;
 };

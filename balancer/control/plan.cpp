@@ -53,6 +53,7 @@ std::string text_of(const std::optional<HealthConfig>& health) {
         text += fmt::format(" pass {}/{}", rule.pass->passed, rule.pass->of);
     else
         text += fmt::format(" rise {} fall {}", rule.rise, rule.fall);
+    if (rule.slow_start != Duration{}) text += " slow_start " + format_duration(rule.slow_start);
     return text + fmt::format(" max_ejection {} % panic_threshold {} %", rule.max_ejection_percent,
                               rule.panic_threshold_percent);
 }
@@ -138,6 +139,18 @@ void compare_mss(const SplicerService& was, const SplicerService& is, std::vecto
         fmt::format("MSS {} -> {}, what fits into the narrowest way to its bridges", was.mss, is.mss));
 }
 
+// A slow start is told when it begins: what goes where in the end.
+const Placement& placement_in_the_end(const SplicerService& service) noexcept {
+    if (service.slow_start) return *service.slow_start->whole;
+    return service.shadow ? *service.shadow->before : *service.placement;
+}
+
+double moved_between(const SplicerService& was, const SplicerService& is) {
+    if (was.slow_start || is.slow_start)
+        return moved_share(placement_in_the_end(was), placement_in_the_end(is));
+    return moved_share(*was.placement, *is.placement);
+}
+
 ServiceChange change_of(const ServiceConfig& service, const SplicerService& planned, const Running& running) {
     const auto was = std::ranges::find(running.config->services, service.name, &ServiceConfig::name);
     if (was == running.config->services.end()) return {.service = service.name, .what = {"added"}};
@@ -145,7 +158,7 @@ ServiceChange change_of(const ServiceConfig& service, const SplicerService& plan
     const SplicerService& earlier = running.setup->services[place];
     ServiceChange change{.service = service.name,
                          .what = differences(*was, service),
-                         .moved = moved_share(*earlier.placement, *planned.placement)};
+                         .moved = moved_between(earlier, planned)};
     if (!service.settings.mss) compare_mss(earlier, planned, change.what);
     return change;
 }

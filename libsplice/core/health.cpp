@@ -54,6 +54,7 @@ void Health::follow(const Health& before, std::span<const std::optional<std::siz
 void Health::set_candidates(const std::vector<bool>& candidates) noexcept {
     for (std::size_t i = 0; i < bridges_.size() && i < candidates.size(); ++i)
         bridges_[i].candidate = candidates[i];
+    end_needless_slow_starts();
 }
 
 // SplitMix64 (Steele, Lea and Flood 2014).
@@ -179,7 +180,35 @@ void Health::change(Duration now, std::size_t bridge, HealthState to, HealthEven
     one.against = 0;
     one.unanswered = 0;
     one.suspect = false;
-    one.up = to == HealthState::up ? std::optional(now) : std::nullopt;
+    one.step = 0;
+    if (to == HealthState::up && rule_.slow_start > Duration{}) {
+        one.step = 1;
+        one.next_step = now + rule_.slow_start / slow_start_steps();
+    }
+    end_needless_slow_starts();
+}
+
+std::uint32_t Health::slow_start_steps() const noexcept {
+    return static_cast<std::uint32_t>(
+        std::clamp<Duration::rep>(rule_.slow_start / kShortestSlowStartStep, 1, kSlowStartSteps));
+}
+
+void Health::advance_slow_start(Duration now, Bridge& bridge) noexcept {
+    while (bridge.step != 0 && bridge.next_step <= now) {
+        bridge.step = bridge.step >= slow_start_steps() ? 0 : bridge.step + 1;
+        bridge.next_step += rule_.slow_start / slow_start_steps();
+        grew_ = true;
+    }
+}
+
+// Where no bridge is up that has all its rows, those that come back serve instead of nobody, or of ill ones.
+// They keep the rows that they get by it: a row that went back and came again would move twice.
+void Health::end_needless_slow_starts() noexcept {
+    const auto has_all = [](const Bridge& bridge) {
+        return bridge.candidate && bridge.state == HealthState::up && bridge.step == 0;
+    };
+    if (!panics() && std::ranges::any_of(bridges_, has_all)) return;
+    for (Bridge& bridge : bridges_) grew_ |= std::exchange(bridge.step, 0) != 0;
 }
 
 void Health::advance(Duration now) {
@@ -192,6 +221,7 @@ void Health::advance(Duration now) {
         }
         if (bridge.state == HealthState::ill && bridge.unheard && now - *bridge.unheard >= kGoneAfter)
             change(now, i, HealthState::gone, HealthEvent::Why::silence);
+        advance_slow_start(now, bridge);
     }
 }
 
@@ -203,6 +233,7 @@ Duration Health::next_deadline() const noexcept {
         if (!bridge.running.empty()) next = std::min(next, bridge.running.front().deadline);
         if (bridge.state == HealthState::ill && bridge.unheard)
             next = std::min(next, *bridge.unheard + kGoneAfter);
+        if (bridge.step != 0) next = std::min(next, bridge.next_step);
     }
     return next;
 }
@@ -250,13 +281,9 @@ bool Health::strands_openings(std::size_t bridge) const {
     return one.state != HealthState::up && one.unheard && count(HealthState::up) != 0 && !placed()[bridge];
 }
 
-double Health::share(std::size_t bridge, Duration now) const noexcept {
-    const Bridge& one = bridges_[bridge];
-    if (!one.up || rule_.slow_start <= Duration{}) return 1;
-    const Duration back = now - *one.up;
-    if (back >= rule_.slow_start) return 1;
-    return static_cast<double>(std::max(back, Duration{}).count()) /
-           static_cast<double>(rule_.slow_start.count());
+double Health::share(std::size_t bridge) const noexcept {
+    const std::uint32_t step = bridges_[bridge].step;
+    return step == 0 ? 1 : std::min(1.0, static_cast<double>(step) / (slow_start_steps() + 1));
 }
 
 std::vector<HealthEvent> Health::take_events() {

@@ -15,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "libsplice/base/time.hpp"
@@ -36,7 +37,8 @@ struct HealthRule {
     std::uint32_t rise = 2;  // not 0
     std::uint32_t fall = 3;  // not 0
     std::optional<PassRule> pass{};  // in the place of rise and fall
-    Duration slow_start{};           // 0: a bridge that is back has its whole share at once
+    // A bridge that is back has its rows again over that time, in steps of a second or more; 0: at once.
+    Duration slow_start{};
     // Envoy's words. So many of the service's bridges may be out for their health, but always one.
     std::uint32_t max_ejection_percent = 100;
     // When fewer of the bridges than that are up, the ill ones are placed, too: they may be better than the
@@ -51,6 +53,9 @@ inline constexpr std::uint32_t kSuspectAfter = 3;
 // What decides then.
 inline constexpr std::uint32_t kQuickChecks = 3;
 inline constexpr Duration kQuickTimeout = 250ms;
+// A slow start's steps: each is a plan and a table for the whole service.
+inline constexpr std::uint32_t kSlowStartSteps = 60;
+inline constexpr Duration kShortestSlowStartStep = 1s;
 // An ill bridge of which nothing was heard for so long, although it was asked, is gone.
 inline constexpr Duration kGoneAfter = 2s;
 
@@ -143,8 +148,10 @@ class Health {
     // Whether openings that it has not answered are to go elsewhere when their clients repeat them: it is not
     // placed, nothing was heard of it since the last check that heard nothing, and another one is up.
     [[nodiscard]] bool strands_openings(std::size_t bridge) const;
-    // Of its rows, from 0 to 1: less than 1 only during a slow start.
-    [[nodiscard]] double share(std::size_t bridge, Duration now) const noexcept;
+    // Of its rows, above 0: less than 1 only during a slow start. It never sinks while the bridge is up.
+    [[nodiscard]] double share(std::size_t bridge) const noexcept;
+    // Whether a share has grown since the last call.
+    [[nodiscard]] bool take_growth() noexcept { return std::exchange(grew_, false); }
 
     [[nodiscard]] bool has_events() const noexcept { return !events_.empty(); }
     // Changes of states since the last call, in their order.
@@ -160,8 +167,10 @@ class Health {
     struct Bridge {
         HealthState state = HealthState::up;
         bool candidate = true;
-        Duration since{};            // in this state
-        std::optional<Duration> up;  // back since; not since the beginning
+        Duration since{};  // in this state
+        // Of its slow start's steps, those that it has; 0: it is in none.
+        std::uint32_t step = 0;
+        Duration next_step{};
         Duration next_check{};
         std::vector<Running> running;     // by deadline
         std::uint32_t against = 0;        // results in a row that speak against the state
@@ -181,6 +190,10 @@ class Health {
     void hear(Duration now, std::size_t bridge);
     void change(Duration now, std::size_t bridge, HealthState to, HealthEvent::Why why);
     void begin(Duration now, std::size_t bridge, bool quick, std::vector<Check>& out);
+    // At least 1.
+    [[nodiscard]] std::uint32_t slow_start_steps() const noexcept;
+    void advance_slow_start(Duration now, Bridge& bridge) noexcept;
+    void end_needless_slow_starts() noexcept;
     // From 0 to less than 1.
     [[nodiscard]] double random() noexcept;
     // Of the candidates.
@@ -192,6 +205,7 @@ class Health {
     std::uint64_t next_id_ = 1;
     std::vector<Bridge> bridges_;
     std::vector<HealthEvent> events_;
+    bool grew_ = false;
 };
 
 }  // namespace splice

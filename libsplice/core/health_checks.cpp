@@ -42,8 +42,8 @@ const BridgeHealth* health_of(const ServiceHealth* service, std::uint16_t bridge
 
 bool places_alike(const HealthReport& one, const HealthReport& other) {
     const auto bridge_alike = [](const BridgeHealth& a, const BridgeHealth& b) {
-        return a.bridge == b.bridge && a.placed == b.placed && a.ends_flows == b.ends_flows &&
-               a.strands == b.strands;
+        return a.bridge == b.bridge && a.placed == b.placed && a.share == b.share &&
+               a.ends_flows == b.ends_flows && a.strands == b.strands;
     };
     return std::ranges::equal(one, other, [&](const ServiceHealth& a, const ServiceHealth& b) {
         return a.service == b.service && std::ranges::equal(a.bridges, b.bridges, bridge_alike);
@@ -90,6 +90,7 @@ HealthChecks::Service HealthChecks::service_of(Duration now, const SplicerServic
             next.health.follow(was->health, places);
     }
     next.health.set_candidates(candidates);
+    news_ |= next.health.take_growth();
     return next;
 }
 
@@ -138,6 +139,7 @@ void HealthChecks::begin_due(Instant now, Actions& out) {
         if (service.health.next_deadline() > now.monotonic) continue;
         const std::vector<Check> checks = service.health.due(now.monotonic);
         take_events(service);
+        news_ |= service.health.take_growth();
         const SplicerService* const running = running_service(service.name);
         if (!running) continue;  // never: both are of one setup
         for (const Check& check : checks) {
@@ -226,7 +228,7 @@ std::optional<Duration> HealthChecks::next_deadline() const noexcept {
     return next;
 }
 
-HealthReport HealthChecks::report(Duration now) const {
+HealthReport HealthChecks::report() const {
     HealthReport report;
     for (const Service& service : services_) {
         const Health& health = service.health;
@@ -240,7 +242,7 @@ HealthReport HealthChecks::report(Duration now) const {
                                     .placed = placed[i],
                                     .ends_flows = health.ends_flows(i),
                                     .strands = health.strands_openings(i),
-                                    .share = health.share(i, now),
+                                    .share = health.share(i),
                                     .narrow = bridge.narrow,
                                     .checks = bridge.checks,
                                     .signs = bridge.signs,

@@ -36,7 +36,7 @@ struct BridgeHealth {
     bool placed = true;       // as far as its health and the service's bounds say
     bool ends_flows = false;  // it is gone, and others serve
     bool strands = false;     // openings that it has not answered go elsewhere when they are repeated
-    double share = 1;         // of its rows, during a slow start
+    double share = 1;         // of its rows; below 1 only during a slow start
     bool narrow = false;      // full segments are lost on the way to it
     std::array<std::uint64_t, kProbeEnds> checks{};
     PassiveSigns signs;               // since it is checked
@@ -68,7 +68,7 @@ using HealthReport = std::vector<ServiceHealth>;
 [[nodiscard]] const ServiceHealth* health_of(const HealthReport& report, const std::string& service) noexcept;
 // Of a bridge of it, by its index into SplicerSetup::bridges. Null: it is not checked, or `service` is null.
 [[nodiscard]] const BridgeHealth* health_of(const ServiceHealth* service, std::uint16_t bridge) noexcept;
-// Whether the same bridges are placed by both, and the same ones end their flows.
+// Whether by both the same bridges are placed, with the same shares, and the same ones end their flows.
 [[nodiscard]] bool places_alike(const HealthReport& one, const HealthReport& other);
 
 class HealthChecks {
@@ -95,7 +95,7 @@ class HealthChecks {
     [[nodiscard]] bool take_news() noexcept { return std::exchange(news_, false); }
     // Those changes since the last call, in their order.
     [[nodiscard]] std::vector<HealthChange> take_changes() noexcept { return std::exchange(changes_, {}); }
-    [[nodiscard]] HealthReport report(Duration now) const;
+    [[nodiscard]] HealthReport report() const;
     // Of packets that handle() took. Any thread.
     [[nodiscard]] const VerdictCounters& verdicts() const noexcept { return verdicts_; }
 

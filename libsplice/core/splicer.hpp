@@ -32,6 +32,14 @@
 
 namespace splice {
 
+// What a service's placement is made of while bridges of it start slowly.
+struct SlowStart {
+    std::shared_ptr<const Placement> whole;    // as if they had all their rows
+    std::shared_ptr<const Placement> without;  // as if they were not there
+    std::shared_ptr<const Placement> now;
+    std::vector<ReturningBridge> returning;
+};
+
 // One service as the machine needs it; config builds it and it does not change afterwards.
 struct SplicerService {
     std::string name;
@@ -42,6 +50,7 @@ struct SplicerService {
     HashKeyRule key;
     ProxyProtocol proxy_protocol = ProxyProtocol::off;
     std::shared_ptr<const Placement> placement;  // choices index SplicerSetup::bridges
+    std::optional<SlowStart> slow_start;
     std::vector<std::uint16_t> bridges;  // of the configuration, in its order; those too that are not placed
     std::vector<std::uint16_t> down;     // of them, those whose flows are reset
     std::vector<std::uint16_t> gone;     // those whose answered flows are reset; the others are stranded

@@ -223,3 +223,32 @@ def _(world):
         # What it had taken when its link went down is lost.
         equal(steady.failed(since=broken_since), [], "requests that failed")
     true(log_says(world, "bridge b3 (", "is gone"), "the log tells that the bridge is gone")
+
+
+@case("a bridge that is back gets its keys over slow_start: each comes back once, and no other key moves")
+def _(world):
+    before = world.owners(PATHS)
+    check_services(world, ["web"], f"{QUICK}, slow_start: 6s")
+    world.lab.stop("nginx2")
+    world.clean_up.callback(lambda: world.lab.runs("nginx2") or world.lab.start("nginx2"))
+    eventually(lambda: share(world, "b2") == 0, "b2 is not placed", seconds=15)
+    away = world.owners(PATHS)
+    with Steady(world) as steady:
+        world.lab.start("nginx2")
+        eventually(lambda: share(world, "b2") > 0, "b2 has some keys again", seconds=15)
+        true(log_says(world, "bridge b2 (", "is up again", "its keys come back within 6s"), "the log tells of the slow start")
+        owners, seen = away, 0
+        while owners != before:
+            mine = [path for path in PATHS if owners[path] == "b2"]
+            now = world.owners(PATHS)
+            equal({path: now[path] for path in mine}, {path: "b2" for path in mine}, "keys that are back")
+            equal({path: now[path] for path in PATHS if now[path] != "b2"},
+                  {path: away[path] for path in PATHS if now[path] != "b2"}, "keys that are not back")
+            seen += len(mine) != len([path for path in PATHS if now[path] == "b2"])
+            owners = now
+        equal(owners, before, "in the end all keys are where they were")
+        true(seen > 1, f"they came back in {seen} steps")
+        eventually(lambda: log_says(world, "bridge b2 (", "has all its keys again"), "the log tells of the end")
+        equal(health_of(world, f"web{world.family}")["b2"]["slow_start"], 1, "its share")
+        equal(steady.failed(), [], "requests that failed")
+        world.notes.append(f"{len(steady.asked)} requests, keys came back in {seen} steps")

@@ -121,15 +121,17 @@ void Placement::index_points() {
     }
 }
 
+std::uint32_t Placement::row_of_point(std::uint32_t hash) const noexcept {
+    std::uint32_t index = first_points_[hash >> upper_bits_shift_];
+    while (index < points_.size() && points_[index] < hash) ++index;
+    return index == points_.size() ? 0 : index;
+}
+
 Choices Placement::choose(std::string_view key) const noexcept {
     if (rows_.empty()) return {};
     std::uint32_t index = 0;
     if (algorithm_ == Algorithm::ketama) {
-        // The first point at or after the hash; behind the last one the ring begins again.
-        const std::uint32_t hash = placement::ketama_hash(key);
-        index = first_points_[hash >> upper_bits_shift_];
-        while (index < points_.size() && points_[index] < hash) ++index;
-        if (index == points_.size()) index = 0;
+        index = row_of_point(placement::ketama_hash(key));
     } else {
         index = splice_placement_row_of(hash_key_bytes(key), static_cast<std::uint32_t>(rows_.size()));
     }
@@ -161,6 +163,25 @@ std::optional<Placement> Placement::with_rows_of(const Placement& other, std::ui
     mixed.asked_rows_ = 0;
     for (std::uint32_t i = 0; i < rows_.size(); ++i) {
         if (splice_ramp_moves(i, ramp)) mixed.rows_[i] = other.rows_[i];
+    }
+    return mixed;
+}
+
+Placement Placement::with_returning(const Placement& without,
+                                    std::span<const ReturningBridge> returning) const {
+    if (without.rows_.empty() || without.rows_[0].choices[0] == SPLICE_NO_BRIDGE) return *this;
+    std::uint16_t greatest = 0;
+    for (const ReturningBridge& each : returning) greatest = std::max(greatest, each.share);
+    Placement mixed = *this;
+    mixed.asked_rows_ = 0;
+    const bool is_ring = algorithm_ == Algorithm::ketama;
+    for (std::uint32_t i = 0; i < rows_.size(); ++i) {
+        // A point keeps its place in the order when others come and go before it.
+        const std::uint32_t ordered_by = is_ring ? points_[i] : i;
+        const auto own = std::ranges::find(returning, rows_[i].choices[0], &ReturningBridge::bridge);
+        if (is_ring && own == returning.end()) continue;
+        if (splice_ramp_moves(ordered_by, own == returning.end() ? greatest : own->share)) continue;
+        mixed.rows_[i] = without.rows_[is_ring ? without.row_of_point(points_[i]) : i];
     }
     return mixed;
 }

@@ -29,6 +29,13 @@ struct PlacementMember {
     friend bool operator==(const PlacementMember&, const PlacementMember&) = default;
 };
 
+// A bridge that was away, and so much of its keys that are its own again: of 65536.
+struct ReturningBridge {
+    std::uint16_t bridge = 0;
+    std::uint16_t share = 0;
+    friend bool operator==(const ReturningBridge&, const ReturningBridge&) = default;
+};
+
 struct Choices {
     std::uint32_t row = 0;
     splice_placement_row bridges{{SPLICE_NO_BRIDGE, SPLICE_NO_BRIDGE, SPLICE_NO_BRIDGE}};
@@ -61,6 +68,12 @@ class Placement {
     // This table with the rows that splice_ramp_moves() names out of another of as many rows; nothing where
     // one of them is a ring, or has other rows.
     [[nodiscard]] std::optional<Placement> with_rows_of(const Placement& other, std::uint16_t ramp) const;
+    // This table, in which some bridges are returning: keys that go to one of them here and are not yet its
+    // own again go where `without` sends them, the same service's table without any of these bridges. With a
+    // greater share the same keys are back and more. Where two tables differ in keys of other bridges, too
+    // (maglev, jump), these move with the greatest share.
+    [[nodiscard]] Placement with_returning(const Placement& without,
+                                           std::span<const ReturningBridge> returning) const;
     // The choices of a row, for a flow that was refused by an earlier one; none when the row is not there.
     [[nodiscard]] splice_placement_row row(std::uint32_t index) const noexcept;
     // The whole table: what the kernel's map holds. Rows are found by splice_placement_row_of() but for
@@ -71,6 +84,8 @@ class Placement {
   private:
     Placement() = default;
     void index_points();
+    // ketama: the row of the first point at or after the hash; after the last one the ring begins again.
+    [[nodiscard]] std::uint32_t row_of_point(std::uint32_t hash) const noexcept;
     Algorithm algorithm_ = Algorithm::rendezvous;
     std::vector<splice_placement_row> rows_;
     std::vector<std::uint32_t> points_;  // ketama: ascending, one a row

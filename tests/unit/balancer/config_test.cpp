@@ -307,6 +307,9 @@ TEST_CASE("health checks have a type, what belongs to it, and how results are ju
     CHECK(http.expect == std::vector<StatusRange>{{200, 200}, {300, 399}});
     CHECK(probe("{ type: http, expect: 204, body: alive }").expect == std::vector<StatusRange>{{204, 204}});
     CHECK(rule("{ type: http, pass: 3/5 }").pass == PassRule{3, 5});
+    CHECK(rule("{ type: http }").slow_start == 0s);
+    CHECK(rule("{ type: http, slow_start: 60s }").slow_start == 60s);
+    check_refused(with(health, "{ type: http, slow_start: 500ms }"), "14:39", "from 1s to 1h, or 0s");
     CHECK(rule("{ type: http, max_ejection_percent: 10, panic_threshold_percent: 0 }").max_ejection_percent ==
           10);
     check_refused(with(health, "{ type: icmp }"), "14:21", "expected http, tls or tcp");

@@ -150,3 +150,35 @@ TEST_CASE("who is not placed for its health has no row, who is gone is down; the
     CHECK(first_choices(1) > 0);
     CHECK_FALSE(rig.setup->services[0].check);
 }
+
+TEST_CASE("a bridge that is back gets its keys by and by: told when it begins and when it ends") {
+    Rig rig;
+    rig.config.services[0].health->rule.slow_start = 60s;
+    const auto first_choices = [&](std::uint16_t bridge) {
+        return std::ranges::count_if(rig.setup->services[0].placement->rows(),
+                                     [&](const auto& row) { return row.choices[0] == bridge; });
+    };
+    const auto all = first_choices(1);
+    static_cast<void>(rig.change(1, HealthState::ill, HealthEvent::Why::checks, ProbeEnd::bounced));
+    rig.health(1).placed = false;
+    rig.build();
+    CHECK(first_choices(1) == 0);
+    rig.health(1).placed = true;
+    rig.health(1).share = 0.25;
+    auto lines = rig.change(1, HealthState::up, HealthEvent::Why::checks);
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].text.ends_with("3 of 3 bridges are up; its keys come back within 1m"));
+    rig.build();
+    CHECK(first_choices(1) > all / 5);
+    CHECK(first_choices(1) < all / 3);
+    rig.health(1).share = 0.5;
+    CHECK(rig.tell().empty());
+    rig.health(1).share = 1;
+    lines = rig.tell();
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].text == "service cdn: bridge b2 (192.0.2.22) has all its keys again");
+    CHECK(rig.tell().empty());
+    rig.build();
+    CHECK(first_choices(1) == all);
+    CHECK_FALSE(rig.setup->services[0].slow_start);
+}

@@ -76,7 +76,7 @@ struct Rig {
         return checks.handle(at(now + 0.001), packet, true, out).value_or(SPLICE_CONTINUE);
     }
     [[nodiscard]] BridgeHealth of(std::size_t bridge) const {
-        return checks.report(at(now).monotonic).at(0).bridges.at(bridge);
+        return checks.report().at(0).bridges.at(bridge);
     }
 
     double now = 0;
@@ -193,7 +193,7 @@ TEST_CASE("over a change of the service its bridges keep their states; a new one
     CHECK_FALSE(rig.of(0).ends_flows);
     other.services[0].check.reset();
     rig.replace(other);
-    CHECK(rig.checks.report(at(rig.now).monotonic).empty());
+    CHECK(rig.checks.report().empty());
     rig.run_for(1);  // what runs ends
     CHECK_FALSE(rig.checks.next_deadline());
     rig.replace(checked_setup());
@@ -234,6 +234,6 @@ TEST_CASE("without an address of the service's family nothing is checked") {
     setup.own.ipv4 = {};
     Rig rig(setup);
     rig.run_for(10);
-    CHECK(rig.checks.report(at(rig.now).monotonic).empty());
+    CHECK(rig.checks.report().empty());
     CHECK(rig.asked == std::vector<int>{0, 0, 0});
 }

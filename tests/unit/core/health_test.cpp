@@ -367,22 +367,64 @@ TEST_CASE("without a panic threshold a service may have no bridge left") {
 
 TEST_CASE("a bridge that is back gets its rows over slow_start, one that was never out has them all") {
     Rig rig({.slow_start = 60s}, 2);
-    CHECK(rig.health.share(0, rig.now) == 1);
+    CHECK(rig.health.share(0) == 1);
     rig.answers[0] = CheckResult::failed;
     rig.run_for(20s);
     rig.answers[0] = CheckResult::passed;
     while (rig.health.state(0) != HealthState::up) rig.run_for(10ms);
     double before = 0;
-    for (int i = 0; i < 59; ++i) {
-        rig.run_for(1s);
-        const double share = rig.health.share(0, rig.now);
+    for (int i = 0; i < 60; ++i) {
+        const double share = rig.health.share(0);
         CHECK(share > before);
         CHECK(share < 1);
         before = share;
+        CHECK_FALSE(rig.health.take_growth());
+        rig.run_for(1s);
+        CHECK(rig.health.take_growth());
     }
-    rig.run_for(1s);
-    CHECK(rig.health.share(0, rig.now) == 1);
-    CHECK(rig.health.share(1, rig.now) == 1);
+    CHECK(rig.health.share(0) == 1);
+    CHECK(rig.health.share(1) == 1);
+    rig.run_for(60s);
+    CHECK_FALSE(rig.health.take_growth());
+}
+
+TEST_CASE("a bridge that is back while no other has all its rows has its own at once, and keeps them") {
+    Rig rig({.slow_start = 60s, .panic_threshold_percent = 0}, 2);
+    std::ranges::fill(rig.answers, CheckResult::failed);
+    rig.run_for(20s);
+    rig.answers[0] = CheckResult::passed;
+    while (rig.health.state(0) != HealthState::up) rig.run_for(10ms);
+    CHECK(rig.health.share(0) == 1);
+    rig.answers[1] = CheckResult::passed;
+    while (rig.health.state(1) != HealthState::up) rig.run_for(10ms);
+    CHECK(rig.health.share(1) < 0.1);
+    rig.run_for(10s);
+    CHECK(rig.health.share(1) > 0.1);
+    // The one that has served meanwhile goes: who is coming back has to do.
+    (void)rig.health.take_growth();
+    rig.answers[0] = CheckResult::failed;
+    while (rig.health.state(0) == HealthState::up) rig.run_for(10ms);
+    CHECK(rig.health.share(1) == 1);
+    CHECK(rig.health.take_growth());
+    rig.answers[0] = CheckResult::passed;
+    while (rig.health.state(0) != HealthState::up) rig.run_for(10ms);
+    CHECK(rig.health.share(1) == 1);
+    CHECK(rig.health.share(0) < 0.1);
+}
+
+TEST_CASE("in a panic nobody is started slowly") {
+    Rig rig({.slow_start = 60s, .panic_threshold_percent = 100}, 3);
+    rig.answers[0] = rig.answers[1] = CheckResult::failed;
+    rig.run_for(20s);
+    rig.answers[0] = CheckResult::passed;
+    while (rig.health.state(0) != HealthState::up) rig.run_for(10ms);
+    CHECK(rig.health.panics());
+    CHECK(rig.health.share(0) == 1);
+    rig.answers[1] = CheckResult::passed;
+    while (rig.health.state(1) != HealthState::up) rig.run_for(10ms);
+    CHECK_FALSE(rig.health.panics());
+    CHECK(rig.health.share(0) == 1);
+    CHECK(rig.health.share(1) < 0.1);
 }
 
 TEST_CASE("each change is told once, and the changes of a bridge follow one from the other") {

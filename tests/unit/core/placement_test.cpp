@@ -480,4 +480,66 @@ TEST_CASE("rows of another table are taken by their share, and with a greater sh
     CHECK_FALSE(now.with_rows_of(Placement::build(Algorithm::maglev, members, 4095).value(), 100));
 }
 
+TEST_CASE("a bridge that returns has its keys back one share after the other, and each of them moves once") {
+    for (const Algorithm algorithm :
+         {Algorithm::rendezvous, Algorithm::maglev, Algorithm::ketama, Algorithm::jump}) {
+        CAPTURE(to_string(algorithm));
+        std::vector<PlacementMember> members;
+        for (std::uint16_t i = 0; i < 6; ++i)
+            members.push_back({.name = "b" + std::to_string(i),
+                               .server = "10.0.0." + std::to_string(i),
+                               .weight = 1,
+                               .bridge = i});
+        const auto whole = Placement::build(algorithm, members, 4096).value();
+        constexpr std::uint16_t kBack = 2;
+        std::erase_if(members, [](const PlacementMember& member) { return member.bridge == kBack; });
+        const auto without = Placement::build(algorithm, members, 4096).value();
+        constexpr int kKeys = 3000;
+        const auto owners = [](const Placement& placement) {
+            std::vector<std::uint16_t> first;
+            for (int i = 0; i < kKeys; ++i)
+                first.push_back(placement.choose("/" + std::to_string(i)).bridges.choices[0]);
+            return first;
+        };
+        const auto in_the_end = owners(whole);
+        const auto at_first = owners(without);
+        auto before = at_first;
+        std::size_t moves = 0;
+        for (const int percent : {1, 10, 25, 50, 75, 99}) {
+            const ReturningBridge back{.bridge = kBack, .share = static_cast<std::uint16_t>(655 * percent)};
+            const auto now = owners(whole.with_returning(without, {&back, 1}));
+            int moved = 0;
+            int wanted = 0;
+            for (std::size_t i = 0; i < now.size(); ++i) {
+                CHECK((now[i] == at_first[i] || now[i] == in_the_end[i]));
+                if (now[i] != before[i]) CHECK(now[i] == in_the_end[i]);
+                moves += now[i] != before[i] ? 1 : 0;
+                moved += now[i] != at_first[i] ? 1 : 0;
+                wanted += in_the_end[i] != at_first[i] ? 1 : 0;
+            }
+            CHECK(std::abs(moved - wanted * percent / 100) < 60);
+            before = now;
+        }
+        CHECK(moves > 300);
+    }
+}
+
+TEST_CASE("bridges that return each have their own share; with nobody else they have all") {
+    std::vector<PlacementMember> members;
+    for (std::uint16_t i = 0; i < 3; ++i)
+        members.push_back({.name = "b" + std::to_string(i), .server = {}, .weight = 1, .bridge = i});
+    const auto whole = Placement::build(Algorithm::rendezvous, members, 4096).value();
+    const auto without = Placement::build(Algorithm::rendezvous, {&members[0], 1}, 4096).value();
+    const std::vector<ReturningBridge> returning{{.bridge = 1, .share = 6554}, {.bridge = 2, .share = 32768}};
+    const auto mixed = whole.with_returning(without, returning);
+    const auto count = [](const Placement& placement, std::uint16_t bridge) {
+        return static_cast<double>(std::ranges::count_if(
+            placement.rows(), [&](const auto& row) { return row.choices[0] == bridge; }));
+    };
+    CHECK(std::abs(count(mixed, 1) / count(whole, 1) - 0.1) < 0.03);
+    CHECK(std::abs(count(mixed, 2) / count(whole, 2) - 0.5) < 0.06);
+    const auto nobody = Placement::build(Algorithm::rendezvous, {}, 4096).value();
+    CHECK(count(whole.with_returning(nobody, returning), 1) == count(whole, 1));
+}
+
 }  // namespace splice
