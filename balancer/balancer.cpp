@@ -194,10 +194,18 @@ std::expected<void, std::string> Balancer::start_engine() {
     return std::unexpected(refused);
 }
 
+void Balancer::hand_over() {
+    dataplane_->hand_over();
+    if (!goes_on())
+        log_warning("SIGUSR1: the " + std::string(engine_.name) +
+                    " engine does not go on without this process; it stops");
+}
+
 // Every bridge is down, and none takes a first payload: a client repeats it, and who serves next opens.
 void Balancer::stop() {
     if (goes_on() || !config_.stop_resets) return;
     auto ending = std::make_shared<SplicerSetup>(*setup_);
+    ending->stopping = true;
     std::vector<std::uint16_t> all(ending->bridges.size());
     std::iota(all.begin(), all.end(), std::uint16_t{0});
     auto nowhere = Placement::build(Algorithm::rendezvous, {}, 1);
@@ -310,6 +318,7 @@ std::size_t Balancer::bridges_up(const std::string& service) const {
 
 void Balancer::look_at_host(bool all) {
     splice::look_at_host(host_, read_clock(), all);
+    if (all) follow_own_addresses();
 }
 
 void Balancer::reload(std::string_view why) {
@@ -331,6 +340,23 @@ void Balancer::reload(std::string_view why) {
     log_warnings_about(config_);
     const auto took = std::chrono::ceil<std::chrono::milliseconds>(read_clock().monotonic - began);
     log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()));
+}
+
+// Checks come from this host's own addresses, and are answered to them.
+void Balancer::follow_own_addresses() {
+    const splice_own_addresses own = own_addresses(interface_);
+    if (splice_address_equal(&own.ipv4, &setup_->own.ipv4) &&
+        splice_address_equal(&own.ipv6, &setup_->own.ipv6))
+        return;
+    auto plan = plan_for(config_, setup_->secret);
+    if (!plan) return log_error("follow this host's addresses: " + plan.error());
+    follow("this host's addresses", std::move(*plan));
+    const auto text = [](const splice_address& address) {
+        const IpAddress own_address(address);
+        return own_address.is_unspecified() ? "none" : own_address.to_string();
+    };
+    log_info(fmt::format("this host's own addresses on {}, which health checks come from: {} and {}",
+                         interface_.name, text(setup_->own.ipv4), text(setup_->own.ipv6)));
 }
 
 // No file changed, but what fits into the ways to the bridges: services that leave their MSS to us follow.
@@ -362,6 +388,12 @@ std::expected<void, StepsFailure> Balancer::apply(Plan plan) {
     config_ = std::move(plan.config);
     setup_ = std::move(plan.setup);
     health_is_new_ = false;
+    // What was known of a service that is not checked any more is nothing to a later check of it.
+    std::erase_if(health_, [&](const ServiceHealth& known) {
+        return std::ranges::none_of(config_.services, [&](const ServiceConfig& service) {
+            return service.health && service.name == known.service;
+        });
+    });
     settle();
     host_.replace(facts(config_));
     guard_no_others();

@@ -50,6 +50,10 @@ class Balancer {
     // Whether packets are handled after destruction, too (--keep).
     [[nodiscard]] bool goes_on() const { return dataplane_ && dataplane_->goes_on(); }
 
+    // Before stop(), when another process follows at once (SIGUSR1): what can go on in the kernel does, as
+    // with `keep`. Where nothing can, it stops as always, and says so.
+    void hand_over();
+
     // Before destruction, when the balancer stops because somebody said so: for a moment it resets each
     // connection that it strands at its client's next packet, so that clients do not wait for answers.
     void stop();
@@ -69,6 +73,7 @@ class Balancer {
     void start_guard();
     void guard_no_others();
     void follow_routes();
+    void follow_own_addresses();
     void follow(std::string_view what, Plan plan);
     // The secret is the file's; or the one in use, where the plan is to change nothing that somebody wrote.
     [[nodiscard]] std::expected<Plan, std::string> plan_for(const BalancerConfig& config) const;

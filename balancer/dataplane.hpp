@@ -65,6 +65,8 @@ class DataPlane {
     virtual std::size_t settle() = 0;
     // Whether packets are handled after destruction, too.
     [[nodiscard]] virtual bool goes_on() const { return false; }
+    // From here on as with `keep`: what can go on without the process does.
+    virtual void hand_over() {}
     // What the data path needs of the host, after start(). The facts refer to this.
     [[nodiscard]] virtual HostFactList facts() = 0;
     // Any thread.

@@ -88,6 +88,9 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     }
 
     bool goes_on() const override { return path_ && path_->goes_on(); }
+    void hand_over() override {
+        if (path_) path_->hand_over();
+    }
 
     // The loop's thread writes the same maps.
     HostFactList facts() override {
@@ -138,9 +141,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
     HealthNews take_health_news() override {
         HealthNews news;
-        loop_->run([&] {
-            news = {.report = checks_.report(), .changes = checks_.take_changes()};
-        });
+        loop_->run([&] { news = {.report = checks_.report(), .changes = checks_.take_changes()}; });
         return news;
     }
 

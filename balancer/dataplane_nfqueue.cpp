@@ -115,9 +115,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
 
     HealthNews take_health_news() override {
         HealthNews news;
-        queued_.run([&] {
-            news = {.report = checks_.report(), .changes = checks_.take_changes()};
-        });
+        queued_.run([&] { news = {.report = checks_.report(), .changes = checks_.take_changes()}; });
         return news;
     }
 

@@ -42,6 +42,8 @@ class KernelPath {
     // The start has succeeded. Before that, an earlier process's path that was taken over goes on at
     // destruction, whatever `keep` says.
     void settle() noexcept { settled_ = true; }
+    // From here on `keep` is true.
+    void hand_over() noexcept { settings_.keep = true; }
     [[nodiscard]] bool goes_on() const noexcept { return link_ && (settled_ ? settings_.keep : took_over_); }
     // What the program needs of the host, once it is attached. They refer to this.
     [[nodiscard]] HostFactList facts();

@@ -48,10 +48,11 @@ int run(const BalancerOptions& options, const BalancerConfig& config, FileWatch 
     auto balancer = Balancer::start(options, config, **tasks);
     if (!balancer) return fail(kExitSystem, balancer.error());
     if (!watched) return fail(kExitSystem, watched.error().text);
-    supervise(*signals, watch, *host, **tasks,
-              {.reload = [&](std::string_view why) { (*balancer)->reload(why); },
-               .look_at_host = [&](bool all) { (*balancer)->look_at_host(all); },
-               .look = [&] { (*balancer)->look(); }});
+    const SignalEvent end = supervise(*signals, watch, *host, **tasks,
+                                      {.reload = [&](std::string_view why) { (*balancer)->reload(why); },
+                                       .look_at_host = [&](bool all) { (*balancer)->look_at_host(all); },
+                                       .look = [&] { (*balancer)->look(); }});
+    if (end == SignalEvent::hand_over) (*balancer)->hand_over();
     (*balancer)->stop();
     const bool goes_on = (*balancer)->goes_on();
     balancer->reset();

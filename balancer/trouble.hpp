@@ -9,9 +9,13 @@ namespace splice {
 
 inline constexpr std::array kBalancerTrouble{
     CounterWarning{
-        SPLICE_drop_no_bridge,
-        "a service has no bridge that takes connections; give one of its bridges a weight above 0 and the "
-        "state ready"},
+        SPLICE_answer_no_bridge_503,
+        "a service has no bridge that takes connections; are all of them ill, or without a weight above 0 "
+        "and the state ready?"},
+    CounterWarning{
+        SPLICE_answer_no_bridge_rst,
+        "a service has no bridge that takes connections; are all of them ill, or without a weight above 0 "
+        "and the state ready?"},
     CounterWarning{SPLICE_answer_refused_503,
                    "every bridge that was asked refused a connection; do the caches listen, and does each "
                    "bridge have the "

@@ -35,6 +35,8 @@ class BridgeDataPlane {
     virtual void settle() {}
     // Whether packets are handled after destruction, too.
     [[nodiscard]] virtual bool goes_on() const { return false; }
+    // From here on as with `keep`: what can go on without the process does.
+    virtual void hand_over() {}
     // The bridge stops for good: ends the connections that live by its translation, each at both its ends.
     // Their number; adopted ones are the kernel's and live on.
     virtual std::size_t end_flows() = 0;

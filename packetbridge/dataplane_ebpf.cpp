@@ -91,6 +91,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     }
 
     void settle() override { settled_ = true; }
+    void hand_over() override { settings_.keep = true; }
     bool goes_on() const override { return settled_ ? settings_.keep : took_over_; }
 
     std::size_t end_flows() override {

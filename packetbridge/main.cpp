@@ -48,10 +48,11 @@ int run(const PacketbridgeOptions& options, const PacketbridgeConfig& config, Fi
     auto bridge = Packetbridge::start(options, config);
     if (!bridge) return fail(kExitSystem, bridge.error());
     if (!watched) return fail(kExitSystem, watched.error().text);
-    supervise(*signals, watch, *host, **tasks,
-              {.reload = [&](std::string_view why) { (*bridge)->reload(why); },
-               .look_at_host = [&](bool all) { (*bridge)->look_at_host(all); },
-               .look = [&] { (*bridge)->look(); }});
+    const SignalEvent end = supervise(*signals, watch, *host, **tasks,
+                                      {.reload = [&](std::string_view why) { (*bridge)->reload(why); },
+                                       .look_at_host = [&](bool all) { (*bridge)->look_at_host(all); },
+                                       .look = [&] { (*bridge)->look(); }});
+    if (end == SignalEvent::hand_over) (*bridge)->hand_over();
     (*bridge)->stop();
     const bool goes_on = (*bridge)->goes_on();
     bridge->reset();

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <thread>
 #include <vector>
 
 #include "libsplice/config/secret_file.hpp"
@@ -16,6 +17,12 @@
 
 namespace splice {
 namespace {
+
+// A bridge that stops waits until no balancer has tried to open a connection for so long, and no longer than
+// that. With health checks a few refusals are enough to make balancers turn to others.
+constexpr Duration kLeaveQuiet = 500ms;
+constexpr Duration kLeaveAtMost = 3s;
+constexpr Duration kLeaveLook = 20ms;
 
 std::string describe(const PacketbridgeConfig& config) {
     std::vector<std::string> services;
@@ -170,8 +177,8 @@ std::expected<void, std::string> Packetbridge::open() {
     const auto secret = read_secret(config_);
     if (!secret) return std::unexpected(secret.error());
     numbers_ = ServiceNumbers(remembered_services(pin_folder_of(config_.common)));
-    const auto setup = build_setup(config_, *secret, numbers_);
-    dataplane_ = make_bridge_dataplane(engine_, config_, setup);
+    setup_ = build_setup(config_, *secret, numbers_);
+    dataplane_ = make_bridge_dataplane(engine_, config_, setup_);
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
     if (auto established = host_.establish(facts()); !established) return established;
     api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_);
@@ -189,7 +196,7 @@ std::expected<void, std::string> Packetbridge::open() {
                          SPLICELB_VERSION, describe(config_), interface_.name, engine_.name, engine_.reason,
                          to_string(engine_.mode),
                          config_.common.api ? config_.common.api->to_string() : "off"));
-    begin_self_test(*setup);
+    begin_self_test(*setup_);
     return {};
 }
 
@@ -200,10 +207,41 @@ void Packetbridge::begin_self_test(const JoinerSetup& setup) {
                        std::string(to_string(engine_.mode)));
 }
 
+void Packetbridge::hand_over() {
+    dataplane_->hand_over();
+    if (!goes_on())
+        log_warning("SIGUSR1: the " + std::string(engine_.name) +
+                    " engine does not go on without this process; it stops");
+}
+
 void Packetbridge::stop() {
     if (goes_on()) return;
+    leave();
     if (const std::size_t ended = dataplane_->end_flows(); ended != 0)
         log_info(fmt::format("{} translated connection{}: reset at both ends", ended, ended == 1 ? "" : "s"));
+}
+
+void Packetbridge::leave() {
+    const auto bounced = [this] {
+        return dataplane_->statistics().verdicts[static_cast<std::size_t>(SPLICE_bounce_leaving)];
+    };
+    auto leaving = std::make_shared<JoinerSetup>(*setup_);
+    leaving->leaving = true;
+    if (auto replaced = dataplane_->replace_setup(std::move(leaving)); !replaced)
+        return log_error("stop: new connections are opened to the end: " + replaced.error().text);
+    const Duration began = read_clock().monotonic;
+    Duration last = began;
+    std::uint64_t before = bounced();
+    for (Duration now = began; now - last < kLeaveQuiet && now - began < kLeaveAtMost;
+         now = read_clock().monotonic) {
+        std::this_thread::sleep_for(kLeaveLook);
+        const std::uint64_t count = bounced();
+        if (count != before) last = read_clock().monotonic;
+        before = count;
+    }
+    if (before != 0)
+        log_info(fmt::format("stopping: {} opening segment{} sent back to balancers, for other bridges",
+                             before, before == 1 ? " was" : "s were"));
 }
 
 void Packetbridge::look() {
@@ -249,8 +287,10 @@ std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& c
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
     // Flows may bear the new numbers also when the change is refused.
-    if (auto replaced = dataplane_->replace_setup(build_setup(config, *secret, numbers_)); !replaced)
+    auto setup = build_setup(config, *secret, numbers_);
+    if (auto replaced = dataplane_->replace_setup(setup); !replaced)
         return std::unexpected(replaced.error().text);
+    setup_ = std::move(setup);
     config_ = config;
     host_.replace(facts());
     change_log(config_.common.log);

@@ -43,7 +43,12 @@ class Packetbridge {
     // Whether packets are handled after destruction, too (--keep).
     [[nodiscard]] bool goes_on() const { return dataplane_ && dataplane_->goes_on(); }
 
-    // Before destruction, when the bridge stops because somebody said so: connections that nobody will
+    // Before stop(), when another process follows at once (SIGUSR1): what can go on in the kernel does, as
+    // with `keep`. Where nothing can, it stops as always, and says so.
+    void hand_over();
+
+    // Before destruction, when the bridge stops because somebody said so. It opens nothing any more, so that
+    // balancers turn to other bridges, until none has tried for a moment; then connections that nobody will
     // translate any more are ended, so that clients do not wait.
     void stop();
 
@@ -61,6 +66,7 @@ class Packetbridge {
     std::expected<void, std::string> take_host_lock();
     std::expected<void, std::string> apply(const PacketbridgeConfig& config);
     void begin_self_test(const JoinerSetup& setup);
+    void leave();
     [[nodiscard]] PacketbridgeState state() const;
     [[nodiscard]] HostFactList facts();
 
@@ -69,6 +75,7 @@ class Packetbridge {
     BridgeEngineDecision engine_;
     InterfaceInfo interface_;
     ServiceNumbers numbers_;
+    std::shared_ptr<const JoinerSetup> setup_;
     std::optional<InterfaceLock> lock_;
     std::optional<InterfaceLock> host_lock_;
     std::unique_ptr<BridgeDataPlane> dataplane_;

@@ -175,6 +175,15 @@ void write_health(MetricsPage& page, const MetricLabels& bridge, const BridgeHea
         page.counter("splicelb_balancer_checks_total",
                      "Health checks that have ended, by what became of them", health.checks[i],
                      with("result", to_string(static_cast<ProbeEnd>(i))));
+    const PassiveSigns& signs = health.signs;
+    for (const auto& [sign, count] : {std::pair("opening", signs.openings),
+                                      {"answer", signs.answers},
+                                      {"refusal", signs.refusals},
+                                      {"repeat", signs.repeats}})
+        page.counter("splicelb_balancer_bridge_signs_total",
+                     "What connections show of a bridge that is checked: openings, those that were answered, "
+                     "refusals, and first payloads that clients repeated without an answer",
+                     count, with("sign", sign));
     page.gauge("splicelb_balancer_bridge_slow_start",
                "Share of its keys that a bridge has again after it was out; 1 when it has all", health.share,
                bridge);
@@ -193,6 +202,11 @@ Json health_json(const BridgeHealth* health) {
              health->failure ? Json(describe_failure(*health->failure, health->words)) : Json(nullptr)},
             {"slow_start", health->share},
             {"narrow", health->narrow},
+            {"signs",
+             {{"openings", health->signs.openings},
+              {"answers", health->signs.answers},
+              {"refusals", health->signs.refusals},
+              {"repeats", health->signs.repeats}}},
             {"checks", std::move(checks)}};
 }
 

@@ -475,7 +475,7 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 	__u32 rank = 0;
 
 	if (!choices) return ask(ctx, packet);
-	if (choices->choices[0] == SPLICE_NO_BRIDGE) return count(SPLICE_drop_no_bridge, XDP_DROP);
+	if (choices->choices[0] == SPLICE_NO_BRIDGE) return ask_to_choose(ctx, packet, service, flags);
 	if (service->ramp && splice_ramp_moves(row, service->ramp)) return ask_to_choose(ctx, packet, service, flags);
 	if (service->samples) show(ctx, packet);
 	if (service->choice.weighs) rank = weigh(packet, choices, service, hash);

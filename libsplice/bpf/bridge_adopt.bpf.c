@@ -307,7 +307,7 @@ int bridge_ad_in(struct __sk_buff *skb)
 	case SPLICE_BRIDGE_DELIVER: action = splice_deliver(skb, &marked); break;
 	case SPLICE_BRIDGE_OPEN: action = splice_open(skb, &marked, &negotiated, socket); break;
 	case SPLICE_BRIDGE_REOPEN: action = splice_clear_old_socket(skb, &marked, rst_seq); break;
-	case SPLICE_BRIDGE_BOUNCE: action = splice_bounce(skb, &marked, SPLICE_bounce_tuple_in_use); break;
+	case SPLICE_BRIDGE_BOUNCE: action = splice_bounce(skb, &marked, decision.verdict); break;
 	case SPLICE_BRIDGE_UNKNOWN: action = splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER); break;
 	default: action = splice_drop(decision.verdict); break;
 	}

@@ -50,7 +50,8 @@ struct splice_bridge_settings {
 	__u16 number; /* the fleet's number of this bridge, 1 to 1018; 0: it has none */
 	__u8 uplink_mac[6]; /* of the interface below */
 	__u32 uplink; /* by which balancers send: what this bridge tries by itself comes in there; 0: not known */
-	__u32 zero;
+	__u16 leaving; /* 1: nothing is opened any more */
+	__u16 zero;
 };
 
 /* The number of the service whose packets are marked so. `family` is 4 or 6. */

@@ -294,7 +294,7 @@ static __always_inline struct splice_bridge_decision splice_decide_marked(struct
 	marked->packet.ends.destination = marked->service->vip;
 	decision = splice_bridge_decide(&marked->packet, known, splice_secret_in_use(&settings.common), unix_s, negotiated);
 	marked->packet.ends.destination = ours;
-	return decision;
+	return SPLICE_UNLIKELY(settings.leaving) ? splice_bridge_leave(decision) : decision;
 }
 
 #endif /* LIBSPLICE_BPF_BRIDGE_TC_H */

@@ -164,7 +164,7 @@ Verdict Joiner::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     const splice_bridge_decision decision =
         splice_bridge_decide(&packet, segment.known.known_to(packet, service->number), &setup->secret,
                              static_cast<std::uint64_t>(now.unix_s), &negotiated);
-    return take_step(segment, decision, negotiated);
+    return take_step(segment, setup->leaving ? splice_bridge_leave(decision) : decision, negotiated);
 }
 
 Verdict Joiner::Impl::take_step(MarkedSegment& segment, const splice_bridge_decision& decision,
@@ -183,7 +183,7 @@ Verdict Joiner::Impl::take_step(MarkedSegment& segment, const splice_bridge_deci
             return segment.known.established() ? deliver(segment) : openings.hold(segment);
         case SPLICE_BRIDGE_BOUNCE:
             bounce(segment.bytes, segment.service.vip.address.raw(), segment.hop, segment.out);
-            return SPLICE_bounce_tuple_in_use;
+            return decision.verdict;
         case SPLICE_BRIDGE_UNKNOWN:
             return strangers.take(segment, *setup);
         case SPLICE_BRIDGE_DROP:

@@ -143,6 +143,7 @@ struct Splicer::Impl {
     Verdict answer_too_big(Instant now, Bytes packet, std::uint32_t mtu, Actions& out);
     Verdict next_choice(Walk& walk);
     Verdict refuse(Walk& walk);
+    Verdict refuse_without_bridge(Walk& walk);
     Verdict end_refused(Walk& walk);
     Verdict reset_ended(Walk& walk);
     std::size_t end_flows_of_down_bridges();
@@ -636,7 +637,11 @@ Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
 Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     const Taken taken =
         take_choice(*walk.service, walk.key, chosen, splice_choice_cookie(walk.packet.ack), walk.out);
-    if (taken.bridge == SPLICE_NO_BRIDGE) return SPLICE_drop_no_bridge;
+    if (taken.bridge == SPLICE_NO_BRIDGE) {
+        splice_flow_begin(&walk.entry.emplace(), &walk.packet, SPLICE_FLOW_REFUSED, walk.service->number,
+                          walk.service->carriage, 0, SPLICE_NO_BRIDGE, walk.now.seconds());
+        return refuse_without_bridge(walk);
+    }
     if (auto* const seen = signs_of(*walk.service, taken.bridge)) ++seen->openings;
     splice_flow_entry& entry = walk.entry.emplace();
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->number, walk.service->carriage,
@@ -692,12 +697,14 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
                   behind_header(hold.stream(), waiting.scan), chosen->own_key());
     // This packet is counted by its verdict and not as one that was held and lost.
     const bool held_this = added == SegmentHold::Added::stored;
-    if (!release(walk.now, walk.key, *chosen, held_this ? 1 : 0, walk.out)) return SPLICE_drop_no_bridge;
+    if (!release(walk.now, walk.key, *chosen, held_this ? 1 : 0, walk.out))
+        return refuse_without_bridge(walk);
     return held_this ? SPLICE_release_first_payload : SPLICE_drop_first_payload_window;
 }
 
 // The choice is made: what was held goes, in order. False: there is no bridge, and what was held is lost;
-// `in_hand` of it is the packet that is being handled, whose verdict says so.
+// `in_hand` of it is the packet that is being handled, whose verdict says so. What the client repeats is
+// answered then.
 bool Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chosen& chosen,
                             std::size_t in_hand, Actions& out) {
     auto entry = flows.find(key);
@@ -705,7 +712,13 @@ bool Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chose
     if (const SplicerService* const service = find_service(key); entry && service)
         taken = take_choice(*service, key, chosen, splice_choice_cookie_of(&*entry), out);
     if (!entry || taken.bridge == SPLICE_NO_BRIDGE) {
-        flows.erase(key);
+        if (entry && !setup->stopping) {
+            entry->state = SPLICE_FLOW_REFUSED;
+            entry->row = 0;
+            (void)flows.put(key, *entry);  // not new
+        } else {
+            flows.erase(key);
+        }
         lose_pending(key, entry ? HeldLoss::no_bridge : HeldLoss::expired, in_hand);
         return false;
     }
@@ -822,13 +835,23 @@ Verdict Splicer::Impl::refuse(Walk& walk) {
     walk.entry->state = SPLICE_FLOW_REFUSED;
     walk.entry->row = 0;
     walk.entry->last_seen_s = walk.now.seconds();
-    (void)flows.put(walk.key, *walk.entry);  // not new
+    (void)flows.put(walk.key, *walk.entry);  // where there is no room, the client is told all the same
     if (walk.service->protocol == Protocol::http && walk.packet.payload_length) {
         walk.out.send(HttpRefusal(walk.now, walk.packet, walk.bytes).packet());
         return SPLICE_answer_refused_503;
     }
     send_reset(walk);
     return SPLICE_answer_refused_rst;
+}
+
+Verdict Splicer::Impl::refuse_without_bridge(Walk& walk) {
+    lose_pending(walk.key, HeldLoss::begun_anew);
+    if (setup->stopping) {
+        flows.erase(walk.key);
+        return SPLICE_drop_no_bridge;
+    }
+    return refuse(walk) == SPLICE_answer_refused_503 ? SPLICE_answer_no_bridge_503
+                                                     : SPLICE_answer_no_bridge_rst;
 }
 
 // Our answer's acknowledgement needs none; a FIN or more payload gets the RST that lets the client forget.

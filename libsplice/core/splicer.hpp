@@ -90,6 +90,8 @@ struct SplicerSetup {
     splice_idle_timeouts timeouts{};
     std::size_t max_flows = kMaxFlows;
     std::size_t first_payload_memory = kFirstPayloadMemory;
+    // Somebody else is about to serve: what no bridge takes is not answered, so that clients repeat it.
+    bool stopping = false;
 
     // What the service's checks come from; nothing: it is not checked.
     [[nodiscard]] std::optional<IpAddress> checked_from(const SplicerService& service) const noexcept {

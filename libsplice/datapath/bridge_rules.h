@@ -18,7 +18,7 @@ enum splice_bridge_step {
 	SPLICE_BRIDGE_DELIVER, /* to the flow or socket that exists */
 	SPLICE_BRIDGE_OPEN, /* a new connection; `negotiated` says its options */
 	SPLICE_BRIDGE_REOPEN, /* the same in the place of an old one, which is cleared first */
-	SPLICE_BRIDGE_BOUNCE, /* a new connection whose client's port another one has here: to its next choice */
+	SPLICE_BRIDGE_BOUNCE, /* a new connection that cannot begin here, with `verdict`: to its next choice */
 	SPLICE_BRIDGE_UNKNOWN, /* of no connection here: RST, once it is sure that it overtook no first payload */
 };
 
@@ -34,7 +34,7 @@ enum splice_bridge_known {
 
 struct splice_bridge_decision {
 	enum splice_bridge_step step;
-	enum splice_verdict verdict; /* for SPLICE_BRIDGE_DROP */
+	enum splice_verdict verdict; /* for SPLICE_BRIDGE_DROP and SPLICE_BRIDGE_BOUNCE */
 };
 
 /* What a translated flow (NULL: none) is to a segment of the client's for the service of that number. A flow of another
@@ -118,6 +118,7 @@ SPLICE_INLINE struct splice_bridge_decision splice_bridge_decide(const struct sp
 		decision.step = known == SPLICE_KNOWN_NOTHING ? SPLICE_BRIDGE_OPEN :
 				known == SPLICE_KNOWN_IN_USE  ? SPLICE_BRIDGE_BOUNCE :
 								SPLICE_BRIDGE_REOPEN;
+		if (decision.step == SPLICE_BRIDGE_BOUNCE) decision.verdict = SPLICE_bounce_tuple_in_use;
 		return decision;
 	}
 	switch (known) {
@@ -133,6 +134,16 @@ SPLICE_INLINE struct splice_bridge_decision splice_bridge_decide(const struct sp
 		else
 			decision.verdict = SPLICE_drop_bad_cookie;
 		break;
+	}
+	return decision;
+}
+
+/* What becomes of the decision while the bridge is leaving: what is open goes on, and nothing is opened any more. */
+SPLICE_INLINE struct splice_bridge_decision splice_bridge_leave(struct splice_bridge_decision decision)
+{
+	if (decision.step == SPLICE_BRIDGE_OPEN || decision.step == SPLICE_BRIDGE_REOPEN) {
+		decision.step = SPLICE_BRIDGE_BOUNCE;
+		decision.verdict = SPLICE_bounce_leaving;
 	}
 	return decision;
 }

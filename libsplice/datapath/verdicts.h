@@ -61,13 +61,15 @@
 	X(drop, drop_refused_stray, "refused in the name of a bridge that is none of its flow's choices") \
 	X(consume, answer_refused_503, "refused by every choice: answered with HTTP 503") \
 	X(consume, answer_refused_rst, "refused by every choice: answered with RST") \
+	X(consume, answer_no_bridge_503, "the service has no bridge that takes connections: answered with HTTP 503") \
+	X(consume, answer_no_bridge_rst, "the service has no bridge that takes connections: answered with RST") \
 	X(consume, answer_down_rst, "of a flow whose bridge is down: answered with RST") \
 	X(consume, end_refused, "of a flow that every choice refused: acknowledges our answer") \
 	X(drop, drop_flow_table_full, "the flow table is full; the living are not evicted") \
 	X(drop, drop_first_payload_memory, "the memory for held first payloads is used up") \
 	X(drop, drop_first_payload_window, "beyond what a first payload may hold") \
 	X(drop, drop_duplicate_payload, "held already") \
-	X(drop, drop_no_bridge, "the service has no bridge that takes connections") \
+	X(drop, drop_no_bridge, "a first payload while the balancer stops: its client repeats it to whoever serves next") \
 	X(drop, drop_no_next_hop, "its bridge's next hop is not known, and the kernel is asked for it already") \
 	X(consume, answer_too_big, "larger than the way to its bridge: the client is told by an ICMP error") \
 	X(drop, drop_too_big, "larger than the way to its bridge, and clients are told so often enough") \
@@ -83,6 +85,7 @@
 	X(consume, open_hold, "held while the handshake is replayed") \
 	X(consume, learn_backend_isn, "the backend's SYN-ACK: its numbers are learnt, what was held is delivered") \
 	X(consume, bounce_refused, "the backend is not listening: bounced to the balancer") \
+	X(consume, bounce_leaving, "the bridge is stopping and opens nothing any more: bounced to the balancer") \
 	X(consume, bounce_tuple_in_use, "another connection has this client's port to this backend: bounced to the balancer") \
 	X(consume, clear_old_backend, "the backend answered the replayed SYN from an old connection: it is reset, the SYN sent again") \
 	X(consume, acknowledge_backend, "the backend's SYN-ACK again: acknowledged in the client's place") \

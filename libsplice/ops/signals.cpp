@@ -21,7 +21,7 @@ sigset_t signal_set(std::initializer_list<int> numbers) {
 SystemResult<Signals> Signals::open() {
     // A peer that closes early must not end us: the write says EPIPE instead.
     std::signal(SIGPIPE, SIG_IGN);
-    const sigset_t set = signal_set({SIGINT, SIGTERM, SIGHUP});
+    const sigset_t set = signal_set({SIGINT, SIGTERM, SIGUSR1, SIGHUP});
     if (const int code = pthread_sigmask(SIG_BLOCK, &set, nullptr))
         return system_error("block signals", code);
     const int number = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -35,7 +35,7 @@ std::optional<SignalEvent> Signals::next() {
     if (info.ssi_signo == SIGHUP) return SignalEvent::reload;
     const sigset_t stops = signal_set({SIGINT, SIGTERM});
     pthread_sigmask(SIG_UNBLOCK, &stops, nullptr);
-    return SignalEvent::stop;
+    return info.ssi_signo == SIGUSR1 ? SignalEvent::hand_over : SignalEvent::stop;
 }
 
 }  // namespace splice

@@ -43,8 +43,8 @@ class HostSchedule {
 
 }  // namespace
 
-void supervise(Signals& signals, FileWatch& files, HostEvents& host, TaskQueue& tasks,
-               const Supervised& supervised) {
+SignalEvent supervise(Signals& signals, FileWatch& files, HostEvents& host, TaskQueue& tasks,
+                      const Supervised& supervised) {
     std::vector<pollfd> waits{
         {signals.descriptor(), POLLIN, 0}, {files.descriptor(), POLLIN, 0}, {tasks.descriptor(), POLLIN, 0}};
     // One reload reads all files anew, whichever asked for it.
@@ -78,7 +78,7 @@ void supervise(Signals& signals, FileWatch& files, HostEvents& host, TaskQueue& 
         if (poll(waits.data(), waits.size(), static_cast<int>(std::max(wait, 0ms).count())) <= 0) continue;
         now = steady_clock::now();
         while (const auto event = signals.next()) {
-            if (*event == SignalEvent::stop) return;
+            if (*event != SignalEvent::reload) return *event;
             files.take_all();  // what SIGHUP reads needs no second reload, but what comes meanwhile does
             reload("SIGHUP");
         }

@@ -1,4 +1,4 @@
-// The main thread's wait, the same for both executables: until a signal says stop, with reloads between.
+// The main thread's wait, the same for both executables: until a signal ends it, with reloads between.
 #pragma once
 
 #include <functional>
@@ -13,14 +13,14 @@ namespace splice {
 
 // Posts to `tasks`, and does what is posted there by whomever: reload(why) at SIGHUP and when a watched file
 // changed; look_at_host(true) shortly after a notice that the host changed and every five seconds,
-// look_at_host(false) about once a second; and look() about once a second. Returns at SIGINT or SIGTERM;
-// tasks that wait then are not done.
+// look_at_host(false) about once a second; and look() about once a second. Returns `stop` or
+// `hand_over`; tasks that wait then are not done.
 struct Supervised {
     std::function<void(std::string_view why)> reload;
     std::function<void(bool all)> look_at_host;
     std::function<void()> look;
 };
-void supervise(Signals& signals, FileWatch& files, HostEvents& host, TaskQueue& tasks,
-               const Supervised& supervised);
+SignalEvent supervise(Signals& signals, FileWatch& files, HostEvents& host, TaskQueue& tasks,
+                      const Supervised& supervised);
 
 }  // namespace splice

@@ -103,6 +103,27 @@ TEST_CASE("a first payload opens a connection at the cookie's own number, and an
     }
 }
 
+TEST_CASE("a bridge that is leaving adopts nothing more, and what is open goes on") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        Rig rig(family);
+        Listener listener(rig.setup.services[0].backend);
+        const Client open = rig.client();
+        const Descriptor socket = rig.open(listener, open);
+        rig.setup.leaving = true;
+        REQUIRE(rig.host.programs().write(rig.setup).has_value());
+        rig.host.inject(rig.marked(open.segment("more", static_cast<std::uint32_t>(kGet.size()))));
+        CHECK(receive_text(socket) == "more");
+        rig.host.inject(rig.marked(rig.client(1).segment(kGet)));
+        const testing::Parsed bounced = rig.next_with(SPLICE_PSH);
+        CHECK(bounced.destination == topology(family).vip);
+        CHECK(bounced.dscp == SPLICE_CARRIAGE_BOUNCE);
+        CHECK(bounced.checksums_right);
+        CHECK(rig.host.count(SPLICE_bounce_leaving) == 1);
+        CHECK(rig.host.count(SPLICE_open_adopt) == 1);
+    }
+}
+
 TEST_CASE("later segments reach the adopted socket, whatever their order") {
     for (const int family : {4, 6}) {
         CAPTURE(family);

@@ -62,6 +62,7 @@ class BridgeHost {
     [[nodiscard]] static const std::set<Verdict>& verdicts_given() noexcept;
     [[nodiscard]] std::uint64_t asked() const { return programs_->counters().common.asked; }
     [[nodiscard]] const BridgePrograms& programs() const { return *programs_; }
+    [[nodiscard]] BridgePrograms& programs() { return *programs_; }
 
   private:
     std::optional<PacketBytes> receive(std::chrono::milliseconds wait);

@@ -92,7 +92,8 @@ TEST_CASE("every verdict that the bridge's programs can give was given by them")
         SPLICE_deliver_adopted,        SPLICE_toward_client_adopted, SPLICE_clear_old_socket,
         SPLICE_drop_adopt_refused,     SPLICE_drop_old_socket,       SPLICE_drop_ask_overrun,
         SPLICE_drop_bad_cookie,        SPLICE_drop_marked_syn,       SPLICE_drop_backend_tuple_in_use,
-        SPLICE_bounce_tuple_in_use,    SPLICE_pass_mark_lost,        SPLICE_pass_mark_of_no_service};
+        SPLICE_bounce_leaving,         SPLICE_bounce_tuple_in_use,   SPLICE_pass_mark_lost,
+        SPLICE_pass_mark_of_no_service};
     const std::set<Verdict>& given = BridgeHost::verdicts_given();
     for (const Verdict verdict : wanted) {
         CAPTURE(verdict_name(verdict));

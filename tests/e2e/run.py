@@ -25,6 +25,7 @@ import cases_restart  # noqa: E402,F401
 import cases_drain  # noqa: E402,F401
 import cases_kernel  # noqa: E402,F401
 import cases_health  # noqa: E402,F401
+import cases_failures  # noqa: E402,F401
 import cases_host  # noqa: E402,F401
 import cases_hosts  # noqa: E402,F401
 import cases_caches  # noqa: E402,F401

@@ -25,6 +25,7 @@ struct JoinerService {
 
 struct JoinerSetup {
     splice_secret secret{};
+    bool leaving = false;              // nothing is opened any more: what would be goes back to the balancer
     std::uint16_t number = 0;          // the fleet's number of this bridge, 1 to 1018; 0: it has none
     std::vector<IpAddress> addresses;  // where the balancer sends marked packets
     std::vector<JoinerService> services;

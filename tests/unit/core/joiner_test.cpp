@@ -735,6 +735,31 @@ TEST_CASE("two services on one backend do not take each other's client port") {
     CHECK(bounced.checksums_right);
 }
 
+TEST_CASE("a bridge that is leaving opens nothing: it goes back to the balancer, and what is open goes on") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        JoinerSetup setup = joiner_setup(family);
+        Rig rig(setup, family);
+        rig.establish();
+        setup.leaving = true;
+        rig.bridge.replace_setup(std::make_shared<const JoinerSetup>(setup));
+        const auto length = static_cast<std::uint32_t>(kGet.size());
+        CHECK(rig.from_balancer(rig.client.segment("more", length)) == SPLICE_deliver);
+        // The first payload again is the open connection's own.
+        CHECK(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_deliver);
+
+        Rig second(setup, family);
+        CHECK(second.from_balancer(second.client.segment(kGet)) == SPLICE_bounce_leaving);
+        REQUIRE(second.out.bounced.size() == 1);
+        const Parsed bounced = parse(second.out.bounced[0]);
+        CHECK(bounced.destination == topology(family).vip);
+        CHECK(bounced.dscp == SPLICE_CARRIAGE_BOUNCE);
+        CHECK(bounced.payload == kGet);
+        CHECK(bounced.checksums_right);
+        CHECK(second.bridge.flows() == 0);
+    }
+}
+
 TEST_CASE("tables and holds are bounded by name") {
     JoinerSetup setup = joiner_setup(4);
     setup.max_flows = 1;

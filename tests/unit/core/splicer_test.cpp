@@ -501,8 +501,40 @@ TEST_CASE("a full flow table refuses new flows and keeps the old") {
     CHECK(rig.handle(first.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
 }
 
-TEST_CASE("a service without a bridge drops first payloads by name") {
+TEST_CASE("a service without a bridge says so: HTTP gets a 503, what is no request a RST") {
     SplicerSetup setup = splicer_setup();
+    setup.services[0].placement = placement_over(0);
+    Rig rig(setup);
+    const Client client = rig.connected();
+    CHECK(rig.handle(client.segment(kGet)) == SPLICE_answer_no_bridge_503);
+    REQUIRE(rig.out.sent.size() == 1);
+    const Parsed answer = parse(rig.out.sent[0]);
+    CHECK(answer.payload.starts_with("HTTP/1.1 503 "));
+    CHECK(answer.payload.find("\r\nRetry-After: 1\r\n") != std::string::npos);
+    CHECK((answer.packet.tcp_flags & SPLICE_FIN) != 0);
+    CHECK(rig.handle(client.segment("", 28, SPLICE_ACK)) == SPLICE_end_refused);
+    // A first payload in pieces: by the last of them, or by what comes after they were given up.
+    const Client held = rig.connected(2);
+    CHECK(rig.handle(held.segment("GET /")) == SPLICE_hold_first_payload);
+    rig.expire(1.0);
+    CHECK(rig.lost(HeldLoss::no_bridge) == 1);
+    CHECK(rig.handle(held.segment("GET /")) == SPLICE_answer_refused_rst);
+    const Client completed = rig.connected(3);
+    CHECK(rig.handle(completed.segment(kGet.substr(0, 10))) == SPLICE_hold_first_payload);
+    CHECK(rig.handle(completed.segment(kGet.substr(10), 10)) == SPLICE_answer_no_bridge_503);
+    CHECK(rig.splicer.counters().held_bytes == 0);
+
+    setup.services[0].protocol = Protocol::tcp;
+    setup.services[0].key.kind = KeyKind::source;
+    Rig other(setup);
+    CHECK(other.handle(other.connected().segment("", 0, SPLICE_ACK)) == SPLICE_answer_no_bridge_rst);
+    REQUIRE(other.out.sent.size() == 1);
+    CHECK((parse(other.out.sent[0]).packet.tcp_flags & SPLICE_RST) != 0);
+}
+
+TEST_CASE("while the balancer stops, first payloads are left to whoever serves next") {
+    SplicerSetup setup = splicer_setup();
+    setup.stopping = true;
     setup.services[0].placement = placement_over(0);
     Rig rig(std::move(setup));
     CHECK(rig.handle(rig.connected().segment(kGet)) == SPLICE_drop_no_bridge);

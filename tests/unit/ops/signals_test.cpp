@@ -35,6 +35,8 @@ TEST_CASE("signals become events in their order") {
         if (signals->next() != SignalEvent::reload) _exit(2);
         std::raise(SIGTERM);
         if (signals->next() != SignalEvent::stop) _exit(3);
+        std::raise(SIGUSR1);
+        if (signals->next() != SignalEvent::hand_over) _exit(4);
     });
     CHECK(WIFEXITED(status));
     CHECK(WEXITSTATUS(status) == 0);
