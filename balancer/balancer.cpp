@@ -72,6 +72,16 @@ bool is_taken(const SystemError& error) noexcept {
     return error.code == EBUSY || error.code == EEXIST;
 }
 
+void warn_of_derived_lanes(const BalancerConfig& config, const splice_secret& secret) {
+    if (!secret.lane_is_derived || std::ranges::none_of(config.services, has_lanes)) return;
+    const std::string& file = config.common.secret_file;
+    log_warning(fmt::format(
+        "{} has no lane line, so its first key serves for lanes: when that is replaced, a flow that no "
+        "balancer remembers "
+        "cannot be found; add one on bridges and balancers: echo \"lane $(openssl rand -hex 16)\" >> {}",
+        file, file));
+}
+
 }  // namespace
 
 std::expected<BalancerConfig, ConfigFailure> configuration_of(const BalancerOptions& options) {
@@ -422,6 +432,7 @@ std::expected<void, StepsFailure> Balancer::change_host(const Plan& plan) {
 std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config) const {
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
+    warn_of_derived_lanes(config, *secret);
     return plan_for(config, *secret);
 }
 

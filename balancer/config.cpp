@@ -11,6 +11,7 @@
 
 #include "libsplice/config/load.hpp"
 #include "libsplice/config/yaml_reader.hpp"
+#include "libsplice/datapath/lane.h"
 
 namespace splice {
 namespace {
@@ -322,7 +323,7 @@ HealthConfig read_health(const YamlValue& value, Protocol protocol) {
 
 ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaults, BridgeNumbers& numbers) {
     const YamlMap map = entry.map(joined(joined({"name", "vip", "port", "dscp", "protocol", "proxy_protocol",
-                                                 "hash", "bridges", "health", "need"},
+                                                 "hash", "bridges", "health", "need", "timestamps"},
                                                 kChoiceKeys),
                                          kServiceSettings));
     ServiceConfig service;
@@ -353,7 +354,10 @@ ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaul
         map.require("need").fail(fmt::format("need {}: expected at most the service's {} bridges",
                                              service.need, service.bridges.size()));
     if (const auto health = map.find("health")) service.health = read_health(*health, service.protocol);
+    map.read("timestamps", service.timestamps, parse_timestamps);
     read_settings(map, service.settings);
+    if (auto fits = check_timestamps(service); !fits)
+        map.find("timestamps").value_or(entry).fail(fits.error());
     return service;
 }
 
@@ -474,6 +478,49 @@ Parsed<ProxyProtocol> parse_proxy_protocol(std::string_view text) {
         if (text == to_string(word)) return word;
     }
     return std::unexpected("expected accept or off");
+}
+
+Parsed<Timestamps> parse_timestamps(std::string_view text) {
+    if (text == "lanes") return Timestamps::lanes;
+    if (text == "plain") return Timestamps::plain;
+    return std::unexpected("expected lanes or plain");
+}
+
+bool has_lanes(const ServiceConfig& service) noexcept {
+    return service.timestamps != Timestamps::plain && !service.bridges.empty() &&
+           std::ranges::none_of(service.bridges, [](const BridgeConfig& each) { return each.number == 0; });
+}
+
+Parsed<void> check_timestamps(const ServiceConfig& service) {
+    // A lane less what clocks may differ by.
+    constexpr Duration kEchoLives =
+        std::chrono::milliseconds((1U << SPLICE_LANE_SHIFT) - SPLICE_LANE_MARGIN_MS - SPLICE_CLOCK_AHEAD_MS);
+    if (!has_lanes(service)) {
+        if (service.timestamps != Timestamps::lanes) return {};
+        const auto without = std::ranges::find(service.bridges, 0, &BridgeConfig::number);
+        return std::unexpected(
+            fmt::format("timestamps: lanes, and bridge {} has no number: expected one of its own for each "
+                        "(number: 1 to {})",
+                        without == service.bridges.end() ? "" : without->name, kMaxBridgeNumber));
+    }
+    if (service.settings.idle_timeout <= kEchoLives) return {};
+    return std::unexpected(fmt::format(
+        "service {}: idle_timeout {}: expected at most {}s, for so long timestamps name a flow's bridge, or "
+        "timestamps: plain",
+        service.name, format_duration(service.settings.idle_timeout),
+        std::chrono::floor<std::chrono::seconds>(kEchoLives).count()));
+}
+
+std::string_view to_string(Timestamps timestamps) noexcept {
+    switch (timestamps) {
+        case Timestamps::lanes:
+            return "lanes";
+        case Timestamps::plain:
+            return "plain";
+        case Timestamps::automatic:
+            break;
+    }
+    return "auto";
 }
 
 std::string_view to_string(ProxyProtocol proxy_protocol) noexcept {
@@ -622,6 +669,7 @@ std::vector<std::string> warnings_about(const BalancerConfig& config) {
 std::vector<std::string> remarks_about(const BalancerConfig& config) {
     std::vector<std::string> remarks;
     for (const ServiceConfig& service : config.services) {
+        if (service.timestamps == Timestamps::plain) continue;
         std::vector<std::string_view> without;
         for (const BridgeConfig& bridge : service.bridges) {
             if (bridge.number == 0) without.push_back(bridge.name);

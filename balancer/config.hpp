@@ -69,6 +69,13 @@ struct ServiceDefaults {
     std::uint32_t table_rows = kTableRows;
 };
 
+// What a client's timestamps are for (datapath/lane.h).
+enum class Timestamps : std::uint8_t {
+    automatic,  // lanes where every bridge has a number
+    lanes,
+    plain,  // the balancer's millisecond clock, continued by the bridge
+};
+
 struct ServiceConfig {
     std::string name;
     Endpoint vip;
@@ -84,6 +91,7 @@ struct ServiceConfig {
     double ramp = 0;           // share of rows that the shadow serves
     std::uint32_t subset = 0;  // key sni: so many bridges for a name; 0: one
     std::uint32_t need = 0;    // with fewer bridges that take connections the balancer is not ready
+    Timestamps timestamps = Timestamps::automatic;
     std::vector<BridgeConfig> bridges;
     std::optional<HealthConfig> health;
     ServiceDefaults settings;
@@ -100,6 +108,12 @@ inline const char* const kBalancerApi = "127.0.0.1:10001";
 
 Parsed<XdpMode> parse_xdp_mode(std::string_view text);
 Parsed<ProxyProtocol> parse_proxy_protocol(std::string_view text);
+Parsed<Timestamps> parse_timestamps(std::string_view text);
+[[nodiscard]] std::string_view to_string(Timestamps timestamps) noexcept;
+// Whether its clients' timestamps name bridges.
+[[nodiscard]] bool has_lanes(const ServiceConfig& service) noexcept;
+// That every bridge has the number that lanes need, and that an echo lives as long as a flow entry.
+Parsed<void> check_timestamps(const ServiceConfig& service);
 [[nodiscard]] std::string_view to_string(ProxyProtocol proxy_protocol) noexcept;
 // HOST or HOST:PORT as in a `server` line of nginx; an IPv6 address in brackets.
 Parsed<std::string> parse_ring_server(std::string_view text);

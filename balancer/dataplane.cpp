@@ -23,6 +23,7 @@ void BalancerStatistics::read(const SplicerCounters& machine) noexcept {
     flows = machine.flows;
     flows_pending = machine.flows_pending;
     flows_expired = machine.flows_expired;
+    begun_without_timestamps = machine.begun_without_timestamps;
     first_payload_bytes = machine.held_bytes;
 }
 

@@ -118,6 +118,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         all.add(checks_.verdicts());
         all.read(loop_->sender());
         all.fallbacks[static_cast<std::size_t>(Fallback::key_is_source)] += kernel.chosen_by_source;
+        all.begun_without_timestamps += kernel.begun_without_timestamps;
         all.bridges_unreachable = routes_->unreachable();
         all.queue_overruns = kernel.common.verdicts[SPLICE_drop_ask_overrun];
         return all;
@@ -228,6 +229,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     void refresh_routes(Instant now, const SplicerSetup& setup) {
         routes_->refresh(now, setup.bridges);
         path_->maps().write_bridges(setup.bridges, routes_->hops());
+        path_->maps().write_lanes(setup);
         splicer_->set_route_mtus(routes_->mtus());
     }
 

@@ -62,6 +62,9 @@ splice_service_entry entry_of(const SplicerService& service, std::uint32_t table
     entry.ramp = service.shadow && !service.shadow->in_table ? service.shadow->ramp : 0;
     entry.chooses_by_source = service.chooses_without_payload() ? 1 : 0;
     entry.accepts_proxy_header = service.proxy_protocol == ProxyProtocol::accept ? 1 : 0;
+    entry.keyed_clock = service.keyed_clock ? 1 : 0;
+    entry.lanes = service.lanes ? 1 : 0;
+    entry.proves_from_s = service.proves_from_s;
     return entry;
 }
 
@@ -355,6 +358,24 @@ void KernelMaps::write_bridges(std::span<const SplicerBridge> bridges,
         }
         if (std::memcmp(&was, &entry, sizeof(entry)) != 0)
             (void)bpf_map_update_elem(map, &i, &entry, BPF_ANY);
+    }
+}
+
+void KernelMaps::write_lanes(const SplicerSetup& setup) noexcept {
+    std::vector<bool> asks(setup.bridges.size());
+    for (const SplicerService& service : setup.services) {
+        for (const auto* those : {&service.down, &service.gone})
+            for (const std::uint16_t bridge : *those) asks[bridge] = true;
+    }
+    const Lanes lanes = lanes_of(setup);
+    for (std::size_t family = 0; family < lanes.size(); ++family) {
+        for (std::size_t lane = 0; lane < lanes[family].size(); ++lane) {
+            const std::uint16_t bridge = lanes[family][lane];
+            const unsigned word =
+                bridge == SPLICE_NO_BRIDGE ? 0 : (bridge + 1U) | (asks[bridge] ? SPLICE_LANE_ASKS : 0U);
+            std::atomic_ref(kernel().lanes[family][lane])
+                .store(static_cast<std::uint16_t>(word), std::memory_order_relaxed);
+        }
     }
 }
 

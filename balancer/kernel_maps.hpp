@@ -51,6 +51,8 @@ class KernelMaps {
     // By bridge number. Without a next hop the last one known stays; where there never was one, user space
     // sends.
     void write_bridges(std::span<const SplicerBridge> bridges, std::span<const std::optional<NextHop>> hops);
+    // Which bridge a lane leads to.
+    void write_lanes(const SplicerSetup& setup) noexcept;
     // Openings that the program chose for since the last call, by the services of the last write_setup().
     // Adds them to the splicer's loads and counters.
     void read_openings(Splicer& splicer);

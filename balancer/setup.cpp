@@ -12,6 +12,10 @@ constexpr std::uint32_t kIpv4Headers = 40;  // IPv4 and TCP without options
 constexpr std::uint32_t kIpv6Headers = 60;
 constexpr std::uint32_t kLeastMss = 536;
 
+std::uint32_t whole_seconds(Duration duration) noexcept {
+    return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(duration).count());
+}
+
 // Whether its health, as far as it is known, lets a bridge be placed.
 bool places(const BridgeHealth* health) noexcept {
     return !health || health->placed;
@@ -214,6 +218,11 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     service.mss =
         config.settings.mss.value_or(mss_of_mtu(narrowest_mtu(host, numbers), config.vip.address.family()));
     service.window_scale = config.settings.window_scale;
+    service.keyed_clock = config.timestamps != Timestamps::plain;
+    service.lanes = has_lanes(config);
+    // Who has a SYN-ACK of another clock has had its cookie's life to answer it by then.
+    service.proves_from_s = running && running->lanes ? running->proves_from_s
+                                                      : whole_seconds(host.now) + SPLICE_CLOCK_OLD_MS / 1000;
     service.first_payload_wait = config.settings.first_payload_wait;
     service.first_payload_max = config.settings.first_payload_max;
     return service;
@@ -240,10 +249,6 @@ std::vector<std::string> names_of(const BalancerConfig& config) {
     names.reserve(config.services.size());
     for (const ServiceConfig& service : config.services) names.push_back(service.name);
     return names;
-}
-
-std::uint32_t whole_seconds(Duration duration) noexcept {
-    return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::seconds>(duration).count());
 }
 
 }  // namespace

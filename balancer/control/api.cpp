@@ -52,6 +52,9 @@ void write_counters(MetricsPage& page, const BalancerStatistics& now) {
                      "First payloads without a key, placed by the client's address, by why", now.fallbacks[i],
                      {{"reason", std::string(fallback_name(static_cast<Fallback>(i)))}});
     }
+    page.counter("splicelb_balancer_connections_without_timestamps_total",
+                 "Connections whose client has no TCP timestamps: no lane finds their bridge",
+                 now.begun_without_timestamps);
     page.gauge("splicelb_balancer_flows", "Flow entries", static_cast<double>(now.flows));
     page.gauge("splicelb_balancer_flows_pending", "Flow entries that wait for their first payload",
                static_cast<double>(now.flows_pending));

@@ -21,6 +21,7 @@
 #include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/hot_keys.h"
+#include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/probe.h"
 #include "libsplice/datapath/proxy_header.h"
 #include "libsplice/datapath/request_line.h"
@@ -50,7 +51,10 @@ struct splice_service_entry {
 	__u8 samples; /* 1: user space looks at some of the first payloads, too */
 	__u16 ramp; /* rows of this share are user space's to choose for (splice_ramp_moves()) */
 	__u8 accepts_proxy_header; /* 1: a PROXY header comes before the request */
-	__u8 zero[3];
+	__u8 keyed_clock; /* 1: the clock of SYN-ACKs carries the cookie's proof (lane.h) */
+	__u8 lanes; /* 1: timestamps name bridges */
+	__u8 zero;
+	__u32 proves_from_s; /* monotonic; from here on first payloads must echo that clock, where they echo any */
 };
 
 struct splice_service_name {
@@ -120,6 +124,10 @@ struct splice_bridge_entry {
 	__u16 zero;
 };
 
+/* Lanes that a packet may name, one more than bridges' numbers: 0 is an old echo of bridge 1. */
+#define SPLICE_LANE_SLOTS 1024
+#define SPLICE_LANE_ASKS 0x8000 /* it is down for some service: user space knows for which */
+
 /* Devices above the uplink whose frames are ours, too. */
 #define SPLICE_MAX_UPPER_MACS 8
 
@@ -139,6 +147,7 @@ struct splice_balancer_settings {
 	struct splice_signs signs[SPLICE_SIGNS]; /* of the services that are checked */
 	__u32 signs_of[SPLICE_SERVICE_NUMBERS]; /* by service number: where its bridges' signs begin, or SPLICE_NO_SIGNS */
 	struct splice_own_addresses own; /* where health checks are answered */
+	__u16 lanes[2][SPLICE_LANE_SLOTS]; /* IPv4, IPv6; by bridges' numbers: index + 1, or with SPLICE_LANE_ASKS; 0: nobody's */
 	struct splice_bridge_state states[SPLICE_STATES]; /* by choice rules; one half is in use, as of the services */
 	struct splice_hot_keys hot; /* of all services */
 };
@@ -155,11 +164,13 @@ enum splice_ask_kind {
 	SPLICE_KEEP_ALIVE, /* answered in the kernel, but within a budget, too */
 	SPLICE_ASK_CHECK, /* it may answer a health check */
 	SPLICE_SAMPLE, /* a copy of a first payload that was decided */
+	SPLICE_ASK_LANE, /* its lane's bridge is down */
 	SPLICE_ASK_BUDGETS,
 };
 
 struct splice_balancer_counters {
 	struct splice_common_counters common;
+	__u64 begun_without_timestamps; /* connections; of services with a keyed clock */
 	__u64 chosen_by_source; /* because the service's key is `source`: the packet's address or the PROXY header's */
 	/* Of services that weigh their choices, by mark: where more than the first choice was looked at. The others are what
 	 * `openings` has besides. */

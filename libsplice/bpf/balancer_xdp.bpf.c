@@ -13,6 +13,7 @@
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/choice.h"
+#include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/probe.h"
 #include "libsplice/datapath/proxy_header.h"
@@ -109,11 +110,17 @@ static __always_inline __u64 unix_s(void)
 	return now_s() + (__u64)settings.common.unix_minus_monotonic_s;
 }
 
-/* The millisecond clock of our SYN-ACKs. */
+/* The millisecond clock of SYN-ACKs that carry no proof. */
 static __always_inline __u32 now_ms(void)
 {
 	const __u64 since = (jiffies_since() * settings.ms_per_jiffy) >> SPLICE_MS_SHIFT;
 	return (__u32)(settings.monotonic_s * 1000 + since);
+}
+
+/* The wall clock in milliseconds; wraps. */
+static __always_inline __u32 unix_ms(void)
+{
+	return now_ms() + (__u32)settings.common.unix_minus_monotonic_ms;
 }
 
 static __always_inline const struct splice_secret *secret(void)
@@ -268,6 +275,7 @@ static __always_inline struct splice_signs *signs_of(__u16 service, __u16 bridge
 SPLICE_SUBPROGRAM int note_sign(const struct splice_packet *packet, const struct splice_flow_entry *entry,
 				enum splice_flow_sign sign)
 {
+	struct splice_negotiated negotiated;
 	struct splice_signs *signs;
 
 	if (!entry) return 0; /* never: the caller has one */
@@ -275,7 +283,7 @@ SPLICE_SUBPROGRAM int note_sign(const struct splice_packet *packet, const struct
 	if (!signs) return 0;
 	if (sign == SPLICE_SIGN_ANSWER)
 		__sync_fetch_and_add(&signs->answers, 1);
-	else if (splice_balancer_cookie_valid(packet, secret(), unix_s()))
+	else if (splice_balancer_cookie_valid(packet, secret(), unix_s(), &negotiated))
 		__sync_fetch_and_add(&signs->repeats, 1);
 	return 0;
 }
@@ -305,6 +313,14 @@ static __always_inline int forward(struct xdp_md *ctx, struct splice_packet *pac
 }
 
 /* --- The steps -------------------------------------------------------------------------------------------------- */
+
+/* The TSval of what we answer before a bridge does. */
+static __always_inline __u32 clock_of(const struct splice_service_entry *service, const struct splice_packet *packet,
+				      __u16 proof)
+{
+	if (!service->keyed_clock) return now_ms();
+	return splice_clock_of_syn_ack(splice_lane_hash(&secret()->lane, splice_flow_toward_server(packet)), proof, unix_ms());
+}
 
 static __always_inline int write_segment(__u8 *at, const void *end, const struct splice_segment *segment)
 {
@@ -360,14 +376,15 @@ SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet 
 	struct splice_tcp_options offered;
 	struct splice_segment answer;
 	__u32 cookie;
+	__u16 proof = 0;
 
 	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
 	if (!splice_segment_checksum_right(ctx, syn)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
 	splice_parse_tcp_options(data, end, syn, &offered);
 	if (offered.malformed) return count(SPLICE_drop_bad_tcp_options, XDP_DROP);
-	cookie = splice_cookie_make(secret(), syn, &offered, unix_s());
+	cookie = splice_cookie_issue(secret(), syn, &offered, unix_s(), &proof);
 	terms = service->terms;
-	terms.tsval = now_ms();
+	terms.tsval = clock_of(service, syn, proof);
 	splice_write_syn_ack(&answer, syn, &offered, cookie, &terms);
 
 	if (!entry) return answer_with(ctx, syn, &answer, SPLICE_answer_syn_ack);
@@ -391,7 +408,7 @@ SPLICE_SUBPROGRAM int answer_keep_alive(struct xdp_md *ctx, const struct splice_
 	splice_parse_tcp_options((void *)(long)ctx->data, (void *)(long)ctx->data_end, probe, &options);
 	if (options.malformed) return count(SPLICE_drop_bad_tcp_options, XDP_DROP);
 	splice_write_keep_alive(&answer, probe, splice_scaled_window(&service->terms, &negotiated),
-				options.timestamps_offset != 0, now_ms(), options.tsval);
+				options.timestamps_offset != 0, clock_of(service, probe, negotiated.proof), options.tsval);
 	return answer_with(ctx, probe, &answer, SPLICE_answer_keep_alive);
 }
 
@@ -549,6 +566,58 @@ SPLICE_SUBPROGRAM int choose(struct xdp_md *ctx, struct splice_packet *packet, c
 	return open(ctx, packet, service, hash, flags, SPLICE_forward_first_payload);
 }
 
+/* A connection begins: whether its timestamps agree. Clients without any are counted. */
+SPLICE_SUBPROGRAM int clock_holds(struct xdp_md *ctx, const struct splice_packet *packet,
+				  const struct splice_service_entry *service, __u16 proof)
+{
+	struct splice_tcp_options options;
+	struct splice_balancer_counters *mine;
+
+	if (!service || !service->keyed_clock) return 1;
+	splice_parse_tcp_options((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &options);
+	if (!options.timestamps_offset) {
+		mine = my_counters();
+		if (mine) mine->begun_without_timestamps++;
+		return 1;
+	}
+	if (!service->lanes || now_s() < service->proves_from_s) return 1;
+	return splice_balancer_clock_holds(packet, &options, secret(), proof, unix_ms());
+}
+
+/* The lane of a packet of no flow; SPLICE_NO_LANE. */
+SPLICE_SUBPROGRAM __u32 lane_of(struct xdp_md *ctx, const struct splice_packet *packet)
+{
+	struct splice_tcp_options options;
+
+	if (!splice_balancer_may_have_lane(packet)) return SPLICE_NO_LANE;
+	splice_parse_tcp_options((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &options);
+	return splice_balancer_lane(packet, &options, secret(), unix_ms());
+}
+
+/* Of no flow here, and its timestamps name its bridge: no entry is made. */
+SPLICE_SUBPROGRAM int follow_lane(struct xdp_md *ctx, struct splice_packet *packet,
+				  const struct splice_service_entry *service, __u32 lane)
+{
+	const struct splice_bridge_entry *bridge;
+	enum splice_verdict edited;
+	__u32 index;
+
+	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
+	index = settings.lanes[packet->family == 6][lane & (SPLICE_LANE_SLOTS - 1)];
+	if (!index) return count(SPLICE_drop_lane_unknown, XDP_DROP);
+	if (index & SPLICE_LANE_ASKS) return ask_within_budget(ctx, packet, SPLICE_ASK_LANE, SPLICE_drop_orphan);
+	index--;
+	bridge = bpf_map_lookup_elem(&bridges, &index);
+	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN)
+		return ask_within_budget(ctx, packet, SPLICE_ASK_NEXT_HOP, SPLICE_drop_no_next_hop);
+	if (SPLICE_UNLIKELY(splice_ip_length(packet) > bridge->room))
+		return ask_within_budget(ctx, packet, SPLICE_ASK_TOO_BIG, SPLICE_drop_too_big);
+	edited = splice_carry((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
+			      service->carriage);
+	if (SPLICE_UNLIKELY(edited != SPLICE_CONTINUE)) return count(edited, XDP_DROP);
+	return send_to(ctx, bridge, SPLICE_forward_lane);
+}
+
 /* The marks of the entry's bridge and of its row's. */
 static __always_inline void find_refusers(struct splice_refusers *refusers, const struct splice_flow_entry *entry,
 					  const struct splice_placement_row *row)
@@ -674,7 +743,7 @@ SPLICE_SUBPROGRAM int hear_check(struct xdp_md *ctx, const struct splice_packet 
 
 /* What nearly every packet does not need. `entry` is the flow's, or null; so is `service` when only the entry was asked. */
 static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry,
-				     const struct splice_service_entry *service,
+				     const struct splice_service_entry *service, __u32 lane,
 				     struct splice_balancer_decision decision)
 {
 	const __u64 flags = entry ? BPF_ANY : BPF_NOEXIST;
@@ -691,11 +760,14 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 		return answer_syn(ctx, packet, service, entry);
 	case SPLICE_STEP_CHOOSE:
 	case SPLICE_STEP_CHOOSE_SOURCE:
+		if (!clock_holds(ctx, packet, service, decision.proof)) return count(SPLICE_drop_bad_clock, XDP_DROP);
 		return choose(ctx, packet, service, decision.step, flags);
 	case SPLICE_STEP_KEEP_ALIVE:
 		return answer_keep_alive(ctx, packet, service);
 	case SPLICE_STEP_FORWARD:
 		return follow(ctx, packet, entry);
+	case SPLICE_STEP_LANE:
+		return follow_lane(ctx, packet, service, lane);
 	case SPLICE_STEP_NEXT_CHOICE:
 		return next_choice(ctx, packet, entry);
 	default: /* pending, and flows that every choice has refused, or whose bridge is down */
@@ -721,6 +793,7 @@ int balancer_xdp(struct xdp_md *ctx)
 	struct splice_flow_entry *entry;
 	struct splice_packet packet;
 	enum splice_verdict verdict;
+	__u32 lane = SPLICE_NO_LANE;
 
 	verdict = splice_parse_ethernet(data, end, &packet);
 	if (verdict == SPLICE_CONTINUE) {
@@ -743,9 +816,10 @@ int balancer_xdp(struct xdp_md *ctx)
 			return count(SPLICE_pass_not_service, XDP_PASS);
 		}
 	}
+	if (!entry && service && service->lanes) lane = lane_of(ctx, &packet);
 	const struct splice_balancer_decision decision =
-		splice_balancer_decide(&packet, entry, secret(), unix_s(), service && service->chooses_by_source);
-	return take_step(ctx, &packet, entry, service, decision);
+		splice_balancer_decide(&packet, entry, secret(), unix_s(), lane, service && service->chooses_by_source);
+	return take_step(ctx, &packet, entry, service, lane, decision);
 }
 
 /* Run by user space, once, which then writes what its clock says. */

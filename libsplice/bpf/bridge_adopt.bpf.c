@@ -214,37 +214,86 @@ static __noinline int splice_clear_old_socket(struct __sk_buff *skb, const struc
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
-// Hands the first segment to `listener`: the kernel creates the connection when the segment reaches it.
-static __noinline int splice_adopt(struct __sk_buff *skb, const struct splice_marked *marked,
-				   const struct splice_negotiated *negotiated, struct bpf_sock *listener)
+// The clocks that the new socket goes on from.
+struct splice_clocks {
+	__u32 tsval; // the client's
+	__u32 tsecr; // its own: what it would have said last
+	__u32 used; // 0: the client sends no timestamps
+};
+
+// Each of these a function of its own, for the stack that it takes.
+static __noinline int splice_read_clocks(struct __sk_buff *skb, const struct splice_marked *marked,
+					 struct splice_clocks *clocks)
 {
-	const struct splice_packet *packet = &marked->packet;
-	const struct splice_mark_field field = splice_our_marks();
-	const int scales = negotiated->window_scale != SPLICE_NO_WINDOW_SCALE;
 	struct splice_tcp_options options;
+
+	if (!marked || !clocks) return 0; /* never */
+	splice_parse_tcp_options((void *)(long)skb->data, (void *)(long)skb->data_end, &marked->packet, &options);
+	clocks->used = options.timestamps_offset != 0;
+	clocks->tsval = options.tsval;
+	clocks->tsecr = options.tsecr;
+	return 0;
+}
+
+// The flow is the client's and the VIP's, to which the client sent the segment.
+static __noinline int splice_begin_lane(const struct splice_marked *marked, __u32 proof, struct splice_clocks *clocks)
+{
+	if (!marked || !clocks) return 0; /* never */
+	const struct splice_ends *ends = &marked->packet.ends;
+	const __u32 hash = splice_lane_hash_of(&splice_secret_in_use(&settings.common)->lane, &ends->source,
+					       &marked->service->vip, ends->source_port, ends->destination_port);
+	if (clocks->used)
+		clocks->tsecr = splice_bridge_first_tsval(hash, clocks->tsecr, (__u16)proof, settings.number, splice_unix_ms());
+	return 0;
+}
+
+static __noinline int splice_address_listener(struct __sk_buff *skb, const struct splice_marked *marked)
+{
+	const struct splice_mark_field field = splice_our_marks();
+
+	if (!marked) return SPLICE_drop_adopt_refused; /* never */
+	const enum splice_verdict verdict = splice_address_backend(skb, marked);
+	if (verdict != SPLICE_CONTINUE) return verdict;
+	if (splice_rewrites(marked->service))
+		skb->mark = splice_mark_adopted(&field, skb->mark, splice_uncarry(&marked->packet));
+	else
+		splice_mark_for_vip(skb);
+	return SPLICE_CONTINUE;
+}
+
+static __noinline int splice_assign(struct __sk_buff *skb, const struct splice_marked *marked,
+				    const struct splice_negotiated *negotiated, struct bpf_sock *listener,
+				    const struct splice_clocks *clocks)
+{
+	const int scales = negotiated->window_scale != SPLICE_NO_WINDOW_SCALE;
+	struct sock *sk = (struct sock *)bpf_skc_to_tcp_sock(listener);
 	struct bpf_tcp_req_attrs attributes = {
 		.mss = negotiated->mss,
 		.sack_ok = negotiated->sack_permitted,
 		.wscale_ok = (__u8)scales,
 		.snd_wscale = scales ? negotiated->window_scale : 0,
 		.rcv_wscale = scales ? marked->service->window_scale : 0,
+		.tstamp_ok = clocks->used != 0,
+		.rcv_tsval = clocks->tsval,
+		.rcv_tsecr = clocks->tsecr,
 	};
 
-	struct sock *sk = (struct sock *)bpf_skc_to_tcp_sock(listener);
-	if (!sk) return splice_drop(SPLICE_drop_adopt_refused);
-	splice_parse_tcp_options((void *)(long)skb->data, (void *)(long)skb->data_end, packet, &options);
-	attributes.tstamp_ok = options.timestamps_offset != 0;
-	attributes.rcv_tsval = options.tsval;
-	attributes.rcv_tsecr = options.tsecr;
-	const enum splice_verdict verdict = splice_address_backend(skb, marked);
-	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
-	if (splice_rewrites(marked->service))
-		skb->mark = splice_mark_adopted(&field, skb->mark, splice_uncarry(packet));
-	else
-		splice_mark_for_vip(skb);
-	if (bpf_sk_assign_tcp_reqsk(skb, sk, &attributes, sizeof(attributes)))
+	if (!sk || bpf_sk_assign_tcp_reqsk(skb, sk, &attributes, sizeof(attributes)))
 		return splice_drop(SPLICE_drop_adopt_refused);
 	return splice_conclude(SPLICE_open_adopt, TC_ACT_OK);
+}
+
+// Hands the first segment to `listener`: the kernel creates the connection when the segment reaches it.
+static __noinline int splice_adopt(struct __sk_buff *skb, const struct splice_marked *marked,
+				   const struct splice_negotiated *negotiated, struct bpf_sock *listener)
+{
+	struct splice_clocks clocks = {0};
+
+	splice_read_clocks(skb, marked, &clocks);
+	splice_begin_lane(marked, negotiated->proof, &clocks);
+	const int verdict = splice_address_listener(skb, marked);
+	if (verdict != SPLICE_CONTINUE) return splice_drop((enum splice_verdict)verdict);
+	return splice_assign(skb, marked, negotiated, listener, &clocks);
 }
 
 // A segment that may begin a connection, and what the lookup found: a listening socket or none.

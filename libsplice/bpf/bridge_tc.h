@@ -97,6 +97,12 @@ static __always_inline __u64 splice_unix_s(void)
 	return bpf_ktime_get_coarse_ns() / 1000000000 + (__u64)settings.common.unix_minus_monotonic_s;
 }
 
+/* The wall clock in milliseconds; wraps. */
+static __always_inline __u32 splice_unix_ms(void)
+{
+	return (__u32)(bpf_ktime_get_coarse_ns() / 1000000) + (__u32)settings.common.unix_minus_monotonic_ms;
+}
+
 /* Only the beginning of a packet need be in one piece; what a driver left elsewhere is fetched. */
 static __always_inline void splice_make_linear(struct __sk_buff *skb)
 {

@@ -18,6 +18,7 @@ struct splice_common_settings {
 	__u32 secret; /* the one in use: turned when the other is written whole */
 	__u32 zero;
 	__s64 unix_minus_monotonic_s; /* renewed by user space; right without it until the wall clock is set */
+	__s64 unix_minus_monotonic_ms; /* likewise */
 };
 
 SPLICE_INLINE const struct splice_secret *splice_secret_in_use(const struct splice_common_settings *settings)

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxSecretFile = 4096;
 constexpr std::size_t kKeyDigits = 32;
+constexpr std::string_view kLaneWord = "lane ";
 
 // What provision/lab-secret says: "splicelb-lab-key".
 constexpr std::uint64_t kLabKey0 = 0x62'6c'65'63'69'6c'70'73;
@@ -41,21 +42,21 @@ std::string_view trim_right(std::string_view line) {
     return line;
 }
 
-// The error never shows what stands there: it may be most of a key.
+// The error never shows what stands there: it may be most of a key. `column`: what of the line is before it.
 std::expected<splice_key, std::string> parse_key(std::string_view digits, const std::string& path,
-                                                 std::size_t line) {
+                                                 std::size_t line, std::size_t column) {
     std::array<std::uint8_t, kKeyDigits / 2> bytes{};
     for (std::size_t i = 0; i < digits.size() && i < kKeyDigits; i++) {
         const auto digit = hex_digit(digits[i]);
         if (!digit)
-            return std::unexpected(
-                fmt::format("{}:{}:{}: not a hex digit; a key is {} of them", path, line, i + 1, kKeyDigits));
+            return std::unexpected(fmt::format("{}:{}:{}: not a hex digit; a key is {} of them", path, line,
+                                               column + i + 1, kKeyDigits));
         bytes[i / 2] = static_cast<std::uint8_t>(bytes[i / 2] << 4 | *digit);
     }
     if (digits.size() != kKeyDigits)
         return std::unexpected(
             fmt::format("{}:{}:{}: {} characters; a key is {} hex digits (openssl rand -hex 16)", path, line,
-                        std::min(digits.size(), kKeyDigits) + 1, digits.size(), kKeyDigits));
+                        column + std::min(digits.size(), kKeyDigits) + 1, digits.size(), kKeyDigits));
     splice_key key{};
     for (std::size_t i = 0; i < 8; i++) {
         key.k0 |= static_cast<__u64>(bytes[i]) << (8 * i);
@@ -68,15 +69,26 @@ std::expected<splice_key, std::string> parse_key(std::string_view digits, const 
 
 std::expected<splice_secret, std::string> parse_secret(std::string_view text, const std::string& path) {
     splice_secret secret{};
+    bool has_lane = false;
     for (std::size_t number = 1; !text.empty(); number++) {
         const std::size_t newline = text.find('\n');
         const std::string_view line = trim_right(text.substr(0, newline));
         text = newline == std::string_view::npos ? std::string_view{} : text.substr(newline + 1);
         if (line.empty() || line.front() == '#') continue;
+        if (line.starts_with(kLaneWord)) {
+            if (has_lane)
+                return std::unexpected(
+                    fmt::format("{}:{}:1: a second lane line; expected at most one", path, number));
+            auto key = parse_key(line.substr(kLaneWord.size()), path, number, kLaneWord.size());
+            if (!key) return std::unexpected(key.error());
+            secret.lane = splice_lane_key_from(&*key);
+            has_lane = true;
+            continue;
+        }
         if (secret.count == std::size(secret.keys))
             return std::unexpected(fmt::format(
                 "{}:{}:1: a third key; at most two: the first issues, both verify", path, number));
-        auto key = parse_key(line, path, number);
+        auto key = parse_key(line, path, number, 0);
         if (!key) return std::unexpected(key.error());
         if (key->k0 == 0 && key->k1 == 0)
             return std::unexpected(fmt::format("{}:{}:1: a key of zeros, which anybody guesses; {}", path,
@@ -84,6 +96,10 @@ std::expected<splice_secret, std::string> parse_secret(std::string_view text, co
         secret.keys[secret.count++] = *key;
     }
     if (secret.count == 0) return std::unexpected(fmt::format("{} holds no key; {}", path, make_one(path)));
+    if (!has_lane) {
+        secret.lane = splice_lane_key_from(&secret.keys[0]);
+        secret.lane_is_derived = 1;
+    }
     return secret;
 }
 

@@ -1,5 +1,6 @@
-// The secret that balancers and bridges share: one or two 128-bit keys, 32 hex digits a line. Blank lines and
-// lines that begin with '#' are skipped.
+// The secret that balancers and bridges share: one or two 128-bit keys, 32 hex digits a line, and at most one
+// line `lane` with a key by which timestamps name bridges (datapath/lane.h); without it the first key serves.
+// Blank lines and lines that begin with '#' are skipped.
 #pragma once
 
 #include <expected>

@@ -26,11 +26,12 @@ std::uint32_t continue_clock(std::uint32_t now, std::uint32_t echoed) noexcept {
 
 }  // namespace
 
-HttpRefusal::HttpRefusal(Instant now, const splice_packet& request, Bytes bytes) noexcept {
+HttpRefusal::HttpRefusal(Instant now, bool keyed_clock, const splice_packet& request, Bytes bytes) noexcept {
     splice_tcp_options theirs{};
     splice_parse_tcp_options(bytes.data(), bytes.data() + bytes.size(), &request, &theirs);
     const splice_option_words options = splice_timestamps_option(
-        theirs.timestamps_offset != 0, continue_clock(now.tsval(), theirs.tsecr), theirs.tsval);
+        theirs.timestamps_offset != 0, keyed_clock ? theirs.tsecr : continue_clock(now.tsval(), theirs.tsecr),
+        theirs.tsval);
     const std::uint32_t fin = (request.tcp_flags & SPLICE_FIN) ? 1 : 0;
     const splice_segment_draft draft{.from = &request.ends.destination,
                                      .to = &request.ends.source,

@@ -12,10 +12,10 @@ namespace splice {
 
 // A whole packet from the VIP to the client: it acknowledges `request` (the packet that was refused, which
 // begins at the IP header in `bytes`), carries the response and FIN, and mirrors timestamps where the client
-// sends them.
+// sends them. `keyed_clock`: the connection's clock is not ours alone (datapath/lane.h), so its echo goes on.
 class HttpRefusal {
   public:
-    HttpRefusal(Instant now, const splice_packet& request, Bytes bytes) noexcept;
+    HttpRefusal(Instant now, bool keyed_clock, const splice_packet& request, Bytes bytes) noexcept;
     [[nodiscard]] Bytes packet() const noexcept { return Bytes(buffer_).first(length_); }
 
   private:

@@ -193,7 +193,7 @@ Verdict Joiner::Impl::take_step(MarkedSegment& segment, const splice_bridge_deci
 }
 
 Verdict Joiner::Impl::open(const MarkedSegment& segment, const splice_negotiated& negotiated) {
-    const Openings::Opened opened = openings.open(segment, negotiated, setup->max_flows);
+    const Openings::Opened opened = openings.open(segment, negotiated, *setup);
     if (opened.entry) strangers.join(*opened.entry);
     return opened.verdict;
 }

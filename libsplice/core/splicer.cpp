@@ -12,6 +12,7 @@
 #include "libsplice/core/segment_hold.hpp"
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/carriage.h"
+#include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/segment.h"
@@ -109,6 +110,7 @@ struct Splicer::Impl {
         flows.set_limits(setup->max_flows, setup->timeouts);
         loads.set_services(loaded_services(*setup));
         set_hot_services();
+        set_lanes();
     }
     // Keys of a service that stays are hot as before.
     void set_hot_services();
@@ -120,13 +122,21 @@ struct Splicer::Impl {
     Verdict hold_orphan(const Walk& walk);
     Verdict handle_icmp(Walk& walk);
     Verdict take_step(Walk& walk);
-    [[nodiscard]] static splice_syn_ack_terms terms_of(const Walk& walk) noexcept {
+    // `proof`: of the cookie that is answered with, or that was.
+    [[nodiscard]] splice_syn_ack_terms terms_of(const Walk& walk, std::uint16_t proof) const noexcept {
         return {.mss = walk.service->mss,
                 .window = kSynAckWindow,
                 .window_scale = walk.service->window_scale,
                 .zero = {},
-                .tsval = walk.now.tsval()};
+                .tsval = walk.service->keyed_clock
+                             ? splice_clock_of_syn_ack(splice_lane_hash(&setup->secret.lane, &walk.key),
+                                                       proof, walk.now.unix_ms())
+                             : walk.now.tsval()};
     }
+    [[nodiscard]] std::uint32_t lane_of(const Walk& walk) const noexcept;
+    [[nodiscard]] bool clock_holds(const Walk& walk, std::uint16_t proof) noexcept;
+    Verdict follow_lane(Walk& walk, std::uint32_t lane);
+    void set_lanes();
     [[nodiscard]] bool is_late(const Walk& walk) const noexcept;
     Verdict answer_late(Walk& walk);
     // Tells the client that its connection is over; nothing where its packet is a RST itself (RFC 9293
@@ -211,6 +221,7 @@ struct Splicer::Impl {
     std::map<std::pair<std::uint16_t, std::uint16_t>, PassiveSigns> signs;
     std::string scratch;
     std::vector<std::uint32_t> route_mtus;  // by bridge number
+    Lanes lanes{};
     Budget too_big_answers, keep_alive_answers, late_answers;
 };
 
@@ -284,6 +295,7 @@ void Splicer::swap_setup(std::shared_ptr<const SplicerSetup> setup) {
     impl_->flows.set_limits(impl_->setup->max_flows, impl_->setup->timeouts);
     impl_->loads.set_services(loaded_services(*impl_->setup));
     impl_->set_hot_services();
+    impl_->set_lanes();
 }
 
 std::size_t Splicer::end_unserved_flows() {
@@ -397,7 +409,7 @@ Verdict Splicer::Impl::answer_keep_alive(Walk& walk) {
     const std::byte* data = walk.bytes.data();
     splice_parse_tcp_options(data, data + walk.bytes.size(), &walk.packet, &options);
     if (options.malformed) return SPLICE_drop_bad_tcp_options;
-    const splice_syn_ack_terms terms = terms_of(walk);
+    const splice_syn_ack_terms terms = terms_of(walk, negotiated.proof);
     splice_segment answer;
     splice_write_keep_alive(&answer, &walk.packet, splice_scaled_window(&terms, &negotiated),
                             options.timestamps_offset != 0, terms.tsval, options.tsval);
@@ -418,12 +430,15 @@ Verdict Splicer::Impl::hold_orphan(const Walk& walk) {
 Verdict Splicer::Impl::take_step(Walk& walk) {
     const splice_flow_entry* entry = walk.entry ? &*walk.entry : nullptr;
     const bool chooses_by_source = walk.service->chooses_without_payload();
-    const splice_balancer_decision decision = splice_balancer_decide(
-        &walk.packet, entry, &setup->secret, static_cast<std::uint64_t>(walk.now.unix_s), chooses_by_source);
+    const std::uint32_t lane = lane_of(walk);
+    const splice_balancer_decision decision =
+        splice_balancer_decide(&walk.packet, entry, &setup->secret,
+                               static_cast<std::uint64_t>(walk.now.unix_s), lane, chooses_by_source);
 
     // What is only sent on keeps its checksum, right or wrong, for its receiver to judge; what decides is
     // judged here.
-    const bool decides = decision.step != SPLICE_STEP_FORWARD && decision.step != SPLICE_STEP_DROP;
+    const bool decides = decision.step != SPLICE_STEP_FORWARD && decision.step != SPLICE_STEP_LANE &&
+                         decision.step != SPLICE_STEP_DROP;
     if (decides && !splice_verify_tcp_checksum(walk.bytes.data(), &walk.packet))
         return SPLICE_drop_bad_tcp_checksum;
 
@@ -431,15 +446,17 @@ Verdict Splicer::Impl::take_step(Walk& walk) {
         case SPLICE_STEP_SYN_ACK:
             return answer_syn(walk);
         case SPLICE_STEP_CHOOSE:
-            return begin(walk, chooses_by_source);
         case SPLICE_STEP_CHOOSE_SOURCE:
-            return begin(walk, true);
+            if (!clock_holds(walk, decision.proof)) return SPLICE_drop_bad_clock;
+            return begin(walk, chooses_by_source || decision.step == SPLICE_STEP_CHOOSE_SOURCE);
         case SPLICE_STEP_HOLD:
             return hold_more(walk);
         case SPLICE_STEP_KEEP_ALIVE:
             return answer_keep_alive(walk);
         case SPLICE_STEP_FORWARD:
             return forward(walk, SPLICE_forward_open);
+        case SPLICE_STEP_LANE:
+            return follow_lane(walk, lane);
         case SPLICE_STEP_NEXT_CHOICE:
             return next_choice(walk);
         case SPLICE_STEP_REFUSE:
@@ -452,14 +469,62 @@ Verdict Splicer::Impl::take_step(Walk& walk) {
     return decision.verdict;
 }
 
+// Of a packet without an entry, where its service has lanes.
+std::uint32_t Splicer::Impl::lane_of(const Walk& walk) const noexcept {
+    if (walk.entry || !walk.service->lanes || !splice_balancer_may_have_lane(&walk.packet))
+        return SPLICE_NO_LANE;
+    splice_tcp_options options{};
+    const std::byte* data = walk.bytes.data();
+    splice_parse_tcp_options(data, data + walk.bytes.size(), &walk.packet, &options);
+    return splice_balancer_lane(&walk.packet, &options, &setup->secret, walk.now.unix_ms());
+}
+
+// Of a connection that begins. Clients without timestamps are counted.
+bool Splicer::Impl::clock_holds(const Walk& walk, std::uint16_t proof) noexcept {
+    if (!walk.service->keyed_clock) return true;
+    splice_tcp_options options{};
+    const std::byte* data = walk.bytes.data();
+    splice_parse_tcp_options(data, data + walk.bytes.size(), &walk.packet, &options);
+    if (!options.timestamps_offset) {
+        counters.begun_without_timestamps.fetch_add(1, std::memory_order_relaxed);
+        return true;
+    }
+    if (!walk.service->lanes || walk.now.seconds() < walk.service->proves_from_s) return true;
+    return splice_balancer_clock_holds(&walk.packet, &options, &setup->secret, proof, walk.now.unix_ms());
+}
+
+// No entry is made: a flood of such packets fills nothing.
+Verdict Splicer::Impl::follow_lane(Walk& walk, std::uint32_t lane) {
+    const std::uint16_t index = lanes[walk.packet.family == 6][lane];
+    const IpAddress* const bridge = bridge_address(index);
+    if (!bridge) return SPLICE_drop_lane_unknown;
+    const auto serves_no_more = [&](const std::vector<std::uint16_t>& those) {
+        return std::ranges::find(those, index) != those.end();
+    };
+    if (serves_no_more(walk.service->down) || serves_no_more(walk.service->gone)) {
+        send_reset(walk);
+        return SPLICE_answer_down_rst;
+    }
+    if (const std::uint32_t mtu = narrower_way(index, walk.bytes.size()))
+        return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
+    const Verdict edited = splice_carry(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
+                                        &walk.packet, &bridge->raw(), walk.service->carriage);
+    return edited == SPLICE_CONTINUE ? SPLICE_forward_lane : edited;
+}
+
+void Splicer::Impl::set_lanes() {
+    lanes = lanes_of(*setup);
+}
+
 Verdict Splicer::Impl::answer_syn(Walk& walk) {
     splice_tcp_options offered{};
     splice_parse_tcp_options(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(), &walk.packet,
                              &offered);
     if (offered.malformed) return SPLICE_drop_bad_tcp_options;
-    const std::uint32_t cookie = splice_cookie_make(&setup->secret, &walk.packet, &offered,
-                                                    static_cast<std::uint64_t>(walk.now.unix_s));
-    const splice_syn_ack_terms terms = terms_of(walk);
+    std::uint16_t proof = 0;
+    const std::uint32_t cookie = splice_cookie_issue(&setup->secret, &walk.packet, &offered,
+                                                     static_cast<std::uint64_t>(walk.now.unix_s), &proof);
+    const splice_syn_ack_terms terms = terms_of(walk, proof);
     splice_segment answer;
     splice_write_syn_ack(&answer, &walk.packet, &offered, cookie, &terms);
     walk.out.send(bytes_of(answer));
@@ -677,10 +742,11 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     Pending& waiting = pending.at(walk.key);
     SegmentHold& hold = waiting.hold;
     // The client gave up and began anew from the same port before its first payload was complete.
+    splice_negotiated negotiated{};
     if ((walk.entry->flags & SPLICE_FLOW_REOPENED) && Seq(walk.packet.seq) != hold.first() &&
         splice_balancer_cookie_valid(&walk.packet, &setup->secret,
-                                     static_cast<std::uint64_t>(walk.now.unix_s)))
-        return begin(walk, false);
+                                     static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
+        return clock_holds(walk, negotiated.proof) ? begin(walk, false) : SPLICE_drop_bad_clock;
 
     if (held() + walk.bytes.size() > setup->first_payload_memory) return SPLICE_drop_first_payload_memory;
     const std::size_t before = hold.memory();
@@ -764,10 +830,11 @@ void Splicer::Impl::note_sign(const Walk& walk) {
     if (sign == SPLICE_SIGN_NONE) return;
     PassiveSigns* const seen = signs_of(*walk.service, walk.entry->bridge);
     if (!seen) return;
+    splice_negotiated negotiated{};
     if (sign == SPLICE_SIGN_ANSWER)
         ++seen->answers;
     else if (splice_balancer_cookie_valid(&walk.packet, &setup->secret,
-                                          static_cast<std::uint64_t>(walk.now.unix_s)))
+                                          static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
         ++seen->repeats;
 }
 
@@ -837,7 +904,7 @@ Verdict Splicer::Impl::refuse(Walk& walk) {
     walk.entry->last_seen_s = walk.now.seconds();
     (void)flows.put(walk.key, *walk.entry);  // where there is no room, the client is told all the same
     if (walk.service->protocol == Protocol::http && walk.packet.payload_length) {
-        walk.out.send(HttpRefusal(walk.now, walk.packet, walk.bytes).packet());
+        walk.out.send(HttpRefusal(walk.now, walk.service->keyed_clock, walk.packet, walk.bytes).packet());
         return SPLICE_answer_refused_503;
     }
     send_reset(walk);
@@ -930,6 +997,18 @@ const SplicerService* Splicer::Impl::find_service(const splice_flow_key& key) co
             return &service;
     }
     return nullptr;
+}
+
+Lanes lanes_of(const SplicerSetup& setup) noexcept {
+    Lanes lanes;
+    for (auto& family : lanes) family.fill(SPLICE_NO_BRIDGE);
+    for (std::size_t index = 0; index < setup.bridges.size(); ++index) {
+        const SplicerBridge& bridge = setup.bridges[index];
+        if (bridge.number == 0 || bridge.number > SPLICE_LANE_MAX) continue;
+        lanes[bridge.address.family() == 6][bridge.number] = static_cast<std::uint16_t>(index);
+    }
+    for (auto& family : lanes) family[0] = family[1];
+    return lanes;
 }
 
 std::expected<void, std::string> place_states(SplicerSetup& setup) {

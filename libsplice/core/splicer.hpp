@@ -28,6 +28,7 @@
 #include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/probe.h"
 
 namespace splice {
@@ -65,6 +66,9 @@ struct SplicerService {
     std::vector<LoadedBridge> members;    // that may be chosen; only where choice.weighs
     std::uint16_t mss = 1460;
     std::uint8_t window_scale = kWindowScale;
+    bool keyed_clock = false;         // SYN-ACKs' clock carries the cookie's proof (datapath/lane.h)
+    bool lanes = false;               // timestamps name bridges; only with keyed_clock
+    std::uint32_t proves_from_s = 0;  // monotonic; from then on first payloads must echo that clock
     Duration first_payload_wait = kFirstPayloadWait;
     std::size_t first_payload_max = kFirstPayloadMax;
 
@@ -128,7 +132,13 @@ struct SplicerCounters {
     std::atomic<std::uint64_t> flows_pending{};                   // of them, waiting for their first payload
     std::atomic<std::uint64_t> held_bytes{};                      // for them
     std::atomic<std::uint64_t> flows_expired{};
+    std::atomic<std::uint64_t> begun_without_timestamps{};  // connections; of services with a keyed clock
 };
+
+// By family (IPv4, IPv6) and lane: the bridge of that number, or SPLICE_NO_BRIDGE. An old echo of bridge 1 is
+// in lane 0.
+using Lanes = std::array<std::array<std::uint16_t, SPLICE_LANE_MAX + 1>, 2>;
+[[nodiscard]] Lanes lanes_of(const SplicerSetup& setup) noexcept;
 
 // Gives each service that weighs its choices a place for its bridges' states. The error is a sentence.
 std::expected<void, std::string> place_states(SplicerSetup& setup);

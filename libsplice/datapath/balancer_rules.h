@@ -9,6 +9,7 @@
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/carriage.h"
+#include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/parse.h"
 #include "libsplice/datapath/verdicts.h"
 
@@ -21,6 +22,7 @@ enum splice_balancer_step {
 	SPLICE_STEP_CHOOSE_SOURCE, /* a connection begins without a key to come: choose by the client's address */
 	SPLICE_STEP_HOLD, /* pending: one more segment of the first payload */
 	SPLICE_STEP_FORWARD, /* to the entry's bridge */
+	SPLICE_STEP_LANE, /* to the bridge that its timestamps name; no entry is made */
 	SPLICE_STEP_NEXT_CHOICE, /* refused: to the next choice of the entry's row */
 	SPLICE_STEP_KEEP_ALIVE, /* a client that has not asked yet probes its connection: answer from the cookie alone */
 	SPLICE_STEP_REFUSE, /* of a flow that every choice has refused: only RST is left to say */
@@ -30,12 +32,13 @@ enum splice_balancer_step {
 struct splice_balancer_decision {
 	enum splice_balancer_step step;
 	enum splice_verdict verdict; /* for SPLICE_STEP_DROP */
+	__u16 proof; /* the cookie's, of a connection that begins: splice_balancer_clock_holds() asks for it */
 };
 
 SPLICE_INLINE struct splice_balancer_decision splice_balancer_says(enum splice_balancer_step step,
 								    enum splice_verdict verdict)
 {
-	const struct splice_balancer_decision decision = { step, verdict };
+	const struct splice_balancer_decision decision = { step, verdict, 0 };
 	return decision;
 }
 
@@ -43,21 +46,51 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_says(enum splice_b
  * closes without a word: the stream has ended, so no key will come), a bridge is chosen. A bare ACK begins
  * something only where the client's address alone chooses. */
 SPLICE_INLINE struct splice_balancer_decision splice_balancer_begin(const struct splice_packet *packet,
-								     int chooses_by_source)
+								     int chooses_by_source,
+								     const struct splice_negotiated *negotiated)
 {
-	if (packet->payload_length) return splice_balancer_says(SPLICE_STEP_CHOOSE, SPLICE_CONTINUE);
-	if ((packet->tcp_flags & SPLICE_FIN) || chooses_by_source)
-		return splice_balancer_says(SPLICE_STEP_CHOOSE_SOURCE, SPLICE_CONTINUE);
-	return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_handshake_ack);
+	struct splice_balancer_decision decision = { SPLICE_STEP_DROP, SPLICE_drop_handshake_ack, negotiated->proof };
+
+	if (packet->payload_length)
+		decision.step = SPLICE_STEP_CHOOSE;
+	else if ((packet->tcp_flags & SPLICE_FIN) || chooses_by_source)
+		decision.step = SPLICE_STEP_CHOOSE_SOURCE;
+	if (decision.step != SPLICE_STEP_DROP) decision.verdict = SPLICE_CONTINUE;
+	return decision;
 }
 
 /* Whether the segment acknowledges a cookie of ours: only an ACK without RST may begin a connection. */
 SPLICE_SUBPROGRAM int splice_balancer_cookie_valid(const struct splice_packet *packet,
-						   const struct splice_secret *secret, __u64 unix_s)
+						   const struct splice_secret *secret, __u64 unix_s,
+						   struct splice_negotiated *negotiated)
 {
-	struct splice_negotiated negotiated;
 	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) != SPLICE_ACK) return 0;
-	return splice_cookie_check_segment(secret, packet, unix_s, &negotiated);
+	return splice_cookie_check_segment(secret, packet, unix_s, negotiated);
+}
+
+/* Whether the timestamps of a first segment, of which `options` tells, bear its cookie out: 13 bits more to guess. What
+ * has none proves by its cookie alone. */
+SPLICE_INLINE int splice_balancer_clock_holds(const struct splice_packet *packet, const struct splice_tcp_options *options,
+					      const struct splice_secret *secret, __u16 proof, __u32 unix_ms)
+{
+	if (!options->timestamps_offset) return 1;
+	return splice_clock_proves(splice_lane_hash(&secret->lane, splice_flow_toward_server(packet)), proof, options->tsecr,
+				   unix_ms);
+}
+
+/* Whether a packet of no flow may name its bridge: whatever a connection sends after its SYN. A bounced packet has been
+ * there. */
+SPLICE_INLINE int splice_balancer_may_have_lane(const struct splice_packet *packet)
+{
+	return !(packet->tcp_flags & SPLICE_SYN) && !splice_is_bounced(packet);
+}
+
+/* The lane of such a packet; SPLICE_NO_LANE. */
+SPLICE_INLINE __u32 splice_balancer_lane(const struct splice_packet *packet, const struct splice_tcp_options *options,
+					 const struct splice_secret *secret, __u32 unix_ms)
+{
+	if (!options->timestamps_offset) return SPLICE_NO_LANE;
+	return splice_lane_of(splice_lane_hash(&secret->lane, splice_flow_toward_server(packet)), options->tsecr, unix_ms);
 }
 
 /* A keep-alive probe has one sequence number below the next, and no payload or one byte (RFC 9293 section 3.8.4). */
@@ -143,12 +176,13 @@ SPLICE_INLINE int splice_flow_carries(const struct splice_flow_entry *entry, con
 	       !(packet->tcp_flags & SPLICE_SYN) && !splice_is_bounced(packet);
 }
 
-/* The rule. `entry` is the flow's, or null; `chooses_by_source`: the service's key is the address that its packets come
- * from, and no PROXY header names another. */
+/* The rule. `entry` is the flow's, or null; `lane`: splice_balancer_lane() of a packet without an entry, where its service
+ * has lanes, else SPLICE_NO_LANE; `chooses_by_source`: the service's key is the address that its packets come from, and no
+ * PROXY header names another. */
 SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struct splice_packet *packet,
 								      const struct splice_flow_entry *entry,
 								      const struct splice_secret *secret, __u64 unix_s,
-								      int chooses_by_source)
+								      __u32 lane, int chooses_by_source)
 {
 	struct splice_negotiated negotiated;
 
@@ -167,14 +201,16 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 		if (entry->flags & SPLICE_FLOW_ANSWERED)
 			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_late);
 		/* Later segments of a refused first flight are bounced too: they follow the first. */
-		if (splice_balancer_cookie_valid(packet, secret, unix_s))
+		if (splice_balancer_cookie_valid(packet, secret, unix_s, &negotiated))
 			return splice_balancer_says(SPLICE_STEP_NEXT_CHOICE, SPLICE_CONTINUE);
 		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
 	}
 
 	if (!entry) {
-		if (splice_balancer_cookie_valid(packet, secret, unix_s))
-			return splice_balancer_begin(packet, chooses_by_source);
+		/* Before any cookie is looked for: what a lane carries is older than a cookie lives. */
+		if (lane != SPLICE_NO_LANE) return splice_balancer_says(SPLICE_STEP_LANE, SPLICE_CONTINUE);
+		if (splice_balancer_cookie_valid(packet, secret, unix_s, &negotiated))
+			return splice_balancer_begin(packet, chooses_by_source, &negotiated);
 		if (splice_balancer_probe_valid(packet, secret, unix_s, &negotiated))
 			return splice_balancer_says(SPLICE_STEP_KEEP_ALIVE, SPLICE_CONTINUE);
 		return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
@@ -183,11 +219,11 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 	/* After a SYN on a known flow, a valid cookie is a new connection on the same ports. It may also be the known
 	 * connection's, whose first payload comes again: whoever sent the SYN, that one goes on. */
 	if (SPLICE_UNLIKELY(entry->flags & SPLICE_FLOW_REOPENED)) {
-		const int valid = splice_balancer_cookie_valid(packet, secret, unix_s);
+		const int valid = splice_balancer_cookie_valid(packet, secret, unix_s, &negotiated);
 		const int of_last_syn = splice_flow_is_overtaken(entry, packet);
 		if (valid && entry->state != SPLICE_FLOW_PENDING &&
 		    (of_last_syn || !splice_flow_is_own(entry, packet->ack - 1)))
-			return splice_balancer_begin(packet, chooses_by_source);
+			return splice_balancer_begin(packet, chooses_by_source, &negotiated);
 		/* The new connection's, before its first payload: it may ask whether it lives. */
 		if (!valid && of_last_syn) {
 			if (splice_balancer_probe_valid(packet, secret, unix_s, &negotiated))
@@ -215,8 +251,8 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 	case SPLICE_FLOW_STRANDED:
 		/* What its bridge had taken, the client would not repeat. */
 		if (!(entry->flags & SPLICE_FLOW_ANSWERED) && (packet->payload_length || (packet->tcp_flags & SPLICE_FIN)) &&
-		    splice_balancer_cookie_valid(packet, secret, unix_s))
-			return splice_balancer_begin(packet, chooses_by_source);
+		    splice_balancer_cookie_valid(packet, secret, unix_s, &negotiated))
+			return splice_balancer_begin(packet, chooses_by_source, &negotiated);
 		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
 	default:
 		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);

@@ -8,6 +8,7 @@
 
 #include "libsplice/datapath/bridge_flow.h"
 #include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/parse.h"
 #include "libsplice/datapath/verdicts.h"
 
@@ -97,6 +98,15 @@ SPLICE_INLINE int splice_bridge_mark_lost(const struct splice_packet *packet, co
 	return packet->payload_length &&
 	       (packet->tcp_flags & (SPLICE_ACK | SPLICE_SYN | SPLICE_RST)) == SPLICE_ACK &&
 	       splice_cookie_check_segment(secret, packet, unix_s, &negotiated);
+}
+
+/* The first TSval that the client gets on a connection that begins, whose flow has the hash H (lane.h): its lane's, where
+ * this bridge has a number (else 0) and the SYN-ACK's clock, which the first segment echoes with `tsecr`, carried the
+ * cookie's proof. Otherwise that clock goes on. */
+SPLICE_INLINE __u32 splice_bridge_first_tsval(__u32 hash, __u32 tsecr, __u16 proof, __u32 number, __u32 unix_ms)
+{
+	if (!number || !splice_clock_proves(hash, proof, tsecr, unix_ms)) return tsecr;
+	return splice_lane_begin(hash, number, unix_ms);
 }
 
 SPLICE_INLINE struct splice_bridge_decision splice_bridge_decide(const struct splice_packet *packet,

@@ -21,12 +21,28 @@
 
 SPLICE_HEADER_BEGIN
 
+/* What splice_lane_hash() multiplies by. */
+struct splice_lane_key {
+	__u64 words[10];
+};
+
 /* The secret: the first key issues, both verify. */
 struct splice_secret {
 	struct splice_key keys[2];
 	__u32 count; /* 1 or 2 */
-	__u32 zero;
+	__u32 lane_is_derived; /* 1: from the first key, and changes with it */
+	struct splice_lane_key lane; /* not rotated with the keys: flows' timestamps are read by it (lane.h) */
 };
+
+/* `key`: the secret file's `lane` line, or its first key. */
+SPLICE_INLINE struct splice_lane_key splice_lane_key_from(const struct splice_key *key)
+{
+	struct splice_lane_key lane;
+
+	/* The second word tells these messages from cookies' and marks': it is no address that a client has. */
+	for (__u64 i = 0; i < 10; i++) lane.words[i] = splice_siphash_48(key, ~0ULL, i, 0, 0, 0, 0);
+	return lane;
+}
 
 /* A copy for a kernel program. */
 SPLICE_INLINE struct splice_secret splice_secret_prepared(const struct splice_secret *secret)
@@ -46,7 +62,11 @@ struct splice_negotiated {
 	__u16 mss; /* the largest of the family's table that is not above the client's */
 	__u8 window_scale; /* the client's; SPLICE_NO_WINDOW_SCALE: not offered */
 	__u8 sack_permitted;
+	__u16 proof; /* SPLICE_PROOF_BITS more of the cookie's hash, which the SYN-ACK's clock carries (lane.h) */
+	__u16 zero;
 };
+
+#define SPLICE_PROOF_BITS 13
 
 /* The fields of the options byte, which is the cookie's low byte. */
 #define SPLICE_COOKIE_PARITY_SHIFT 7
@@ -81,16 +101,27 @@ SPLICE_INLINE __u64 splice_cookie_hash(const struct splice_key *key, const struc
 }
 
 /* The hash's most significant 24 bits above the options byte. */
+SPLICE_INLINE __u32 splice_cookie_of_hash(__u64 hash, __u8 options_byte)
+{
+	return (__u32)(hash >> 40) << 8 | options_byte;
+}
+
+/* The 13 bits that follow them. */
+SPLICE_INLINE __u16 splice_proof_of_hash(__u64 hash)
+{
+	return (__u16)((hash >> (40 - SPLICE_PROOF_BITS)) & ((1U << SPLICE_PROOF_BITS) - 1));
+}
+
 SPLICE_INLINE __u32 splice_cookie_of(const struct splice_key *key, const struct splice_flow_key *flow, __u32 client_isn,
 				     __u32 epoch, __u8 options_byte)
 {
-	return (__u32)(splice_cookie_hash(key, flow, client_isn, epoch, options_byte) >> 40) << 8 | options_byte;
+	return splice_cookie_of_hash(splice_cookie_hash(key, flow, client_isn, epoch, options_byte), options_byte);
 }
 
-/* The cookie for a SYN. `offered` are the SYN's options (an MSS that is not offered counts as the family's
+/* The cookie for a SYN, and *proof. `offered` are the SYN's options (an MSS that is not offered counts as the family's
  * default: 536 or 1220, RFC 9293 section 3.7.1); unix_s is this host's wall clock in seconds. */
-SPLICE_INLINE __u32 splice_cookie_make(const struct splice_secret *secret, const struct splice_packet *syn,
-				       const struct splice_tcp_options *offered, __u64 unix_s)
+SPLICE_INLINE __u32 splice_cookie_issue(const struct splice_secret *secret, const struct splice_packet *syn,
+					const struct splice_tcp_options *offered, __u64 unix_s, __u16 *proof)
 {
 	const __u32 epoch = (__u32)(unix_s / SPLICE_EPOCH_SECONDS);
 	const __u32 mss_index = splice_cookie_mss_index(syn->family, offered->mss);
@@ -98,7 +129,20 @@ SPLICE_INLINE __u32 splice_cookie_make(const struct splice_secret *secret, const
 					 mss_index << SPLICE_COOKIE_MSS_SHIFT |
 					 (offered->sack_permitted ? SPLICE_COOKIE_SACK : 0) |
 					 (offered->window_scale & SPLICE_COOKIE_SCALE));
-	return splice_cookie_of(&secret->keys[0], splice_flow_toward_server(syn), syn->seq, epoch, options_byte);
+	const __u64 hash = splice_cookie_hash(&secret->keys[0], splice_flow_toward_server(syn), syn->seq, epoch,
+					      options_byte);
+
+	*proof = splice_proof_of_hash(hash);
+	return splice_cookie_of_hash(hash, options_byte);
+}
+
+/* The same without its proof. */
+SPLICE_INLINE __u32 splice_cookie_make(const struct splice_secret *secret, const struct splice_packet *syn,
+				       const struct splice_tcp_options *offered, __u64 unix_s)
+{
+	__u16 proof;
+
+	return splice_cookie_issue(secret, syn, offered, unix_s, &proof);
 }
 
 /* The epoch of the given parity that is nearest to this host's clock. */
@@ -117,11 +161,15 @@ SPLICE_INLINE int splice_cookie_check(const struct splice_secret *secret, const 
 {
 	const __u8 options_byte = (__u8)cookie;
 	const __u32 epoch = splice_cookie_epoch(unix_s, options_byte >> SPLICE_COOKIE_PARITY_SHIFT);
+	__u64 hash = splice_cookie_hash(&secret->keys[0], flow, client_isn, epoch, options_byte);
 
-	if (cookie != splice_cookie_of(&secret->keys[0], flow, client_isn, epoch, options_byte)) {
+	if (cookie != splice_cookie_of_hash(hash, options_byte)) {
 		if (secret->count < 2) return 0;
-		if (cookie != splice_cookie_of(&secret->keys[1], flow, client_isn, epoch, options_byte)) return 0;
+		hash = splice_cookie_hash(&secret->keys[1], flow, client_isn, epoch, options_byte);
+		if (cookie != splice_cookie_of_hash(hash, options_byte)) return 0;
 	}
+	negotiated->proof = splice_proof_of_hash(hash);
+	negotiated->zero = 0;
 	negotiated->mss = splice_cookie_mss(family, (options_byte >> SPLICE_COOKIE_MSS_SHIFT) & 3);
 	negotiated->window_scale = options_byte & SPLICE_COOKIE_SCALE;
 	negotiated->sack_permitted = (options_byte & SPLICE_COOKIE_SACK) != 0;

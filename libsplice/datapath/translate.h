@@ -6,6 +6,8 @@
  *                    seq             ack, SACK edges   TSval       TSecr       window
  *   toward_client    + seq_shift     as is             + ts_shift  as is       rescaled
  *   toward_backend   as is           - seq_shift       as is       - ts_shift  as is, or unscaled
+ *
+ * A TSecr from before the lane (splice_echo_shift()) becomes the TSval of the backend's SYN-ACK.
  */
 #ifndef LIBSPLICE_DATAPATH_TRANSLATE_H
 #define LIBSPLICE_DATAPATH_TRANSLATE_H
@@ -25,12 +27,12 @@ struct splice_translation {
 	__u16 vip_port; /* network order */
 	__u16 backend_port; /* network order */
 	__u32 seq_shift; /* cookie_isn - backend_isn, modulo 2^32 */
-	__u32 ts_shift; /* TSecr of the first payload - TSval of the backend's SYN-ACK; 0 without timestamps */
+	__u32 ts_shift; /* first TSval that the client gets - TSval of the backend's SYN-ACK; 0 without timestamps */
 	__u8 advertised_window_scale; /* what the client was told: 0 when scaling is not in use */
 	__u8 backend_window_scale; /* what the backend means: 0 when scaling is not in use */
 	__u8 client_window_scale; /* what the client means, where the backend takes windows as they stand; else 0 */
 	__u8 zero;
-	__u32 zero_too;
+	__u32 lane_from; /* that first TSval, where it begins a lane (lane.h); 0: the clock of the SYN-ACK goes on */
 };
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_translation) == 56, "the translation is 56 bytes");
@@ -92,6 +94,16 @@ SPLICE_INLINE int splice_shift_sack(__u8 *tcp, const void *end, const struct spl
 		splice_shift_number(at + i * 4, shift, offset & 1, delta);
 	}
 	return 1;
+}
+
+/* What to add to the TSecr of a client's segment for the backend. Until the client has heard the bridge's clock it echoes
+ * the SYN-ACK's, which lies before the lane: that is the echo of the backend's own SYN-ACK. */
+SPLICE_INLINE __u32 splice_echo_shift(const struct splice_translation *translation, __u32 tsecr)
+{
+	const __u32 before = translation->lane_from - tsecr;
+	const int of_syn_ack = translation->lane_from != 0 && (__s32)before > 0;
+
+	return (of_syn_ack ? before : 0) - translation->ts_shift;
 }
 
 /* Writes the window of a segment that is no SYN's in other units, and tells *delta. `tcp` has a whole header. */
@@ -158,7 +170,7 @@ SPLICE_INLINE enum splice_verdict splice_translate_toward_backend(void *data, vo
 	if (packet->tcp_flags & SPLICE_ACK) splice_shift_number(tcp + 8, back, 0, &delta);
 	splice_translate_window(tcp, packet, translation->client_window_scale, 0, &delta);
 	if (!splice_shift_sack(tcp, end, options, back, &delta)) return SPLICE_drop_truncated;
-	if (!splice_shift_timestamp(tcp, end, options, 1, 0U - translation->ts_shift, &delta))
+	if (!splice_shift_timestamp(tcp, end, options, 1, splice_echo_shift(translation, options->tsecr), &delta))
 		return SPLICE_drop_truncated;
 	deltas->segment = delta;
 	return SPLICE_CONTINUE;

@@ -45,6 +45,7 @@
 	X(forward, forward_first_payload_source, "the first payload: a bridge was chosen by the client's address") \
 	X(forward, forward_first_ack, "the handshake's last ACK of a service that chooses by the client's address") \
 	X(forward, forward_open, "of a flow whose bridge is known") \
+	X(forward, forward_lane, "of no flow known here: its timestamps name its bridge") \
 	X(forward, forward_icmp, "an ICMP error, relayed to its flow's bridge") \
 	X(forward, forward_next_choice, "refused by a bridge, sent on to the flow's next choice") \
 	X(consume, hold_first_payload, "held until the key of its first payload is complete") \
@@ -53,6 +54,8 @@
 	X(consume, answer_keep_alive, "a probe of a connection that has sent nothing yet: answered from its cookie") \
 	X(consume, answer_expired_rst, "of a client that has waited longer than its cookie lives: answered with RST") \
 	X(drop, drop_keep_alive, "a probe of a connection that has sent nothing yet, beyond the budget for answers") \
+	X(drop, drop_bad_clock, "a valid cookie, but its timestamps are not those that came with it") \
+	X(drop, drop_lane_unknown, "of no flow known here: its timestamps name a bridge that is not configured") \
 	X(drop, drop_handshake_ack, "the handshake's last ACK: nothing to remember") \
 	X(drop, drop_orphan, "of no flow known here and no beginning of one") \
 	X(drop, drop_orphan_icmp, "an ICMP error about a service, but of no flow known here") \

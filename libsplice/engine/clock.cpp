@@ -14,6 +14,7 @@ Instant read_clock() noexcept {
     Instant now;
     now.monotonic = std::chrono::seconds(monotonic.tv_sec) + std::chrono::nanoseconds(monotonic.tv_nsec);
     now.unix_s = wall.tv_sec;
+    now.unix_part_ms = static_cast<std::int32_t>(wall.tv_nsec / 1'000'000);
     return now;
 }
 

@@ -66,8 +66,11 @@ void KernelProgram::restore_secret() noexcept {
 
 void KernelProgram::renew_clock() noexcept {
     const Instant now = read_clock();
+    const auto monotonic_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.monotonic).count();
     std::atomic_ref(common().unix_minus_monotonic_s)
         .store(now.unix_s - static_cast<std::int64_t>(now.seconds()), std::memory_order_relaxed);
+    std::atomic_ref(common().unix_minus_monotonic_ms)
+        .store(now.unix_s * 1000 + now.unix_part_ms - monotonic_ms, std::memory_order_relaxed);
 }
 
 }  // namespace splice

@@ -61,6 +61,7 @@ class Bench {
         std::memcpy(&settings.mac, kLink.data(), 6);
         // Jiffies say nothing: time stands still.
         settings.common.unix_minus_monotonic_s = testing::at(0).unix_s;
+        settings.common.unix_minus_monotonic_ms = testing::at(0).unix_s * 1000;
         require(balancer_xdp__load(balancer_) == 0, "load balancer_xdp");
         require(restore__load(restore_) == 0, "load restore");
         fill_service();
@@ -178,8 +179,9 @@ class Bench {
     }
 
   public:
-    // The service, from here on behind PROXY headers or not.
-    void serve(bool accepts_proxy_header) {
+    // The service, from here on behind PROXY headers or not, and with lanes or without: bridge b2's number
+    // is 2.
+    void serve(bool accepts_proxy_header, bool lanes = false) {
         splice_service_entry entry{};
         entry.terms.mss = 1460;
         entry.terms.window = 65535;
@@ -189,6 +191,8 @@ class Bench {
         entry.number = 1;
         entry.carriage = splice_carriage_by_dscp(1);
         entry.accepts_proxy_header = accepts_proxy_header ? 1 : 0;
+        entry.keyed_clock = entry.lanes = lanes ? 1 : 0;
+        balancer_->bss->settings.lanes[0][2] = 2;
         const ServiceTableRow row{{*IpAddress::parse(testing::topology(4).vip), 80}, entry};
         write_service_table({&row, 1}, balancer_->bss->settings.services[0]);
     }
@@ -367,6 +371,35 @@ void measure_hot() {
     say("kernel_forward", "ns", bench.measure(SPLICE_forward_open));
 }
 
+// What a packet costs whose flow no table knows and whose timestamps name its bridge, beside one of a known
+// flow: passes of both in turn.
+void measure_lanes() {
+    Bench bench(kFewFlows);
+    constexpr int kTurns = 150;
+    bench.serve(false, true);
+    FirstPayloads acks("");
+    bench.fill_flows(8);
+    testing::Client client(4, 55555);
+    testing::Segment segment = client.segment("", 5000, SPLICE_ACK);
+    const PacketBytes plain = segment.build();
+    const testing::Parsed parsed = testing::parse(plain);
+    const std::uint32_t hash =
+        splice_lane_hash(&testing::kSecret.lane, splice_flow_toward_server(&parsed.packet));
+    segment.timestamps->echo_reply = splice_lane_begin(hash, 2, testing::at(0).unix_ms()) + 60'000;
+    const PacketBytes laned = segment.build();
+    std::vector<double> adds, known_again;
+    for (int turn = 0; turn < kTurns; ++turn) {
+        bench.set_frames(1, [&](std::uint32_t) -> const PacketBytes& { return acks.packet(7); });
+        const double known = bench.pass_of(SPLICE_forward_open);
+        bench.set_frames(1, [&](std::uint32_t) -> const PacketBytes& { return laned; });
+        adds.push_back(bench.pass_of(SPLICE_forward_lane) - known);
+        bench.set_frames(1, [&](std::uint32_t) -> const PacketBytes& { return acks.packet(7); });
+        known_again.push_back(bench.pass_of(SPLICE_forward_open) - known);
+    }
+    say("kernel_forward_lane/nothing_adds", "ns", mean_of_middle(known_again));
+    say("kernel_forward_lane/no_entry_adds", "ns", mean_of_middle(adds));
+}
+
 void measure_million() {
     Bench bench(kCapacity);
     FirstPayloads acks("");
@@ -381,7 +414,7 @@ void measure_million() {
 
 }  // namespace
 
-// Usage: bench_kernel [hot | weighing | million]; flags are passed over.
+// Usage: bench_kernel [hot | weighing | lanes | million]; flags are passed over.
 int main(int argc, char** argv) {
     const std::string_view last = argc > 1 ? argv[argc - 1] : "-";
     const auto wanted = [&](std::string_view part) { return last.starts_with('-') || last == part; };
@@ -390,6 +423,7 @@ int main(int argc, char** argv) {
         std::printf("{\"benchmarks\": [\n");
         if (wanted("hot")) measure_hot();
         if (wanted("weighing")) measure_weighing();
+        if (wanted("lanes")) measure_lanes();
         if (wanted("million")) measure_million();
         std::printf("]}\n");
         return 0;

@@ -34,6 +34,7 @@ std::vector<std::optional<NextHop>> next_hops(std::size_t bridges) {
 
 void fill(KernelMaps& maps, const SplicerSetup& setup) {
     maps.write_bridges(setup.bridges, next_hops(setup.bridges.size()));
+    maps.write_lanes(setup);
     whole(maps.write_setup(setup));
 }
 
@@ -143,6 +144,9 @@ void KernelBalancer::stop_clock(Instant now) {
     settings.jiffies =
         jiffies_ - (static_cast<std::uint64_t>(ms) << SPLICE_MS_SHIFT) - (1U << (SPLICE_MS_SHIFT - 1));
     settings.common.unix_minus_monotonic_s = now.unix_s - static_cast<std::int64_t>(now.seconds());
+    settings.common.unix_minus_monotonic_ms =
+        now.unix_s * 1000 + now.unix_part_ms -
+        std::chrono::floor<std::chrono::milliseconds>(now.monotonic).count();
 }
 
 void KernelBalancer::narrow(const SplicerSetup& setup, std::uint32_t mtu) {

@@ -383,6 +383,90 @@ TEST_CASE("the program's clock is this host's: never before it, and close behind
     }
 }
 
+// A segment of a connection that bridge `number` answered a minute ago, to a balancer that has not seen it.
+Segment in_lane(int family, std::uint32_t number, std::uint16_t port = 40000) {
+    Client client(family, port);
+    client.cookie = 0x12345678;
+    Segment segment = client.segment("more", 5000);
+    const PacketBytes bytes = segment.build();
+    const Parsed parsed = parse(bytes);
+    const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&parsed.packet));
+    segment.timestamps->echo_reply = splice_lane_begin(hash, number, read_clock().unix_ms() - 60'000);
+    return segment;
+}
+
+TEST_CASE("a lane leads to its bridge, and no entry is made") {
+    both_families([](int family) {
+        Pair pair(laned_setup(family), family);
+        for (const std::uint32_t number : {1U, 2U, 3U}) {
+            const Outcome is = pair.handle(in_lane(family, number));
+            CHECK(is.verdict == SPLICE_forward_lane);
+            CHECK(pair.kernel.decided_in_kernel());
+            CHECK(parse(is.sent.at(0)).destination == topology(family).bridges[number - 1]);
+        }
+        // An old echo of bridge 1 names lane 0.
+        Segment old = in_lane(family, 1);
+        old.timestamps->echo_reply -= 1'000'000;
+        CHECK(pair.in_kernel(old) == SPLICE_forward_lane);
+        CHECK(pair.in_kernel(in_lane(family, 4)) == SPLICE_drop_lane_unknown);
+        CHECK(pair.in_kernel(in_lane(family, SPLICE_LANE_MAX)) == SPLICE_drop_lane_unknown);
+        Segment end = in_lane(family, 2);
+        end.flags = SPLICE_RST | SPLICE_ACK;
+        CHECK(pair.in_kernel(end) == SPLICE_forward_lane);
+        Segment bare = in_lane(family, 2);
+        bare.timestamps.reset();
+        CHECK(pair.verdict(bare) != SPLICE_forward_lane);
+        Segment random = in_lane(family, 2);
+        random.timestamps->echo_reply += 0x80000000U;
+        CHECK(pair.verdict(random) != SPLICE_forward_lane);
+    });
+}
+
+TEST_CASE("a flow of the table goes by the table, whatever lane its timestamps name") {
+    Pair pair(laned_setup());
+    const Client client = pair.opened();
+    Segment later = client.segment("", static_cast<std::uint32_t>(kGet.size()), SPLICE_ACK);
+    later.timestamps->echo_reply = in_lane(4, 3).timestamps->echo_reply;
+    CHECK(pair.in_kernel(later) == SPLICE_forward_open);
+}
+
+TEST_CASE("a lane whose bridge is down for the service is answered with RST, by user space") {
+    SplicerSetup setup = laned_setup();
+    setup.services[0].down = {1};
+    Pair pair(std::move(setup));
+    CHECK(pair.asked(in_lane(4, 2)) == SPLICE_answer_down_rst);
+    CHECK(pair.in_kernel(in_lane(4, 3)) == SPLICE_forward_lane);
+}
+
+TEST_CASE(
+    "a first payload that does not echo its SYN-ACK's clock is refused, and one without timestamps is "
+    "counted") {
+    both_families([](int family) {
+        Pair pair(laned_setup(family), family);
+        const Client client = pair.connected();
+        Segment first = client.segment(kGet);
+        first.timestamps->echo_reply += 40'000;
+        CHECK(pair.in_kernel(first) == SPLICE_drop_bad_clock);
+        first.timestamps->echo_reply = client.server_tsval - (1U << 17);
+        CHECK(pair.in_kernel(first) == SPLICE_drop_bad_clock);
+        first.timestamps->echo_reply = client.server_tsval;
+        CHECK(pair.in_kernel(first) == SPLICE_forward_first_payload);
+        Segment bare = pair.connected(40001).segment(kGet);
+        bare.timestamps.reset();
+        CHECK(pair.in_kernel(bare) == SPLICE_forward_first_payload);
+        CHECK(pair.kernel.maps().counters().begun_without_timestamps == 1);
+    });
+}
+
+TEST_CASE("until the SYN-ACKs of before have had their time, nobody asks for the clock") {
+    SplicerSetup setup = laned_setup();
+    setup.services[0].proves_from_s = read_clock().seconds() + 96;
+    Pair pair(std::move(setup));
+    Segment first = pair.connected().segment(kGet);
+    first.timestamps->echo_reply -= 200'000;
+    CHECK(pair.in_kernel(first) == SPLICE_forward_first_payload);
+}
+
 TEST_CASE("a flood of orphans does not reach user space") {
     Pair pair;
     Client client = pair.connected();

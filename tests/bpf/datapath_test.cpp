@@ -256,7 +256,7 @@ TEST_CASE("the kernel answers a SYN with the same cookie and the same bytes") {
         if (!here.is_tcp()) continue;
         for (const std::uint64_t unix_s : {std::uint64_t{1'700'000'000}, std::uint64_t{1'700'000'063}}) {
             auto kernel = zeroed();
-            kernel.input.secret = {{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {3, 4, {}}}, 2, 0};
+            kernel.input.secret = {{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {3, 4, {}}}, 2, 0, {}};
             kernel.input.terms = {
                 .mss = 1460, .window = 65535, .window_scale = 7, .zero = {}, .tsval = 0xcafebabe};
             kernel.input.unix_s = unix_s;
@@ -280,7 +280,8 @@ TEST_CASE("the kernel writes the same RST, replayed SYN and ACK") {
         kernel.input.backend_flow.server = translation(here.packet.family).backend;
         kernel.input.family = here.packet.family;
         kernel.input.client_isn = 0xffffffff;
-        kernel.input.negotiated = {.mss = 1300, .window_scale = 9, .sack_permitted = 1};
+        kernel.input.negotiated = {
+            .mss = 1300, .window_scale = 9, .sack_permitted = 1, .proof = 0, .zero = 0};
         kernel.input.tsval_present = here.options.timestamps_offset != 0;
         kernel.input.tsval = 0x12345678;
         Octets edited = frame;
@@ -301,14 +302,14 @@ TEST_CASE("the kernel writes the same RST, replayed SYN and ACK") {
 TEST_CASE("the kernel knows our cookies, of both keys, and no others") {
     for (const int family : {4, 6}) {
         for (int which = 0; which < 3; ++which) {
-            splice_secret issuer{{{static_cast<__u64>(which), 7, {}}, {}}, 1, 0};
+            splice_secret issuer{{{static_cast<__u64>(which), 7, {}}, {}}, 1, 0, {}};
             const Judged syn(in_ethernet(RawPacket{.family = family, .flags = SPLICE_SYN}.build()));
             const auto cookie = splice_cookie_make(&issuer, &syn.packet, &syn.options, 1'700'000'000);
             auto frame = in_ethernet(
                 RawPacket{.family = family, .seq = syn.packet.seq + 1, .ack = cookie + 1, .payload = "x"}
                     .build());
             auto kernel = zeroed();
-            kernel.input.secret = {{{0, 7, {}}, {1, 7, {}}}, 2, 0};
+            kernel.input.secret = {{{0, 7, {}}, {1, 7, {}}}, 2, 0, {}};
             kernel.input.unix_s = 1'700'000'031;
             programs().run("vector_cookie_check", frame, kernel);
             CHECK(kernel.output.cookie_valid == (which < 2));

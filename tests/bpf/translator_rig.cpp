@@ -78,7 +78,10 @@ KernelTranslator::KernelTranslator(const std::shared_ptr<const JoinerSetup>& set
 
 void KernelTranslator::stop_clock(Instant now) {
     auto& settings = *static_cast<splice_common_settings*>(settings_.data());
-    settings.unix_minus_monotonic_s = now.unix_s - static_cast<std::int64_t>(read_clock().seconds());
+    const Instant real = read_clock();
+    settings.unix_minus_monotonic_s = now.unix_s - static_cast<std::int64_t>(real.seconds());
+    settings.unix_minus_monotonic_ms = now.unix_s * 1000 + now.unix_part_ms -
+                                       std::chrono::floor<std::chrono::milliseconds>(real.monotonic).count();
 }
 
 Outcome KernelTranslator::handle(Instant now, Bytes packet, bool from_backend) {

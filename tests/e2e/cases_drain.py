@@ -25,7 +25,7 @@ def give(world, name, state):
     """The bridge has that state in every service of this family from here on, until the case ends."""
     address = f'"{world.bridge_address(name)}"'
     world.edited("balancer.yaml",
-           lambda text: text.replace(f"address: {address} }}", f"address: {address}, state: {state} }}"))
+           lambda text: text.replace(f"address: {address}, ", f"address: {address}, state: {state}, "))
     eventually(lambda: bridge(world, name)["state"] == state, f"{name} is {state}")
 
 
@@ -35,7 +35,7 @@ def take_back(world, name):
     with open(path, encoding="ascii") as file:
         text = file.read()
     with open(path, "w", encoding="ascii") as file:
-        file.write(text.replace(", state: drain }", " }").replace(", state: down }", " }"))
+        file.write(text.replace(", state: drain,", ",").replace(", state: down,", ","))
     eventually(lambda: bridge(world, name)["state"] == "ready", f"{name} is ready")
 
 

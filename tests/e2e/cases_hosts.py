@@ -177,8 +177,8 @@ class LocalBridge:
         eventually(lambda: re.search(r"\bready\b", self.log("b4")), lambda: f"b4 is ready: {self.log('b4')[-500:]}", 15)
 
         def join(text):
-            return re.sub(r'( +)(- \{ name: b3, address: "(192\.168\.33\.|fd33::)23" \})',
-                          lambda m: f'{m[1]}{m[2]}\n{m[1]}- {{ name: b4, address: "{m[3]}24" }}', text)
+            return re.sub(r'( +)(- \{ name: b3, address: "(192\.168\.33\.|fd33::)23", number: 3 \})',
+                          lambda m: f'{m[1]}{m[2]}\n{m[1]}- {{ name: b4, address: "{m[3]}24", number: 4 }}', text)
 
         world.clean_up.callback(restart, world, "balancer")
         world.edited("balancer.yaml", join)
@@ -203,6 +203,7 @@ class LocalBridge:
             text = text.replace(f"192.168.33.{last}", f"192.168.33.{last[0]}4").replace(f"fd33::{last}", f"fd33::{last[0]}4")
         text = re.sub(r"engine: \w+", f"engine: {self._engine}", text)
         text = re.sub(r"mode: \w+", "mode: auto", text)
+        text = text.replace("number: 1\n", "number: 4\n")
         return text.replace("splicelb-b1", "splicelb-b4")
 
     def start_cache(self):

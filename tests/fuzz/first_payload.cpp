@@ -129,7 +129,7 @@ constexpr std::size_t kBridges = 3;
 
 std::shared_ptr<const SplicerSetup> build_setup(const Service& kind) {
     auto setup = std::make_shared<SplicerSetup>();
-    setup->secret = {{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 0};
+    setup->secret = {{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 0, {}};
     setup->timeouts = {900, 60, 300};
     setup->max_flows = 8;
     std::vector<PlacementMember> members;

@@ -244,6 +244,13 @@ def seeds_of_check_answers():
             put("check_answer", f"{name}-by-{cut + 1}", bytes([choice, cut]) + stream)
 
 
+def seeds_of_lanes():
+    for name, clock in {"wraps": 0xfffffff0, "half": 0x80000000, "now": 0xcfe5687b}.items():
+        for number, age in ((0, 65536), (1017, 1 << 20), (6, (1 << 20) + 1), (499, 65535)):
+            flow = struct.pack(">IIIH", 0x03020100, 0xc0000201, 0, 40000)
+            put("lane", f"{name}-{number}-{age}", flow + struct.pack(">IHHI", clock, number, 0x1d08, age))
+
+
 def seeds_of_proxy_headers():
     for number, (name, header) in enumerate(PROXY_HEADERS.items()):
         put("proxy_header", name, bytes([number % 4, 0]) + header + REQUESTS["curl"])
@@ -443,6 +450,7 @@ def main():
     seeds_of_requests()
     seeds_of_hellos()
     seeds_of_check_answers()
+    seeds_of_lanes()
     seeds_of_proxy_headers()
     seeds_of_first_payloads()
     seeds_of_captures()

@@ -109,7 +109,7 @@ void World::draw_disturbances() {
         at(first, [this, fresh, old] {
             for (BridgeHost& host : bridges_) {
                 host.setup = std::make_shared<JoinerSetup>(*host.setup);
-                host.setup->secret = {{old, fresh}, 2, 0};
+                host.setup->secret = {{old, fresh}, 2, 0, {}};
                 host.machine->replace_setup(host.setup);
             }
         });
@@ -118,12 +118,12 @@ void World::draw_disturbances() {
             splicer_rules_->secret = secret;
             splicer_->replace_setup(splicer_rules_);
         };
-        at(first + 1s, [fresh, old, balancer_secret] { balancer_secret({{fresh, old}, 2, 0}); });
+        at(first + 1s, [fresh, old, balancer_secret] { balancer_secret({{fresh, old}, 2, 0, {}}); });
         at(first + 130s, [this, fresh, balancer_secret] {
-            balancer_secret({{fresh, {}}, 1, 0});
+            balancer_secret({{fresh, {}}, 1, 0, {}});
             for (BridgeHost& host : bridges_) {
                 host.setup = std::make_shared<JoinerSetup>(*host.setup);
-                host.setup->secret = {{fresh, {}}, 1, 0};
+                host.setup->secret = {{fresh, {}}, 1, 0, {}};
                 host.machine->replace_setup(host.setup);
             }
         });

@@ -15,7 +15,7 @@
 namespace splice::replay {
 
 // The secret where no configuration brings one: the same input gives the same output everywhere.
-inline constexpr splice_secret kSecret{{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 0};
+inline constexpr splice_secret kSecret{{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 1, {}};
 
 // One balancer and its bridges. Bridge i is SplicerSetup::bridges[i].
 struct Fleet {

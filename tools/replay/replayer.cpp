@@ -127,8 +127,9 @@ void Replayer::Impl::complete_beginning(Conversation& conversation, const Arriva
         return;
     }
     constexpr std::uint16_t kUsualMss = 1460;
-    MissingSyn missing{
-        .client_isn = packet.seq - 1, .negotiated = {kUsualMss, kWindowScale, 1}, .tsval = std::nullopt};
+    MissingSyn missing{.client_isn = packet.seq - 1,
+                       .negotiated = {kUsualMss, kWindowScale, 1, 0, 0},
+                       .tsval = std::nullopt};
     if (options.timestamps_offset != 0) missing.tsval = options.tsval;
     conversation.client_isn = Seq(missing.client_isn);
     narrator.note(Place::client, "the capture lacks the handshake: made up");
@@ -171,7 +172,7 @@ void Replayer::Impl::keep_syn_ack(Conversation& conversation, const Arrival& seg
         .negotiated = {options.mss,
                        options.window_scale == SPLICE_NO_WINDOW_SCALE ? std::uint8_t{SPLICE_NO_WINDOW_SCALE}
                                                                       : kWindowScale,
-                       options.sack_permitted},
+                       options.sack_permitted, 0, 0},
         .tsval = std::nullopt};
     if (options.timestamps_offset != 0) missing.tsval = options.tsecr;
     conversation.client_isn = Seq(missing.client_isn);

@@ -27,7 +27,8 @@ void send_replay_syn(const BridgeFlowTable::Entry& entry, Actions& out) {
     out.send(bytes_of(syn));
 }
 
-BridgeFlow begun(const MarkedSegment& segment, const splice_negotiated& negotiated) {
+BridgeFlow begun(const MarkedSegment& segment, const splice_negotiated& negotiated,
+                 const JoinerSetup& setup) {
     const JoinerService& service = segment.service;
     const splice_packet& packet = segment.packet;
     splice_tcp_options options{};
@@ -39,13 +40,21 @@ BridgeFlow begun(const MarkedSegment& segment, const splice_negotiated& negotiat
     flow.translation.backend_port = splice_htons(service.backend.port);
     flow.translation.advertised_window_scale =
         negotiated.window_scale == SPLICE_NO_WINDOW_SCALE ? 0 : service.window_scale;
-    // What the shift will be once the backend's TSval is known: its TSecr names the balancer's.
-    flow.translation.ts_shift = options.tsecr;
+    // What the shift will be once the backend's TSval is known.
+    // The flow is the client's and the VIP's, to which the client sent the segment.
+    const std::uint32_t hash =
+        splice_lane_hash_of(&setup.secret.lane, &packet.ends.source, &service.vip.address.raw(),
+                            packet.ends.source_port, packet.ends.destination_port);
+    flow.timestamps = options.timestamps_offset != 0;
+    flow.translation.ts_shift = flow.timestamps
+                                    ? splice_bridge_first_tsval(hash, options.tsecr, negotiated.proof,
+                                                                setup.number, segment.now.unix_ms())
+                                    : 0;
+    flow.translation.lane_from = flow.translation.ts_shift == options.tsecr ? 0 : flow.translation.ts_shift;
     const Seq client_isn = Seq(packet.seq) - 1, cookie_isn = Seq(packet.ack) - 1;
     splice_bridge_flow_begin(&flow, client_isn.value(), cookie_isn.value());
     flow.client_tsval = options.tsval;
     flow.client_window = packet.window;
-    flow.timestamps = options.timestamps_offset != 0;
     flow.last_seen_s = segment.now.seconds();
     flow.state = SPLICE_BRIDGE_OPENING;
     flow.service = service.number;
@@ -68,9 +77,10 @@ Verdict reset_old_backend(const splice_packet& segment, const BridgeFlowTable::E
 }  // namespace
 
 Openings::Opened Openings::open(const MarkedSegment& segment, const splice_negotiated& negotiated,
-                                std::size_t max_flows) {
+                                const JoinerSetup& setup) {
     if (segment.bytes.size() > segment.room) return {SPLICE_drop_hold_full, nullptr};
-    BridgeFlowTable::Entry* entry = connections_.begin(segment.key, begun(segment, negotiated), max_flows);
+    BridgeFlowTable::Entry* entry =
+        connections_.begin(segment.key, begun(segment, negotiated, setup), setup.max_flows);
     if (!entry) return {SPLICE_drop_flow_table_full, nullptr};
     connections_.hold(entry->second.value, segment.packet, segment.bytes);
     send_replay_syn(*entry, segment.out);
@@ -114,9 +124,10 @@ Verdict Openings::learn(Instant now, const splice_packet& syn_ack, MutableBytes 
     splice_tcp_options options{};
     splice_parse_tcp_options(begin_of(bytes), end_of(bytes), &syn_ack, &options);
     flow.translation.seq_shift = static_cast<std::uint32_t>(Seq(flow.cookie_isn) - Seq(syn_ack.seq));
-    // ts_shift holds the first payload's TSecr until now. Without the backend's timestamps there is nothing
-    // to shift.
+    // ts_shift holds the client's first TSval until now. Without the backend's timestamps there is nothing to
+    // shift.
     flow.timestamps = flow.timestamps && options.timestamps_offset;
+    if (!flow.timestamps) flow.translation.lane_from = 0;
     flow.translation.ts_shift =
         flow.timestamps ? static_cast<std::uint32_t>(TsVal(flow.translation.ts_shift) - TsVal(options.tsval))
                         : 0;

@@ -6,6 +6,7 @@
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/joiner/connections.hpp"
 #include "libsplice/core/joiner/marked_segment.hpp"
+#include "libsplice/core/joiner/setup.hpp"
 
 namespace splice {
 
@@ -21,7 +22,7 @@ class Openings {
     // A segment with a valid cookie, and no connection of its addresses and ports: the handshake is replayed,
     // the segment waits for its end.
     [[nodiscard]] Opened open(const MarkedSegment& segment, const splice_negotiated& negotiated,
-                              std::size_t max_flows);
+                              const JoinerSetup& setup);
     // One more segment of the client's while the handshake is being replayed.
     [[nodiscard]] Verdict hold(const MarkedSegment& segment);
     // What the backend says while the handshake is being replayed. `segment` is judged, its checksum

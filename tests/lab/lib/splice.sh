@@ -1,9 +1,13 @@
 # shellcheck shell=bash
 # The balancer and the packet bridges: their files, and starting and ending any program of the lab.
 
+random_key() {
+    od -An -N16 -tx1 /dev/urandom | tr -d ' \n'
+}
+
 splice_prepare() {
     [[ -e $RUN/secret ]] && return
-    (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$RUN/secret" && echo >>"$RUN/secret")
+    (umask 077 && printf '%s\nlane %s\n' "$(random_key)" "$(random_key)" >"$RUN/secret")
     balancer_yaml >"$RUN/balancer.yaml"
     local i
     for i in "${BRIDGES[@]}"; do bridge_yaml "$i" >"$RUN/b$i.yaml"; done
@@ -16,7 +20,7 @@ balancer_service() {
     printf '    proxy_protocol: "%s"\n    bridges:\n' "${8:-off}"
     for i in "${BRIDGES[@]}"; do
         address=$("bridge$7" "$i")
-        printf '      - { name: b%s, address: "%s" }\n' "$i" "$address"
+        printf '      - { name: b%s, address: "%s", number: %s }\n' "$i" "$address" "$i"
     done
 }
 
@@ -49,6 +53,7 @@ bridge_yaml() {
 secret_file: $RUN/secret
 interface: eth1
 address: ["$(bridge4 "$i")", "$(bridge6 "$i")"]
+number: $i
 engine: $BRIDGE_ENGINE
 bpffs: $RUN/bpffs/splicelb-b$i
 mode: $MODE

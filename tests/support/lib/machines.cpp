@@ -48,6 +48,14 @@ SplicerSetup splicer_setup(int family) {
     return setup;
 }
 
+SplicerSetup laned_setup(int family) {
+    SplicerSetup setup = splicer_setup(family);
+    for (std::size_t i = 0; i < setup.bridges.size(); ++i)
+        setup.bridges[i].number = static_cast<std::uint16_t>(i + 1);
+    setup.services[0].keyed_clock = setup.services[0].lanes = true;
+    return setup;
+}
+
 JoinerSetup joiner_setup(int family) {
     const Topology& hosts = topology(family);
     JoinerSetup setup;

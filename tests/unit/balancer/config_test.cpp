@@ -119,6 +119,28 @@ TEST_CASE("a bridge has the number of its line, or none, which --check tells") {
     CHECK(remarks_about(one).empty());
 }
 
+TEST_CASE("timestamps are lanes where every bridge has a number, unless the service says plain") {
+    CHECK_FALSE(has_lanes(service_of(kExample)));
+    const std::string numbered = with("weight: 1", "weight: 1, number: 7");
+    CHECK(has_lanes(service_of(numbered)));
+    const auto saying = [](std::string text, const std::string& line) {
+        return text.insert(text.find("    dscp: 1\n"), "    " + line + "\n");
+    };
+    CHECK_FALSE(has_lanes(service_of(saying(numbered, "timestamps: plain"))));
+    CHECK(remarks_about(parse(saying(kExample, "timestamps: plain"))).empty());
+    CHECK(complaint(saying(kExample, "timestamps: lanes"))
+              .find("bridge b1 has no number: expected one of its own for each (number: 1 to 1018)") !=
+          std::string::npos);
+    CHECK(complaint(saying(kExample, "timestamps: on")).find("expected lanes or plain") != std::string::npos);
+    CHECK(
+        complaint(saying(numbered, "idle_timeout: 951s")).find("idle_timeout 951s: expected at most 951s") ==
+        std::string::npos);
+    CHECK(complaint(saying(numbered, "idle_timeout: 952s")).find("expected at most 951s") !=
+          std::string::npos);
+    CHECK(has_lanes(service_of(saying(numbered, "idle_timeout: 951s"))));
+    CHECK_FALSE(has_lanes(service_of(saying(saying(numbered, "idle_timeout: 1h"), "timestamps: plain"))));
+}
+
 TEST_CASE("a number is one host's in all services of the file") {
     const auto bridges = [](const char* first, const char* second) {
         return with("    bridges:\n      - { name: b1, address: 192.168.33.20, weight: 1 }\n",

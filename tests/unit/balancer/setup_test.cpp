@@ -51,6 +51,34 @@ TEST_CASE("the advertised MSS is the uplink's MTU less the family's headers, unl
     CHECK(rules_of(config, index)->services[0].mss == 1300);
 }
 
+TEST_CASE("lanes are there once every bridge has a number, and first payloads prove their clock 96 s later") {
+    BalancerConfig config = two_bridges();
+    BridgeIndex index;
+    ServiceNumbers services;
+    const auto built = [&](Duration now, const SplicerSetup* running) {
+        return build_setup(config, splice_secret{}, {.mtu = 1500, .now = now, .running = running}, index,
+                           services)
+            .value();
+    };
+    config.services[0].bridges[0].number = 7;
+    const auto without = built(100s, nullptr);
+    CHECK(without->services[0].keyed_clock);
+    CHECK_FALSE(without->services[0].lanes);
+    config.services[0].bridges[1].number = 8;
+    const auto with = built(200s, without.get());
+    CHECK(with->services[0].lanes);
+    CHECK(with->services[0].proves_from_s == 296);
+    CHECK(built(250s, with.get())->services[0].proves_from_s == 296);
+    const Lanes lanes = lanes_of(*with);
+    CHECK(lanes[0][7] == 0);
+    CHECK(lanes[0][8] == 1);
+    CHECK(lanes[0][9] == SPLICE_NO_BRIDGE);
+    CHECK(lanes[1][7] == SPLICE_NO_BRIDGE);
+    config.services[0].timestamps = Timestamps::plain;
+    CHECK_FALSE(built(300s, with.get())->services[0].keyed_clock);
+    CHECK_FALSE(built(300s, with.get())->services[0].lanes);
+}
+
 TEST_CASE("services that share a bridge share its number") {
     BalancerConfig config = two_bridges();
     config.services.push_back(service("192.0.2.11:80", {{"other", address("192.0.2.22"), 1}}));

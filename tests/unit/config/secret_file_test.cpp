@@ -60,6 +60,24 @@ TEST_CASE("two keys, comments, blank lines, capitals, CR and a missing last newl
     CHECK(secret->keys[1].k1 == 0);
 }
 
+TEST_CASE("the lane line has a key of its own; without it the first key serves") {
+    const std::string other = "0f0e0d0c0b0a09080706050403020100";
+    const auto derived = parse_secret(kKey + "\n", "secret");
+    const auto given = parse_secret("lane " + other + "\n" + kKey + "\n", "secret");
+    const auto same = parse_secret(kKey + "\nlane " + kKey + "\n", "secret");
+    REQUIRE((derived && given && same));
+    CHECK(derived->lane_is_derived == 1);
+    CHECK(given->lane_is_derived == 0);
+    CHECK(given->count == 1);
+    CHECK(given->keys[0].k0 == derived->keys[0].k0);
+    CHECK(given->lane.words[0] != derived->lane.words[0]);
+    CHECK(same->lane.words[9] == derived->lane.words[9]);
+    CHECK(error_of(kKey + "\nlane 00ff\n").starts_with("secret:2:10: 4 characters; a key is 32 hex digits"));
+    CHECK(error_of("lane " + kKey + "\n" + kKey + "\nlane " + kKey + "\n") ==
+          "secret:3:1: a second lane line; expected at most one");
+    CHECK(error_of("lane " + kKey + "\n").starts_with("secret holds no key"));
+}
+
 TEST_CASE("a wrong digit is named by line and column, and never shown") {
     CHECK(error_of("# x\n00010203040506070809xa0b0c0d0e0f\n") ==
           "secret:2:21: not a hex digit; a key is 32 of them");

@@ -9,6 +9,7 @@
 
 #include "libsplice/core/splicer.hpp"
 #include "libsplice/datapath/carriage.h"
+#include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/refusal.h"
 #include "tests/support/lib/machines.hpp"
 
@@ -25,7 +26,8 @@ constexpr std::uint32_t kBackendTsval = 0x80000010;
 struct Rig {
     explicit Rig(int family_ = 4) : Rig(joiner_setup(family_), family_) {}
     Rig(JoinerSetup setup, int family_, BridgeFlows* carried = nullptr)
-        : splicer(std::make_shared<const SplicerSetup>(splicer_setup(family_))),
+        : splicer(std::make_shared<const SplicerSetup>(setup.number ? laned_setup(family_)
+                                                                    : splicer_setup(family_))),
           bridge(std::make_shared<const JoinerSetup>(std::move(setup)), carried),
           client(family_),
           family(family_) {
@@ -162,6 +164,50 @@ TEST_CASE("responses go out in the VIP's name and in the cookie's numbers") {
         CHECK(parse(rig.packet).packet.ack == kBackendIsn + 20);
         CHECK(parse(rig.packet).checksums_right);
     }
+}
+
+TEST_CASE("a bridge with a number begins its lane, and the backend sees echoes of its own clock alone") {
+    for (const int family : {4, 6}) {
+        JoinerSetup setup = joiner_setup(family);
+        setup.number = 7;
+        Rig rig(std::move(setup), family);
+        REQUIRE(rig.from_balancer(rig.client.segment(kGet)) == SPLICE_open_replay);
+        REQUIRE(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+        // The first payload echoes the SYN-ACK's clock.
+        REQUIRE(rig.out.sent.size() == 1);
+        CHECK(parse(rig.out.sent[0]).options.tsecr == kBackendTsval);
+        // So does what was on its way, some of it from another SYN-ACK.
+        Segment second = rig.client.segment("more", static_cast<std::uint32_t>(kGet.size()));
+        second.timestamps->echo_reply += 1500;
+        REQUIRE(rig.from_balancer(second) == SPLICE_deliver);
+        CHECK(parse(rig.packet).options.tsecr == kBackendTsval);
+        // What the client hears names bridge 7.
+        Segment answer = rig.from_backend_segment(SPLICE_ACK | SPLICE_PSH, "hello");
+        answer.timestamps->value = kBackendTsval + 30;
+        REQUIRE(rig.from_backend(answer) == SPLICE_toward_client);
+        const std::uint32_t heard = parse(rig.packet).options.tsval;
+        const PacketBytes packet = rig.client.segment("").build();
+        const Parsed client = parse(packet);
+        const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&client.packet));
+        CHECK(splice_lane_of(hash, heard, at(0).unix_ms()) == 7);
+        // And its echo is the backend's own number again.
+        Segment third = rig.client.segment("more", static_cast<std::uint32_t>(kGet.size()) + 4);
+        third.timestamps->echo_reply = heard;
+        REQUIRE(rig.from_balancer(third) == SPLICE_deliver);
+        CHECK(parse(rig.packet).options.tsecr == kBackendTsval + 30);
+    }
+}
+
+TEST_CASE("a bridge with a number lets the clock of a SYN-ACK that proves nothing go on") {
+    JoinerSetup setup = joiner_setup(4);
+    setup.number = 7;
+    Rig rig(std::move(setup), 4);
+    Segment first = rig.client.segment(kGet);
+    first.timestamps->echo_reply += 500'000'000;
+    REQUIRE(rig.from_balancer(first) == SPLICE_open_replay);
+    REQUIRE(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+    REQUIRE(rig.from_backend(rig.from_backend_segment(SPLICE_ACK, "hello")) == SPLICE_toward_client);
+    CHECK(parse(rig.packet).options.tsval == first.timestamps->echo_reply);
 }
 
 TEST_CASE("a client without timestamps, SACK or scaling gets none replayed") {

@@ -8,6 +8,7 @@
 #include "libsplice/datapath/balancer_rules.h"
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/cookie.h"
+#include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/translate.h"
 #include "tests/unit/datapath/raw_packet.hpp"
@@ -97,6 +98,37 @@ TEST_CASE("the worked example of docs/cookie.md is what the code does") {
     CHECK(negotiated.mss == 1460);
     CHECK(negotiated.sack_permitted == 1);
     CHECK(negotiated.window_scale == 7);
+}
+
+TEST_CASE("the worked example of docs/lanes.md is what the code does") {
+    const auto text = page("lanes.md");
+    splice_secret secret{};
+    std::memcpy(&secret.keys[0], hex_behind(page("cookie.md"), "key").data(), 16);
+    const splice_lane_key key = splice_lane_key_from(&secret.keys[0]);
+    const splice_flow_key flow{.client = address_of("192.0.2.1"),
+                               .server = address_of("192.168.33.10"),
+                               .client_port = splice_htons(40000),
+                               .server_port = splice_htons(80),
+                               .zero = 0};
+    const auto hash = splice_lane_hash(&key, &flow);
+    const auto proof = splice_proof_of_hash(big_endian(hex_behind(page("cookie.md"), "hash")));
+    const auto now = static_cast<std::uint32_t>(1'700'000'000'123);
+    const auto last = [&](const std::string& line) {
+        const auto at = text.find(line);
+        REQUIRE_MESSAGE(at != std::string::npos, line);
+        const auto end = text.find('\n', at);
+        return static_cast<std::uint32_t>(std::stoul(text.substr(text.rfind("= ", end) + 2), nullptr, 16));
+    };
+    CHECK(proof == number_behind(text, "so the proof is"));
+    CHECK(hash == number_behind(text, "H is"));
+    CHECK(now == number_behind(text, "the wall clock is"));
+    CHECK(splice_clock_of_syn_ack(hash, proof, now) == last("SYN-ACK     TSval"));
+    const auto begin = splice_lane_begin(hash, 7, now + 40);
+    CHECK(begin == last("bridge 7    40 ms later"));
+    const auto echo = begin + 90'000 - 35;
+    CHECK(echo == last("the echo    90 s after that"));
+    CHECK(echo - (now + 40 + 90'000) - hash == last("less the clock"));
+    CHECK(splice_lane_of(hash, echo, now + 40 + 90'000) == 7);
 }
 
 TEST_CASE("the worked example of docs/translation.md is what the code does") {

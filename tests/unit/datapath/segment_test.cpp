@@ -84,7 +84,9 @@ TEST_CASE("a replayed SYN says what the cookie negotiated, with the client's own
         const splice_negotiated negotiated{
             .mss = 1300,
             .window_scale = static_cast<__u8>(subset & 1 ? 14 : SPLICE_NO_WINDOW_SCALE),
-            .sack_permitted = static_cast<__u8>(subset & 2 ? 1 : 0)};
+            .sack_permitted = static_cast<__u8>(subset & 2 ? 1 : 0),
+            .proof = 0,
+            .zero = 0};
         splice_segment segment{};
         splice_write_replay_syn(&segment, &flow, static_cast<__u32>(family), 0xffffffff, 29200, &negotiated,
                                 subset & 4, 0x55667788);

@@ -36,7 +36,7 @@ splice_translation translation(int family) {
             .backend_window_scale = 7,
             .client_window_scale = 0,
             .zero = 0,
-            .zero_too = 0};
+            .lane_from = 0};
 }
 
 std::string shown(const Octets& packet) {
