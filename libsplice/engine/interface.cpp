@@ -29,16 +29,12 @@ SystemResult<NetlinkSocket> open_route_socket() {
 }
 
 // What a VRF holds sends by itself.
-bool is_port(const nlattr* link_info) noexcept {
+bool is_port(const nlattr* link_info) {
     bool found = false;
-    (void)mnl_attr_parse_nested(
-        link_info,
-        [](const nlattr* attribute, void* data) {
-            if (mnl_attr_get_type(attribute) == IFLA_INFO_SLAVE_KIND)
-                *static_cast<bool*>(data) = std::string_view(mnl_attr_get_str(attribute)) != "vrf";
-            return MNL_CB_OK;
-        },
-        &found);
+    for_each_nested(link_info, [&](const nlattr* attribute) {
+        if (mnl_attr_get_type(attribute) == IFLA_INFO_SLAVE_KIND)
+            found = std::string_view(mnl_attr_get_str(attribute)) != "vrf";
+    });
     return found;
 }
 

@@ -19,16 +19,12 @@ void put_address(__be32 (&to)[4], const splice_address& address, bool is_ipv4) n
 }
 
 // The kernel names the protocol above TCP (TCP_ULP).
-bool is_mptcp(const nlattr* upper_layer) noexcept {
+bool is_mptcp(const nlattr* upper_layer) {
     bool found = false;
-    (void)mnl_attr_parse_nested(
-        upper_layer,
-        [](const nlattr* attribute, void* data) {
-            if (mnl_attr_get_type(attribute) == INET_ULP_INFO_NAME)
-                *static_cast<bool*>(data) |= std::string_view(mnl_attr_get_str(attribute)) == "mptcp";
-            return MNL_CB_OK;
-        },
-        &found);
+    for_each_nested(upper_layer, [&](const nlattr* attribute) {
+        if (mnl_attr_get_type(attribute) == INET_ULP_INFO_NAME)
+            found |= std::string_view(mnl_attr_get_str(attribute)) == "mptcp";
+    });
     return found;
 }
 
