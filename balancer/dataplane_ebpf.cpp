@@ -69,7 +69,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
 
     SystemResult<void> restore_setup() override {
         loop_->run([&] {
-            path_->maps().restore_setup();
+            path_->maps().restore_setup(*before_);
             splicer_->swap_setup(before_);
             checks_.replace_setup(read_clock().monotonic, before_);
             path_->maps().write_states(splicer_->loads());
@@ -229,7 +229,6 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     void refresh_routes(Instant now, const SplicerSetup& setup) {
         routes_->refresh(now, setup.bridges);
         path_->maps().write_bridges(setup.bridges, routes_->hops());
-        path_->maps().write_lanes(setup);
         splicer_->set_route_mtus(routes_->mtus());
     }
 

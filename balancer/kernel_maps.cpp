@@ -185,6 +185,7 @@ SystemResult<void> KernelMaps::write_setup(const SplicerSetup& setup) {
     turned_ = std::move(turns);
     kernel().own = setup.own;
     place_signs(setup);
+    write_lanes(setup);
     write_services(services);
     program_.write_secret(setup.secret);
     return {};
@@ -287,8 +288,9 @@ std::vector<SignedBridge> KernelMaps::take_signs() {
     return seen;
 }
 
-void KernelMaps::restore_setup() noexcept {
+void KernelMaps::restore_setup(const SplicerSetup& before) noexcept {
     turn_slot(kernel().service_table, kernel().service_table ^ 1U);
+    write_lanes(before);
     program_.restore_secret();
     for (const std::uint16_t number : turned_) generation_[number] ^= 1U;
     turned_.clear();

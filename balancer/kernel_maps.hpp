@@ -46,13 +46,11 @@ class KernelMaps {
     // All services change from old to new at once. Errors: the kernel has no memory for a table; then nothing
     // has changed.
     SystemResult<void> write_setup(const SplicerSetup& setup);
-    // Back to the setup before the last write_setup(): its tables stand in the other slots still.
-    void restore_setup() noexcept;
+    // Back to `before`, the setup before the last write_setup(): its tables stand in the other slots still.
+    void restore_setup(const SplicerSetup& before) noexcept;
     // By bridge number. Without a next hop the last one known stays; where there never was one, user space
     // sends.
     void write_bridges(std::span<const SplicerBridge> bridges, std::span<const std::optional<NextHop>> hops);
-    // Which bridge a lane leads to.
-    void write_lanes(const SplicerSetup& setup) noexcept;
     // Openings that the program chose for since the last call, by the services of the last write_setup().
     // Adds them to the splicer's loads and counters.
     void read_openings(Splicer& splicer);
@@ -85,6 +83,8 @@ class KernelMaps {
     SystemResult<void> start_clock();
     SystemResult<void> write_table(std::uint32_t slot, std::span<const splice_placement_row> rows);
     SystemResult<void> write_name(const SplicerService& service);
+    // Which bridge each lane leads to.
+    void write_lanes(const SplicerSetup& setup) noexcept;
     void write_services(std::span<const ServiceTableRow> services);
     [[nodiscard]] splice_openings sum_of_openings(std::uint32_t state) const;
     void forget_openings(const SplicerSetup& setup, std::uint32_t states);

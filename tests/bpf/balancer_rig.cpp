@@ -34,7 +34,6 @@ std::vector<std::optional<NextHop>> next_hops(std::size_t bridges) {
 
 void fill(KernelMaps& maps, const SplicerSetup& setup) {
     maps.write_bridges(setup.bridges, next_hops(setup.bridges.size()));
-    maps.write_lanes(setup);
     whole(maps.write_setup(setup));
 }
 

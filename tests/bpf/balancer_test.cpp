@@ -1388,7 +1388,7 @@ TEST_CASE(
     setup.secret.keys[0] = {42, 43, {}};
     for (int times = 0; times < 3; times++) {
         REQUIRE(pair.kernel.maps().write_setup(setup).has_value());
-        pair.kernel.maps().restore_setup();
+        pair.kernel.maps().restore_setup(*pair.shared);
         CHECK(pair.in_kernel(stays.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
     }
     CHECK(pair.in_kernel(before.segment(kGet)) == SPLICE_forward_first_payload);
