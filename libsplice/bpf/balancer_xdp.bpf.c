@@ -288,19 +288,33 @@ SPLICE_SUBPROGRAM int note_sign(const struct splice_packet *packet, const struct
 	return 0;
 }
 
+/* The bridge of that index, where the packet can go there now; null: *ended says what became of the packet. */
+static __always_inline const struct splice_bridge_entry *way_to(struct xdp_md *ctx, const struct splice_packet *packet,
+								__u32 index, int *ended)
+{
+	const struct splice_bridge_entry *bridge = bpf_map_lookup_elem(&bridges, &index);
+
+	/* A bridge that is gone, or whose next hop is not known yet. */
+	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN) {
+		*ended = ask_within_budget(ctx, packet, SPLICE_ASK_NEXT_HOP, SPLICE_drop_no_next_hop);
+		return 0;
+	}
+	if (SPLICE_UNLIKELY(splice_ip_length(packet) > bridge->room)) {
+		*ended = ask_within_budget(ctx, packet, SPLICE_ASK_TOO_BIG, SPLICE_drop_too_big);
+		return 0;
+	}
+	return bridge;
+}
+
 /* To the entry's bridge, and the entry learns what the packet says. */
 static __always_inline int forward(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry,
 				   enum splice_verdict verdict)
 {
-	const __u32 index = entry->bridge;
-	const struct splice_bridge_entry *bridge = bpf_map_lookup_elem(&bridges, &index);
+	int ended = XDP_DROP;
+	const struct splice_bridge_entry *bridge = way_to(ctx, packet, entry->bridge, &ended);
 	enum splice_verdict edited;
 
-	/* A bridge that is gone, or whose next hop is not known yet. */
-	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN)
-		return ask_within_budget(ctx, packet, SPLICE_ASK_NEXT_HOP, SPLICE_drop_no_next_hop);
-	if (SPLICE_UNLIKELY(splice_ip_length(packet) > bridge->room))
-		return ask_within_budget(ctx, packet, SPLICE_ASK_TOO_BIG, SPLICE_drop_too_big);
+	if (!bridge) return ended;
 	if (verdict == SPLICE_forward_open) {
 		const enum splice_flow_sign sign = splice_flow_shows(entry, packet);
 		if (SPLICE_UNLIKELY(sign != SPLICE_SIGN_NONE)) note_sign(packet, entry, sign);
@@ -581,7 +595,7 @@ SPLICE_SUBPROGRAM int clock_holds(struct xdp_md *ctx, const struct splice_packet
 		return 1;
 	}
 	if (!service->lanes || now_s() < service->proves_from_s) return 1;
-	return splice_balancer_clock_holds(packet, &options, secret(), proof, unix_ms());
+	return splice_balancer_clock_holds(packet, options.tsecr, secret(), proof, unix_ms());
 }
 
 /* The lane of a packet of no flow; SPLICE_NO_LANE. */
@@ -600,18 +614,15 @@ SPLICE_SUBPROGRAM int follow_lane(struct xdp_md *ctx, struct splice_packet *pack
 {
 	const struct splice_bridge_entry *bridge;
 	enum splice_verdict edited;
+	int ended = XDP_DROP;
 	__u32 index;
 
 	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
 	index = settings.lanes[packet->family == 6][lane & (SPLICE_LANE_SLOTS - 1)];
 	if (!index) return count(SPLICE_drop_lane_unknown, XDP_DROP);
 	if (index & SPLICE_LANE_ASKS) return ask_within_budget(ctx, packet, SPLICE_ASK_LANE, SPLICE_drop_orphan);
-	index--;
-	bridge = bpf_map_lookup_elem(&bridges, &index);
-	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN)
-		return ask_within_budget(ctx, packet, SPLICE_ASK_NEXT_HOP, SPLICE_drop_no_next_hop);
-	if (SPLICE_UNLIKELY(splice_ip_length(packet) > bridge->room))
-		return ask_within_budget(ctx, packet, SPLICE_ASK_TOO_BIG, SPLICE_drop_too_big);
+	bridge = way_to(ctx, packet, index - 1, &ended);
+	if (!bridge) return ended;
 	edited = splice_carry((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
 			      service->carriage);
 	if (SPLICE_UNLIKELY(edited != SPLICE_CONTINUE)) return count(edited, XDP_DROP);

@@ -110,7 +110,7 @@ struct Splicer::Impl {
         flows.set_limits(setup->max_flows, setup->timeouts);
         loads.set_services(loaded_services(*setup));
         set_hot_services();
-        set_lanes();
+        lanes = lanes_of(*setup);
     }
     // Keys of a service that stays are hot as before.
     void set_hot_services();
@@ -136,7 +136,6 @@ struct Splicer::Impl {
     [[nodiscard]] std::uint32_t lane_of(const Walk& walk) const noexcept;
     [[nodiscard]] bool clock_holds(const Walk& walk, std::uint16_t proof) noexcept;
     Verdict follow_lane(Walk& walk, std::uint32_t lane);
-    void set_lanes();
     [[nodiscard]] bool is_late(const Walk& walk) const noexcept;
     Verdict answer_late(Walk& walk);
     // Tells the client that its connection is over; nothing where its packet is a RST itself (RFC 9293
@@ -149,6 +148,12 @@ struct Splicer::Impl {
     Verdict hold_first(Walk& walk, const FirstPayloadScan& scan);
     Verdict hold_more(Walk& walk);
     Verdict forward(Walk& walk, Verdict verdict);
+    // Edited in place, toward the bridge. SPLICE_CONTINUE, or why it is dropped.
+    [[nodiscard]] static Verdict carry(Walk& walk, const IpAddress& bridge,
+                                       splice_carriage carriage) noexcept {
+        std::byte* const begin = walk.bytes.data();
+        return splice_carry(begin, begin + walk.bytes.size(), &walk.packet, &bridge.raw(), carriage);
+    }
     [[nodiscard]] std::uint32_t narrower_way(std::uint16_t bridge, std::size_t size) const noexcept;
     Verdict answer_too_big(Instant now, Bytes packet, std::uint32_t mtu, Actions& out);
     Verdict next_choice(Walk& walk);
@@ -295,7 +300,7 @@ void Splicer::swap_setup(std::shared_ptr<const SplicerSetup> setup) {
     impl_->flows.set_limits(impl_->setup->max_flows, impl_->setup->timeouts);
     impl_->loads.set_services(loaded_services(*impl_->setup));
     impl_->set_hot_services();
-    impl_->set_lanes();
+    impl_->lanes = lanes_of(*impl_->setup);
 }
 
 std::size_t Splicer::end_unserved_flows() {
@@ -490,7 +495,8 @@ bool Splicer::Impl::clock_holds(const Walk& walk, std::uint16_t proof) noexcept 
         return true;
     }
     if (!walk.service->lanes || walk.now.seconds() < walk.service->proves_from_s) return true;
-    return splice_balancer_clock_holds(&walk.packet, &options, &setup->secret, proof, walk.now.unix_ms());
+    return splice_balancer_clock_holds(&walk.packet, options.tsecr, &setup->secret, proof,
+                                       walk.now.unix_ms());
 }
 
 // No entry is made: a flood of such packets fills nothing.
@@ -507,13 +513,8 @@ Verdict Splicer::Impl::follow_lane(Walk& walk, std::uint32_t lane) {
     }
     if (const std::uint32_t mtu = narrower_way(index, walk.bytes.size()))
         return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
-    const Verdict edited = splice_carry(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
-                                        &walk.packet, &bridge->raw(), walk.service->carriage);
+    const Verdict edited = carry(walk, *bridge, walk.service->carriage);
     return edited == SPLICE_CONTINUE ? SPLICE_forward_lane : edited;
-}
-
-void Splicer::Impl::set_lanes() {
-    lanes = lanes_of(*setup);
 }
 
 Verdict Splicer::Impl::answer_syn(Walk& walk) {
@@ -547,9 +548,8 @@ Verdict Splicer::Impl::handle_icmp(Walk& walk) {
     if (!flow || !splice_flow_is_open(&*flow)) return SPLICE_drop_orphan_icmp;
     const IpAddress* bridge = bridge_address(flow->bridge);
     if (!bridge) return SPLICE_drop_orphan_icmp;
-    const Verdict verdict = splice_carry(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
-                                         &walk.packet, &bridge->raw(), flow->carriage);
-    return verdict == SPLICE_CONTINUE ? SPLICE_forward_icmp : verdict;
+    const Verdict edited = carry(walk, *bridge, flow->carriage);
+    return edited == SPLICE_CONTINUE ? SPLICE_forward_icmp : edited;
 }
 
 // --- Choosing
@@ -813,8 +813,7 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
     if (const std::uint32_t mtu = narrower_way(walk.entry->bridge, walk.bytes.size()))
         return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
     if (verdict == SPLICE_forward_open) note_sign(walk);
-    const Verdict edited = splice_carry(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(),
-                                        &walk.packet, &bridge->raw(), walk.entry->carriage);
+    const Verdict edited = carry(walk, *bridge, walk.entry->carriage);
     if (edited != SPLICE_CONTINUE) return edited;
     splice_flow_touch(&*walk.entry, &walk.packet, walk.now.seconds());
     (void)flows.put(walk.key, *walk.entry);  // not new

@@ -68,14 +68,12 @@ SPLICE_SUBPROGRAM int splice_balancer_cookie_valid(const struct splice_packet *p
 	return splice_cookie_check_segment(secret, packet, unix_s, negotiated);
 }
 
-/* Whether the timestamps of a first segment, of which `options` tells, bear its cookie out: 13 bits more to guess. What
- * has none proves by its cookie alone. */
-SPLICE_INLINE int splice_balancer_clock_holds(const struct splice_packet *packet, const struct splice_tcp_options *options,
+/* Whether the echo of a first segment with timestamps bears its cookie out: 13 bits more to guess. One without proves by its
+ * cookie alone. */
+SPLICE_INLINE int splice_balancer_clock_holds(const struct splice_packet *packet, __u32 tsecr,
 					      const struct splice_secret *secret, __u16 proof, __u32 unix_ms)
 {
-	if (!options->timestamps_offset) return 1;
-	return splice_clock_proves(splice_lane_hash(&secret->lane, splice_flow_toward_server(packet)), proof, options->tsecr,
-				   unix_ms);
+	return splice_clock_proves(splice_lane_hash(&secret->lane, splice_flow_toward_server(packet)), proof, tsecr, unix_ms);
 }
 
 /* Whether a packet of no flow may name its bridge: whatever a connection sends after its SYN. A bounced packet has been
