@@ -11,6 +11,7 @@
 #include "libsplice/engine/socket_diag.hpp"
 #include "libsplice/engine/subprocess.hpp"
 #include "libsplice/engine/sysctl.hpp"
+#include "packetbridge/network_facts.hpp"
 
 namespace splice {
 namespace {
@@ -105,13 +106,12 @@ void judge_firewall(const AdoptionFacts& facts, const JoinerSetup& setup, Adopti
             line);
 }
 
-// What cannot be asked is taken for good.
-BackendFacts look_at_backend(const Endpoint& backend) {
+// What cannot be asked is taken for good. `sockets`: null where the kernel tells nothing of them.
+BackendFacts look_at_backend(const Endpoint& backend, SocketDiag* sockets) {
     BackendFacts facts{.backend = backend};
     const auto way = way_to(backend.address);
     facts.here = way && way->local;
     if (way && !way->local) facts.way = way->interface;
-    auto sockets = SocketDiag::open();
     if (!sockets) return facts;
     const auto listener = sockets->listener(backend);
     facts.listens = listener.has_value();
@@ -162,23 +162,20 @@ AdoptionFacts read_changing_facts(const JoinerSetup& setup, const std::string& i
     const auto ipv4 = [](const std::string& name, int unknown) {
         return read_sysctl("net/ipv4/" + name).value_or(unknown);
     };
-    const auto of_interface = [&](const char* name) {
-        return std::max(ipv4(fmt::format("conf/all/{}", name), 0),
-                        ipv4(fmt::format("conf/{}/{}", interface, name), 0));
-    };
     facts.tcp_syncookies = ipv4("tcp_syncookies", 0);
     facts.tcp_sack = ipv4("tcp_sack", 1);
     facts.tcp_timestamps = ipv4("tcp_timestamps", 1);
     facts.tcp_window_scaling = ipv4("tcp_window_scaling", 1);
     facts.tcp_rfc1337 = ipv4("tcp_rfc1337", 0);
     facts.conntrack_tcp_loose = read_sysctl("net/netfilter/nf_conntrack_tcp_loose").value_or(1);
-    facts.rp_filter = of_interface("rp_filter");
-    facts.arp_ignore = of_interface("arp_ignore");
-    facts.arp_announce = of_interface("arp_announce");
+    facts.rp_filter = interface_sysctl(interface, "rp_filter");
+    facts.arp_ignore = interface_sysctl(interface, "arp_ignore");
+    facts.arp_announce = interface_sysctl(interface, "arp_announce");
+    auto sockets = SocketDiag::open();
     for (const JoinerService& service : setup.services) {
         if (std::ranges::find(facts.backends, service.backend, &BackendFacts::backend) ==
             facts.backends.end())
-            facts.backends.push_back(look_at_backend(service.backend));
+            facts.backends.push_back(look_at_backend(service.backend, sockets ? &*sockets : nullptr));
     }
     return facts;
 }
