@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/xdp_link.hpp"
 #include "libsplice/ops/start.hpp"
@@ -57,13 +56,10 @@ void look_at_common_host(const std::string& name, Preflight& found) {
                 "it, and only the bond's or bridge's own name has them",
                 name));
     }
-    if (clock_is_synchronized())
-        found.good("the clock is synchronised");
+    if (const auto trouble = clock_trouble())
+        found.warn(std::string(*trouble));
     else
-        found.warn(
-            "nothing synchronises this host's clock: cookies of hosts whose clocks differ by more than 32 s "
-            "are refused; "
-            "run an NTP client (chrony, systemd-timesyncd)");
+        found.good("the clock is synchronised");
 }
 
 }  // namespace splice

@@ -48,12 +48,15 @@ void warn_about_api(const std::optional<Endpoint>& api) {
         api->to_string()));
 }
 
+std::optional<std::string_view> clock_trouble() {
+    if (clock_is_synchronized()) return std::nullopt;
+    return "nothing synchronises this host's clock: cookies of hosts whose clocks differ by more than 32 s "
+           "are "
+           "refused; run an NTP client (chrony, systemd-timesyncd) on balancers and bridges";
+}
+
 void warn_about_clock() {
-    if (clock_is_synchronized()) return;
-    log_warning(
-        "nothing synchronises this host's clock: cookies of hosts whose clocks differ by more than 32 s are "
-        "refused; "
-        "run an NTP client (chrony, systemd-timesyncd) on balancers and bridges");
+    if (const auto trouble = clock_trouble()) log_warning(std::string(*trouble));
 }
 
 }  // namespace splice

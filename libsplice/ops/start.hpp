@@ -31,7 +31,9 @@ void log_stopped(bool goes_on, std::string_view interface);
 SystemResult<InterfaceInfo> check_host(const std::string& interface);
 // Logs a warning for an API that others than this host may ask: it has no password. Nothing: there is no API.
 void warn_about_api(const std::optional<Endpoint>& api);
-// Logs a warning when nothing disciplines the clock: cookies carry its epoch.
+// What is wrong when nothing disciplines the clock, of which cookies carry the epoch; nothing: it is kept.
+[[nodiscard]] std::optional<std::string_view> clock_trouble();
+// Logs it.
 void warn_about_clock();
 
 }  // namespace splice
