@@ -5,12 +5,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 
 from cases_hosts import LARGE, fetch, large_beginning, paths_of
 from cases_kernel import restart
 from harness import case, equal, eventually, true
-from http_client import ask, parse, request
+from http_client import ask, ask_in_two
 
 PORT = 8090
 
@@ -112,15 +111,7 @@ def check_cache(world, command):
     got = fetch(world, world.connect(timeout=30), name)
     equal(hashlib.sha256(got.body).hexdigest(), large_beginning(world), f"20 MB, {len(got.body)} bytes")
 
-    sock = world.connect(timeout=5, nagle=False)
-    whole = request(paths[0])
-    sock.sendall(whole[:7])
-    time.sleep(0.02)
-    sock.sendall(whole[7:])
-    stream = b""
-    while not parse(stream):
-        stream += sock.recv(65536)
-    equal(parse(stream)[0].bridge, bridge, "a request line in two segments")
+    equal(ask_in_two(world.connect(timeout=5, nagle=False), paths[0], 7).bridge, bridge, "a request line in two segments")
 
     with world.connect(timeout=5) as sock:
         sock.sendall(b"\x00\xff junk that no server takes \r\n\r\n")

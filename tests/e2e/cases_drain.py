@@ -31,11 +31,7 @@ def give(world, name, state):
 
 def take_back(world, name):
     """As it was: without a state."""
-    path = f"{world.lab.run_dir}/balancer.yaml"
-    with open(path, encoding="ascii") as file:
-        text = file.read()
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text.replace(", state: drain,", ",").replace(", state: down,", ","))
+    world.rewrite("balancer.yaml", lambda text: text.replace(", state: drain,", ",").replace(", state: down,", ","))
     eventually(lambda: bridge(world, name)["state"] == "ready", f"{name} is ready")
 
 

@@ -265,19 +265,11 @@ def _(world):
     world.lab.stop("nginx2")
     world.clean_up.callback(lambda: world.lab.runs("nginx2") or world.lab.start("nginx2"))
     eventually(lambda: share(world, "b2") == 0, "b2 is not placed", seconds=15)
-    path = f"{world.lab.run_dir}/balancer.yaml"
-    with open(path, encoding="ascii") as file:
-        checked = file.read()
-
-    def write(text):
-        with open(path, "w", encoding="ascii") as file:
-            file.write(text)
-
-    write(re.sub(r"(?m)^    health: .*\n", "", checked))
+    checked, _ = world.rewrite("balancer.yaml", lambda text: re.sub(r"(?m)^    health: .*\n", "", text))
     eventually(lambda: not any(health_of(world, f"web{world.family}").values()), "nothing is checked")
     true(share(world, "b2") > 0, "unchecked it is placed")
     world.lab.start("nginx2")
-    write(checked)
+    world.rewrite("balancer.yaml", lambda _: checked)
     eventually(lambda: all(health_of(world, f"web{world.family}").values()), "web is checked")
     lines = [line for line in world.log_of("balancer", of_this_case=True).splitlines() if "health off -> " in line]
     true(lines and not any("keys move" in line for line in lines[1:]), f"no key moves when checks begin: {lines}")

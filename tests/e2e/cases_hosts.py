@@ -11,7 +11,7 @@ import time
 from cases_health import check_services, is_in
 from cases_kernel import restart
 from harness import Skip, case, equal, eventually, true
-from http_client import ask, parse, request
+from http_client import ask, ask_in_two, parse, request
 from world import BRIDGES, BUILD
 
 PATHS = [f"/hosts/{n}" for n in range(24)]
@@ -241,15 +241,7 @@ def check_local_bridge(world, local):
         for _ in range(3):
             equal(ask(sock, path).bridge, "b4", "requests on one connection")
     # A request in two segments goes through user space.
-    sock = world.connect(timeout=4, nagle=False)
-    whole = request(mine[0])
-    sock.sendall(whole[:9])
-    time.sleep(0.02)
-    sock.sendall(whole[9:])
-    stream = b""
-    while not parse(stream):
-        stream += sock.recv(65536)
-    equal(parse(stream)[0].bridge, "b4", "a request in two segments")
+    equal(ask_in_two(world.connect(timeout=4, nagle=False), mine[0], 9).bridge, "b4", "a request in two segments")
     check_large(world, "b4")
     local.stop("nginx4")
     for path in mine:

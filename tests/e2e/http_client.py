@@ -56,6 +56,15 @@ def ask(sock, path, *headers):
     return read_response(sock)
 
 
+def ask_in_two(sock, path, cut):
+    """The same in two segments, of which the first has `cut` bytes; `sock` is without Nagle's algorithm."""
+    whole = request(path)
+    sock.sendall(whole[:cut])
+    time.sleep(0.02)
+    sock.sendall(whole[cut:])
+    return read_response(sock)
+
+
 class Crowd:
     """Many connections at once from one thread; each sends a request and reads its response."""
 

@@ -148,21 +148,22 @@ class World:
         self.lab.on(host, "sysctl", "-q", "-w", f"{name}={value}")
         self.clean_up.callback(self.lab.on, host, "sysctl", "-q", "-w", f"{name}={before}")
 
-    def edited(self, name, edit):
-        """A configuration file of the lab is edit(its text) for the rest of the case."""
+    def rewrite(self, name, edit):
+        """A configuration file of the lab becomes edit(its text); the text before, and after."""
         path = f"{self.lab.run_dir}/{name}"
         with open(path, encoding="ascii") as file:
             before = file.read()
-
-        def write(text):
-            with open(path, "w", encoding="ascii") as file:
-                file.write(text)
-
         after = edit(before)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(after)
+        return before, after
+
+    def edited(self, name, edit):
+        """The same for the rest of the case."""
+        before, after = self.rewrite(name, edit)
+        self.clean_up.callback(self.rewrite, name, lambda _: before)
         if after == before:
             raise AssertionError(f"{name} does not change")
-        self.clean_up.callback(write, before)
-        write(after)
 
     def wire_sized_packets(self):
         """No host sends super-packets for the rest of the case: a rule then meets each packet of a wire."""
