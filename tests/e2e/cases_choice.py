@@ -108,9 +108,13 @@ def _(world):
     serve_with(world, web(world), ["bounded_load: 1.1"])
     seen = ask_until(world, lambda seen: set(seen[hot]) == set(BRIDGES), "all bridges serve it", [hot])[hot]
     true(metric(world, "choices_weighed_total", web(world), why="over_bound") > 0, "over the bound")
-    ranks = [metric(world, "choices_total", web(world), rank=rank) for rank in ("first", "second", "third")]
-    equal(sum(ranks), len(seen), "openings by rank")
-    equal(ranks, [seen.count(bridge) for bridge in choices], "openings by rank, beside what the bridges answered")
+
+    def ranks():
+        return [metric(world, "choices_total", web(world), rank=rank) for rank in ("first", "second", "third")]
+
+    # The kernel's first choices are added when the loads are reckoned, not at once.
+    answered = [seen.count(bridge) for bridge in choices]
+    eventually(lambda: ranks() == answered, lambda: f"openings by rank {ranks()} are what the bridges answered: {answered}")
 
 
 @case("a hot key is spread over two bridges, and others stay on their own")
