@@ -5,6 +5,7 @@
 #   deps.sh --fuzz     and for `make fuzz`
 #   deps.sh --browser  and for the browser's case of `make test` (Chromium: 120 MB to load, 420 MB installed)
 #   deps.sh --caches   and for the cases of `make test` with other caches than nginx and Varnish
+#   deps.sh --ha       and for the cases of `make test` with two balancers and keepalived
 #   deps.sh --vm       and for `make vm-test`
 #   deps.sh --runtime  prints what the executables alone need
 set -euo pipefail
@@ -44,6 +45,8 @@ fi
 [[ ${1:-} != --browser ]] || packages+=(chromium)
 # Backends of their own kinds.
 [[ ${1:-} != --caches ]] || packages+=(trafficserver squid)
+# Who of two balancers has the VIPs.
+[[ ${1:-} != --ha ]] || packages+=(keepalived)
 # Machines in software, their file system, and Ruby for the Vagrantfile.
 if [[ ${1:-} == --vm ]]; then
     packages+=(qemu-system-x86 mmdebstrap e2fsprogs ruby shellcheck)
