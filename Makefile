@@ -36,7 +36,7 @@ e2e: deps ## the end-to-end suite alone (E2E_ARGS="--only WORD --family 6" choos
 	@$(call build_target,e2e_programs)
 	@tests/run_all.py --e2e $(E2E_ARGS)
 
-e2e-full: deps ## the end-to-end suite with the cases that wait for minutes, which make test leaves out (45 minutes at most)
+e2e-full: deps ## the end-to-end suite with the cases that wait for minutes, which make test leaves out (80 minutes at most)
 	@$(call build_target,e2e_programs)
 	@tests/run_all.py --e2e --full $(E2E_ARGS)
 

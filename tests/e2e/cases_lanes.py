@@ -25,8 +25,8 @@ def plain(text):
     return text.replace("    bridges:", "    timestamps: plain\n    bridges:")
 
 
-def reloads(world):
-    return world.log_of("balancer", of_this_case=True).count("reloaded (")
+def reloads(world, program="balancer"):
+    return world.log_of(program, of_this_case=True).count("reloaded (")
 
 
 def without_timestamps(world):

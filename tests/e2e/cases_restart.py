@@ -194,8 +194,8 @@ class Download:
 
     SIZE = 20 << 20
 
-    def __init__(self, world):
-        self._sock = world.connect(timeout=10)
+    def __init__(self, world, timeout=10):
+        self._sock = world.connect(timeout=timeout)
         self._sock.sendall(request("/file/100m.bin", f"Range: bytes=0-{self.SIZE - 1}"))
         self.body, self._head = bytearray(), bytearray()
         while b"\r\n\r\n" not in self._head:

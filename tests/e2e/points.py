@@ -31,6 +31,22 @@ def _why_no_nfqueue():
     return f"iptables has no NFQUEUE here: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}"
 
 
+def why_no_multipath():
+    """Why the lab's router cannot spread over several balancers, or None."""
+    steps = ("ip link add v1 type veth peer name v2 && ip link set v1 up && ip link set v2 up && "
+             "ip address add 192.0.2.1/24 dev v1 && ip -6 address add 2001:db8::1/64 dev v1 nodad && "
+             "ip nexthop add id 1 via 192.0.2.2 dev v1 && ip nexthop add id 2 via 192.0.2.3 dev v1 && "
+             "ip nexthop add id 3 group 1/2 && ip route add 198.51.100.1/32 nhid 3 && "
+             "ip nexthop add id 5 via 2001:db8::2 dev v1 && ip nexthop add id 6 via 2001:db8::3 dev v1 && "
+             "ip nexthop add id 7 group 5/6 && ip -6 route add 2001:db8:1::1/128 nhid 7 && "
+             "sysctl -q -w net.ipv4.fib_multipath_hash_fields=0x37 net.ipv6.fib_multipath_hash_fields=0x37")
+    done = subprocess.run(["unshare", "-n", "sh", "-c", steps], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode == 0:
+        return None
+    return f"the kernel has no multipath routes: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}"
+
+
 def _older_than(major, minor):
     release = platform.release()
     numbers = re.match(r"(\d+)\.(\d+)", release)

@@ -32,11 +32,12 @@ import cases_hosts  # noqa: E402,F401
 import cases_caches  # noqa: E402,F401
 import cases_keepalived  # noqa: E402,F401
 import cases_slow  # noqa: E402,F401
+import cases_ecmp  # noqa: E402,F401
 import cases_wan  # noqa: E402,F401
 import harness  # noqa: E402
 import raw_tcp  # noqa: E402
 import side_by_side  # noqa: E402
-from points import POINTS, why_not  # noqa: E402
+from points import POINTS, why_no_multipath, why_not  # noqa: E402
 from world import BRIDGES, SOURCE, Lab, World  # noqa: E402
 
 FAMILIES = [4, 6]
@@ -62,15 +63,15 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def run_point(point, families, cases, tally, log_dir):
-    """One lab for all families of a matrix point."""
+def run_point(point, families, cases, tally, log_dir, balancers):
+    """One lab, with so many balancers, for all families of a matrix point."""
     engine, mode = point.split(":")
-    lab = Lab(f"e2e-{os.getpid()}", engine, mode)
+    lab = Lab(f"e2e-{os.getpid()}", engine, mode, balancers)
     try:
         lab.command("network")
         for number in (1, 2, 3):
             lab.start(f"greeter{number}")
-        for program in (*BRIDGES, "balancer"):
+        for program in (*BRIDGES, *lab.balancers):
             lab.start(program)
         raw_tcp.hide_from_kernel(lab)
         for family in families:
@@ -107,15 +108,18 @@ def say_what_is_left_out(arguments):
 
 
 def run_or_say_why_not(point, families, cases, tally, log_dir):
-    if reason := why_not(point):
-        print(f"{point}: skipped: {reason}", flush=True)
-        tally.skipped += [(f"IPv{family} {point}: all {len(cases)} cases", reason) for family in families]
-        return
-    try:
-        run_point(point, families, cases, tally, log_dir)
-    except RuntimeError as error:  # the lab itself: no case can run, which is a failure of its own
-        print(f"FAIL the lab for {point}: {error}", flush=True)
-        tally.failed.append((f"the lab for {point}", str(error)))
+    for balancers in sorted({item.balancers for item in cases}):
+        chosen = [item for item in cases if item.balancers == balancers]
+        title = point if balancers == 1 else f"{point} with {balancers} balancers"
+        if reason := why_not(point) or (balancers > 1 and why_no_multipath()):
+            print(f"{title}: skipped: {reason}", flush=True)
+            tally.skipped += [(f"IPv{family} {title}: all {len(chosen)} cases", reason) for family in families]
+            continue
+        try:
+            run_point(point, families, chosen, tally, log_dir, balancers)
+        except RuntimeError as error:  # the lab itself: no case can run, which is a failure of its own
+            print(f"FAIL the lab for {title}: {error}", flush=True)
+            tally.failed.append((f"the lab for {title}", str(error)))
 
 
 def main():

@@ -16,16 +16,19 @@ SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 LAB = os.path.join(SOURCE, "tests/lab/lab.sh")
 BUILD = os.environ.get("BUILD", os.path.join(SOURCE, "build"))
 BRIDGES = ("b1", "b2", "b3")
-PROGRAMS = ("balancer",) + BRIDGES
+PROGRAMS = ("balancer",) + BRIDGES  # of a lab with one balancer
+BALANCERS = ("balancer", "balancer2", "balancer3")
 
 
 class Lab:
     """The namespaces and programs of one engine and mode; tests/lab draws them."""
 
-    def __init__(self, lab_id, engine, mode):
+    def __init__(self, lab_id, engine, mode, balancers=1):
         self.id, self.engine, self.mode = lab_id, engine, mode
+        self.balancers = BALANCERS[:balancers]
+        self.programs = (*self.balancers, *BRIDGES)
         self.run_dir = f"/tmp/splicelb-lab-{lab_id}"
-        self.environment = dict(os.environ, ENGINE=engine, MODE=mode)
+        self.environment = dict(os.environ, ENGINE=engine, MODE=mode, LAB_BALANCERS=str(balancers))
 
     def command(self, *words):
         # In a session of its own: Ctrl-C is ours, and what it interrupts is taken down by run.py.
@@ -115,7 +118,8 @@ class World:
         self._log_marks = {}
 
     def title(self):
-        return f"IPv{self.family} {self.lab.engine} {self.lab.mode}"
+        several = f" {len(self.lab.balancers)} balancers" if len(self.lab.balancers) > 1 else ""
+        return f"IPv{self.family} {self.lab.engine} {self.lab.mode}{several}"
 
     def slug(self):
         return self.title().replace(" ", "-").lower()
@@ -154,16 +158,18 @@ class World:
         with open(path, encoding="ascii") as file:
             before = file.read()
         after = edit(before)
-        with open(path, "w", encoding="ascii") as file:
-            file.write(after)
+        if after != before:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(after)
         return before, after
 
     def edited(self, name, edit):
-        """The same for the rest of the case."""
+        """The same for the rest of the case; the text before."""
         before, after = self.rewrite(name, edit)
         self.clean_up.callback(self.rewrite, name, lambda _: before)
         if after == before:
             raise AssertionError(f"{name} does not change")
+        return before
 
     def wire_sized_packets(self):
         """No host sends super-packets for the rest of the case: a rule then meets each packet of a wire."""
@@ -230,7 +236,7 @@ class World:
 
     def page(self, program, path, *words, check=True):
         """A page of the program's own API; `words` are curl's."""
-        port = 10001 if program == "balancer" else 10002
+        port = 10001 if program in BALANCERS else 10002
         url = f"http://127.0.0.1:{port}{path}"
         return self.lab.on(program, "curl", "-sS", "--max-time", "5", *words, url, check=check)
 
@@ -257,9 +263,9 @@ class World:
             file.seek(self._log_marks.get(f"{program}.log", 0) if of_this_case else 0)
             return file.read()
 
-    def verdicts(self):
+    def verdicts(self, balancer="balancer"):
         """Packets by verdict since the balancer started."""
-        page = self.page("balancer", "/metrics")
+        page = self.page(balancer, "/metrics")
         lines = [line.split('"') for line in page.splitlines() if line.startswith("splicelb_balancer_packets_total{")]
         return collections.Counter({name: int(float(count.strip("} "))) for _, name, count in lines})
 
@@ -299,12 +305,12 @@ class World:
     # Programs and logs
 
     def check_programs(self):
-        for program in PROGRAMS:
+        for program in self.lab.programs:
             true(self.lab.runs(program), f"{program} does not run any more")
 
     def repair(self):
         """After a failure: everything that should run does."""
-        for program in ("nginx1", "nginx2", "nginx3", "greeter1", "greeter2", "greeter3", *BRIDGES, "balancer"):
+        for program in ("nginx1", "nginx2", "nginx3", "greeter1", "greeter2", "greeter3", *reversed(self.lab.programs)):
             if not self.lab.runs(program):
                 with contextlib.suppress(RuntimeError):
                     self.lab.start(program)
@@ -324,7 +330,7 @@ class World:
             if text:
                 with open(os.path.join(target, name), "wb") as copy:
                     copy.write(text)
-        for host in PROGRAMS:
+        for host in self.lab.programs:
             with open(os.path.join(target, f"{host}.state"), "w", encoding="utf-8") as state:
                 state.write(self.lab.on(host, "ss", "-tan", check=False))
                 for words in (("address",), ("route",), ("-6", "route"), ("neigh",)):

@@ -18,6 +18,12 @@
 #   lab.sh network ID                namespaces and backends only (the end-to-end suite starts the rest)
 #   lab.sh start|stop|kill PROGRAM ID    balancer, b1, b2, b3 (the packet bridges), nginx1, nginx2, nginx3
 #
+# LAB_BALANCERS=3 in the environment of up or network makes a lab with two more balancers, balancer2 (.12 ::12) and
+# balancer3 (.13 ::13). All have the VIP, and the router spreads what is for it by addresses and ports, by plain
+# multipath of the kernel (lib/spread.sh). What bridges send to the VIP goes by the router, too.
+#
+#   lab.sh spread NAME,NAME ID       over these balancers from here on: a rehash, where they are others than before
+#
 # Several labs run side by side: ID is part of every name. Environment: ENGINE (nfqueue) of all, BALANCER_ENGINE and
 # BRIDGE_ENGINE of either, MODE (translate), BUILD (the directory of the executables), CONGESTION (every host's TCP
 # congestion control: reno, because a machine's default may be bbr, which hides loss), NETEM (what a kernel with netem
@@ -34,7 +40,7 @@ MODE=${MODE:-translate}
 CONGESTION=${CONGESTION:-reno}
 NETEM=${NETEM:-}
 
-for part in topology wait namespaces backends splice demo; do
+for part in topology wait spread namespaces backends splice demo; do
     # shellcheck source=/dev/null
     source "$LAB_DIR/lib/$part.sh"
 done
@@ -44,7 +50,7 @@ need_root() {
     if command -v sudo >/dev/null; then
         echo "lab: network namespaces need root; going on through sudo" >&2
         exec sudo BUILD="$BUILD" BALANCER_ENGINE="$BALANCER_ENGINE" BRIDGE_ENGINE="$BRIDGE_ENGINE" \
-            MODE="$MODE" CONGESTION="$CONGESTION" NETEM="$NETEM" "$LAB_DIR/lab.sh" "$@"
+            MODE="$MODE" CONGESTION="$CONGESTION" NETEM="$NETEM" LAB_BALANCERS="${LAB_BALANCERS:-}" "$LAB_DIR/lab.sh" "$@"
     fi
     echo "lab: network namespaces need root and there is no sudo here; run this as root" >&2
     exit 1
@@ -56,7 +62,7 @@ usage() {
 }
 
 command=${1:-}
-[[ $command =~ ^(up|down|shell|demo|network|start|stop|kill)$ ]] || usage
+[[ $command =~ ^(up|down|shell|demo|network|start|stop|kill|spread)$ ]] || usage
 need_root "$@"
 shift
 case $command in
@@ -90,6 +96,12 @@ start | stop | kill)
     program=${1:?which program}
     use_lab "${2:?which lab}"
     "program_$command" "$program"
+    ;;
+spread)
+    names=${1:?which balancers}
+    use_lab "${2:?which lab}"
+    IFS=, read -ra names <<<"$names"
+    router_spreads "${names[@]}"
     ;;
 demo)
     use_lab "demo-$$"

@@ -40,7 +40,7 @@ http {
     scgi_temp_path $RUN/b$i/scgi;
     default_type application/octet-stream;
     sendfile on;
-    keepalive_timeout 300s;
+    keepalive_timeout 1200s;
     keepalive_requests 100000;
     client_header_buffer_size 4k;
     large_client_header_buffers 8 32k;

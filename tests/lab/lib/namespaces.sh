@@ -51,7 +51,7 @@ router_impairment() {
 }
 
 create_namespaces() {
-    local host i
+    local host name i
     for host in "${HOSTS[@]}"; do
         ip netns add "$(ns "$host")"
         host_settings "$host"
@@ -69,20 +69,26 @@ create_namespaces() {
 
     on segment ip link add segment type bridge mcast_snooping 0
     on segment ip link set segment up
-    for host in router balancer b1 b2 b3; do segment_port "$host"; done
+    for host in router "${BALANCERS[@]}" b1 b2 b3; do segment_port "$host"; done
     on router ip address add "$ROUTER_FAR4/24" dev eth1
     on router ip -6 address add "$ROUTER_FAR6/64" dev eth1 nodad
     router_impairment
-    host_address balancer "$BALANCER4" "$BALANCER6"
+    for name in "${BALANCERS[@]}"; do
+        host_address "$name" "$(balancer4 "$name")" "$(balancer6 "$name")"
+        # What the balancer gets must have finished checksums: a program at XDP cannot finish them.
+        on segment ethtool -K "to-$name" tx off >/dev/null
+        # And what it sends arrives at a veth only where that merges packets.
+        on segment ethtool -K "to-$name" gro on >/dev/null
+    done
     for i in "${BRIDGES[@]}"; do
         host_address "b$i" "$(bridge4 "$i")" "$(bridge6 "$i")"
         on "b$i" ip address add "$(backend4 "$i")/32" dev eth1
         on "b$i" ip -6 address add "$(backend6 "$i")/128" dev eth1 nodad
     done
-    # What the balancer gets must have finished checksums: a program at XDP cannot finish them.
-    on segment ethtool -K to-balancer tx off >/dev/null
-    # And what it sends arrives at a veth only where that merges packets.
-    on segment ethtool -K to-balancer gro on >/dev/null
+    if ((${#BALANCERS[@]} > 1)); then
+        router_knows_balancers
+        for i in "${BRIDGES[@]}"; do host_asks_router "b$i"; done
+    fi
 }
 
 lab_network() {
@@ -92,14 +98,17 @@ lab_network() {
         exit 1
     fi
     mkdir -p "$RUN"/{log,pid,www/file,bpffs}
+    echo "$LAB_BALANCERS" >"$RUN/balancers"
     # Out here: what is mounted in a host's mount namespace goes with the program that runs there.
     if grep -qw bpf /proc/filesystems; then mount -t bpf bpf "$RUN/bpffs"; fi
     create_namespaces
     backends_prepare
-    local i
+    local i name
     for i in "${BRIDGES[@]}"; do program_start "nginx$i"; done
-    wait_until 5 on client ping -c 1 -W 1 "$BALANCER4"
-    wait_until 5 on client ping -c 1 -W 1 "$BALANCER6"
+    for name in "${BALANCERS[@]}"; do
+        wait_until 5 on client ping -c 1 -W 1 "$(balancer4 "$name")"
+        wait_until 5 on client ping -c 1 -W 1 "$(balancer6 "$name")"
+    done
 }
 
 lab_processes() {

@@ -5,11 +5,13 @@ random_key() {
     od -An -N16 -tx1 /dev/urandom | tr -d ' \n'
 }
 
+# Each host has a file of its own with the one secret.
 splice_prepare() {
-    [[ -e $RUN/secret ]] && return
-    (umask 077 && printf '%s\nlane %s\n' "$(random_key)" "$(random_key)" >"$RUN/secret")
-    balancer_yaml >"$RUN/balancer.yaml"
-    local i
+    local i name secret
+    [[ -e $RUN/balancer.yaml ]] && return
+    secret="$(random_key)"$'\n'"lane $(random_key)"
+    for name in "${BALANCERS[@]}" b1 b2 b3; do (umask 077 && echo "$secret" >"$RUN/$name.secret"); done
+    for name in "${BALANCERS[@]}"; do balancer_yaml "$name" >"$RUN/$name.yaml"; done
     for i in "${BRIDGES[@]}"; do bridge_yaml "$i" >"$RUN/b$i.yaml"; done
 }
 
@@ -24,20 +26,28 @@ balancer_service() {
     done
 }
 
+# balancer_yaml BALANCER
 balancer_yaml() {
+    # Connections that one strands another finds. The service at its own address is the first one's alone.
+    local resets="" own=""
+    if ((${#BALANCERS[@]} > 1)); then resets="stop_resets: false"; fi
+    if [[ $1 == balancer ]]; then
+        own="$(balancer_service own4 "$BALANCER4" 8080 5 http uri 4)
+$(balancer_service own6 "$BALANCER6" 8080 6 http uri 6)"
+    fi
     cat <<YAML
-secret_file: $RUN/secret
+secret_file: $RUN/$1.secret
 interface: eth1
 engine: $BALANCER_ENGINE
-bpffs: $RUN/bpffs/splicelb
+bpffs: $RUN/bpffs/splicelb${1#balancer}
+$resets
 api: { listen: "127.0.0.1:10001" }
 services:
 $(balancer_service web4 "$VIP4" 80 1 http uri 4)
 $(balancer_service web6 "$VIP6" 80 2 http uri 6)
 $(balancer_service greet4 "$VIP4" 2525 3 tcp source 4)
 $(balancer_service greet6 "$VIP6" 2525 4 tcp source 6)
-$(balancer_service own4 "$BALANCER4" 8080 5 http uri 4)
-$(balancer_service own6 "$BALANCER6" 8080 6 http uri 6)
+$own
 $(balancer_service tls4 "$VIP4" 443 7 tls sni 4)
 $(balancer_service tls6 "$VIP6" 443 8 tls sni 6)
 $(balancer_service proxied4 "$VIP4" 8081 9 http uri 4 accept)
@@ -50,7 +60,7 @@ YAML
 bridge_yaml() {
     local i=$1
     cat <<YAML
-secret_file: $RUN/secret
+secret_file: $RUN/b$i.secret
 interface: eth1
 address: ["$(bridge4 "$i")", "$(bridge6 "$i")"]
 number: $i
@@ -77,8 +87,8 @@ YAML
 # What PROGRAM is: its host, its command, and how one sees that it serves.
 program_describe() {
     case $1 in
-    balancer)
-        HOST=balancer COMMAND=("$BUILD/balancer" --config "$RUN/balancer.yaml")
+    balancer | balancer[23])
+        HOST=$1 COMMAND=("$BUILD/balancer" --config "$RUN/$1.yaml")
         READY=(says_ready "$1")
         ;;
     b[123])
@@ -131,5 +141,6 @@ lab_start_all() {
         program_start "greeter$i"
         program_start "b$i"
     done
-    program_start balancer
+    local name
+    for name in "${BALANCERS[@]}"; do program_start "$name"; done
 }

@@ -1,0 +1,166 @@
+"""Three balancers before which a router spreads the packets by their addresses and ports, and spreads them anew: whichever
+balancer a packet comes to, it finds its bridge."""
+
+import functools
+import re
+import shutil
+import time
+
+import harness
+from cases_health import cut_off, plug_in
+from cases_lanes import reloads
+from harness import SLOW_CASES, equal, eventually, true
+from http_client import Crowd
+from traffic import KEPT, Traffic
+from world import BALANCERS, BRIDGES, World
+
+case = functools.partial(harness.case, balancers=3)
+
+RETURNING_PORTS = range(9010, 9030)
+IDLE_S = 14 * 60
+CROWD = 10_000
+PROOF_IS_ASKED_AFTER_S = 100
+
+
+def spread(world, *balancers):
+    """The router spreads over these from here on."""
+    world.lab.command("spread", ",".join(balancers))
+
+
+def spread_over_all_afterwards(world):
+    world.clean_up.callback(spread, world, *BALANCERS)
+
+
+def die(world, balancer):
+    """Its host is gone, and what it knew. It is back, knowing nothing, when the case ends."""
+    world.clean_up.callback(world.lab.start, balancer)
+    world.clean_up.callback(plug_in, world, balancer)
+    cut_off(world, balancer)
+    world.lab.kill(balancer)
+    # Its kernel program and its table would outlive it.
+    shutil.rmtree(f"{world.lab.run_dir}/bpffs/splicelb{balancer.removeprefix('balancer')}", ignore_errors=True)
+
+
+def restart(world, balancer):
+    """The next one knows nothing of the flows."""
+    world.lab.stop(balancer)
+    world.lab.start(balancer)
+
+
+def by_lanes(world, *balancers):
+    """Packets that these have sent on by their timestamps alone, since they started."""
+    return sum(world.verdicts(balancer)["forward_lane"] for balancer in balancers)
+
+
+def reload(world, program, name, edit):
+    """A file of the program's becomes edit(its text), and the program has taken it up."""
+    before = reloads(world, program)
+    world.rewrite(name, edit)
+    eventually(lambda: reloads(world, program) > before, f"{program} has read {name}", 10)
+
+
+@case("ECMP: a balancer dies with its table: no request, no kept-alive connection and no download is lost")
+def _(world):
+    spread_over_all_afterwards(world)
+    before = by_lanes(world, "balancer", "balancer3")
+    with Traffic(world) as traffic:
+        die(world, "balancer2")
+        spread(world, "balancer", "balancer3")
+        traffic.goes_on("over the two others")
+    traffic.check()
+    true(by_lanes(world, "balancer", "balancer3") > before, "some went by their lanes")
+
+
+@case("ECMP: all three balancers restart one after the other, in their places: nothing is lost")
+def _(world):
+    with Traffic(world) as traffic:
+        for balancer in BALANCERS:
+            restart(world, balancer)
+            traffic.goes_on(f"after {balancer}")
+    traffic.check()
+    lanes = [by_lanes(world, balancer) for balancer in BALANCERS]
+    true(min(lanes) > 0, f"some went by their lanes at each: {lanes}")
+
+
+def without_lane(text):
+    return re.sub(r"lane .*\n", "", text)
+
+
+def without_numbers(text):
+    return re.sub(r", number: \d+ }", " }", re.sub(r"^number: \d+\n", "", text, flags=re.MULTILINE))
+
+
+def upgrade(world):
+    """From a fleet without lane line and numbers to one with both, a host at a time. Under way nothing is lost."""
+    programs = [*world.lab.balancers, *BRIDGES]
+    before = {}
+    for files, edit in (([f"{name}.yaml" for name in programs], without_numbers),
+                        ([f"{name}.secret" for name in programs], without_lane)):
+        for program, name in zip(programs, files):
+            count = reloads(world, program)
+            before[name] = world.edited(name, edit)
+            eventually(lambda: reloads(world, program) > count, f"{program} has read {name}", 10)
+    with Traffic(world) as traffic:
+        for step in ([(name, "secret") for name in (*BRIDGES, *world.lab.balancers)], [(name, "yaml") for name in BRIDGES],
+                     [(name, "yaml") for name in world.lab.balancers]):
+            for program, kind in step:
+                reload(world, program, f"{program}.{kind}", lambda _: before[f"{program}.{kind}"])
+            traffic.goes_on(f"after {step}")
+    traffic.check()
+
+
+@case("ECMP: after an upgrade balancers begin to ask first payloads for the clock's proof, and every request has it",
+      cases=SLOW_CASES)
+def _(world):
+    upgrade(world)
+    with Traffic(world) as traffic:
+        time.sleep(PROOF_IS_ASKED_AFTER_S)
+        traffic.goes_on("when the proof is asked for")
+    traffic.check()
+    equal([world.verdicts(name)["drop_bad_clock"] for name in BALANCERS], [0, 0, 0], "first payloads refused")
+
+
+def only_ipv4(world):
+    return None if world.family == 4 else "the case of IPv4 waits with connections of both families"
+
+
+@case("ECMP: connections that were idle for 14 minutes find their bridges by balancers that know nothing", only_ipv4,
+      cases=SLOW_CASES)
+def _(world):
+    crowds = {}
+    for family in (4, 6):
+        other = World(world.lab, family)
+        other.clean_up = world.clean_up
+        crowds[family] = Crowd(other, KEPT)
+        crowds[family].connect()
+    first = {family: all_answered(crowd, 30) for family, crowd in crowds.items()}
+    time.sleep(IDLE_S)
+    for balancer in BALANCERS:
+        restart(world, balancer)
+    for family, crowd in crowds.items():
+        equal(all_answered(crowd, 30), first[family], f"the bridges of connections over IPv{family}")
+    world.notes.append(f"0 of {2 * KEPT} lost")
+
+
+def all_answered(crowd, seconds):
+    """Each connection's bridge."""
+    answers = crowd.ask(lambda index: f"/idle/{index}", seconds)
+    complaints = list(crowd.complaints.values())
+    true(not complaints, f"lost: {len(complaints)} of {len(answers)}: {complaints[:5]}")
+    equal({answer.status for answer in answers}, {200}, "statuses")
+    return [answer.bridge for answer in answers]
+
+
+@case("ECMP: 10,000 kept-alive connections outlive the tables of all three balancers", cases=SLOW_CASES)
+def _(world):
+    crowd = Crowd(world, CROWD)
+    for start in range(0, CROWD, 1000):
+        for sock in crowd.members[start:start + 1000]:
+            sock.connect_ex(crowd.target)
+    first = all_answered(crowd, 60)
+    for balancer in BALANCERS:
+        restart(world, balancer)
+    began = time.monotonic()
+    equal(all_answered(crowd, 60), first, "the bridges of the connections")
+    world.notes.append(f"0 of {CROWD} lost, all answered within {time.monotonic() - began:.1f} s; "
+                       f"{by_lanes(world, *BALANCERS)} packets by their lanes")
