@@ -60,6 +60,11 @@ HealthLine line_of(const HealthChange& change, const View& view) {
                                         ? "; its keys come back within " + format_duration(rule.slow_start)
                                         : "")};
         case HealthState::gone:
+            if (change.why == HealthEvent::Why::in_vain)
+                return {.warns = true,
+                        .text = fmt::format("{} is silent to its clients, too: it gets no connections until "
+                                            "it is heard of",
+                                            bridge)};
             return {
                 .warns = true,
                 .text = fmt::format("{} is gone: nothing was heard of it for {} s", bridge,
@@ -86,13 +91,14 @@ HealthLine panic_line(const View& view) {
                                 view.health.service, threshold)};
     const bool none = std::ranges::all_of(
         view.health.bridges, [](const BridgeHealth& each) { return each.state == HealthState::gone; });
-    return {.warns = true,
-            .text = fmt::format(
-                "service {}: less than {} % of its bridges are up, so {} (panic_threshold_percent)",
-                view.health.service, threshold,
-                none ? "all get connections: nothing is heard of any, so the fault may be on this host or "
-                       "its way back"
-                     : "those that are ill get connections, too")};
+    return {
+        .warns = true,
+        .text = fmt::format(
+            "service {}: less than {} % of its bridges are up, so {} (panic_threshold_percent)",
+            view.health.service, threshold,
+            none ? "all get connections until clients have tried in vain: nothing is heard of any, so the "
+                   "fault may be on this host or its way back"
+                 : "those that are ill get connections, too")};
 }
 
 }  // namespace

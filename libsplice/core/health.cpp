@@ -14,6 +14,11 @@ Duration times(Duration duration, double factor) noexcept {
     return Duration(static_cast<Duration::rep>(static_cast<double>(duration.count()) * factor));
 }
 
+// As far as it is asked for.
+std::uint32_t add_up(std::uint32_t count, std::uint64_t more) noexcept {
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(count + more, kSuspectAfter));
+}
+
 }  // namespace
 
 std::string_view to_string(HealthState state) noexcept {
@@ -152,7 +157,14 @@ void Health::judge_quick(Duration now, std::size_t bridge, bool passed) {
 
 void Health::see(Duration now, std::size_t bridge, const PassiveSigns& signs) {
     Bridge& one = bridges_[bridge];
-    if (signs.answers != 0 || signs.refusals != 0) hear(now, bridge);
+    if (signs.answers != 0 || signs.refusals != 0) {
+        hear(now, bridge);
+    } else {
+        if (signs.openings != 0 && !one.tried) one.tried = now;
+        one.openings = add_up(one.openings, signs.openings);
+        one.repeats = add_up(one.repeats, signs.repeats);
+        give_up_in_vain(now, bridge);
+    }
     // In which order they came is not known: an answer speaks for all of them.
     if (signs.answers != 0) one.unanswered = 0;
     if (signs.answers != 0 || one.state != HealthState::up || now < one.trusted_until) return;
@@ -163,10 +175,29 @@ void Health::see(Duration now, std::size_t bridge, const PassiveSigns& signs) {
 }
 
 void Health::hear(Duration now, std::size_t bridge) {
-    bridges_[bridge].heard = now;
-    bridges_[bridge].unheard.reset();
-    if (bridges_[bridge].state == HealthState::gone)
-        change(now, bridge, HealthState::ill, HealthEvent::Why::heard);
+    Bridge& one = bridges_[bridge];
+    one.heard = now;
+    one.unheard.reset();
+    one.openings = one.repeats = 0;
+    one.tried.reset();
+    one.lost = false;
+    if (one.state == HealthState::gone) change(now, bridge, HealthState::ill, HealthEvent::Why::heard);
+}
+
+Duration Health::in_vain_from(const Bridge& bridge) noexcept {
+    if (bridge.state != HealthState::gone || bridge.lost) return Duration::max();
+    if (bridge.repeats >= kSuspectAfter) return Duration::min();
+    return bridge.openings >= kSuspectAfter ? *bridge.tried + kInVainAfter : Duration::max();
+}
+
+void Health::give_up_in_vain(Duration now, std::size_t bridge) {
+    Bridge& one = bridges_[bridge];
+    if (in_vain_from(one) > now) return;
+    const bool had_place = placed()[bridge];
+    one.lost = true;
+    if (!had_place) return;
+    events_.push_back(
+        {.bridge = bridge, .was = one.state, .is = one.state, .why = HealthEvent::Why::in_vain});
 }
 
 void Health::change(Duration now, std::size_t bridge, HealthState to, HealthEvent::Why why) {
@@ -221,6 +252,7 @@ void Health::advance(Duration now) {
         }
         if (bridge.state == HealthState::ill && bridge.unheard && now - *bridge.unheard >= kGoneAfter)
             change(now, i, HealthState::gone, HealthEvent::Why::silence);
+        give_up_in_vain(now, i);
         advance_slow_start(now, bridge);
     }
 }
@@ -233,6 +265,7 @@ Duration Health::next_deadline() const noexcept {
         if (!bridge.running.empty()) next = std::min(next, bridge.running.front().deadline);
         if (bridge.state == HealthState::ill && bridge.unheard)
             next = std::min(next, *bridge.unheard + kGoneAfter);
+        next = std::min(next, in_vain_from(bridge));
         if (bridge.step != 0) next = std::min(next, bridge.next_step);
     }
     return next;
@@ -260,13 +293,17 @@ std::vector<bool> Health::placed() const {
         if (!bridges_[i].candidate) continue;
         placed[i] = true;
         const HealthState state = bridges_[i].state;
-        const bool stays = state == HealthState::up || (panic && (state == HealthState::ill || all_gone));
+        const bool in_panic = state == HealthState::ill || (all_gone && !bridges_[i].lost);
+        const bool stays = state == HealthState::up || (panic && in_panic);
         if (!stays) out.push_back(i);
     }
     std::ranges::sort(out, {}, [&](std::size_t i) {
-        return std::tuple(bridges_[i].state != HealthState::gone, bridges_[i].since, i);
+        const Bridge& bridge = bridges_[i];
+        return std::tuple(!bridge.lost, bridge.state != HealthState::gone, bridge.since, i);
     });
-    const std::size_t most = std::max<std::size_t>(count() * rule_.max_ejection_percent / 100, 1);
+    const auto lost =
+        static_cast<std::size_t>(std::ranges::count_if(out, [&](std::size_t i) { return bridges_[i].lost; }));
+    const std::size_t most = std::max({count() * rule_.max_ejection_percent / 100, std::size_t{1}, lost});
     out.resize(std::min(out.size(), most));
     for (const std::size_t i : out) placed[i] = false;
     return placed;
@@ -278,7 +315,8 @@ bool Health::ends_flows(std::size_t bridge) const {
 
 bool Health::strands_openings(std::size_t bridge) const {
     const Bridge& one = bridges_[bridge];
-    return one.state != HealthState::up && one.unheard && count(HealthState::up) != 0 && !placed()[bridge];
+    if (one.state == HealthState::up || !one.unheard) return false;
+    return (one.lost || count(HealthState::up) != 0) && !placed()[bridge];
 }
 
 double Health::share(std::size_t bridge) const noexcept {

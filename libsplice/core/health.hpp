@@ -42,8 +42,8 @@ struct HealthRule {
     // Envoy's words. So many of the service's bridges may be out for their health, but always one.
     std::uint32_t max_ejection_percent = 100;
     // When fewer of the bridges than that are up, the ill ones are placed, too: they may be better than the
-    // rest alone. Those that are gone are placed only when all are: then the fault may be on our side. 0:
-    // never.
+    // rest alone. Those that are gone are placed only when all are: then the fault may be on our side, until
+    // clients have tried them in vain, too. 0: never.
     std::uint32_t panic_threshold_percent = 50;
     friend bool operator==(const HealthRule&, const HealthRule&) = default;
 };
@@ -58,6 +58,9 @@ inline constexpr std::uint32_t kSlowStartSteps = 60;
 inline constexpr Duration kShortestSlowStartStep = 1s;
 // An ill bridge of which nothing was heard for so long, although it was asked, is gone.
 inline constexpr Duration kGoneAfter = 2s;
+// Clients whose server speaks first have nothing to repeat. So many openings (kSuspectAfter) of a gone bridge
+// are in vain when none was answered for so long.
+inline constexpr Duration kInVainAfter = 5s;
 
 enum class HealthState : std::uint8_t {
     up,
@@ -101,6 +104,7 @@ struct HealthEvent {
         quick_checks,  // of a suspect
         silence,       // ill to gone
         heard,         // gone to ill
+        in_vain,       // gone as before, but now its clients have tried it in vain and it loses its place
     };
     std::size_t bridge = 0;
     HealthState was{};
@@ -140,13 +144,16 @@ class Health {
     // Whether the service ignores health because too few bridges are up.
     [[nodiscard]] bool panics() const noexcept;
     // By bridge: whether it is to be placed, by the bounds over all of them. Where some must stay for
-    // max_ejection_percent, the gone ones are out first, and of the others those that are ill for longest.
+    // max_ejection_percent, the gone ones are out first, and of the others those that are ill for longest. A
+    // gone bridge that clients have tried in vain is out whatever the bounds say: they guard against checks
+    // that are wrong, and here the clients' own packets agree with them.
     [[nodiscard]] std::vector<bool> placed() const;
     // Whether its flows are to be ended: it is gone and not placed, and another one is up. Where none is, the
     // fault may be on our side.
     [[nodiscard]] bool ends_flows(std::size_t bridge) const;
     // Whether openings that it has not answered are to go elsewhere when their clients repeat them: it is not
-    // placed, nothing was heard of it since the last check that heard nothing, and another one is up.
+    // placed, nothing was heard of it since the last check that heard nothing, and another one is up, or
+    // clients have tried it in vain.
     [[nodiscard]] bool strands_openings(std::size_t bridge) const;
     // Of its rows, above 0: less than 1 only during a slow start. It never sinks while the bridge is up.
     [[nodiscard]] double share(std::size_t bridge) const noexcept;
@@ -182,12 +189,20 @@ class Health {
         Duration trusted_until{};         // not suspect before that
         Duration heard{};                 // last
         std::optional<Duration> unheard;  // the beginning of the first check since then that heard nothing
+        // What clients have tried since it was heard of.
+        std::uint32_t openings = 0;     // at most kSuspectAfter are counted
+        std::uint32_t repeats = 0;      // the same
+        std::optional<Duration> tried;  // the first of the openings
+        bool lost = false;              // gone, and they have tried in vain
     };
 
     void finish(Duration now, std::size_t bridge, const Running& check, CheckResult result);
     void judge(Duration now, std::size_t bridge, bool passed);
     void judge_quick(Duration now, std::size_t bridge, bool passed);
     void hear(Duration now, std::size_t bridge);
+    // Of a gone bridge, or not for how long it is tried already; Duration::max(): it is not.
+    [[nodiscard]] static Duration in_vain_from(const Bridge& bridge) noexcept;
+    void give_up_in_vain(Duration now, std::size_t bridge);
     void change(Duration now, std::size_t bridge, HealthState to, HealthEvent::Why why);
     void begin(Duration now, std::size_t bridge, bool quick, std::vector<Check>& out);
     // At least 1.

@@ -922,6 +922,24 @@ TEST_CASE(
     });
 }
 
+TEST_CASE(
+    "a stranded opening that is repeated where no bridge is placed any more is user space's to answer") {
+    both_families([](int family) {
+        SplicerSetup setup = splicer_setup(family);
+        Pair pair(setup, family);
+        const Client client = pair.connected(7000);
+        CHECK(pair.handle(client.segment(kGet)).verdict == SPLICE_forward_first_payload);
+        setup.services[0].placement = placement_over(0);
+        setup.services[0].silent = {0, 1, 2};
+        const auto without = std::make_shared<const SplicerSetup>(setup);
+        pair.kernel.replace_setup(without);
+        pair.portable.replace_setup(without);
+        CHECK(pair.in_kernel(client.segment("more", 28)) == SPLICE_forward_open);
+        CHECK(pair.asked(client.segment(kGet)) == SPLICE_answer_no_bridge_503);
+        CHECK(pair.asked(client.segment("more", 28)) == SPLICE_answer_refused_rst);
+    });
+}
+
 TEST_CASE("a refusal after the server has answered is late") {
     Pair pair;
     Client client = pair.opened();

@@ -219,6 +219,57 @@ def _(world):
     equal(world.owners(PATHS), before, "all keys are where they were")
 
 
+@case("all bridges are cut off: no client hangs, HTTP gets a 503 with Retry-After, others a RST, until they are back")
+def _(world):
+    before = world.owners(PATHS)
+    check_services(world, ["web", "greet"])
+    greeted = world.connect(port=2525, timeout=5)
+    true(greeted.recv(100), "a greeting")
+    greeted.close()
+    with Steady(world, rate=60) as steady:
+        for bridge in BRIDGES:
+            world.clean_up.callback(plug_in, world, bridge)
+            cut_off(world, bridge)
+        cut = time.monotonic()
+        for bridge in BRIDGES:
+            out(world, bridge)
+        true(log_says(world, "is silent to its clients, too"), "the log tells that clients have tried in vain")
+        told = time.monotonic()
+        time.sleep(1)
+        waiting = []
+
+        # Who waits for the server's word has nothing to repeat: only openings without an answer tell, of one bridge after
+        # the other, for this client is the service's only key.
+        def is_reset():
+            try:
+                waiting.append(world.connect(port=2525, timeout=0.5))
+                data = waiting[-1].recv(100)
+                raise AssertionError(f"greeted by {data!r}")
+            except ConnectionResetError:
+                return True
+            except TimeoutError:
+                return False
+
+        eventually(is_reset, "a client that waits for its server's word is reset", seconds=60)
+        mended = time.monotonic()
+        for sock in waiting:
+            sock.close()
+        for bridge in BRIDGES:
+            plug_in(world, bridge)
+        for bridge in BRIDGES:
+            back(world, bridge)
+    answered = steady.failed(cut, mended)
+    note(world, steady, answered, "answered by the balancer")
+    equal([each for each in answered if not each[2].startswith("b'HTTP/1.1 503 ") and each[2] != "ConnectionResetError"], [],
+          "requests that were not answered")
+    at_once = [took for began, _, _, took in answered if told <= began]
+    true(at_once, "requests that begin when all is known")
+    world.notes.append(f"of those that began when all was known the slowest was answered in {max(at_once):.3f} s")
+    verdicts = world.verdicts()
+    true(verdicts["answer_no_bridge_503"] > 0 and verdicts["answer_no_bridge_rst"] > 0, "both answers are counted")
+    equal(world.owners(PATHS), before, "all keys are where they were")
+
+
 def hand_over(world, program):
     """A restart as systemd makes it."""
     os.kill(world.lab.pid(program), signal.SIGUSR1)

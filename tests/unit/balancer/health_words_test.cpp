@@ -77,6 +77,13 @@ TEST_CASE("a change of a bridge's state is one line: who, why, and how many are 
     lines = rig.change(1, HealthState::gone, Why::silence, ProbeEnd::silent);
     REQUIRE(lines.size() == 1);
     CHECK(lines[0].text == "service cdn: bridge b2 (192.0.2.22) is gone: nothing was heard of it for 2 s");
+    lines = rig.change(1, HealthState::gone, Why::in_vain);
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].warns);
+    CHECK(
+        lines[0].text ==
+        "service cdn: bridge b2 (192.0.2.22) is silent to its clients, too: it gets no connections until it "
+        "is heard of");
     lines = rig.change(1, HealthState::ill, Why::heard, ProbeEnd::bounced);
     REQUIRE(lines.size() == 1);
     CHECK_FALSE(lines[0].warns);

@@ -358,6 +358,81 @@ TEST_CASE("below the panic threshold the ill are placed, too, and the gone only 
     CHECK(rig.out() == 0);
 }
 
+TEST_CASE("when all are gone, those that clients try in vain are not placed until they are heard of") {
+    Rig rig({}, 2);
+    std::ranges::fill(rig.answers, CheckResult::silent);
+    rig.run_for(20s);
+    REQUIRE(rig.health.placed() == std::vector<bool>{true, true});
+    rig.events.clear();
+    rig.health.see(rig.now, 0, {.openings = 3, .repeats = 2});
+    rig.run_for(1s);
+    CHECK(rig.health.placed() == std::vector<bool>{true, true});
+    CHECK_FALSE(rig.health.strands_openings(0));
+    rig.health.see(rig.now, 0, {.repeats = 1});
+    rig.run_for(0s);
+    REQUIRE(rig.events.size() == 1);
+    CHECK(rig.events[0].second.why == Why::in_vain);
+    CHECK(rig.health.placed() == std::vector<bool>{false, true});
+    CHECK(rig.health.strands_openings(0));
+    CHECK_FALSE(rig.health.ends_flows(0));
+    rig.health.see(rig.now, 1, {.openings = 1, .repeats = 9});
+    CHECK(rig.health.placed() == std::vector<bool>{false, false});
+    rig.answers[1] = CheckResult::failed;
+    rig.run_for(3s);
+    CHECK(rig.health.placed() == std::vector<bool>{false, true});
+}
+
+TEST_CASE("what clients tried before a bridge is gone counts, as far as nothing was heard of it since") {
+    Rig rig;
+    rig.health.see(rig.now, 0, {.openings = 9, .repeats = 2});
+    rig.run_for(5s);
+    rig.answers[0] = CheckResult::silent;
+    rig.run_for(20s);
+    REQUIRE(rig.health.state(0) == HealthState::gone);
+    CHECK(rig.out() == 0);
+
+    Rig tried({.fall = 1});
+    tried.run_for(5s);
+    tried.answers[0] = CheckResult::silent;
+    while (tried.health.state(0) == HealthState::up) tried.run_for(10ms);
+    tried.health.see(tried.now, 0, {.openings = 9, .repeats = 3});
+    CHECK(tried.out() == 0);
+    while (tried.health.state(0) == HealthState::ill) tried.run_for(10ms);
+    CHECK(tried.out() == 1);
+    REQUIRE(tried.events.size() == 3);
+    CHECK(tried.events.back().second.why == Why::in_vain);
+}
+
+TEST_CASE("openings without anything to repeat are in vain when none was answered for five seconds") {
+    Rig rig;
+    rig.answers[0] = CheckResult::silent;
+    rig.run_for(20s);
+    rig.health.see(rig.now, 0, {.openings = 2});
+    rig.run_for(60s);
+    CHECK(rig.out() == 0);
+    rig.health.see(rig.now, 0, {.answers = 1});
+    rig.run_for(10s);
+    REQUIRE(rig.health.state(0) == HealthState::gone);
+    rig.health.see(rig.now, 0, {.openings = 3});
+    rig.run_for(4999ms);
+    CHECK(rig.out() == 0);
+    rig.run_for(1ms);
+    CHECK(rig.out() == 1);
+}
+
+TEST_CASE("a gone bridge that clients try in vain is out whatever max_ejection_percent says") {
+    Rig rig({.max_ejection_percent = 25}, 4);
+    rig.answers[0] = CheckResult::silent;
+    rig.run_for(20s);
+    rig.answers[1] = CheckResult::silent;
+    rig.run_for(20s);
+    CHECK(rig.health.placed() == std::vector<bool>{false, true, true, true});
+    rig.health.see(rig.now, 1, {.openings = 3, .repeats = 3});
+    CHECK(rig.health.placed() == std::vector<bool>{true, false, true, true});
+    rig.health.see(rig.now, 0, {.openings = 3, .repeats = 3});
+    CHECK(rig.health.placed() == std::vector<bool>{false, false, true, true});
+}
+
 TEST_CASE("without a panic threshold a service may have no bridge left") {
     Rig rig({.panic_threshold_percent = 0}, 3);
     std::ranges::fill(rig.answers, CheckResult::silent);
@@ -441,7 +516,7 @@ TEST_CASE("each change is told once, and the changes of a bridge follow one from
             rig.run_for(std::chrono::milliseconds(random() % 1500));
             for (const auto& [when, event] : rig.events) {
                 REQUIRE(event.was == known[event.bridge]);
-                REQUIRE(event.is != event.was);
+                REQUIRE((event.is != event.was) == (event.why != Why::in_vain));
                 known[event.bridge] = event.is;
             }
             rig.events.clear();

@@ -136,6 +136,25 @@ TEST_CASE("a stranded opening whose client shows an answer after all is open aga
     CHECK(parse(rig.packet).destination == bridge);
 }
 
+TEST_CASE("a stranded opening that is repeated where no bridge is placed any more is answered: 503, or RST") {
+    for (const Protocol protocol : {Protocol::http, Protocol::tls}) {
+        SplicerSetup setup = splicer_setup();
+        setup.services[0].protocol = protocol;
+        Rig rig(setup);
+        const Client client = rig.connected();
+        const std::string first = protocol == Protocol::http ? kGet : std::string(600, 'x');
+        const Verdict opened = rig.handle(client.segment(first));
+        REQUIRE(verdict_kind(opened) == SPLICE_KIND_forward);
+        setup.services[0].placement = placement_over(0);
+        setup.services[0].silent = {0, 1, 2};
+        rig.splicer.replace_setup(std::make_shared<const SplicerSetup>(setup));
+        CHECK(rig.handle(client.segment(first)) ==
+              (protocol == Protocol::http ? SPLICE_answer_no_bridge_503 : SPLICE_answer_no_bridge_rst));
+        REQUIRE(rig.out.sent.size() == 1);
+        CHECK(parse(rig.out.sent[0]).destination == topology(4).client);
+    }
+}
+
 TEST_CASE("openings, answers, refusals and repeats of a service that is checked are seen by bridge") {
     SplicerSetup setup = splicer_setup();
     Rig unchecked(setup);
