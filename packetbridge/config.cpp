@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kModes = {"auto", "adopt", "translate"};
 constexpr std::size_t kMaxAddresses = 64;
+constexpr Duration kShortestBackendInterval = std::chrono::seconds(1);
+constexpr Duration kLongestBackendInterval = std::chrono::hours(1);
 
 void add_address(const YamlValue& value, PacketbridgeConfig& config) {
     const IpAddress address = value.as(parse_host_address);
@@ -55,6 +57,14 @@ Parsed<TcAttach> parse_tc_attach(std::string_view text) {
         if (text == to_string(attach)) return attach;
     }
     return std::unexpected("expected auto, tcx or clsact");
+}
+
+Parsed<BackendInterval> parse_backend_interval(std::string_view text) {
+    if (text == "off") return BackendInterval{};
+    const auto interval = parse_duration(text);
+    if (!interval || *interval < kShortestBackendInterval || *interval > kLongestBackendInterval)
+        return std::unexpected("expected a duration from 1s to 1h, or off");
+    return BackendInterval{*interval};
 }
 
 std::vector<std::string> remarks_about(const PacketbridgeConfig& config) {
@@ -108,7 +118,8 @@ Parsed<void> check_service(const PacketbridgeConfig& config, const BridgeService
 
 PacketbridgeConfig parse_packetbridge_config(const std::string& text, const std::string& file) {
     auto known = kCommonKeys;
-    known.insert(known.end(), {"address", "number", "mode", "tc", "window_scale", "local_clients"});
+    known.insert(known.end(),
+                 {"address", "number", "mode", "tc", "window_scale", "local_clients", "backend_check"});
     const YamlMap top = parse_yaml(text, file).map(known);
     PacketbridgeConfig config;
     config.common = common_from_yaml(top, Endpoint::parse(kPacketbridgeApi).value());
@@ -116,6 +127,7 @@ PacketbridgeConfig parse_packetbridge_config(const std::string& text, const std:
     top.read("mode", config.mode, parse_mode);
     top.read("tc", config.tc, parse_tc_attach);
     top.read("local_clients", config.local_clients, parse_yes);
+    top.read("backend_check", config.backend_check, parse_backend_interval);
     read_addresses(top.require("address"), config);
     std::uint8_t window_scale = kWindowScale;
     top.read("window_scale", window_scale, parse_window_scale);

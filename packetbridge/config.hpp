@@ -2,12 +2,14 @@
 #pragma once
 
 #include <expected>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/limits.hpp"
 #include "libsplice/base/tc_attach.hpp"
+#include "libsplice/base/time.hpp"
 #include "libsplice/config/common.hpp"
 #include "libsplice/config/error.hpp"
 
@@ -25,6 +27,11 @@ struct BridgeServiceConfig {
     std::uint8_t window_scale = kWindowScale;  // what the balancer advertises
 };
 
+// Between two looks at the backends; nothing: none is made.
+using BackendInterval = std::optional<Duration>;
+inline constexpr Duration kBackendInterval = std::chrono::seconds(5);
+Parsed<BackendInterval> parse_backend_interval(std::string_view text);
+
 struct PacketbridgeConfig {
     CommonConfig common;
     std::uint16_t number = 0;  // this bridge's own in the fleet, 1 to kMaxBridgeNumber; 0: it has none
@@ -32,6 +39,7 @@ struct PacketbridgeConfig {
     Mode mode = Mode::automatic;
     TcAttach tc = TcAttach::automatic;  // engine ebpf
     bool local_clients = true;          // programs on this host may be clients of the services
+    BackendInterval backend_check = kBackendInterval;
     std::vector<BridgeServiceConfig> services;
 };
 

@@ -38,6 +38,16 @@ std::string describe(const PacketbridgeConfig& config) {
     return fmt::format("{} at {}{}", fmt::join(services, ", "), fmt::join(addresses, ", "), number);
 }
 
+// Each once.
+std::vector<Endpoint> backends_of(const PacketbridgeConfig& config) {
+    std::vector<Endpoint> backends;
+    for (const BridgeServiceConfig& service : config.services) {
+        if (std::ranges::find(backends, service.backend) == backends.end())
+            backends.push_back(service.backend);
+    }
+    return backends;
+}
+
 // Those of `before`, by their VIPs.
 std::vector<std::string> services_missing_in(const PacketbridgeConfig& config,
                                              const PacketbridgeConfig& before) {
@@ -181,7 +191,7 @@ std::expected<void, std::string> Packetbridge::open() {
     dataplane_ = make_bridge_dataplane(engine_, config_, setup_);
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
     if (auto established = host_.establish(facts()); !established) return established;
-    api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_);
+    api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_, backends_);
     if (config_.common.api) {
         auto server = ApiServer::start(*config_.common.api, api_->routes());
         if (!server) return std::unexpected(server.error().text);
@@ -197,6 +207,7 @@ std::expected<void, std::string> Packetbridge::open() {
                          to_string(engine_.mode),
                          config_.common.api ? config_.common.api->to_string() : "off"));
     begin_self_test(*setup_);
+    backends_.replace(backends_of(config_), config_.backend_check);
     return {};
 }
 
@@ -295,6 +306,7 @@ std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& c
     host_.replace(facts());
     change_log(config_.common.log);
     api_->replace(state());
+    backends_.replace(backends_of(config_), config_.backend_check);
     return {};
 }
 

@@ -12,6 +12,7 @@
 #include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/ops/api_server.hpp"
 #include "libsplice/ops/host_facts.hpp"
+#include "packetbridge/backend_watch.hpp"
 #include "packetbridge/config.hpp"
 #include "packetbridge/control/api.hpp"
 #include "packetbridge/dataplane.hpp"
@@ -80,6 +81,7 @@ class Packetbridge {
     std::optional<InterfaceLock> host_lock_;
     std::unique_ptr<BridgeDataPlane> dataplane_;
     HostFacts host_;
+    BackendWatch backends_;
     std::unique_ptr<PacketbridgeApi> api_;
     std::optional<ApiServer> api_server_;
     CounterWarnings trouble_{kBridgeTrouble};

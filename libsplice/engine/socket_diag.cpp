@@ -55,7 +55,10 @@ std::optional<SocketDiag::Socket> SocketDiag::find(const splice_flow_key& key) n
     (void)socket_.ask(message, [&](const nlmsghdr* answer) {
         if (answer->nlmsg_type != SOCK_DIAG_BY_FAMILY) return;
         Socket& socket = found.emplace();
-        socket.state = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(answer))->idiag_state;
+        const auto* const told = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(answer));
+        socket.state = told->idiag_state;
+        socket.facts.waiting = told->idiag_rqueue;
+        socket.facts.most_waiting = told->idiag_wqueue;
         for_each_attribute(answer, sizeof(inet_diag_msg), [&](const nlattr* attribute) {
             if (mnl_attr_get_type(attribute) == INET_DIAG_ULP_INFO) socket.facts.mptcp |= is_mptcp(attribute);
             if (mnl_attr_get_type(attribute) == INET_DIAG_MARK)

@@ -21,6 +21,10 @@ class SocketDiag {
     struct Listener {
         bool mptcp = false;      // IPPROTO_MPTCP: its connections may be of several paths
         std::uint32_t mark = 0;  // SO_MARK; 0 also where this process may not be told (CAP_NET_ADMIN)
+        // Connections that it has not accepted yet. When there are more than `most_waiting`, the kernel drops
+        // what comes.
+        std::uint32_t waiting = 0;
+        std::uint32_t most_waiting = 0;
     };
     [[nodiscard]] std::optional<Listener> listener(const Endpoint& local) noexcept;
 

@@ -1,5 +1,6 @@
 #include "packetbridge/control/api.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -25,12 +26,27 @@ void write_counters(MetricsPage& page, const BridgeStatistics& now) {
                static_cast<double>(now.held_bytes));
 }
 
-nlohmann::ordered_json services_json(const PacketbridgeConfig& config) {
+void write_backends(MetricsPage& page, const std::vector<BackendState>& backends) {
+    for (const BackendState& each : backends)
+        page.gauge("splicelb_bridge_backend_up", "1 while somebody takes connections at the backend",
+                   each.look == BackendLook::listens ? 1 : 0, {{"backend", each.backend.to_string()}});
+}
+
+// Null: not known yet, or not looked at.
+nlohmann::ordered_json backend_state_json(const std::vector<BackendState>& states, const Endpoint& backend) {
+    const auto known = std::ranges::find(states, backend, &BackendState::backend);
+    if (known == states.end()) return nullptr;
+    return to_string(known->look);
+}
+
+nlohmann::ordered_json services_json(const PacketbridgeConfig& config,
+                                     const std::vector<BackendState>& backends) {
     auto services = nlohmann::ordered_json::array();
     for (const BridgeServiceConfig& service : config.services) {
         services.push_back({{"dscp", service.dscp},
                             {"vip", service.vip.to_string()},
                             {"backend", service.backend.to_string()},
+                            {"backend_state", backend_state_json(backends, service.backend)},
                             {"window_scale", service.window_scale}});
     }
     return services;
@@ -39,8 +55,8 @@ nlohmann::ordered_json services_json(const PacketbridgeConfig& config) {
 }  // namespace
 
 PacketbridgeApi::PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane,
-                                 const HostFacts& host)
-    : dataplane_(dataplane), host_(host), state_(std::move(state)) {}
+                                 const HostFacts& host, const BackendWatch& backends)
+    : dataplane_(dataplane), host_(host), backends_(backends), state_(std::move(state)) {}
 
 void PacketbridgeApi::replace(PacketbridgeState state) {
     const std::lock_guard lock(mutex_);
@@ -49,14 +65,23 @@ void PacketbridgeApi::replace(PacketbridgeState state) {
 
 ApiRoutes PacketbridgeApi::routes() {
     return operator_routes({.index = kIndex,
-                            .not_ready = [this] { return host_.reasons(); },
+                            .not_ready = [this] { return not_ready(); },
                             .metrics = [this] { return metrics(); },
                             .status = [this] { return status(); }});
+}
+
+std::vector<std::string> PacketbridgeApi::not_ready() const {
+    std::vector<std::string> reasons = host_.reasons();
+    for (const BackendState& each : backends_.states()) {
+        if (each.look != BackendLook::listens) reasons.push_back(describe(each));
+    }
+    return reasons;
 }
 
 std::string PacketbridgeApi::metrics() const {
     MetricsPage page;
     write_counters(page, dataplane_.statistics());
+    write_backends(page, backends_.states());
     write_host_facts(page, "bridge", host_);
     const std::lock_guard lock(mutex_);
     if (state_.config.number != 0)
@@ -81,7 +106,7 @@ std::string PacketbridgeApi::status() const {
                                   {"flows", now.flows},
                                   {"flows_opening", now.flows_opening},
                                   {"max_flows", state_.config.common.max_flows},
-                                  {"services", services_json(state_.config)}};
+                                  {"services", services_json(state_.config, backends_.states())}};
     if (state_.config.number != 0) all["number"] = state_.config.number;
     return all.dump(2) + "\n";
 }

@@ -3,9 +3,11 @@
 
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "libsplice/ops/api_server.hpp"
 #include "libsplice/ops/host_facts.hpp"
+#include "packetbridge/backend_watch.hpp"
 #include "packetbridge/config.hpp"
 #include "packetbridge/dataplane.hpp"
 
@@ -21,19 +23,22 @@ struct PacketbridgeState {
 
 class PacketbridgeApi {
   public:
-    // `dataplane` and `host` must outlive the API.
-    PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane, const HostFacts& host);
+    // `dataplane`, `host` and `backends` must outlive the API.
+    PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane, const HostFacts& host,
+                    const BackendWatch& backends);
 
     void replace(PacketbridgeState state);
     // Bound to this object.
     [[nodiscard]] ApiRoutes routes();
 
   private:
+    [[nodiscard]] std::vector<std::string> not_ready() const;
     [[nodiscard]] std::string metrics() const;
     [[nodiscard]] std::string status() const;
 
     const BridgeDataPlane& dataplane_;
     const HostFacts& host_;
+    const BackendWatch& backends_;
     mutable std::mutex mutex_;
     PacketbridgeState state_;  // under mutex_
 };

@@ -275,3 +275,28 @@ def _(world):
     lines = [line for line in world.log_of("balancer", of_this_case=True).splitlines() if "health off -> " in line]
     true(lines and not any("keys move" in line for line in lines[1:]), f"no key moves when checks begin: {lines}")
     true(share(world, "b2") > 0, "b2 is placed")
+
+
+@case("a bridge tells of a backend that does not listen, and when it does again: on its page, by /readyz and once in the log")
+def _(world):
+    vip, told = world.vip, "refuses connections"
+    world.edited("b2.yaml", lambda text: text + "backend_check: 1s\n")
+
+    def state():
+        services = json.loads(world.page("b2", "/status"))["services"]
+        return next(each["backend_state"] for each in services if each["vip"] in (f"{vip}:80", f"[{vip}]:80"))
+
+    eventually(lambda: state() == "listens", "its backend listens", seconds=10)
+    equal(world.api("b2", "/readyz"), (200, "ready\n"), "readiness")
+    world.clean_up.callback(lambda: world.lab.runs("nginx2") or world.lab.start("nginx2"))
+    world.lab.stop("nginx2")
+    eventually(lambda: state() == "refuses", "its backend refuses", seconds=10)
+    world.not_ready("b2", told)
+    true('splicelb_bridge_backend_up{backend="' in world.page("b2", "/metrics"), "the metrics have it")
+    time.sleep(3)
+    mine = [line for line in world.log_of("b2", of_this_case=True).splitlines() if told in line]
+    equal(len(mine), len({line.split(told)[0].split("backend")[1] for line in mine}), f"each backend is told of once: {mine}")
+    world.lab.start("nginx2")
+    world._asked = {}
+    eventually(lambda: state() == "listens", "its backend listens again", seconds=10)
+    eventually(lambda: world.api("b2", "/readyz")[0] == 200, "readiness is back")

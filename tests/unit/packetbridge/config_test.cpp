@@ -7,6 +7,7 @@
 #include "packetbridge/setup.hpp"
 
 using namespace splice;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -82,6 +83,13 @@ TEST_CASE("the bridge's own number in the fleet is 1 to 1018, in the file or by 
     CHECK_FALSE(options({"--number", "0"}).has_value());
     ServiceNumbers numbers;
     CHECK(build_setup(parse("number: 7\n" + kExample), splice_secret{}, numbers)->number == 7);
+}
+
+TEST_CASE("backends are looked at every five seconds, at another interval, or never") {
+    CHECK(parse(kExample).backend_check == 5s);
+    CHECK(parse(kExample + "backend_check: 1m\n").backend_check == 60s);
+    CHECK_FALSE(parse(kExample + "backend_check: off\n").backend_check);
+    check_refused(kExample + "backend_check: 500ms\n", "10:16", "expected a duration from 1s to 1h, or off");
 }
 
 TEST_CASE("wrong keys and values are refused with their place and the expected form") {
