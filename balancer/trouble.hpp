@@ -25,10 +25,9 @@ inline constexpr std::array kBalancerTrouble{
                    "bridge have the "
                    "service with the same DSCP, VIP and port?"},
     CounterWarning{
-        SPLICE_drop_refused_stray,
-        "refused in the name of a bridge that the flow did not go to; after a reload a few are ordinary, "
-        "else "
-        "something on the way changes IPv4 identifications or IPv6 flow labels, or forges DSCP 63"},
+        SPLICE_answer_not_mine_rst,
+        "of connections that no bridge has; after a restart of a bridge that is ordinary, else the secrets "
+        "or clocks of balancers and bridges differ, or two bridges have one number"},
     CounterWarning{SPLICE_drop_flow_table_full,
                    "new connections are refused; raise max_flows, or look for a flood"},
     CounterWarning{SPLICE_drop_first_payload_memory,

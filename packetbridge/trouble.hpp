@@ -9,7 +9,7 @@ namespace splice {
 
 inline constexpr std::array kBridgeTrouble{
     CounterWarning{
-        SPLICE_answer_unknown_rst,
+        SPLICE_bounce_not_mine,
         "of no connection here and without a valid cookie; after a restart of this bridge that is ordinary, "
         "else "
         "the secrets or clocks of balancer and bridge differ, or the packets come from no balancer of ours"},

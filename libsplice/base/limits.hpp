@@ -49,6 +49,8 @@ inline constexpr std::uint32_t kTooBigAnswersPerSecond = 200;
 // To clients that connected ahead of time and have sent nothing yet: while their cookie lives, and after it.
 inline constexpr std::uint32_t kKeepAliveAnswersPerSecond = 30'000;
 inline constexpr std::uint32_t kLateAnswersPerSecond = 1'000;
+// To clients whose connection no bridge has any more.
+inline constexpr std::uint32_t kNotMineAnswersPerSecond = 10'000;
 
 // Configuration.
 inline constexpr std::size_t kMaxServices = SPLICE_MAX_SERVICES;

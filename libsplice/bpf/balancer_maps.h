@@ -165,6 +165,7 @@ enum splice_ask_kind {
 	SPLICE_ASK_CHECK, /* it may answer a health check */
 	SPLICE_SAMPLE, /* a copy of a first payload that was decided */
 	SPLICE_ASK_LANE, /* its lane's bridge is down */
+	SPLICE_ASK_BOUNCED, /* of a connection that its bridge does not have */
 	SPLICE_ASK_BUDGETS,
 };
 

@@ -608,47 +608,78 @@ SPLICE_SUBPROGRAM __u32 lane_of(struct xdp_md *ctx, const struct splice_packet *
 	return splice_balancer_lane(packet, &options, secret(), unix_ms());
 }
 
-/* Of no flow here, and its timestamps name its bridge: no entry is made. */
-SPLICE_SUBPROGRAM int follow_lane(struct xdp_md *ctx, struct splice_packet *packet,
-				  const struct splice_service_entry *service, __u32 lane)
+/* To that bridge, of no flow here: no entry is made. */
+static __always_inline int carry_on(struct xdp_md *ctx, struct splice_packet *packet,
+				    const struct splice_service_entry *service, __u32 index, enum splice_verdict verdict)
 {
-	const struct splice_bridge_entry *bridge;
-	enum splice_verdict edited;
 	int ended = XDP_DROP;
-	__u32 index;
+	const struct splice_bridge_entry *bridge = way_to(ctx, packet, index, &ended);
+	enum splice_verdict edited;
 
-	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
-	index = settings.lanes[packet->family == 6][lane & (SPLICE_LANE_SLOTS - 1)];
-	if (!index) return count(SPLICE_drop_lane_unknown, XDP_DROP);
-	if (index & SPLICE_LANE_ASKS) return ask_within_budget(ctx, packet, SPLICE_ASK_LANE, SPLICE_drop_orphan);
-	bridge = way_to(ctx, packet, index - 1, &ended);
 	if (!bridge) return ended;
 	edited = splice_carry((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
 			      service->carriage);
 	if (SPLICE_UNLIKELY(edited != SPLICE_CONTINUE)) return count(edited, XDP_DROP);
-	return send_to(ctx, bridge, SPLICE_forward_lane);
+	return send_to(ctx, bridge, verdict);
 }
 
-/* The marks of the entry's bridge and of its row's. */
-static __always_inline void find_refusers(struct splice_refusers *refusers, const struct splice_flow_entry *entry,
-					  const struct splice_placement_row *row)
+/* Its timestamps name its bridge. Where nobody has the number, they may be old ones of the number above. */
+SPLICE_SUBPROGRAM int follow_lane(struct xdp_md *ctx, struct splice_packet *packet,
+				  const struct splice_service_entry *service, __u32 lane)
 {
-	__builtin_memset(refusers, 0, sizeof(*refusers));
+	const __u16 *lanes = settings.lanes[packet->family == 6];
+	__u32 index;
+
+	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
+	index = lanes[lane & (SPLICE_LANE_SLOTS - 1)];
+	if (SPLICE_UNLIKELY(!index)) index = lanes[(lane + 1) & (SPLICE_LANE_SLOTS - 1)];
+	if (!index) return count(SPLICE_drop_lane_unknown, XDP_DROP);
+	if (index & SPLICE_LANE_ASKS) return ask_within_budget(ctx, packet, SPLICE_ASK_LANE, SPLICE_drop_orphan);
+	return carry_on(ctx, packet, service, index - 1, SPLICE_forward_lane);
+}
+
+/* Its client's address chooses its bridge, as it did. */
+SPLICE_SUBPROGRAM int follow_source(struct xdp_md *ctx, struct splice_packet *packet,
+				    const struct splice_service_entry *service)
+{
+	const struct splice_placement_row *row;
+
+	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
+	if (service->rule.kind == SPLICE_KEY_USER_SPACE)
+		return ask_within_budget(ctx, packet, SPLICE_ASK_ORPHAN, SPLICE_drop_orphan);
+	row = find_row(service, splice_placement_row_of(source_hash(&packet->ends.source), service->rows));
+	if (!row || row->choices[0] == SPLICE_NO_BRIDGE) return count(SPLICE_drop_orphan, XDP_DROP);
+	return carry_on(ctx, packet, service, row->choices[0], SPLICE_forward_source);
+}
+
+/* Who bounced the packet, by the names of the entry's bridge and of its row's. */
+SPLICE_SUBPROGRAM int refuser_of(struct xdp_md *ctx, const struct splice_packet *packet,
+				 const struct splice_flow_entry *entry)
+{
+	enum splice_refuser refuser = SPLICE_REFUSER_NONE;
+	const struct splice_service_entry *service;
+	const struct splice_placement_row *row;
+
+	if (!entry || !splice_flow_is_open(entry)) return splice_refuser_without_bridge(entry);
+	const struct splice_refusal refusal =
+		splice_read_refusal((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, secret());
+	service = find_service(splice_flow_toward_server(packet));
+	row = service ? find_row(service, entry->row) : 0;
 	SPLICE_UNROLL
 	for (__u32 number = 0; number <= SPLICE_CHOICES; number++) {
-		const __u32 index = number < SPLICE_CHOICES ? row->choices[number] : entry->bridge;
+		const int present = number == SPLICE_CHOICES;
+		const __u32 index = present ? entry->bridge : row ? row->choices[number] : SPLICE_NO_BRIDGE;
 		const struct splice_bridge_entry *bridge = bpf_map_lookup_elem(&bridges, &index);
-		if (bridge) splice_refusers_add(refusers, number, &bridge->address);
+		if (bridge) refuser = splice_refuser_is(refuser, &refusal, &bridge->address, present);
 	}
+	return refuser;
 }
 
-/* A bridge refused: to the next choice of the flow's row. The last refusal is user space's to answer. */
+/* The flow's bridge refused: to the next choice of its row. The last refusal is user space's to answer. */
 SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry)
 {
 	const struct splice_service_entry *service = find_service(splice_flow_toward_server(packet));
 	const struct splice_placement_row *row;
-	struct splice_refusers refusers;
-	__u16 mark;
 
 	if (!service || !entry) return ask(ctx, packet);
 	if (service->rule.kind == SPLICE_KEY_USER_SPACE) return ask(ctx, packet);
@@ -656,20 +687,19 @@ SPLICE_SUBPROGRAM int next_choice(struct xdp_md *ctx, struct splice_packet *pack
 	if (!splice_segment_checksum_right(ctx, packet)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
 	row = find_row(service, entry->row);
 	if (!row) return ask(ctx, packet);
-	find_refusers(&refusers, entry, row);
-	mark = splice_read_refusal((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet);
 	struct splice_signs *signs = signs_of(entry->service, entry->bridge);
-	switch (splice_flow_take_refusal(entry, row, &refusers, mark)) {
-	case SPLICE_REFUSAL_AGAIN:
-		return forward(ctx, packet, entry, SPLICE_forward_open);
-	case SPLICE_REFUSAL_STRAY:
-		return count(SPLICE_drop_refused_stray, XDP_DROP);
-	case SPLICE_REFUSAL_NEXT:
-		if (signs) __sync_fetch_and_add(&signs->refusals, 1);
-		return forward(ctx, packet, entry, SPLICE_forward_next_choice);
-	default:
-		return ask(ctx, packet);
-	}
+	if (splice_flow_take_next_choice(entry, row) == SPLICE_NO_BRIDGE) return ask(ctx, packet);
+	if (signs) __sync_fetch_and_add(&signs->refusals, 1);
+	return forward(ctx, packet, entry, SPLICE_forward_next_choice);
+}
+
+/* Of no flow here, or not its bridge's any more: user space tries who else may have it. A health check that was refused comes
+ * back in the same way. */
+SPLICE_SUBPROGRAM int ask_of_bounced(struct xdp_md *ctx, const struct splice_packet *packet)
+{
+	if (splice_may_be_probe(&settings.own, &packet->ends))
+		return ask_within_budget(ctx, packet, SPLICE_ASK_CHECK, SPLICE_drop_check);
+	return ask_within_budget(ctx, packet, SPLICE_ASK_BOUNCED, SPLICE_drop_refused_unknown);
 }
 
 /* An ICMP error about a flow goes to its bridge: path MTU discovery must reach who sends. */
@@ -762,8 +792,6 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 	switch (decision.step) {
 	case SPLICE_STEP_DROP:
 		if (decision.verdict == SPLICE_drop_orphan) return end_orphan(ctx, packet);
-		if (decision.verdict == SPLICE_drop_refused_unknown && splice_may_be_probe(&settings.own, &packet->ends))
-			return ask_within_budget(ctx, packet, SPLICE_ASK_CHECK, SPLICE_drop_check);
 		return count(decision.verdict, XDP_DROP);
 	case SPLICE_STEP_SYN_ACK:
 		if (!service) service = find_service(splice_flow_toward_server(packet));
@@ -779,8 +807,12 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 		return follow(ctx, packet, entry);
 	case SPLICE_STEP_LANE:
 		return follow_lane(ctx, packet, service, lane);
+	case SPLICE_STEP_SOURCE:
+		return follow_source(ctx, packet, service);
 	case SPLICE_STEP_NEXT_CHOICE:
 		return next_choice(ctx, packet, entry);
+	case SPLICE_STEP_BOUNCED:
+		return ask_of_bounced(ctx, packet);
 	default: /* pending, and flows that every choice has refused, or whose bridge is down */
 		return ask_of_flow(ctx, packet, entry);
 	}
@@ -805,6 +837,7 @@ int balancer_xdp(struct xdp_md *ctx)
 	struct splice_packet packet;
 	enum splice_verdict verdict;
 	__u32 lane = SPLICE_NO_LANE;
+	enum splice_refuser refuser = SPLICE_REFUSER_NONE;
 
 	verdict = splice_parse_ethernet(data, end, &packet);
 	if (verdict == SPLICE_CONTINUE) {
@@ -828,8 +861,10 @@ int balancer_xdp(struct xdp_md *ctx)
 		}
 	}
 	if (!entry && service && service->lanes) lane = lane_of(ctx, &packet);
+	if (SPLICE_UNLIKELY(splice_balancer_may_be_bounced(&packet)))
+		refuser = (enum splice_refuser)refuser_of(ctx, &packet, entry);
 	const struct splice_balancer_decision decision =
-		splice_balancer_decide(&packet, entry, secret(), unix_s(), lane, service && service->chooses_by_source);
+		splice_balancer_decide(&packet, entry, secret(), unix_s(), lane, service && service->chooses_by_source, refuser);
 	return take_step(ctx, &packet, entry, service, lane, decision);
 }
 

@@ -147,6 +147,12 @@ static __always_inline enum splice_verdict splice_address_backend(struct __sk_bu
 	return SPLICE_CONTINUE;
 }
 
+static __noinline __u16 splice_mark_of_refusal(const struct splice_marked *marked)
+{
+	return splice_refusal_mark(splice_secret_in_use(&settings.common), &marked->packet, &marked->service->vip,
+				   &marked->packet.ends.destination);
+}
+
 // Back to the hop that it came from, so that the balancer takes the flow's next choice. One on this host sends from no
 // Ethernet address, and hears at lo.
 static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_marked *marked, enum splice_verdict why)
@@ -160,7 +166,7 @@ static __noinline int splice_bounce(struct __sk_buff *skb, const struct splice_m
 	const enum splice_verdict verdict = splice_carry_back_ip(data, end, &marked->packet, &marked->service->vip,
 								 &deltas.pseudo_header);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
-	splice_write_refusal(data, end, &marked->packet, splice_refusal_mark(&marked->packet.ends.destination));
+	splice_write_refusal(data, end, &marked->packet, splice_mark_of_refusal(marked));
 	const int from_here = !(splice_load32(data + 6) | splice_load16(data + 10));
 	// Source and destination of the frame change places, as words of 2, 4, 4 and 2 bytes.
 	hop[0] = splice_load32(data);

@@ -182,7 +182,7 @@ Verdict Joiner::Impl::take_step(MarkedSegment& segment, const splice_bridge_deci
         case SPLICE_BRIDGE_DELIVER:
             return segment.known.established() ? deliver(segment) : openings.hold(segment);
         case SPLICE_BRIDGE_BOUNCE:
-            bounce(segment.bytes, segment.service.vip.address.raw(), segment.hop, segment.out);
+            bounce(segment.bytes, segment.service.vip.address.raw(), setup->secret, segment.hop, segment.out);
             return decision.verdict;
         case SPLICE_BRIDGE_UNKNOWN:
             return strangers.take(segment, *setup);
@@ -274,7 +274,7 @@ Verdict Joiner::Impl::from_backend(Instant now, MutableBytes bytes, bool checksu
     const bool decides = flow->state == SPLICE_BRIDGE_OPENING || (packet.tcp_flags & SPLICE_SYN);
     if (decides && !splice_verify_tcp_checksum(bytes.data(), &packet)) return SPLICE_drop_bad_tcp_checksum;
     if (flow->state == SPLICE_BRIDGE_OPENING)
-        return openings.take_answer(now, packet, bytes, *known.entry, out);
+        return openings.take_answer(now, packet, bytes, *known.entry, setup->secret, out);
     return established_answer(now, packet, bytes, key, known, out);
 }
 

@@ -87,6 +87,13 @@ struct Splicer::Impl {
         const SplicerService* service;
         std::optional<splice_flow_entry> entry;  // nothing: no flow yet
         Actions& out;
+        std::optional<splice_refusal> refusal{};  // of a packet that was bounced
+    };
+    // Who may have a connection that is not known here, the likeliest first, each once.
+    struct Candidates {
+        std::array<std::uint16_t, 2 + SPLICE_CHOICES> bridges{};
+        std::size_t count = 0;
+        bool lane_unknown = false;  // nobody has the number that its timestamps name
     };
 
     // Where a first payload goes, and why not by its key.
@@ -121,7 +128,7 @@ struct Splicer::Impl {
     Verdict handle(Instant now, MutableBytes bytes, bool checksum_finished, Orphan orphan, Actions& out);
     Verdict hold_orphan(const Walk& walk);
     Verdict handle_icmp(Walk& walk);
-    Verdict take_step(Walk& walk);
+    Verdict take_step(Walk& walk, bool ordinary = false);
     // `proof`: of the cookie that is answered with, or that was.
     [[nodiscard]] splice_syn_ack_terms terms_of(const Walk& walk, std::uint16_t proof) const noexcept {
         return {.mss = walk.service->mss,
@@ -136,6 +143,15 @@ struct Splicer::Impl {
     [[nodiscard]] std::uint32_t lane_of(const Walk& walk) const noexcept;
     [[nodiscard]] bool clock_holds(const Walk& walk, std::uint16_t proof) noexcept;
     Verdict follow_lane(Walk& walk, std::uint32_t lane);
+    Verdict follow_source(Walk& walk);
+    Verdict carry_on(Walk& walk, std::uint16_t index, Verdict verdict);
+    [[nodiscard]] splice_refusal refusal_of(const Walk& walk) const noexcept {
+        const std::byte* const begin = walk.bytes.data();
+        return splice_read_refusal(begin, begin + walk.bytes.size(), &walk.packet, &setup->secret);
+    }
+    [[nodiscard]] splice_refuser refuser_of(const Walk& walk) const noexcept;
+    [[nodiscard]] Candidates candidates_for(const Walk& walk) const;
+    Verdict take_bounced(Walk& walk);
     [[nodiscard]] bool is_late(const Walk& walk) const noexcept;
     Verdict answer_late(Walk& walk);
     // Tells the client that its connection is over; nothing where its packet is a RST itself (RFC 9293
@@ -145,6 +161,7 @@ struct Splicer::Impl {
     Verdict answer_syn(Walk& walk);
     Verdict begin(Walk& walk, bool by_source);
     Verdict open(Walk& walk, const Chosen& chosen);
+    [[nodiscard]] bool pass_over_refuser(Walk& walk) const;
     Verdict hold_first(Walk& walk, const FirstPayloadScan& scan);
     Verdict hold_more(Walk& walk);
     Verdict forward(Walk& walk, Verdict verdict);
@@ -227,7 +244,7 @@ struct Splicer::Impl {
     std::string scratch;
     std::vector<std::uint32_t> route_mtus;  // by bridge number
     Lanes lanes{};
-    Budget too_big_answers, keep_alive_answers, late_answers;
+    Budget too_big_answers, keep_alive_answers, late_answers, not_mine_answers;
 };
 
 Splicer::Splicer(std::shared_ptr<const SplicerSetup> setup)
@@ -432,18 +449,19 @@ Verdict Splicer::Impl::hold_orphan(const Walk& walk) {
     return kept ? SPLICE_hold_orphan : SPLICE_drop_orphan;
 }
 
-Verdict Splicer::Impl::take_step(Walk& walk) {
+// `ordinary`: whatever its DSCP, no bridge has bounced the packet.
+Verdict Splicer::Impl::take_step(Walk& walk, bool ordinary) {
     const splice_flow_entry* entry = walk.entry ? &*walk.entry : nullptr;
     const bool chooses_by_source = walk.service->chooses_without_payload();
     const std::uint32_t lane = lane_of(walk);
-    const splice_balancer_decision decision =
-        splice_balancer_decide(&walk.packet, entry, &setup->secret,
-                               static_cast<std::uint64_t>(walk.now.unix_s), lane, chooses_by_source);
+    const splice_balancer_decision decision = splice_balancer_decide(
+        &walk.packet, entry, &setup->secret, static_cast<std::uint64_t>(walk.now.unix_s), lane,
+        chooses_by_source, ordinary ? SPLICE_REFUSER_NONE : refuser_of(walk));
 
     // What is only sent on keeps its checksum, right or wrong, for its receiver to judge; what decides is
     // judged here.
     const bool decides = decision.step != SPLICE_STEP_FORWARD && decision.step != SPLICE_STEP_LANE &&
-                         decision.step != SPLICE_STEP_DROP;
+                         decision.step != SPLICE_STEP_SOURCE && decision.step != SPLICE_STEP_DROP;
     if (decides && !splice_verify_tcp_checksum(walk.bytes.data(), &walk.packet))
         return SPLICE_drop_bad_tcp_checksum;
 
@@ -462,8 +480,12 @@ Verdict Splicer::Impl::take_step(Walk& walk) {
             return forward(walk, SPLICE_forward_open);
         case SPLICE_STEP_LANE:
             return follow_lane(walk, lane);
+        case SPLICE_STEP_SOURCE:
+            return follow_source(walk);
         case SPLICE_STEP_NEXT_CHOICE:
             return next_choice(walk);
+        case SPLICE_STEP_BOUNCED:
+            return take_bounced(walk);
         case SPLICE_STEP_REFUSE:
             return end_refused(walk);
         case SPLICE_STEP_RESET:
@@ -499,11 +521,24 @@ bool Splicer::Impl::clock_holds(const Walk& walk, std::uint16_t proof) noexcept 
                                        walk.now.unix_ms());
 }
 
-// No entry is made: a flood of such packets fills nothing.
+// Its timestamps name its bridge. Where nobody has the number, they may be old ones of the number above.
 Verdict Splicer::Impl::follow_lane(Walk& walk, std::uint32_t lane) {
-    const std::uint16_t index = lanes[walk.packet.family == 6][lane];
+    const auto& of_family = lanes[walk.packet.family == 6];
+    const std::uint16_t index = of_family[lane] == SPLICE_NO_BRIDGE ? of_family[lane + 1] : of_family[lane];
+    if (index == SPLICE_NO_BRIDGE) return SPLICE_drop_lane_unknown;
+    return carry_on(walk, index, SPLICE_forward_lane);
+}
+
+// Its client's address chooses its bridge, as it did.
+Verdict Splicer::Impl::follow_source(Walk& walk) {
+    const std::uint16_t index = walk.service->placement->choose(source_key(walk.key, {})).bridges.choices[0];
+    return index == SPLICE_NO_BRIDGE ? SPLICE_drop_orphan : carry_on(walk, index, SPLICE_forward_source);
+}
+
+// Of no flow here. No entry is made: a flood of such packets fills nothing.
+Verdict Splicer::Impl::carry_on(Walk& walk, std::uint16_t index, Verdict verdict) {
     const IpAddress* const bridge = bridge_address(index);
-    if (!bridge) return SPLICE_drop_lane_unknown;
+    if (!bridge) return SPLICE_drop_orphan;
     const auto serves_no_more = [&](const std::vector<std::uint16_t>& those) {
         return std::ranges::find(those, index) != those.end();
     };
@@ -514,7 +549,76 @@ Verdict Splicer::Impl::follow_lane(Walk& walk, std::uint32_t lane) {
     if (const std::uint32_t mtu = narrower_way(index, walk.bytes.size()))
         return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
     const Verdict edited = carry(walk, *bridge, walk.service->carriage);
-    return edited == SPLICE_CONTINUE ? SPLICE_forward_lane : edited;
+    return edited == SPLICE_CONTINUE ? verdict : edited;
+}
+
+splice_refuser Splicer::Impl::refuser_of(const Walk& walk) const noexcept {
+    if (!splice_balancer_may_be_bounced(&walk.packet)) return SPLICE_REFUSER_NONE;
+    if (!walk.entry || !splice_flow_is_open(&*walk.entry))
+        return splice_refuser_without_bridge(walk.entry ? &*walk.entry : nullptr);
+    const splice_refusal refusal = refusal_of(walk);
+    const splice_placement_row row = walk.service->placement->row(walk.entry->row);
+    splice_refuser refuser = SPLICE_REFUSER_NONE;
+    for (std::uint32_t number = 0; number <= SPLICE_CHOICES; ++number) {
+        const bool present = number == SPLICE_CHOICES;
+        if (const IpAddress* bridge = bridge_address(present ? walk.entry->bridge : row.choices[number]))
+            refuser = splice_refuser_is(refuser, &refusal, &bridge->raw(), present);
+    }
+    return refuser;
+}
+
+Splicer::Impl::Candidates Splicer::Impl::candidates_for(const Walk& walk) const {
+    Candidates found;
+    const auto add = [&](std::uint16_t index) {
+        const auto end = found.bridges.begin() + static_cast<std::ptrdiff_t>(found.count);
+        if (bridge_address(index) && std::find(found.bridges.begin(), end, index) == end)
+            found.bridges[found.count++] = index;
+    };
+    if (const std::uint32_t lane = lane_of(walk); lane != SPLICE_NO_LANE) {
+        const auto& of_family = lanes[walk.packet.family == 6];
+        found.lane_unknown = of_family[lane] == SPLICE_NO_BRIDGE;
+        add(of_family[lane]);
+        add(of_family[lane + 1]);
+    }
+    if (walk.service->chooses_without_payload())
+        for (const std::uint16_t index :
+             walk.service->placement->choose(source_key(walk.key, {})).bridges.choices)
+            add(index);
+    return found;
+}
+
+// A bridge does not take the packet, and no flow here tells who else does: none is known, or the one that is
+// known is another connection's. One that begins goes to the next choice; one that was answered goes to who
+// else may have it, each once, and when nobody has it the client is told.
+Verdict Splicer::Impl::take_bounced(Walk& walk) {
+    if (walk.entry && !(walk.entry->flags & SPLICE_FLOW_ANSWERED))
+        return is_late(walk) ? answer_late(walk) : forward(walk, SPLICE_forward_open);
+    walk.refusal = refusal_of(walk);
+    const bool known = walk.entry.has_value();
+    if (known) {
+        flows.erase(walk.key);
+        walk.entry.reset();
+    }
+    splice_negotiated negotiated{};
+    if (splice_balancer_cookie_valid(&walk.packet, &setup->secret,
+                                     static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
+        return take_step(walk, true);
+
+    const Candidates candidates = candidates_for(walk);
+    const auto begin = candidates.bridges.begin();
+    const auto end = begin + static_cast<std::ptrdiff_t>(candidates.count);
+    const auto refuser = std::find_if(begin, end, [&](std::uint16_t index) {
+        return splice_refusal_is_of(&*walk.refusal, &bridge_address(index)->raw());
+    });
+    if (refuser == end && !known) return take_step(walk, true);  // nobody's: a client's own DSCP
+    // The entry's bridge was asked before any candidate.
+    const bool in_turn = refuser != end && (refuser == begin || !known);
+    const auto next = in_turn ? refuser + 1 : begin;
+    if (next != end) return carry_on(walk, *next, SPLICE_forward_not_mine);
+    if (candidates.lane_unknown) return SPLICE_drop_lane_unknown;
+    if (!not_mine_answers.take(walk.now, kNotMineAnswersPerSecond)) return SPLICE_drop_not_mine;
+    send_reset(walk);
+    return SPLICE_answer_not_mine_rst;
 }
 
 Verdict Splicer::Impl::answer_syn(Walk& walk) {
@@ -698,6 +802,15 @@ Verdict Splicer::Impl::begin(Walk& walk, bool by_source) {
     return hold_first(walk, scan);
 }
 
+// A flow that begins with a packet which was bounced: to the first of its choices that did not do so. False:
+// there is none.
+bool Splicer::Impl::pass_over_refuser(Walk& walk) const {
+    const splice_placement_row row = walk.service->placement->row(walk.entry->row);
+    const IpAddress* const bridge = bridge_address(walk.entry->bridge);
+    return !bridge || !splice_refusal_is_of(&*walk.refusal, &bridge->raw()) ||
+           splice_flow_take_next_choice(&*walk.entry, &row) != SPLICE_NO_BRIDGE;
+}
+
 // The first payload is whole in this one packet: it is edited in place and goes.
 Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     const Taken taken =
@@ -712,6 +825,7 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->number, walk.service->carriage,
                       chosen.choices.row, taken.bridge, walk.now.seconds());
     entry.tries = taken.tries & 15;
+    if (walk.refusal && !pass_over_refuser(walk)) return refuse(walk);
     if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
     lose_pending(walk.key, HeldLoss::begun_anew);
     overtakers.hurry(walk.now, walk.key);
@@ -869,30 +983,11 @@ void Splicer::Impl::send_held(Instant now, MutableBytes bytes, splice_flow_entry
     out.send(bytes);
 }
 
+// The flow's bridge has refused.
 Verdict Splicer::Impl::next_choice(Walk& walk) {
-    splice_flow_entry& flow = *walk.entry;
-    const splice_placement_row row = walk.service->placement->row(flow.row);
-    splice_refusers refusers{};
-    for (std::uint32_t number = 0; number <= SPLICE_CHOICES; ++number) {
-        const std::uint16_t index = number < SPLICE_CHOICES ? row.choices[number] : flow.bridge;
-        if (const IpAddress* bridge = bridge_address(index))
-            splice_refusers_add(&refusers, number, &bridge->raw());
-    }
-    const std::byte* data = walk.bytes.data();
-    const std::uint16_t mark = splice_read_refusal(data, data + walk.bytes.size(), &walk.packet);
-    PassiveSigns* const seen = signs_of(*walk.service, flow.bridge);
-    switch (splice_flow_take_refusal(&flow, &row, &refusers, mark)) {
-        case SPLICE_REFUSAL_AGAIN:
-            return forward(walk, SPLICE_forward_open);
-        case SPLICE_REFUSAL_STRAY:
-            return SPLICE_drop_refused_stray;
-        case SPLICE_REFUSAL_LAST:
-            if (seen) ++seen->refusals;
-            return refuse(walk);
-        case SPLICE_REFUSAL_NEXT:
-            if (seen) ++seen->refusals;
-            break;
-    }
+    const splice_placement_row row = walk.service->placement->row(walk.entry->row);
+    if (auto* const seen = signs_of(*walk.service, walk.entry->bridge)) ++seen->refusals;
+    if (splice_flow_take_next_choice(&*walk.entry, &row) == SPLICE_NO_BRIDGE) return refuse(walk);
     return forward(walk, SPLICE_forward_next_choice);
 }
 

@@ -136,8 +136,8 @@ struct SplicerCounters {
 };
 
 // By family (IPv4, IPv6) and lane: the bridge of that number, or SPLICE_NO_BRIDGE. An old echo of bridge 1 is
-// in lane 0.
-using Lanes = std::array<std::array<std::uint16_t, SPLICE_LANE_MAX + 1>, 2>;
+// in lane 0; behind the last lane is one of nobody's, so that each has one above it.
+using Lanes = std::array<std::array<std::uint16_t, SPLICE_LANE_MAX + 2>, 2>;
 [[nodiscard]] Lanes lanes_of(const SplicerSetup& setup) noexcept;
 
 // Gives each service that weighs its choices a place for its bridges' states. The error is a sentence.

@@ -11,6 +11,7 @@
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/parse.h"
+#include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/verdicts.h"
 
 SPLICE_HEADER_BEGIN
@@ -23,7 +24,9 @@ enum splice_balancer_step {
 	SPLICE_STEP_HOLD, /* pending: one more segment of the first payload */
 	SPLICE_STEP_FORWARD, /* to the entry's bridge */
 	SPLICE_STEP_LANE, /* to the bridge that its timestamps name; no entry is made */
+	SPLICE_STEP_SOURCE, /* to the bridge that the client's address chooses; no entry is made */
 	SPLICE_STEP_NEXT_CHOICE, /* refused: to the next choice of the entry's row */
+	SPLICE_STEP_BOUNCED, /* bounced, and of no flow here or not its bridge's any more: to who else may have it */
 	SPLICE_STEP_KEEP_ALIVE, /* a client that has not asked yet probes its connection: answer from the cookie alone */
 	SPLICE_STEP_REFUSE, /* of a flow that every choice has refused: only RST is left to say */
 	SPLICE_STEP_RESET, /* of a flow whose bridge is down: answer with RST */
@@ -76,11 +79,10 @@ SPLICE_INLINE int splice_balancer_clock_holds(const struct splice_packet *packet
 	return splice_clock_proves(splice_lane_hash(&secret->lane, splice_flow_toward_server(packet)), proof, tsecr, unix_ms);
 }
 
-/* Whether a packet of no flow may name its bridge: whatever a connection sends after its SYN. A bounced packet has been
- * there. */
+/* Whether a packet of no flow may name its bridge: whatever a connection sends after its SYN. */
 SPLICE_INLINE int splice_balancer_may_have_lane(const struct splice_packet *packet)
 {
-	return !(packet->tcp_flags & SPLICE_SYN) && !splice_is_bounced(packet);
+	return !(packet->tcp_flags & SPLICE_SYN);
 }
 
 /* The lane of such a packet; SPLICE_NO_LANE. */
@@ -174,13 +176,48 @@ SPLICE_INLINE int splice_flow_carries(const struct splice_flow_entry *entry, con
 	       !(packet->tcp_flags & SPLICE_SYN) && !splice_is_bounced(packet);
 }
 
+/* Whether a bridge may have bounced the packet: then splice_balancer_decide() wants to know who. */
+SPLICE_INLINE int splice_balancer_may_be_bounced(const struct splice_packet *packet)
+{
+	return splice_is_bounced(packet) && !(packet->tcp_flags & SPLICE_SYN);
+}
+
+/* The rule for a bounced packet. A flow that has not been answered is refused; one that has, its bridge does not have any
+ * more, or never had: an entry of other days may stand where another balancer began a connection on the same ports. */
+SPLICE_INLINE struct splice_balancer_decision splice_balancer_bounced(const struct splice_packet *packet,
+								       const struct splice_flow_entry *entry,
+								       enum splice_refuser refuser,
+								       const struct splice_secret *secret, __u64 unix_s)
+{
+	struct splice_negotiated negotiated;
+
+	if (!entry) return splice_balancer_says(SPLICE_STEP_BOUNCED, SPLICE_CONTINUE);
+	if (!splice_flow_is_open(entry)) return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_unknown);
+	const int valid = splice_balancer_cookie_valid(packet, secret, unix_s, &negotiated);
+	if (entry->flags & SPLICE_FLOW_ANSWERED) {
+		if (refuser == SPLICE_REFUSER_PRESENT && !(valid && splice_flow_is_own(entry, packet->ack - 1)))
+			return splice_balancer_says(SPLICE_STEP_BOUNCED, SPLICE_CONTINUE);
+		return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_late);
+	}
+	/* Later segments of a refused first flight are bounced too: they follow the first. So does what an earlier choice
+	 * refuses again. */
+	if (valid && refuser == SPLICE_REFUSER_PRESENT) return splice_balancer_says(SPLICE_STEP_NEXT_CHOICE, SPLICE_CONTINUE);
+	/* It may be the first payload itself, older than its cookie lives. */
+	if (!valid && refuser == SPLICE_REFUSER_PRESENT && packet->payload_length &&
+	    splice_flow_fold(packet->seq) == entry->first_seq)
+		return splice_balancer_says(SPLICE_STEP_BOUNCED, SPLICE_CONTINUE);
+	return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
+}
+
 /* The rule. `entry` is the flow's, or null; `lane`: splice_balancer_lane() of a packet without an entry, where its service
  * has lanes, else SPLICE_NO_LANE; `chooses_by_source`: the service's key is the address that its packets come from, and no
- * PROXY header names another. */
+ * PROXY header names another; `refuser`: who bounced the packet, SPLICE_REFUSER_NONE where
+ * splice_balancer_may_be_bounced() says no. */
 SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struct splice_packet *packet,
 								      const struct splice_flow_entry *entry,
 								      const struct splice_secret *secret, __u64 unix_s,
-								      __u32 lane, int chooses_by_source)
+								      __u32 lane, int chooses_by_source,
+								      enum splice_refuser refuser)
 {
 	struct splice_negotiated negotiated;
 
@@ -193,16 +230,8 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 		return splice_balancer_says(SPLICE_STEP_SYN_ACK, SPLICE_CONTINUE);
 	}
 
-	if (SPLICE_UNLIKELY(splice_is_bounced(packet))) {
-		if (!entry || !splice_flow_is_open(entry))
-			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_unknown);
-		if (entry->flags & SPLICE_FLOW_ANSWERED)
-			return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_late);
-		/* Later segments of a refused first flight are bounced too: they follow the first. */
-		if (splice_balancer_cookie_valid(packet, secret, unix_s, &negotiated))
-			return splice_balancer_says(SPLICE_STEP_NEXT_CHOICE, SPLICE_CONTINUE);
-		return splice_balancer_says(SPLICE_STEP_FORWARD, SPLICE_CONTINUE);
-	}
+	if (SPLICE_UNLIKELY(refuser != SPLICE_REFUSER_NONE))
+		return splice_balancer_bounced(packet, entry, refuser, secret, unix_s);
 
 	if (!entry) {
 		/* Before any cookie is looked for: what a lane carries is older than a cookie lives. */
@@ -211,6 +240,8 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_decide(const struc
 			return splice_balancer_begin(packet, chooses_by_source, &negotiated);
 		if (splice_balancer_probe_valid(packet, secret, unix_s, &negotiated))
 			return splice_balancer_says(SPLICE_STEP_KEEP_ALIVE, SPLICE_CONTINUE);
+		if (chooses_by_source)
+			return splice_balancer_says(SPLICE_STEP_SOURCE, SPLICE_CONTINUE);
 		return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_orphan);
 	}
 

@@ -69,7 +69,7 @@ SPLICE_INLINE struct splice_carriage splice_uncarry_early(const __u8 *ip)
 	return splice_carriage_by_dscp(ip[0] >> 4 == 4 ? ip[1] >> 2 : (splice_load_be16(ip) >> 6) & 63);
 }
 
-/* 1: a bridge has refused the packet and sent it back. */
+/* 1: a bridge may have sent the packet back; its mark says whether (refusal.h). */
 SPLICE_INLINE int splice_is_bounced(const struct splice_packet *packet)
 {
 	return packet->traffic_class >> 2 == SPLICE_CARRIAGE_BOUNCE;

@@ -46,6 +46,8 @@
 	X(forward, forward_first_ack, "the handshake's last ACK of a service that chooses by the client's address") \
 	X(forward, forward_open, "of a flow whose bridge is known") \
 	X(forward, forward_lane, "of no flow known here: its timestamps name its bridge") \
+	X(forward, forward_source, "of no flow known here: its client's address chooses its bridge") \
+	X(forward, forward_not_mine, "of no connection that its bridge has: sent on to the next that may have it") \
 	X(forward, forward_icmp, "an ICMP error, relayed to its flow's bridge") \
 	X(forward, forward_next_choice, "refused by a bridge, sent on to the flow's next choice") \
 	X(consume, hold_first_payload, "held until the key of its first payload is complete") \
@@ -61,7 +63,8 @@
 	X(drop, drop_orphan_icmp, "an ICMP error about a service, but of no flow known here") \
 	X(drop, drop_refused_unknown, "refused by a bridge, but of no flow known here") \
 	X(drop, drop_refused_late, "refused by a bridge after the flow was answered") \
-	X(drop, drop_refused_stray, "refused in the name of a bridge that is none of its flow's choices") \
+	X(consume, answer_not_mine_rst, "of no connection that a bridge has: answered with RST") \
+	X(drop, drop_not_mine, "of no connection that a bridge has, and clients are told so often enough") \
 	X(consume, answer_refused_503, "refused by every choice: answered with HTTP 503") \
 	X(consume, answer_refused_rst, "refused by every choice: answered with RST") \
 	X(consume, answer_no_bridge_503, "the service has no bridge that takes connections: answered with HTTP 503") \
@@ -93,7 +96,7 @@
 	X(consume, clear_old_backend, "the backend answered the replayed SYN from an old connection: it is reset, the SYN sent again") \
 	X(consume, acknowledge_backend, "the backend's SYN-ACK again: acknowledged in the client's place") \
 	X(consume, hold_unknown, "of no connection known here: waits briefly for a first payload that it may have overtaken") \
-	X(consume, answer_unknown_rst, "of a connection that this host no longer has: answered with RST") \
+	X(consume, bounce_not_mine, "of a connection that this host does not have: bounced to the balancer") \
 	X(consume, reopen_replay, "a valid cookie on an old flow of the same addresses and ports: cleared, opened anew") \
 	X(forward, open_adopt, "a first payload with a valid cookie: the kernel opens the connection on the listening socket") \
 	X(forward, deliver_adopted, "to the socket of an adopted connection") \

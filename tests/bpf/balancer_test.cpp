@@ -347,7 +347,6 @@ TEST_CASE("what begins nothing is dropped by name") {
         forged.ack ^= 0x100;
         CHECK(pair.asked(forged) == SPLICE_hold_orphan);
         CHECK(pair.in_kernel(client.segment("", 0, SPLICE_RST)) == SPLICE_drop_orphan);
-        CHECK(pair.in_kernel(bounced(client.segment(kGet))) == SPLICE_drop_refused_unknown);
         CHECK(pair.in_kernel(damaged(client.segment(kGet).build())) == SPLICE_drop_bad_tcp_checksum);
         Segment syn_ack = client.base;
         syn_ack.flags = SPLICE_SYN | SPLICE_ACK;
@@ -642,6 +641,8 @@ TEST_CASE("refusals take the row's choices in turn; then the client is answered,
         const Outcome is = pair.kernel.handle(now, last);
         CHECK(is == pair.portable.handle(now, last));
         CHECK(is.verdict == SPLICE_answer_refused_503);
+        // A copy of the bounce: its client has been told already.
+        CHECK(pair.in_kernel(last) == SPLICE_drop_refused_unknown);
         CHECK(pair.asked(client.segment("", 28, SPLICE_ACK)) == SPLICE_end_refused);
         CHECK(pair.asked(client.segment("", 28, SPLICE_ACK | SPLICE_FIN)) == SPLICE_answer_refused_rst);
     });
@@ -713,7 +714,7 @@ TEST_CASE(
         const auto drained = std::make_shared<const SplicerSetup>(setup);
         pair.kernel.replace_setup(drained);
         pair.portable.replace_setup(drained);
-        CHECK(pair.in_kernel(bounced(client.segment(kGet), first)) == SPLICE_drop_refused_stray);
+        CHECK(pair.in_kernel(bounced(client.segment(kGet), first)) == SPLICE_forward_open);
         CHECK(pair.in_kernel(bounced(client.segment(kGet), second)) == SPLICE_forward_next_choice);
         const std::string third = bridge_now();
         CHECK(third != first);
@@ -865,9 +866,7 @@ TEST_CASE("what may answer a health check, or is one that was refused, is user s
         refused.source_port = 65000;
         refused.destination = topology(family).vip;
         refused.refused_by = topology(family).bridges[0];
-        CHECK(pair.asked(refused) == SPLICE_drop_refused_unknown);
-        refused.source_port = 40000;
-        CHECK(pair.in_kernel(refused) == SPLICE_drop_refused_unknown);
+        CHECK(pair.asked(refused) == SPLICE_drop_orphan);
         std::map<Verdict, int> verdicts;
         for (int i = 0; i < 10'000; ++i) ++verdicts[pair.kernel.handle(read_clock(), answer.build()).verdict];
         decided_in_kernel.insert(SPLICE_drop_check);
@@ -946,7 +945,132 @@ TEST_CASE("a refusal after the server has answered is late") {
     Segment heard = client.segment("", 28, SPLICE_ACK);
     heard.ack += 1000;
     CHECK(pair.in_kernel(heard) == SPLICE_forward_open);
-    CHECK(pair.in_kernel(bounced(client.segment(kGet))) == SPLICE_drop_refused_late);
+    const std::string bridge = parse(pair.handle(heard).sent.at(0)).destination;
+    CHECK(pair.in_kernel(bounced(client.segment(kGet), bridge)) == SPLICE_drop_refused_late);
+    // Of a bridge that it never went to: what an earlier choice of the row would say, too.
+    for (const std::string& other : topology(4).bridges)
+        if (other != bridge)
+            CHECK(pair.in_kernel(bounced(client.segment(kGet), other)) == SPLICE_drop_refused_late);
+}
+
+TEST_CASE("what a bridge does not have goes to who else its lane may mean, each once, and then is answered") {
+    both_families([](int family) {
+        const auto& bridges = topology(family).bridges;
+        Pair pair(laned_setup(family), family);
+        // No entry: it names b2, which does not have it, so it may be an old echo of b3.
+        const Outcome next = pair.handle(bounced(in_lane(family, 2), bridges[1]));
+        CHECK(next.verdict == SPLICE_forward_not_mine);
+        CHECK(parse(next.sent.at(0)).destination == bridges[2]);
+        const Outcome told = pair.handle(bounced(in_lane(family, 2), bridges[2]));
+        CHECK(told.verdict == SPLICE_answer_not_mine_rst);
+        CHECK((parse(told.sent.at(0)).packet.tcp_flags & SPLICE_RST) != 0);
+        CHECK(parse(told.sent.at(0)).packet.seq == in_lane(family, 2).ack);
+        // Nobody that it may be of has bounced it: an ordinary packet.
+        CHECK(pair.asked(bounced(in_lane(family, 2), bridges[0])) == SPLICE_forward_lane);
+        // The number is nobody's, but the one above is b1's. A connection of it may live where it is
+        // configured.
+        Segment old = in_lane(family, 1);
+        old.timestamps->echo_reply -= 1'000'000;
+        CHECK(pair.asked(bounced(old, bridges[0])) == SPLICE_answer_not_mine_rst);
+    });
+}
+
+TEST_CASE("a lane of nobody's is that of the number above, and never answered with RST") {
+    both_families([](int family) {
+        SplicerSetup setup = laned_setup(family);
+        setup.bridges[1].number = 7;
+        Pair pair(std::move(setup), family);
+        const Outcome is = pair.handle(in_lane(family, 6));
+        CHECK(is.verdict == SPLICE_forward_lane);
+        CHECK(pair.kernel.decided_in_kernel());
+        CHECK(parse(is.sent.at(0)).destination == topology(family).bridges[1]);
+        CHECK(pair.asked(bounced(in_lane(family, 6), topology(family).bridges[1])) ==
+              SPLICE_drop_lane_unknown);
+        CHECK(pair.in_kernel(in_lane(family, 5)) == SPLICE_drop_lane_unknown);
+    });
+}
+
+TEST_CASE(
+    "an entry of another connection on the same ports gives way when its bridge does not have this one") {
+    both_families([](int family) {
+        const auto& bridges = topology(family).bridges;
+        Pair pair(laned_setup(family), family);
+        Client client = pair.opened();
+        Segment heard = client.segment("", 28, SPLICE_ACK);
+        heard.ack += 1000;
+        const Outcome first = pair.handle(heard);
+        CHECK(first.verdict == SPLICE_forward_open);
+        const std::string stale = parse(first.sent.at(0)).destination;
+        // Another balancer began the next connection, with another bridge; here it finds the old entry.
+        for (std::size_t i = 0; i < 3; ++i) {
+            if (bridges[i] == stale) continue;
+            Segment now = in_lane(family, static_cast<std::uint32_t>(i + 1));
+            CHECK(pair.in_kernel(now) == SPLICE_forward_open);
+            const Outcome moved = pair.handle(bounced(now, stale));
+            CHECK(moved.verdict == SPLICE_forward_not_mine);
+            CHECK(parse(moved.sent.at(0)).destination == bridges[i]);
+            CHECK(pair.in_kernel(now) == SPLICE_forward_lane);
+            client = pair.opened();
+            pair.handle(heard);
+        }
+        // Without a lane nobody else can be asked.
+        client = pair.opened(40001);
+        heard = client.segment("", 28, SPLICE_ACK);
+        heard.ack += 1000;
+        const std::string bridge = parse(pair.handle(heard).sent.at(0)).destination;
+        Segment bare = heard;
+        bare.timestamps.reset();
+        CHECK(pair.asked(bounced(bare, bridge)) == SPLICE_answer_not_mine_rst);
+    });
+}
+
+TEST_CASE("a bounce that is no bridge's is an ordinary packet: no client steers by the refusal's DSCP") {
+    both_families([](int family) {
+        Pair pair(laned_setup(family), family);
+        Client client = pair.connected();
+        const auto marked = [](Segment segment) {
+            segment.dscp = 63;
+            return segment;
+        };
+        CHECK(pair.asked(marked(client.segment(kGet))) == SPLICE_forward_first_payload);
+        CHECK(pair.in_kernel(marked(client.segment(kGet))) == SPLICE_forward_open);
+        Segment heard = client.segment("", 28, SPLICE_ACK);
+        heard.ack += 1000;
+        CHECK(pair.in_kernel(marked(heard)) == SPLICE_forward_open);
+        heard.ack += 1000;
+        CHECK(pair.in_kernel(marked(heard)) == SPLICE_forward_open);
+        CHECK(pair.asked(marked(in_lane(family, 3, 40007))) == SPLICE_forward_lane);
+    });
+}
+
+TEST_CASE("where the source chooses, a segment of no flow goes where its connection went") {
+    both_families([](int family) {
+        const auto& bridges = topology(family).bridges;
+        Pair pair(rules_by_source(family), family);
+        const Client client = pair.connected();
+        const Outcome opened = pair.handle(client.segment("", 0, SPLICE_ACK));
+        CHECK(opened.verdict == SPLICE_forward_first_ack);
+        const std::string bridge = parse(opened.sent.at(0)).destination;
+
+        Pair other(rules_by_source(family), family);
+        Segment orphan = client.segment("later", 100);
+        orphan.ack += 1000;
+        const Outcome is = other.handle(orphan);
+        CHECK(is.verdict == SPLICE_forward_source);
+        CHECK(other.kernel.decided_in_kernel());
+        CHECK(parse(is.sent.at(0)).destination == bridge);
+        // It had gone to a later choice: each is asked, once.
+        std::set<std::string> asked{bridge};
+        Segment bounce = bounced(orphan, bridge);
+        for (int i = 0; i < 2; ++i) {
+            const Outcome next = other.handle(bounce);
+            CHECK(next.verdict == SPLICE_forward_not_mine);
+            bounce.refused_by = parse(next.sent.at(0)).destination;
+            asked.insert(bounce.refused_by);
+        }
+        CHECK(asked.size() == bridges.size());
+        CHECK(other.asked(bounce) == SPLICE_answer_not_mine_rst);
+    });
 }
 
 TEST_CASE("a service that chooses by source begins with the handshake's last ACK") {
@@ -1468,6 +1592,7 @@ TEST_CASE("every verdict that the kernel can give was given by it") {
                                       SPLICE_forward_first_ack,
                                       SPLICE_forward_open,
                                       SPLICE_forward_lane,
+                                      SPLICE_forward_source,
                                       SPLICE_forward_icmp,
                                       SPLICE_forward_next_choice,
                                       SPLICE_answer_keep_alive,
@@ -1480,7 +1605,6 @@ TEST_CASE("every verdict that the kernel can give was given by it") {
                                       SPLICE_drop_orphan_icmp,
                                       SPLICE_drop_refused_unknown,
                                       SPLICE_drop_refused_late,
-                                      SPLICE_drop_refused_stray,
                                       SPLICE_drop_flow_table_full,
                                       SPLICE_drop_no_next_hop,
                                       SPLICE_drop_too_big,

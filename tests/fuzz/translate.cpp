@@ -304,9 +304,12 @@ void fuzz_forward(const Octets& was, const Reference& packet, const Choices& cho
     FUZZ_REQUIRE(std::memcmp(&anew, &edited, sizeof(anew)) == 0, "not brought up to date: {}",
                  print_packet(copy.bytes()));
 
-    const std::uint16_t mark = splice_refusal_mark(&destination);
+    const splice_secret secret{
+        {{0x0706050403020100, choices.dscp, {}}, {1, 2, {}}}, 1U + (choices.dscp & 1U), 0, {}};
+    const std::uint16_t mark = splice_refusal_mark(&secret, &edited, &edited.ends.destination, &destination);
     splice_write_refusal(copy.data(), copy.end(), &edited, mark);
-    FUZZ_REQUIRE(splice_read_refusal(copy.data(), copy.end(), &edited) == mark, "{}", mark);
+    const splice_refusal refusal = splice_read_refusal(copy.data(), copy.end(), &edited, &secret);
+    FUZZ_REQUIRE(splice_refusal_is_of(&refusal, &destination), "{}", mark);
     const Octets marked = octets(copy.bytes());
     require_same_sums(is, marked, packet);
     Checksums may_differ =

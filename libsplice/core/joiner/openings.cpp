@@ -107,11 +107,11 @@ Verdict Openings::hold(const MarkedSegment& segment) {
 
 // The answer to a SYN (RFC 9293 section 3.10.7.3).
 Verdict Openings::take_answer(Instant now, const splice_packet& segment, MutableBytes bytes,
-                              BridgeFlowTable::Entry& entry, Actions& out) {
+                              BridgeFlowTable::Entry& entry, const splice_secret& secret, Actions& out) {
     const bool acknowledges_us =
         (segment.tcp_flags & SPLICE_ACK) && Seq(segment.ack) == Seq(entry.second.value.client_isn) + 1;
     if (segment.tcp_flags & SPLICE_RST)
-        return acknowledges_us ? refuse(entry, out) : SPLICE_drop_backend_early;
+        return acknowledges_us ? refuse(entry, secret, out) : SPLICE_drop_backend_early;
     if (!(segment.tcp_flags & SPLICE_ACK)) return SPLICE_drop_backend_early;
     if (!acknowledges_us) return reset_old_backend(segment, entry, out);
     if (segment.tcp_flags & SPLICE_SYN) return learn(now, segment, bytes, entry, out);
@@ -156,9 +156,10 @@ Verdict Openings::learn(Instant now, const splice_packet& syn_ack, MutableBytes 
 }
 
 // Nobody listens: the balancer takes the flow's next choice.
-Verdict Openings::refuse(BridgeFlowTable::Entry& entry, Actions& out) {
+Verdict Openings::refuse(BridgeFlowTable::Entry& entry, const splice_secret& secret, Actions& out) {
     BridgeFlow& flow = entry.second.value;
-    flow.hold->for_each([&](MutableBytes held) { bounce(held, flow.translation.vip, flow.hop, out); });
+    flow.hold->for_each(
+        [&](MutableBytes held) { bounce(held, flow.translation.vip, secret, flow.hop, out); });
     connections_.drop_hold(flow);
     connections_.erase(entry, HeldLoss::expired);
     return SPLICE_bounce_refused;

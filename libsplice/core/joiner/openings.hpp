@@ -28,7 +28,8 @@ class Openings {
     // What the backend says while the handshake is being replayed. `segment` is judged, its checksum
     // verified.
     [[nodiscard]] Verdict take_answer(Instant now, const splice_packet& segment, MutableBytes bytes,
-                                      BridgeFlowTable::Entry& entry, Actions& out);
+                                      BridgeFlowTable::Entry& entry, const splice_secret& secret,
+                                      Actions& out);
     // The backend repeats the SYN-ACK of an established connection: its accept queue was full, or what
     // completed its handshake is lost. A client that has nothing to repeat could not help it.
     static void acknowledge_again(const splice_packet& syn_ack, MutableBytes bytes,
@@ -37,7 +38,7 @@ class Openings {
   private:
     Verdict learn(Instant now, const splice_packet& syn_ack, MutableBytes bytes,
                   BridgeFlowTable::Entry& entry, Actions& out);
-    Verdict refuse(BridgeFlowTable::Entry& entry, Actions& out);
+    Verdict refuse(BridgeFlowTable::Entry& entry, const splice_secret& secret, Actions& out);
 
     BridgeConnections& connections_;
 };

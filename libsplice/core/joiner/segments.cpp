@@ -31,10 +31,11 @@ Verdict translate_toward_client(const splice_translation& how, const splice_pack
     return translate<splice_translate_toward_client>(how, packet, bytes);
 }
 
-void bounce(MutableBytes bytes, const splice_address& vip, const Hop& hop, Actions& out) {
+void bounce(MutableBytes bytes, const splice_address& vip, const splice_secret& secret, const Hop& hop,
+            Actions& out) {
     splice_packet packet{};
     if (splice_parse_ip(begin_of(bytes), end_of(bytes), &packet) != SPLICE_CONTINUE) return;
-    const std::uint16_t mark = splice_refusal_mark(&packet.ends.destination);
+    const std::uint16_t mark = splice_refusal_mark(&secret, &packet, &vip, &packet.ends.destination);
     if (splice_carry_back(begin_of(bytes), end_of(bytes), &packet, &vip) != SPLICE_CONTINUE) return;
     splice_write_refusal(begin_of(bytes), end_of(bytes), &packet, mark);
     out.send_to_hop(hop, bytes);

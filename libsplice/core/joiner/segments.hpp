@@ -24,7 +24,9 @@ namespace splice {
 [[nodiscard]] Verdict translate_toward_client(const splice_translation& how, const splice_packet& packet,
                                               MutableBytes bytes) noexcept;
 
-// A marked packet as it came from the balancer goes back to the hop that brought it, as refused.
-void bounce(MutableBytes bytes, const splice_address& vip, const Hop& hop, Actions& out);
+// A marked packet as it came from the balancer goes back to the hop that brought it, with our name
+// (refusal.h).
+void bounce(MutableBytes bytes, const splice_address& vip, const splice_secret& secret, const Hop& hop,
+            Actions& out);
 
 }  // namespace splice

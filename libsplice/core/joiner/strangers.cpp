@@ -4,6 +4,8 @@
 
 #include "libsplice/base/seq.hpp"
 #include "libsplice/core/joiner/segments.hpp"
+#include "libsplice/datapath/lane.h"
+#include "libsplice/datapath/parse_options.h"
 
 namespace splice {
 namespace {
@@ -15,13 +17,30 @@ bool insists(const MarkedSegment& segment) noexcept {
            segment.known.established();
 }
 
+// Whether the client echoes the clock of a bridge that has a number: then a server has answered it.
+bool echoes_a_lane(const MarkedSegment& segment, const JoinerSetup& setup) noexcept {
+    if (setup.number == 0) return false;
+    splice_tcp_options options{};
+    splice_parse_tcp_options(begin_of(segment.bytes), end_of(segment.bytes), &segment.packet, &options);
+    if (!options.timestamps_offset) return false;
+    const splice_ends& ends = segment.packet.ends;
+    const std::uint32_t hash =
+        splice_lane_hash_of(&setup.secret.lane, &ends.source, &segment.service.vip.address.raw(),
+                            ends.source_port, ends.destination_port);
+    return splice_lane_of(hash, options.tsecr, segment.now.unix_ms()) != SPLICE_NO_LANE;
+}
+
 }  // namespace
 
 // If the first payload is lost, the client repeats it: the earliest segment that is not acknowledged. A tail
 // loss probe (RFC 8985 section 7) repeats the last segment first, and once. So a segment that comes a third
 // time is the earliest itself, and its connection is not here. Different acknowledgement numbers prove that a
-// server once answered: then the connection is gone, too.
+// server once answered: then the connection is gone, too. So does a lane, at once.
 Verdict Strangers::take(const MarkedSegment& segment, const JoinerSetup& setup) {
+    if (!segment.known.exists() && echoes_a_lane(segment, setup)) {
+        bounce(segment.bytes, segment.service.vip.address.raw(), setup.secret, segment.hop, segment.out);
+        return SPLICE_bounce_not_mine;
+    }
     const Seq seq(segment.packet.seq), ack(segment.packet.ack);
     const auto same_connection = [&](const Overtakers::Segment& other) {
         return FlowKeyEqual{}(other.key, segment.key);
@@ -51,7 +70,8 @@ Verdict Strangers::repeat(const MarkedSegment& segment, Overtakers::Segment& hel
     return ++held.repeats < kUnknownRepeats ? SPLICE_hold_unknown : judge(segment.key, setup, segment.out);
 }
 
-// Nothing of this connection waits any longer. One RST is enough, for the last, which acknowledges the most.
+// Nothing of this connection waits any longer. One bounce is enough, of the last, which acknowledges the
+// most.
 Verdict Strangers::judge(const splice_flow_key& key, const JoinerSetup& setup, Actions& out) {
     std::vector<Overtakers::Segment> segments;
     waiting_.take_of(key, [&](Overtakers::Segment& segment) {
@@ -65,8 +85,8 @@ Verdict Strangers::judge(const splice_flow_key& key, const JoinerSetup& setup, A
     return verdict == SPLICE_CONTINUE ? SPLICE_drop_orphan : verdict;
 }
 
-// It is no overtaker. A connection may be carried elsewhere by now; else the client is told, in the VIP's
-// name, for it knows no other.
+// It is no overtaker. A connection may be carried elsewhere by now; else a balancer finds who has it, or
+// tells the client.
 Verdict Strangers::answer(Overtakers::Segment& segment, const JoinerSetup& setup, Actions& out) {
     splice_packet packet{};
     const MutableBytes bytes(segment.bytes);
@@ -80,15 +100,10 @@ Verdict Strangers::answer(Overtakers::Segment& segment, const JoinerSetup& setup
         out.send(bytes);
         return SPLICE_deliver;
     }
-    // The RST comes from the VIP, to which the client wrote.
     const JoinerService* service = service_of(setup, packet);
     if (!service) return SPLICE_CONTINUE;
-    packet.ends.destination = service->vip.address.raw();
-    splice_segment reset;
-    splice_write_rst(&reset, &packet);
-    if (!reset.length) return SPLICE_CONTINUE;
-    out.send(bytes_of(reset));
-    return SPLICE_answer_unknown_rst;
+    bounce(bytes, service->vip.address.raw(), setup.secret, segment.hop, out);
+    return SPLICE_bounce_not_mine;
 }
 
 void Strangers::join(BridgeFlowTable::Entry& opened) {

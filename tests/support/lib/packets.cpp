@@ -8,6 +8,7 @@
 
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/refusal.h"
+#include "tests/support/lib/machines.hpp"
 
 namespace splice::testing {
 namespace {
@@ -58,8 +59,15 @@ PacketBytes in_atomic_fragment(PacketBytes ipv6) {
 }
 
 // In host order, as libtins takes it.
-std::uint16_t refusal_of(const std::string& bridge) {
-    return splice_ntohs(splice_refusal_mark(&IpAddress::parse(bridge)->raw()));
+std::uint16_t refusal_of(const Segment& segment) {
+    splice_packet packet{};
+    packet.ends.source = IpAddress::parse(segment.source)->raw();
+    packet.ends.source_port = splice_htons(segment.source_port);
+    packet.ends.destination_port = splice_htons(segment.destination_port);
+    packet.ack = segment.ack;
+    const IpAddress vip = *IpAddress::parse(segment.destination);
+    const IpAddress bridge = *IpAddress::parse(segment.refused_by);
+    return splice_ntohs(splice_refusal_mark(&kSecret, &packet, &vip.raw(), &bridge.raw()));
 }
 
 const std::uint8_t* octets(Bytes bytes) {
@@ -88,7 +96,7 @@ PacketBytes Segment::build() const {
         ip.traffic_class(static_cast<std::uint8_t>(dscp << 2 | ecn));
         if (!refused_by.empty()) {
             ip.traffic_class(static_cast<std::uint8_t>(SPLICE_CARRIAGE_BOUNCE << 2 | ecn));
-            ip.flow_label(refusal_of(refused_by));
+            ip.flow_label(refusal_of(*this));
         }
         ip /= tcp;
         return atomic_fragment ? in_atomic_fragment(to_bytes(ip)) : to_bytes(ip);
@@ -99,7 +107,7 @@ PacketBytes Segment::build() const {
     ip.flags(Tins::IP::DONT_FRAGMENT);
     if (!refused_by.empty()) {
         ip.tos(static_cast<std::uint8_t>(SPLICE_CARRIAGE_BOUNCE << 2 | ecn));
-        ip.id(refusal_of(refused_by));
+        ip.id(refusal_of(*this));
     }
     ip /= tcp;
     return to_bytes(ip);

@@ -42,7 +42,7 @@ struct Segment {
     std::optional<Timestamps> timestamps{};
     std::vector<std::pair<std::uint32_t, std::uint32_t>> sack{};
     std::string payload{};
-    std::string refused_by{};      // a bridge's address: bounced by it
+    std::string refused_by{};      // a bridge's address: bounced by it, sealed with kSecret
     bool atomic_fragment = false;  // IPv6: behind a fragment header that says that it is whole
 
     [[nodiscard]] PacketBytes build() const;

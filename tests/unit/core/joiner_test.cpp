@@ -269,24 +269,63 @@ TEST_CASE("a segment that overtakes the first payload waits for it") {
     CHECK(rig.bridge.counters().held_bytes == 0);
 }
 
-TEST_CASE("a segment of no connection here is answered with a RST from the VIP") {
+// What is of no connection here goes back as it came, for the VIP, with the bridge's name.
+void check_bounce(const Rig& rig, const Segment& segment) {
+    REQUIRE(rig.out.bounced.size() == 1);
+    CHECK(rig.out.sent.empty());
+    const PacketBytes& bytes = rig.out.bounced[0];
+    const Parsed bounced = parse(bytes);
+    CHECK(bounced.checksums_right);
+    CHECK(bounced.source == topology(rig.family).client);
+    CHECK(bounced.destination == segment.destination);
+    CHECK(bounced.dscp == SPLICE_CARRIAGE_BOUNCE);
+    CHECK(bounced.packet.seq == segment.seq);
+    CHECK(bounced.packet.ack == segment.ack);
+    CHECK(bounced.payload == segment.payload);
+    const splice_refusal refusal =
+        splice_read_refusal(bytes.data(), bytes.data() + bytes.size(), &bounced.packet, &kSecret);
+    const IpAddress here = *IpAddress::parse(topology(rig.family).bridges[0]);
+    CHECK(splice_refusal_is_of(&refusal, &here.raw()));
+}
+
+TEST_CASE("a segment of no connection here goes back to the balancer, when its client insists") {
     for (const int family : {4, 6}) {
         Rig rig(family);
         Segment stray = rig.client.segment("data", 5000);
         CHECK(rig.from_balancer(stray) == SPLICE_hold_unknown);
         CHECK(rig.from_balancer(stray, 0.01) == SPLICE_drop_duplicate_payload);
         CHECK(rig.from_balancer(stray, 0.2) == SPLICE_hold_unknown);
-        CHECK(rig.out.sent.empty());
-        CHECK(rig.from_balancer(stray, 0.6) == SPLICE_answer_unknown_rst);
-        REQUIRE(rig.out.sent.size() == 1);
-        const Parsed reset = parse(rig.out.sent[0]);
-        CHECK(reset.checksums_right);
-        CHECK(reset.source == topology(family).vip);
-        CHECK(reset.destination == topology(family).client);
-        CHECK((reset.packet.tcp_flags & SPLICE_RST) != 0);
-        CHECK(reset.packet.seq == stray.ack);
-        CHECK(rig.count(SPLICE_answer_unknown_rst) == 1);
+        CHECK(rig.out.bounced.empty());
+        CHECK(rig.from_balancer(stray, 0.6) == SPLICE_bounce_not_mine);
+        check_bounce(rig, stray);
+        CHECK(rig.count(SPLICE_bounce_not_mine) == 1);
         CHECK(rig.from_balancer(rig.client.segment("", 5000, SPLICE_RST)) == SPLICE_drop_bad_cookie);
+    }
+}
+
+TEST_CASE(
+    "what echoes a bridge's clock has been answered, and goes back at once where it has no connection") {
+    for (const int family : {4, 6}) {
+        JoinerSetup setup = joiner_setup(family);
+        setup.number = 1;
+        Rig rig(setup, family);
+        Segment stray = rig.client.segment("", 5000, SPLICE_ACK);
+        REQUIRE(stray.timestamps);
+        const PacketBytes bytes = stray.build();
+        const Parsed parsed = parse(bytes);
+        const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&parsed.packet));
+        // Its own number's or another's: an old echo of the one names the other.
+        for (const std::uint32_t number : {1U, 7U, 1018U}) {
+            stray.timestamps->echo_reply = splice_lane_begin(hash, number, at(0).unix_ms()) + 5;
+            CHECK(rig.from_balancer(stray) == SPLICE_bounce_not_mine);
+            check_bounce(rig, stray);
+        }
+        // The SYN-ACK's clock: it may have overtaken its first payload.
+        stray.timestamps->echo_reply = splice_clock_of_syn_ack(hash, 0x1d08, at(0).unix_ms());
+        CHECK(rig.from_balancer(stray) == SPLICE_hold_unknown);
+        stray.timestamps.reset();
+        stray.seq += 1;
+        CHECK(rig.from_balancer(stray) == SPLICE_hold_unknown);
     }
 }
 
@@ -308,9 +347,8 @@ TEST_CASE("ACKs of more than one number show a connection that was answered once
     CHECK(rig.out.sent.empty());
     Segment more = rig.client.segment("", 5000, SPLICE_ACK);
     more.ack += 1460;
-    CHECK(rig.from_balancer(more, 0.1) == SPLICE_answer_unknown_rst);
-    CHECK((parse(rig.out.sent.at(0)).packet.tcp_flags & SPLICE_RST) != 0);
-    CHECK(parse(rig.out.sent.at(0)).packet.seq == more.ack);
+    CHECK(rig.from_balancer(more, 0.1) == SPLICE_bounce_not_mine);
+    check_bounce(rig, more);
 }
 
 TEST_CASE(
@@ -320,7 +358,7 @@ TEST_CASE(
     CHECK(rig.from_balancer(later) == SPLICE_hold_unknown);
     CHECK(rig.from_balancer(later, 0.1) == SPLICE_hold_unknown);
     CHECK(rig.from_balancer(rig.client.segment(kGet.substr(0, 10)), 0.4) == SPLICE_open_replay);
-    CHECK(rig.count(SPLICE_answer_unknown_rst) == 0);
+    CHECK(rig.count(SPLICE_bounce_not_mine) == 0);
     CHECK(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
     CHECK(rig.out.sent.size() == 2);
 }
@@ -456,8 +494,9 @@ TEST_CASE("what overtook its first payload is bounced with the bridge's own mark
         for (const PacketBytes& bytes : rig.out.bounced) {
             splice_packet packet{};
             REQUIRE(splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet) == SPLICE_CONTINUE);
-            CHECK(splice_read_refusal(bytes.data(), bytes.data() + bytes.size(), &packet) ==
-                  splice_refusal_mark(&here.raw()));
+            const splice_refusal names =
+                splice_read_refusal(bytes.data(), bytes.data() + bytes.size(), &packet, &kSecret);
+            CHECK(splice_refusal_is_of(&names, &here.raw()));
             CHECK(packet.ttl == 63);
         }
     }
@@ -471,7 +510,7 @@ TEST_CASE("what a client that backs off repeats is counted, however late it come
         rig.expire(seconds + 2);
         CHECK(rig.bridge.counters().held_bytes == 0);
     }
-    CHECK(rig.from_balancer(stray, 19.2) == SPLICE_answer_unknown_rst);
+    CHECK(rig.from_balancer(stray, 19.2) == SPLICE_bounce_not_mine);
     CHECK(rig.from_balancer(stray, 19.3) == SPLICE_hold_unknown);
 }
 
@@ -985,7 +1024,7 @@ TEST_CASE("a segment that overtook its connection's opening elsewhere is deliver
     CHECK(delivered.destination == topology(4).backend);
     CHECK(delivered.payload == "later");
     CHECK(delivered.checksums_right);
-    CHECK(rig.count(SPLICE_answer_unknown_rst) == 0);
+    CHECK(rig.count(SPLICE_bounce_not_mine) == 0);
 }
 
 TEST_CASE("a backend's segment of which only the head is there is known by its connection") {
@@ -1041,7 +1080,7 @@ TEST_CASE(
     CHECK(delivered.destination == topology(4).backend);
     CHECK(delivered.payload == "later");
     CHECK(delivered.checksums_right);
-    CHECK(rig.count(SPLICE_answer_unknown_rst) == 0);
+    CHECK(rig.count(SPLICE_bounce_not_mine) == 0);
 }
 
 TEST_CASE(

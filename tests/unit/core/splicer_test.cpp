@@ -1062,7 +1062,7 @@ TEST_CASE("a refusal that names none of the flow's choices changes nothing") {
         const std::string bridge = parse(rig.packet).destination;
         Segment unnamed = client.segment(kGet);
         unnamed.dscp = 63;
-        CHECK(rig.handle(unnamed) == SPLICE_drop_refused_stray);
+        CHECK(rig.handle(unnamed) == SPLICE_forward_open);
         CHECK(rig.handle(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
         CHECK(parse(rig.packet).destination == bridge);
         // A copy of a refusal that comes after its bridge has left the row: the next choice may have
@@ -1077,7 +1077,8 @@ TEST_CASE("a refusal that names none of the flow's choices changes nothing") {
         SplicerSetup setup = splicer_setup(family);
         setup.services[0].placement = placement_of(left);
         rig.splicer.replace_setup(std::make_shared<const SplicerSetup>(setup));
-        CHECK(rig.handle(refused) == SPLICE_drop_refused_stray);
+        CHECK(rig.handle(refused) == SPLICE_forward_open);
+        CHECK(parse(rig.packet).destination == next);
         CHECK(rig.handle(client.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
         CHECK(parse(rig.packet).destination == next);
     }
@@ -1184,17 +1185,118 @@ TEST_CASE("without HTTP the third refusal is answered with RST") {
     CHECK(parse(rig.out.sent.at(0)).packet.seq == client.cookie + 1);
 }
 
-TEST_CASE("a refusal of no flow, or of one that was answered already, goes nowhere") {
+TEST_CASE("a refusal of a flow that was answered already goes nowhere") {
     Rig rig;
     const Client client = rig.connected();
-    Segment bounced = client.segment(kGet);
-    bounced.refused_by = topology(4).bridges[0];
-    CHECK(rig.handle(bounced) == SPLICE_drop_refused_unknown);
     rig.handle(client.segment(kGet));
+    Segment bounced = client.segment(kGet);
+    bounced.refused_by = parse(rig.packet).destination;
     Segment answered = client.segment("", 28, SPLICE_ACK);
     answered.ack += 1000;
     CHECK(rig.handle(answered) == SPLICE_forward_open);
     CHECK(rig.handle(bounced) == SPLICE_drop_refused_late);
+}
+
+TEST_CASE("a first payload that another balancer sent to a bridge which refused passes over that bridge") {
+    for (const int family : {4, 6}) {
+        Rig rig(family), other(family);
+        const Client client = rig.connected();
+        other.handle(client.segment(kGet));
+        Segment bounced = client.segment(kGet);
+        bounced.refused_by = parse(other.packet).destination;
+        CHECK(rig.handle(bounced) == SPLICE_forward_first_payload);
+        const std::string next = parse(rig.packet).destination;
+        CHECK(next != bounced.refused_by);
+        CHECK(other.handle(bounced) == SPLICE_forward_next_choice);
+        CHECK(parse(other.packet).destination == next);
+        // From here on it is a flow as any other.
+        bounced.refused_by = next;
+        CHECK(rig.handle(bounced) == SPLICE_forward_next_choice);
+        CHECK(parse(rig.packet).destination != next);
+    }
+}
+
+TEST_CASE("the only bridge's refusal of a flow that is not known here is answered") {
+    SplicerSetup setup = splicer_setup();
+    setup.services[0].placement = placement_over(1);
+    Rig rig{std::move(setup)};
+    Segment bounced = rig.connected().segment(kGet);
+    bounced.refused_by = topology(4).bridges[0];
+    CHECK(rig.handle(bounced) == SPLICE_answer_refused_503);
+}
+
+TEST_CASE("a client whose network marks its packets with the refusal's DSCP is served as any other") {
+    for (const int family : {4, 6}) {
+        Rig rig(laned_setup(family), family);
+        const Client client = rig.connected();
+        const auto marked = [&](std::string payload, std::uint32_t offset, std::uint8_t flags = SPLICE_ACK) {
+            Segment segment = client.segment(std::move(payload), offset, flags);
+            segment.dscp = 63;
+            return segment;
+        };
+        CHECK(rig.handle(marked("", 0)) == SPLICE_drop_handshake_ack);
+        // In two pieces, so that it is pending meanwhile.
+        CHECK(rig.handle(marked(kGet.substr(0, 5), 0)) == SPLICE_hold_first_payload);
+        CHECK(rig.handle(marked(kGet.substr(5), 5)) == SPLICE_release_first_payload);
+        const std::string bridge = parse(rig.out.sent.at(0)).destination;
+        CHECK(parse(rig.out.sent.at(0)).dscp == 1);
+        Segment later = marked("", 28);
+        for (const std::uint32_t heard : {0U, 1000U, 2000U}) {
+            later.ack += heard;
+            CHECK(rig.handle(later) == SPLICE_forward_open);
+            CHECK(parse(rig.packet).destination == bridge);
+        }
+    }
+}
+
+TEST_CASE("a mark that is sealed with the second key counts, one with another secret does not") {
+    SplicerSetup setup = splicer_setup();
+    setup.secret.keys[1] = setup.secret.keys[0];
+    setup.secret.keys[0] = {1, 2, {}};
+    for (const std::uint32_t count : {1U, 2U}) {
+        CAPTURE(count);
+        setup.secret.count = count;
+        Rig rig{SplicerSetup(setup)};
+        const Client client = rig.connected();
+        rig.handle(client.segment(kGet));
+        Segment bounced = client.segment(kGet);
+        bounced.refused_by = parse(rig.packet).destination;
+        CHECK(rig.handle(bounced) == (count == 2 ? SPLICE_forward_next_choice : SPLICE_forward_open));
+    }
+}
+
+TEST_CASE("a first payload that its bridge takes no more because its cookie has expired is told") {
+    Rig rig;
+    const Client client = rig.connected();
+    rig.handle(client.segment(kGet));
+    Segment bounced = client.segment(kGet);
+    bounced.refused_by = parse(rig.packet).destination;
+    CHECK(rig.handle(bounced, 120) == SPLICE_answer_expired_rst);
+    CHECK((parse(rig.out.sent.at(0)).packet.tcp_flags & SPLICE_RST) != 0);
+}
+
+TEST_CASE("a connection that no bridge has is answered with RST, within a budget") {
+    Rig rig(laned_setup());
+    const auto orphan = [&](std::uint16_t port) {
+        Client client(4, port);
+        client.cookie = 0x12345678;
+        Segment segment = client.segment("", 5000, SPLICE_ACK);
+        const PacketBytes bytes = segment.build();
+        const Parsed parsed = parse(bytes);
+        const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&parsed.packet));
+        segment.timestamps->echo_reply = splice_lane_begin(hash, 3, at(0).unix_ms());
+        segment.refused_by = topology(4).bridges[2];
+        return segment;
+    };
+    CHECK(rig.handle(orphan(1)) == SPLICE_answer_not_mine_rst);
+    const Parsed reset = parse(rig.out.sent.at(0));
+    CHECK((reset.packet.tcp_flags & SPLICE_RST) != 0);
+    CHECK(reset.packet.seq == orphan(1).ack);
+    CHECK(reset.source == topology(4).vip);
+    for (std::uint16_t port = 2; port <= kNotMineAnswersPerSecond; ++port) rig.handle(orphan(port));
+    CHECK(rig.count(SPLICE_answer_not_mine_rst) == kNotMineAnswersPerSecond);
+    CHECK(rig.handle(orphan(20'000)) == SPLICE_drop_not_mine);
+    CHECK(rig.handle(orphan(20'001), 1.1) == SPLICE_answer_not_mine_rst);
 }
 
 TEST_CASE(

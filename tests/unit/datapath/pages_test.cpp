@@ -192,24 +192,40 @@ TEST_CASE("the worked example of docs/flow_entry.md is what the code does") {
 }
 
 TEST_CASE("the worked example of docs/refusal.md is what the code does") {
+    constexpr splice_secret kSecret{{{0x0706050403020100, 0x0f0e0d0c0b0a0908, {}}, {}}, 1, 0, {}};
     const auto text = page("refusal.md");
     auto packet = hex_behind(text, "got");
     const auto bounced = hex_behind(text, "bounced");
+    const auto name_bytes = hex_behind(text, "name");
+    const auto seal_bytes = hex_behind(text, "seal");
     const auto mark_bytes = hex_behind(text, "mark");
     REQUIRE(packet.size() == 20);
-    packet.resize(40);  // a TCP header of zeros behind it: only the IP header is shown
+    packet.resize(40);  // a TCP header behind it: only the IP header is shown
+    splice_store_be16(packet.data() + 20, 40000);
+    splice_store_be16(packet.data() + 22, 80);
+    splice_store_be32(packet.data() + 28, 0x3c5d3700);
     packet[32] = 0x50;
     packet[33] = SPLICE_ACK;
     splice_packet judged;
     REQUIRE(judge(packet, judged) == SPLICE_CONTINUE);
-    const std::uint16_t mark = splice_refusal_mark(&judged.ends.destination);
-    CHECK(std::memcmp(&mark, mark_bytes.data(), 2) == 0);
+    const splice_address bridge = judged.ends.destination;
     const splice_address vip = address_of("192.168.33.10");
+    const splice_ends& ends = judged.ends;
+    const std::uint16_t name = splice_refuser_name(&bridge);
+    const std::uint16_t seal = splice_refusal_seal(&kSecret.keys[0], &ends.source, &vip, ends.source_port,
+                                                   ends.destination_port, judged.ack);
+    const std::uint16_t mark = splice_refusal_mark(&kSecret, &judged, &vip, &bridge);
+    CHECK(std::memcmp(&name, name_bytes.data(), 2) == 0);
+    CHECK(std::memcmp(&seal, seal_bytes.data(), 2) == 0);
+    CHECK(std::memcmp(&mark, mark_bytes.data(), 2) == 0);
     auto* end = packet.data() + packet.size();
     REQUIRE(splice_carry_back(packet.data(), end, &judged, &vip) == SPLICE_CONTINUE);
     splice_write_refusal(packet.data(), end, &judged, mark);
     CHECK(std::equal(bounced.begin(), bounced.end(), packet.begin()));
-    CHECK(splice_read_refusal(packet.data(), end, &judged) == mark);
+    REQUIRE(judge(packet, judged) == SPLICE_CONTINUE);
+    const splice_refusal refusal = splice_read_refusal(packet.data(), end, &judged, &kSecret);
+    CHECK(splice_refusal_is_of(&refusal, &bridge));
+    CHECK_FALSE(splice_refusal_is_of(&refusal, &vip));
 }
 
 TEST_CASE("docs/verdicts.md has every verdict, in the order of the list, with its kind and meaning") {
