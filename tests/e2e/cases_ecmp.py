@@ -2,21 +2,21 @@
 balancer a packet comes to, it finds its bridge."""
 
 import functools
+import json
 import re
 import shutil
 import time
 
 import harness
-from cases_health import cut_off, plug_in
+from cases_health import CHECKS, QUICK, cut_off, plug_in, with_checks
 from cases_lanes import reloads
 from harness import SLOW_CASES, equal, eventually, true
 from http_client import Crowd
-from traffic import KEPT, Traffic
+from traffic import KEPT, Kept, Traffic
 from world import BALANCERS, BRIDGES, World
 
 case = functools.partial(harness.case, balancers=3)
 
-RETURNING_PORTS = range(9010, 9030)
 IDLE_S = 14 * 60
 CROWD = 10_000
 PROOF_IS_ASKED_AFTER_S = 100
@@ -52,6 +52,12 @@ def by_lanes(world, *balancers):
     return sum(world.verdicts(balancer)["forward_lane"] for balancer in balancers)
 
 
+def service(world, balancer):
+    """Of the balancer's API: the web service."""
+    status = json.loads(world.page(balancer, "/status"))
+    return next(each for each in status["services"] if each["name"] == f"web{world.family}")
+
+
 def reload(world, program, name, edit):
     """A file of the program's becomes edit(its text), and the program has taken it up."""
     before = reloads(world, program)
@@ -71,6 +77,34 @@ def _(world):
     true(by_lanes(world, "balancer", "balancer3") > before, "some went by their lanes")
 
 
+@case("ECMP: a balancer is added, and flows move to it that it has never seen: nothing is lost")
+def _(world):
+    spread_over_all_afterwards(world)
+    spread(world, "balancer", "balancer3")
+    before = by_lanes(world, *BALANCERS)
+    with Traffic(world) as traffic:
+        spread(world, *BALANCERS)
+        traffic.goes_on("over all three")
+    traffic.check()
+    true(by_lanes(world, *BALANCERS) > before, "some went by their lanes")
+
+
+@case("ECMP: a balancer comes back with another placement: flows that move find their own bridges, and nothing is lost")
+def _(world):
+    spread_over_all_afterwards(world)
+    world.clean_up.callback(restart, world, "balancer2")
+    with Traffic(world) as traffic:
+        spread(world, "balancer", "balancer3")
+        traffic.goes_on("over the two others")
+        world.edited("balancer2.yaml", lambda text: text.replace("key: uri }", "key: uri, algorithm: maglev }")
+                     .replace("name: b3,", "name: b3, weight: 3,"))
+        restart(world, "balancer2")
+        spread(world, *BALANCERS)
+        traffic.goes_on("over all three")
+    traffic.check()
+    true(by_lanes(world, "balancer2") > 0, "some went by their lanes")
+
+
 @case("ECMP: all three balancers restart one after the other, in their places: nothing is lost")
 def _(world):
     with Traffic(world) as traffic:
@@ -80,6 +114,63 @@ def _(world):
     traffic.check()
     lanes = [by_lanes(world, balancer) for balancer in BALANCERS]
     true(min(lanes) > 0, f"some went by their lanes at each: {lanes}")
+
+
+def without_b3(text):
+    return re.sub(r"      - \{ name: b3,.*\n", "", text)
+
+
+@case("ECMP: a bridge is added at one balancer after the other while flows move between them: nothing is lost")
+def _(world):
+    spread_over_all_afterwards(world)
+    before = {}
+    for balancer in BALANCERS:
+        before[balancer] = world.edited(f"{balancer}.yaml", without_b3)
+        eventually(lambda name=balancer: len(service(world, name)["bridges"]) == 2, f"{balancer} knows two bridges")
+    with Traffic(world) as traffic:
+        reload(world, "balancer", "balancer.yaml", lambda _: before["balancer"])
+        spread(world, "balancer")
+        # Those of b3 begin here, and move to balancers that do not know it yet.
+        later = Kept(world)
+        later.start()
+        world.clean_up.callback(later.stop)
+        eventually(lambda: later.rounds >= 2, "the later connections are answered", 30)
+        spread(world, *BALANCERS)
+        eventually(lambda: sum(world.verdicts(name)["drop_lane_unknown"] for name in BALANCERS[1:]) > 0,
+                   "packets for a bridge that is not known yet", 20)
+        for balancer in BALANCERS[1:]:
+            reload(world, balancer, f"{balancer}.yaml", lambda _, name=balancer: before[name])
+        traffic.goes_on("with the third bridge")
+        spread(world, "balancer2", "balancer3")
+        traffic.goes_on("over two balancers")
+        rounds = later.rounds
+        eventually(lambda: later.rounds >= rounds + 2 or later.lost, "the later connections go on", 30)
+    traffic.check()
+    later.check(world)
+    equal({bridge for bridges in later.bridges for bridge in bridges}, set(BRIDGES), "bridges of the later connections")
+
+
+@case("ECMP: a backend that refuses is ill for each balancer, and up again for each")
+def _(world):
+    name = f"web{world.family}"
+
+    def state(balancer):
+        health = next(each for each in service(world, balancer)["bridges"] if each["name"] == "b2")["health"]
+        return health and health["state"]
+
+    def eventually_all(wanted):
+        eventually(lambda: all(state(balancer) == wanted for balancer in BALANCERS),
+                   lambda: f"b2 is {wanted} for each: { {balancer: state(balancer) for balancer in BALANCERS} }", 30)
+
+    for balancer in BALANCERS:
+        world.edited(f"{balancer}.yaml", lambda text: with_checks(text, {name: CHECKS["web"]}, QUICK))
+    eventually_all("up")
+    world.clean_up.callback(lambda: world.lab.runs("nginx2") or world.lab.start("nginx2"))
+    world.lab.stop("nginx2")
+    # A balancer to which the bounce of another's check came would have another bridge answer for it.
+    eventually_all("ill")
+    world.lab.start("nginx2")
+    eventually_all("up")
 
 
 def without_lane(text):
@@ -107,6 +198,17 @@ def upgrade(world):
                 reload(world, program, f"{program}.{kind}", lambda _: before[f"{program}.{kind}"])
             traffic.goes_on(f"after {step}")
     traffic.check()
+
+
+@case("ECMP: the order of an upgrade: lane line, bridges' numbers, balancers': nothing is lost, and then flows may move")
+def _(world):
+    spread_over_all_afterwards(world)
+    upgrade(world)
+    with Traffic(world) as traffic:
+        spread(world, "balancer2", "balancer3")
+        traffic.goes_on("over two balancers")
+    traffic.check()
+    true(by_lanes(world, "balancer2", "balancer3") > 0, "some went by their lanes")
 
 
 @case("ECMP: after an upgrade balancers begin to ask first payloads for the clock's proof, and every request has it",

@@ -194,8 +194,8 @@ class Download:
 
     SIZE = 20 << 20
 
-    def __init__(self, world, timeout=10):
-        self._sock = world.connect(timeout=timeout)
+    def __init__(self, world, timeout=10, source_port=0):
+        self._sock = world.connect(timeout=timeout, source_port=source_port)
         self._sock.sendall(request("/file/100m.bin", f"Range: bytes=0-{self.SIZE - 1}"))
         self.body, self._head = bytearray(), bytearray()
         while b"\r\n\r\n" not in self._head:

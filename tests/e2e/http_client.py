@@ -68,13 +68,16 @@ def ask_in_two(sock, path, cut):
 class Crowd:
     """Many connections at once from one thread; each sends a request and reads its response."""
 
-    def __init__(self, world, count):
+    def __init__(self, world, count, ports=()):
+        """ports: of the client, one each; without them the kernel chooses."""
         self.selector = selectors.DefaultSelector()
         self.members = []
         with world.lab.inside("client"):
             for _ in range(count):
                 self.members.append(socket.socket(world.af, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
         world.clean_up.callback(self.close)
+        for sock, port in zip(self.members, ports):
+            sock.bind((world.client, port))
         self.target = (world.vip, 80)
         self.complaints = {}  # of the last ask(): by a member's index what became of its request
 

@@ -1,4 +1,8 @@
-"""All that clients do at once, while something happens; every request and every connection is counted."""
+"""All that clients do at once, while something happens; every request and every connection is counted.
+
+Connections that stay have ports that were never used. What becomes of a port that another balancer or bridge remembers has
+cases of its own.
+"""
 
 import socket
 import threading
@@ -19,7 +23,7 @@ class Kept(threading.Thread):
 
     def __init__(self, world, count=KEPT):
         super().__init__(daemon=True)
-        self._crowd = Crowd(world, count)
+        self._crowd = Crowd(world, count, world.fresh_ports(count))
         self._crowd.connect()
         self._ends = threading.Event()
         self.bridges = [set() for _ in range(count)]  # by connection: who has answered it
@@ -52,7 +56,7 @@ class LongDownload(Download):
     SIZE = 100 << 20
 
     def __init__(self, world):
-        super().__init__(world, PATIENCE_S)
+        super().__init__(world, PATIENCE_S, world.fresh_ports(1)[0])
         # What waits here unread shall not look like packets that come.
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
 

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import glob
 import hashlib
+import itertools
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ BUILD = os.environ.get("BUILD", os.path.join(SOURCE, "build"))
 BRIDGES = ("b1", "b2", "b3")
 PROGRAMS = ("balancer",) + BRIDGES  # of a lab with one balancer
 BALANCERS = ("balancer", "balancer2", "balancer3")
+FRESH_PORTS = range(5000, 9000)  # below those that the client's kernel gives out, and that cases use by their numbers
 
 
 class Lab:
@@ -114,6 +116,7 @@ class World:
         self.balancer = "192.168.33.10" if v4 else "fd33::10"
         self.iptables = "iptables" if v4 else "ip6tables"
         self.dscp = 1 if v4 else 2  # of the web service
+        self._fresh_ports = iter(FRESH_PORTS)
         self._bridge_of = {}
         self._log_marks = {}
 
@@ -210,6 +213,12 @@ class World:
             sock.bind((self.client, source_port))
         sock.connect((address or self.vip, port))
         return sock
+
+    def fresh_ports(self, count):
+        """Ports of the client that no connection of this family has had: no host remembers anything of them."""
+        ports = list(itertools.islice(self._fresh_ports, count))
+        true(len(ports) == count, f"{count} fresh ports are left")
+        return ports
 
     def curl(self, *words, timeout=60):
         return self.lab.on("client", "curl", "-sS", "-g", "--max-time", str(timeout), *words, timeout=timeout + 5)
