@@ -5,13 +5,15 @@ import functools
 import json
 import re
 import shutil
+import socket
 import time
 
 import harness
+from cases_crowds import connect_from
 from cases_health import CHECKS, QUICK, cut_off, plug_in, with_checks
 from cases_lanes import reloads
 from harness import SLOW_CASES, equal, eventually, true
-from http_client import Crowd
+from http_client import Crowd, ask
 from traffic import KEPT, Kept, Traffic
 from world import BALANCERS, BRIDGES, World
 
@@ -41,10 +43,10 @@ def die(world, balancer):
     shutil.rmtree(f"{world.lab.run_dir}/bpffs/splicelb{balancer.removeprefix('balancer')}", ignore_errors=True)
 
 
-def restart(world, balancer):
+def restart(world, program):
     """The next one knows nothing of the flows."""
-    world.lab.stop(balancer)
-    world.lab.start(balancer)
+    world.lab.stop(program)
+    world.lab.start(program)
 
 
 def by_lanes(world, *balancers):
@@ -148,6 +150,49 @@ def _(world):
     traffic.check()
     later.check(world)
     equal({bridge for bridges in later.bridges for bridge in bridges}, set(BRIDGES), "bridges of the later connections")
+
+
+def ends_with_rst(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    sock.close()
+
+
+def use_ports_anew(world, ports, end, meanwhile):
+    """Connections from these ports go by one balancer, end by way of the second, and are followed there by others of another
+    bridge, which then move to the first: that has entries of the earlier ones, for open connections."""
+    spread_over_all_afterwards(world)
+    paths = {world.bridge_of(path): path for path in (f"/again/{number}" for number in range(60))}
+    equal(set(paths), set(BRIDGES), "paths of every bridge")
+
+    def connections():
+        return {port: connect_from(world, port) for port in ports}
+
+    def check(socks, bridge):
+        for port, sock in socks.items():
+            sock.settimeout(20)
+            answer = ask(sock, paths[bridge])
+            equal((answer.status, answer.bridge), (200, bridge), f"status and bridge of the connection from port {port}")
+
+    spread(world, "balancer")
+    first = connections()
+    check(first, "b1")
+    spread(world, "balancer2")
+    for sock in first.values():
+        end(sock)
+    meanwhile()
+    second = connections()
+    check(second, "b2")
+    for balancer in ("balancer", "balancer3", "balancer"):
+        spread(world, balancer)
+        check(second, "b2")
+
+
+@case("ECMP: a port used anew by way of another balancer comes back to the first, whose entry names a bridge that knows nothing")
+def _(world):
+    before = world.verdicts()["forward_not_mine"]
+    # A bridge that translates would remember for a while what a RST has ended.
+    use_ports_anew(world, range(9010, 9020), ends_with_rst, meanwhile=lambda: restart(world, "b1"))
+    true(world.verdicts()["forward_not_mine"] >= before + 10, "bounced by the bridge of the entry, sent on to the lane's")
 
 
 @case("ECMP: a backend that refuses is ill for each balancer, and up again for each")
