@@ -67,6 +67,17 @@ splice_own_addresses own_addresses(const InterfaceInfo& interface) {
     return own;
 }
 
+// What fits into each, for a packet may come and go by any.
+std::uint32_t mtu_of(const std::vector<InterfaceInfo>& uplinks) {
+    return std::ranges::min(uplinks, {}, &InterfaceInfo::mtu).mtu;
+}
+
+std::string names_of(const std::vector<InterfaceInfo>& uplinks) {
+    std::string names;
+    for (const InterfaceInfo& uplink : uplinks) names += (names.empty() ? "" : ", ") + uplink.name;
+    return names;
+}
+
 // Another balancer or program has the interface: another engine would serve beside it, by other rules.
 bool is_taken(const SystemError& error) noexcept {
     return error.code == EBUSY || error.code == EEXIST;
@@ -105,11 +116,15 @@ std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& conf
     };
     const auto secret = read_secret(config);
     if (!secret) return refused(ConfigFailure::Kind::unreadable, secret.error());
-    const auto interface = find_interface(config.common.interface);
-    if (!interface) return refused(ConfigFailure::Kind::unreadable, interface.error().text);
+    std::vector<InterfaceInfo> uplinks;
+    for (const std::string& name : uplinks_of(config.common)) {
+        auto interface = find_interface(name);
+        if (!interface) return refused(ConfigFailure::Kind::unreadable, interface.error().text);
+        uplinks.push_back(std::move(*interface));
+    }
     BridgeIndex index;
     ServiceNumbers services;
-    if (auto setup = build_setup(config, *secret, {.mtu = interface->mtu, .now = {}}, index, services);
+    if (auto setup = build_setup(config, *secret, {.mtu = mtu_of(uplinks), .now = {}}, index, services);
         !setup)
         return refused(ConfigFailure::Kind::wrong, setup.error());
     return {};
@@ -138,16 +153,10 @@ Balancer::~Balancer() {
 }
 
 std::expected<void, std::string> Balancer::open() {
-    auto interface = check_host(config_.common.interface);
-    if (!interface) return std::unexpected(interface.error().text);
-    interface_ = std::move(*interface);
-    auto lock = InterfaceLock::take("balancer", interface_);
-    if (!lock) return std::unexpected(lock.error().text);
-    lock_ = std::move(*lock);
-    if (auto alone = check_no_other_path(interface_, config_.common.bpffs, config_.common.engine); !alone)
-        return std::unexpected(alone.error().text);
-    index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, interface_), read_clock().monotonic);
-    services_ = ServiceNumbers(remembered_services(config_.common.bpffs, interface_));
+    if (auto taken = take_uplinks(); !taken) return taken;
+    const InterfaceInfo& first = uplinks_.front();
+    index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, first), read_clock().monotonic);
+    services_ = ServiceNumbers(remembered_services(config_.common.bpffs, first));
     auto plan = plan_for(config_);
     if (!plan) return std::unexpected(plan.error());
     setup_ = plan->setup;
@@ -170,15 +179,31 @@ std::expected<void, std::string> Balancer::open() {
         log_warning("keep: the " + std::string(engine_.name) + " engine does not go on without this process");
     const auto added = vips_.added();
     log_info(fmt::format("balancer {} ready: serves {} on {}, engine {} ({}){}, api {}", SPLICELB_VERSION,
-                         describe(config_), interface_.name, engine_.name, engine_.reason,
+                         describe(config_), names_of(uplinks_), engine_.name, engine_.reason,
                          added.empty() ? "" : fmt::format(", added {} of its addresses", added.size()),
                          config_.common.api ? config_.common.api->to_string() : "off"));
     return {};
 }
 
+std::expected<void, std::string> Balancer::take_uplinks() {
+    for (const std::string& name : uplinks_of(config_.common)) {
+        auto interface = check_host(name);
+        if (!interface) return std::unexpected(interface.error().text);
+        auto lock = InterfaceLock::take("balancer", *interface);
+        if (!lock) return std::unexpected(lock.error().text);
+        locks_.push_back(std::move(*lock));
+        uplinks_.push_back(std::move(*interface));
+        if (auto alone = check_no_other_path(uplinks_.back(), uplinks_.front(), config_.common.bpffs,
+                                             config_.common.engine);
+            !alone)
+            return std::unexpected(alone.error().text);
+    }
+    return {};
+}
+
 std::expected<void, std::string> Balancer::start_engine() {
     const EngineSettings settings{
-        .interface = interface_,
+        .uplinks = uplinks_,
         .bpffs = config_.common.bpffs,
         .keep = config_.common.keep,
         .xdp_mode = config_.xdp_mode,
@@ -286,7 +311,7 @@ void Balancer::settle() {
 
 // The interface first: without it there is nothing to put right.
 HostFactList Balancer::facts(const BalancerConfig& config) {
-    HostFactList facts{interface_fact(config.common.interface)};
+    HostFactList facts{uplinks_fact(uplinks_of(config.common))};
     if (guard_) facts.push_back(guard_->fact());
     for (HostFact& fact : dataplane_->facts()) facts.push_back(std::move(fact));
     for (HostFact& fact : vips_.facts(vips_of(config))) facts.push_back(std::move(fact));
@@ -354,7 +379,7 @@ void Balancer::reload(std::string_view why) {
 
 // Checks come from this host's own addresses, and are answered to them.
 void Balancer::follow_own_addresses() {
-    const splice_own_addresses own = own_addresses(interface_);
+    const splice_own_addresses own = own_addresses(uplinks_.front());
     if (splice_address_equal(&own.ipv4, &setup_->own.ipv4) &&
         splice_address_equal(&own.ipv6, &setup_->own.ipv6))
         return;
@@ -366,7 +391,7 @@ void Balancer::follow_own_addresses() {
         return own_address.is_unspecified() ? "none" : own_address.to_string();
     };
     log_info(fmt::format("this host's own addresses on {}, which health checks come from: {} and {}",
-                         interface_.name, text(setup_->own.ipv4), text(setup_->own.ipv6)));
+                         uplinks_.front().name, text(setup_->own.ipv4), text(setup_->own.ipv6)));
 }
 
 // No file changed, but what fits into the ways to the bridges: services that leave their MSS to us follow.
@@ -440,9 +465,9 @@ std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config
                                                     const splice_secret& secret) const {
     return make_plan(config, secret,
                      {.config = &config_, .setup = setup_, .bridges = index_, .services = services_},
-                     {.mtu = interface_.mtu,
+                     {.mtu = mtu_of(uplinks_),
                       .route_mtus = dataplane_ ? dataplane_->route_mtus() : nullptr,
-                      .own = own_addresses(interface_),
+                      .own = own_addresses(uplinks_.front()),
                       .now = read_clock().monotonic,
                       .health = &health_});
 }

@@ -83,6 +83,7 @@ class Balancer {
     std::expected<void, StepsFailure> change_host(const Plan& plan);
     [[nodiscard]] BalancerState state() const;
     [[nodiscard]] HostFactList facts(const BalancerConfig& config);
+    std::expected<void, std::string> take_uplinks();
     [[nodiscard]] HostFact need_fact(const ServiceConfig& service);
     // Of that service's bridges, those that take connections and are not known to be ill; as of what runs.
     [[nodiscard]] std::size_t bridges_up(const std::string& service) const;
@@ -96,8 +97,8 @@ class Balancer {
     BalancerOptions options_;
     BalancerConfig config_;
     EngineDecision engine_;
-    InterfaceInfo interface_;
-    std::optional<InterfaceLock> lock_;
+    std::vector<InterfaceInfo> uplinks_;  // at least one, once it is open
+    std::vector<InterfaceLock> locks_;    // of each
     BridgeIndex index_;
     ServiceNumbers services_;
     std::shared_ptr<const SplicerSetup> setup_;

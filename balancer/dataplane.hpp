@@ -87,7 +87,7 @@ class DataPlane {
 
 // What an engine needs to know of the host and the configuration besides the setup.
 struct EngineSettings {
-    InterfaceInfo interface;
+    std::vector<InterfaceInfo> uplinks;  // at least one
     std::string bpffs;
     bool keep = false;
     XdpMode xdp_mode = XdpMode::automatic;

@@ -30,7 +30,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         auto routes = BridgeRoutes::open();
         if (!routes) return std::unexpected(routes.error());
         routes_ = std::move(*routes);
-        auto path = KernelPath::load({.interface = settings_.interface,
+        auto path = KernelPath::load({.uplinks = settings_.uplinks,
                                       .bpffs = settings_.bpffs,
                                       .xdp_mode = settings_.xdp_mode,
                                       .keep = settings_.keep,

@@ -125,13 +125,22 @@ void KernelMaps::take_over_changes() {
     take_over_.reset();
 }
 
-void KernelMaps::write_uplink(const Uplink& uplink) {
-    uplink_ = uplink;
-    kernel().reply = uplink.transmits ? SPLICE_OUT_BACK : uplink.interface;
-    std::atomic_ref(kernel().mac).store(mac_of(uplink.address), std::memory_order_relaxed);
+void KernelMaps::write_uplinks(std::vector<Uplink> uplinks) {
+    uplinks_ = std::move(uplinks);
+    // A redirect reaches what XDP_TX reaches, so where one uplink needs it all take it.
+    kernel().redirects = std::ranges::all_of(uplinks_, &Uplink::transmits) ? 0 : 1;
+    kernel().several_uplinks = uplinks_.size() > 1 ? 1 : 0;
+    for (std::size_t i = 0; i < SPLICE_MAX_UPLINKS; ++i)
+        write_uplink(i < uplinks_.size() ? uplinks_[i] : Uplink{}, kernel().uplinks[i]);
+}
+
+// The program reads it meanwhile.
+void KernelMaps::write_uplink(const Uplink& uplink, splice_uplink& written) {
+    std::atomic_ref(written.interface).store(uplink.interface, std::memory_order_relaxed);
+    std::atomic_ref(written.mac).store(mac_of(uplink.address), std::memory_order_relaxed);
     for (std::size_t i = 0; i < SPLICE_MAX_UPPER_MACS; ++i) {
         const std::uint64_t mac = i < uplink.upper.size() ? mac_of(uplink.upper[i]) : 0;
-        std::atomic_ref(kernel().upper_macs[i]).store(mac, std::memory_order_relaxed);
+        std::atomic_ref(written.upper_macs[i]).store(mac, std::memory_order_relaxed);
     }
 }
 
@@ -345,11 +354,14 @@ void KernelMaps::write_bridges(std::span<const SplicerBridge> bridges,
             std::memcpy(entry.link, hop.neighbour.data(), hop.neighbour.size());
             std::memcpy(reinterpret_cast<std::byte*>(entry.link) + hop.neighbour.size(), hop.source.data(),
                         hop.source.size());
-            const bool back = uplink_.transmits && hop.interface == uplink_.interface;
+            // XDP_TX goes back to where the frame came from, which is known only of a single uplink.
+            const bool back = uplinks_.size() == 1 && uplinks_.front().transmits &&
+                              hop.interface == uplinks_.front().interface;
             entry.out = back ? SPLICE_OUT_BACK : hop.interface;
             entry.room = hop.mtu ? hop.mtu : SPLICE_ROOM_UNKNOWN;
         } else if (i < hops.size() && hops[i] && hops[i]->local) {
-            std::memcpy(entry.link, uplink_.address.data(), uplink_.address.size());
+            const EthernetAddress& own = uplinks_.front().address;
+            std::memcpy(entry.link, own.data(), own.size());
             entry.out = SPLICE_OUT_HERE;
             entry.room = SPLICE_ROOM_UNKNOWN;
         } else if (splice_address_equal(&was.address, &entry.address)) {

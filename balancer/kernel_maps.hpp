@@ -26,7 +26,7 @@ struct InheritedMaps {
     std::optional<Descriptor> bridges;
 };
 
-// The interface that the program runs on.
+// An interface that the program runs on.
 struct Uplink {
     std::uint32_t interface = 0;
     EthernetAddress address{};
@@ -41,8 +41,9 @@ class KernelMaps {
     // taken over. Errors: the kernel refuses the program.
     static SystemResult<KernelMaps> load(std::size_t max_flows, InheritedMaps inherited);
 
-    void write_uplink(const Uplink& uplink);
-    [[nodiscard]] const Uplink& uplink() const noexcept { return uplink_; }
+    // 1 to SPLICE_MAX_UPLINKS; the first is where what is for a bridge on this host comes in.
+    void write_uplinks(std::vector<Uplink> uplinks);
+    [[nodiscard]] const std::vector<Uplink>& uplinks() const noexcept { return uplinks_; }
     // All services change from old to new at once. Errors: the kernel has no memory for a table; then nothing
     // has changed.
     SystemResult<void> write_setup(const SplicerSetup& setup);
@@ -78,6 +79,7 @@ class KernelMaps {
     [[nodiscard]] splice_balancer_counters counters() const;
 
   private:
+    static void write_uplink(const Uplink& uplink, splice_uplink& written);
     explicit KernelMaps(KernelProgram program) noexcept : program_(std::move(program)) {}
     SystemResult<void> inherit(std::size_t max_flows, InheritedMaps inherited);
     SystemResult<void> start_clock();
@@ -96,7 +98,7 @@ class KernelMaps {
     std::optional<Descriptor> old_flows_;  // of another capacity or layout: to be copied
     int old_layout_ = SPLICE_BALANCER_LAYOUT;
     std::optional<FlowTakeOver<splice_flow_entry>> take_over_;
-    Uplink uplink_;
+    std::vector<Uplink> uplinks_{Uplink{}};
     std::vector<splice_openings> openings_ = std::vector<splice_openings>(SPLICE_STATES);  // when read last
     struct FirstChoices {
         std::uint64_t weighed = 0;  // when read last

@@ -1,4 +1,4 @@
-// The balancer's data path in the kernel: the XDP program on the uplink, pinned so that it outlives this
+// The balancer's data path in the kernel: the XDP program on each uplink, pinned so that it outlives this
 // process. Knows interfaces and pins; what the maps hold is kernel_maps' business.
 #pragma once
 
@@ -14,8 +14,8 @@
 namespace splice {
 
 struct KernelPathSettings {
-    InterfaceInfo interface;
-    std::string bpffs;  // the folder in which ours is made
+    std::vector<InterfaceInfo> uplinks;  // at least one; the folder of pins is named after the first
+    std::string bpffs;                   // the folder in which ours is made
     XdpMode xdp_mode = XdpMode::automatic;
     bool keep = false;  // leave it running at destruction
     std::size_t max_flows = kMaxFlows;
@@ -44,39 +44,60 @@ class KernelPath {
     void settle() noexcept { settled_ = true; }
     // From here on `keep` is true.
     void hand_over() noexcept { settings_.keep = true; }
-    [[nodiscard]] bool goes_on() const noexcept { return link_ && (settled_ ? settings_.keep : took_over_); }
+    [[nodiscard]] bool goes_on() const noexcept {
+        return is_attached() && (settled_ ? settings_.keep : took_over_);
+    }
     // What the program needs of the host, once it is attached. They refer to this.
     [[nodiscard]] HostFactList facts();
     // What attach() chose and why, for the log.
-    [[nodiscard]] const std::string& description() const noexcept { return description_; }
+    [[nodiscard]] std::string description() const;
 
   private:
-    KernelPath(KernelPathSettings settings, int layout, PinFolder folder, KernelMaps maps) noexcept;
-    SystemResult<XdpMode> choose_mode();
-    SystemResult<void> choose_reply(XdpMode mode);
-    SystemResult<void> attach_link(XdpMode mode);
-    SystemResult<void> attach_program();
+    // The program on one uplink.
+    struct OnUplink {
+        InterfaceInfo interface;
+        std::string pin;  // the link's, in the folder
+        std::optional<NoPacketMerging> no_merging{};
+        std::optional<XdpLink> link{};
+        std::string description{};
+    };
+
+    KernelPath(KernelPathSettings settings, int layout, PinFolder folder, KernelMaps maps);
+    SystemResult<XdpMode> choose_mode(OnUplink& on);
+    SystemResult<void> choose_reply(OnUplink& on, XdpMode mode);
+    SystemResult<void> attach_link(OnUplink& on, XdpMode mode);
+    SystemResult<void> attach_program(OnUplink& on);
     SystemResult<void> pin();
-    SystemResult<void> attach_again();
-    SystemResult<void> follow_addresses();
+    SystemResult<void> pin_link(OnUplink& on);
+    SystemResult<void> attach_again(OnUplink& on);
+    SystemResult<void> follow_addresses(OnUplink& on);
+    [[nodiscard]] bool is_attached() const noexcept;
+    [[nodiscard]] std::string folder_name(int layout) const;
+    // Where the maps know of it.
+    [[nodiscard]] std::size_t number_of(const OnUplink& on) const noexcept;
+    // One of several may be away.
+    [[nodiscard]] bool may_be_away(const OnUplink& on) const noexcept;
+    [[nodiscard]] HostFact program_fact(OnUplink& on);
+    [[nodiscard]] HostFact addresses_fact(OnUplink& on);
     void remove_other_layouts() const;
+    void remove_other_links() const;
 
     KernelPathSettings settings_;
     int layout_;  // of the path that serves the interface until ours does
     PinFolder folder_;
     KernelMaps maps_;
-    std::optional<NoPacketMerging> no_merging_;
-    std::optional<XdpLink> link_;
+    std::vector<OnUplink> uplinks_;  // as in the settings; their facts refer to them
     bool took_over_ = false;
     bool settled_ = false;
-    std::string description_;
+    std::string description_;  // of what is not one uplink's
 };
 
 // Refuses a start beside a program of ours that runs on the interface and that this start would not take
-// over: it would go on serving by its own rules. `engine` is what the start would take first; the error
-// (EBUSY) says what runs there and how one is rid of it.
-SystemResult<void> check_no_other_path(const InterfaceInfo& interface, const std::string& bpffs,
-                                       EngineChoice engine);
+// over: it would go on serving by its own rules. The folder of pins is named after `first`, the first uplink.
+// `engine` is what the start would take first; the error (EBUSY) says what runs there and how one is rid of
+// it.
+SystemResult<void> check_no_other_path(const InterfaceInfo& interface, const InterfaceInfo& first,
+                                       const std::string& bpffs, EngineChoice engine);
 
 // The numbers of services that the flows of an earlier process bear, as names by number; empty when there was
 // none.

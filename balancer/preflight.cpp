@@ -13,9 +13,9 @@
 namespace splice {
 namespace {
 
-void look_at_programs(const BalancerConfig& config, Preflight& found) {
-    const auto interface = find_interface(config.common.interface);
-    if (!interface || config.common.engine == EngineChoice::nfqueue) return;
+void look_at_program(const std::string& name, Preflight& found) {
+    const auto interface = find_interface(name);
+    if (!interface) return;
     const auto there = attached_xdp_program(*interface);
     if (!there)
         found.good(fmt::format("no XDP program is on {}", interface->name));
@@ -91,8 +91,9 @@ void look_at_ways(const BalancerConfig& config, Preflight& found) {
 
 Preflight look_at_balancer_host(const BalancerConfig& config) {
     Preflight found;
-    look_at_common_host(config.common.interface, found);
-    look_at_programs(config, found);
+    look_at_common_host(uplinks_of(config.common), found);
+    if (config.common.engine != EngineChoice::nfqueue)
+        for (const std::string& uplink : uplinks_of(config.common)) look_at_program(uplink, found);
     look_at_vips(config, found);
     look_at_ways(config, found);
     return found;

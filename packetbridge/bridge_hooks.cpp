@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 #include "libsplice/engine/bpf_object.hpp"
@@ -25,24 +26,43 @@ SystemResult<std::vector<InterfaceInfo>> answering_interfaces() {
     return interfaces;
 }
 
-BridgeHooks::BridgeHooks(TcAttach how, std::string uplink, std::string pin_folder)
-    : how_(how), uplink_(std::move(uplink)), pin_folder_(std::move(pin_folder)) {}
+BridgeHooks::BridgeHooks(TcAttach how, std::vector<std::string> uplinks, std::string pin_folder)
+    : how_(how), uplinks_(std::move(uplinks)), pin_folder_(std::move(pin_folder)) {}
+
+bool BridgeHooks::is_uplink(const std::string& interface) const noexcept {
+    return std::ranges::find(uplinks_, interface) != uplinks_.end();
+}
+
+std::vector<std::string> BridgeHooks::named() const {
+    std::vector<std::string> names = uplinks_;
+    if (!is_uplink(kLoopback)) names.push_back(kLoopback);
+    return names;
+}
 
 // The way out before the way in: the answer to the first packet must find it.
 SystemResult<void> BridgeHooks::hang(int ingress, std::optional<int> egress) {
     ingress_program_ = ingress;
     egress_program_ = egress;
     if (egress) {
-        if (auto done = attach(uplink_, TcSide::egress); !done) return done;
-        if (auto done = attach(kLoopback, TcSide::egress); !done) return done;
+        for (const std::string& name : named()) {
+            if (is_away(name)) continue;
+            if (auto done = attach(name, TcSide::egress); !done) return done;
+        }
         follow_interfaces();
     } else {
         remove_egress();
     }
-    if (uplink_ != kLoopback) {
-        if (auto done = attach(kLoopback, TcSide::ingress); !done) return done;
+    remove_other_ingress();
+    const std::vector<std::string> names = named();
+    for (const std::string& name : names | std::views::reverse) {
+        if (is_away(name)) continue;
+        if (auto done = attach(name, TcSide::ingress); !done) return done;
     }
-    return attach(uplink_, TcSide::ingress);
+    return {};
+}
+
+bool BridgeHooks::is_away(const std::string& interface) const noexcept {
+    return uplinks_.size() > 1 && interface_index(interface) == 0;
 }
 
 void BridgeHooks::keep() noexcept {
@@ -51,7 +71,7 @@ void BridgeHooks::keep() noexcept {
 }
 
 TcPlace BridgeHooks::place_of(const std::string& interface, TcSide side) const {
-    const std::string suffix = interface == uplink_ ? "" : "-" + interface;
+    const std::string suffix = interface == uplinks_.front() ? "" : "-" + interface;
     return {.interface = interface,
             .side = side,
             .pin = fmt::format("{}/{}{}", pin_folder_, to_string(side), suffix)};
@@ -79,7 +99,7 @@ SystemResult<void> BridgeHooks::attach(const std::string& interface, TcSide side
     return {};
 }
 
-// Those that an answer may leave by without our program, but for the uplink and loopback, which have facts of
+// Those that an answer may leave by without our program, but for uplinks and loopback, which have facts of
 // their own.
 std::vector<std::string> BridgeHooks::missing() const {
     std::vector<std::string> names;
@@ -88,7 +108,7 @@ std::vector<std::string> BridgeHooks::missing() const {
     if (!interfaces) return names;
     const std::uint32_t id = program_id(*egress_program_);
     for (const InterfaceInfo& each : *interfaces) {
-        if (each.name == uplink_ || each.name == kLoopback || hopeless_.contains(each.index)) continue;
+        if (is_uplink(each.name) || each.name == kLoopback || hopeless_.contains(each.index)) continue;
         const auto hung = egress_.find(each.name);
         if (hung == egress_.end() || !hung->second.runs(id)) names.push_back(each.name);
     }
@@ -100,7 +120,7 @@ void BridgeHooks::follow_interfaces() {
     if (!interfaces) return;
     // First what is gone: one that has another name now has the program of the old one still.
     std::erase_if(egress_, [&](const auto& hung) {
-        return hung.first != uplink_ &&
+        return !is_uplink(hung.first) &&
                std::ranges::find(*interfaces, hung.first, &InterfaceInfo::name) == interfaces->end();
     });
     for (const std::string& name : missing()) {
@@ -120,11 +140,20 @@ void BridgeHooks::remove_egress() {
     for (const InterfaceInfo& each : *interfaces) remove_tc_program(place_of(each.name, TcSide::egress));
 }
 
+// Of an earlier start with other uplinks.
+void BridgeHooks::remove_other_ingress() {
+    const auto interfaces = list_interfaces();
+    if (!interfaces) return;
+    for (const InterfaceInfo& each : *interfaces) {
+        if (!is_uplink(each.name) && each.name != kLoopback)
+            remove_tc_program(place_of(each.name, TcSide::ingress));
+    }
+}
+
 HostFactList BridgeHooks::facts() {
     HostFactList facts;
     if (egress_program_) {
-        facts.push_back(fact_of(uplink_, TcSide::egress));
-        if (uplink_ != kLoopback) facts.push_back(fact_of(kLoopback, TcSide::egress));
+        for (const std::string& name : named()) facts.push_back(fact_of(name, TcSide::egress));
         facts.push_back({.kind = "tc_program",
                          .words = "the program at the egress of this host's other interfaces",
                          .observe = [this]() -> std::optional<std::string> {
@@ -139,8 +168,7 @@ HostFactList BridgeHooks::facts() {
                          .follows = true,
                          .silent = how_ == TcAttach::tcx});
     }
-    if (uplink_ != kLoopback) facts.push_back(fact_of(kLoopback, TcSide::ingress));
-    facts.push_back(fact_of(uplink_, TcSide::ingress));
+    for (const std::string& name : named()) facts.push_back(fact_of(name, TcSide::ingress));
     return facts;
 }
 
@@ -153,7 +181,7 @@ HostFact BridgeHooks::fact_of(const std::string& interface, TcSide side) {
                 const auto found = hung.find(interface);
                 if (found != hung.end() && found->second.runs(program_id(program_of(side))))
                     return std::nullopt;
-                return "is gone";
+                return is_away(interface) ? std::nullopt : std::optional<std::string>("is gone");
             },
             .put_right = [this, interface, side] { return attach(interface, side); },
             .silent = how_ == TcAttach::tcx};  // no notice tells that a link was detached

@@ -1,4 +1,4 @@
-// Where the bridge's kernel programs hang: what takes marked packets in, at the ingress of the interface by
+// Where the bridge's kernel programs hang: what takes marked packets in, at the ingress of the interfaces by
 // which balancers send and of loopback, where a balancer on this host sends; and what gives answers the VIP,
 // at the egress of every interface by which this host may answer, those included that come later.
 #pragma once
@@ -19,11 +19,11 @@ namespace splice {
 // Detached at destruction, unless they are kept.
 class BridgeHooks {
   public:
-    // `how` is not automatic; `pin_folder` is on a bpffs.
-    BridgeHooks(TcAttach how, std::string uplink, std::string pin_folder);
+    // `how` is not automatic; `pin_folder` is on a bpffs. Of several uplinks one may be away while they run.
+    BridgeHooks(TcAttach how, std::vector<std::string> uplinks, std::string pin_folder);
 
     // Hangs the programs, which are descriptors that outlive this; each in the place of what a process before
-    // left there. No `egress`: what hung there goes. Errors are the uplink's and loopback's; an interface
+    // left there. No `egress`: what hung there goes. Errors are the uplinks' and loopback's; an interface
     // that takes no program is told in the log.
     SystemResult<void> hang(int ingress, std::optional<int> egress);
     void keep() noexcept;
@@ -42,10 +42,15 @@ class BridgeHooks {
     [[nodiscard]] std::vector<std::string> missing() const;
     void follow_interfaces();
     void remove_egress();
+    void remove_other_ingress();
+    [[nodiscard]] bool is_away(const std::string& interface) const noexcept;
+    [[nodiscard]] bool is_uplink(const std::string& interface) const noexcept;
+    // That have facts of their own: uplinks and loopback.
+    [[nodiscard]] std::vector<std::string> named() const;
     [[nodiscard]] HostFact fact_of(const std::string& interface, TcSide side);
 
     TcAttach how_;
-    std::string uplink_;
+    std::vector<std::string> uplinks_;
     std::string pin_folder_;
     int ingress_program_ = -1;
     std::optional<int> egress_program_;

@@ -68,7 +68,7 @@ std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecisio
     if (decision.name == "nfqueue") return make_nfqueue_bridge(std::move(setup), config.common.netfilter);
     const EbpfBridgeSettings settings{
         .mode = decision.mode,
-        .interface = config.common.interface,
+        .uplinks = uplinks_of(config.common),
         .pin_folder = pin_folder_of(config.common),
         .keep = config.common.keep,
         .marks = config.common.marks,

@@ -46,7 +46,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     EbpfBridge(const EbpfBridgeSettings& settings, std::shared_ptr<const JoinerSetup> setup)
         : settings_(settings),
           setup_(std::move(setup)),
-          hooks_(choose_tc_attach(settings.tc), settings.interface, settings.pin_folder) {}
+          hooks_(choose_tc_attach(settings.tc), settings.uplinks, settings.pin_folder) {}
 
     ~EbpfBridge() override {
         loop_.reset();
@@ -59,7 +59,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     }
 
     SystemResult<void> start() override {
-        const auto interface = find_interface(settings_.interface);
+        const auto interface = find_interface(settings_.uplinks.front());
         if (!interface) return std::unexpected(interface.error());
         const auto earlier = attached_tc_program(*interface, TcSide::ingress);
         took_over_ = earlier.has_value();
@@ -136,7 +136,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
                             "are not pinned in {}: "
                             "its translated connections end; start with the --bpffs that it was started with "
                             "to take them over",
-                            earlier->name, earlier->id, settings_.interface, settings_.pin_folder));
+                            earlier->name, earlier->id, settings_.uplinks.front(), settings_.pin_folder));
         auto programs =
             BridgePrograms::load(settings_.mode, setup_->max_flows, std::move(*pins), settings_.marks,
                                  earlier ? std::optional(earlier->id) : std::nullopt);
@@ -202,7 +202,8 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
             .kind = "adoption",
             .words = "what adoption needs of this host",
             .observe = [this]() -> std::optional<std::string> {
-                const auto found = judge_adoption(read_changing_facts(*setup_, settings_.interface), *setup_);
+                const auto found =
+                    judge_adoption(read_changing_facts(*setup_, settings_.uplinks.front()), *setup_);
                 if (found.obstacles.empty()) return std::nullopt;
                 return "is no longer there: " + found.obstacles.front();
             },

@@ -12,10 +12,10 @@ namespace splice {
 
 // How the engine is asked for.
 struct EbpfBridgeSettings {
-    Mode mode = Mode::translate;  // never automatic
-    std::string interface;
-    std::string pin_folder;  // on a bpffs: pins of an earlier process are taken over
-    bool keep = false;       // the data path outlives the process
+    Mode mode = Mode::translate;       // never automatic
+    std::vector<std::string> uplinks;  // at least one: what balancers send comes in by any of them
+    std::string pin_folder;            // on a bpffs: pins of an earlier process are taken over
+    bool keep = false;                 // the data path outlives the process
     splice_mark_field marks = kDefaultMarks;
     TcAttach tc = TcAttach::automatic;
 };

@@ -36,7 +36,8 @@ HostFact local_clients_fact(const std::string& interface) {
         .kind = "sysctl",
         .words = fmt::format(
             "the sysctl net.ipv4.conf.{}.accept_local, which must be 1 for clients on this host,", interface),
-        .observe = [interface]() -> std::optional<std::string> {
+        .observe = [interface, path]() -> std::optional<std::string> {
+            if (!read_sysctl(path)) return std::nullopt;  // the interface is away
             if (interface_sysctl(interface, "accept_local") != 0) return std::nullopt;
             return "is 0";
         },
@@ -56,14 +57,16 @@ std::optional<std::string> judge_reverse_path(const std::string& interface, bool
     return fmt::format("drops every client that this host reaches by {}", way_out);
 }
 
-HostFact reverse_path_fact(const std::string& interface) {
+HostFact reverse_path_fact(const std::string& interface, const std::vector<std::string>& uplinks) {
     return {.kind = "rp_filter",
             .words = fmt::format("IPv4's strict reverse path filter of {} (rp_filter 1)", interface),
-            .observe =
-                [interface] {
-                    return judge_reverse_path(interface, interface_sysctl(interface, "rp_filter") == 1,
-                                              way_to_clients());
-                },
+            .observe = [interface, uplinks]() -> std::optional<std::string> {
+                const bool strict = interface_sysctl(interface, "rp_filter") == 1;
+                const std::string way = strict ? way_to_clients() : "";
+                // A route over several (ECMP) lets each of them in, and shows one.
+                if (std::ranges::find(uplinks, way) != uplinks.end()) return std::nullopt;
+                return judge_reverse_path(interface, strict, way);
+            },
             .put_right = [interface]() -> SystemResult<void> {
                 return std::unexpected(SystemError{
                     fmt::format("make it loose with sysctl -w net.ipv4.conf.{}.rp_filter=2", interface), 0});

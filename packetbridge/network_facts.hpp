@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "libsplice/engine/host_fact.hpp"
 
@@ -19,7 +20,8 @@ HostFact local_clients_fact(const std::string& interface);
 
 // That IPv4's reverse path filter lets clients in: strict, it drops who is not reached by the interface that
 // their packets come in by. Nothing is changed: it may be what the host's owner wants of other packets.
-HostFact reverse_path_fact(const std::string& interface);
+// `uplinks`: all of them, `interface` among them; clients behind any of these are taken to come in by each.
+HostFact reverse_path_fact(const std::string& interface, const std::vector<std::string>& uplinks);
 
 // Why clients would be dropped by the filter, or nothing. `strict`: its mode at `interface`; `way_out`: the
 // interface of the route to clients elsewhere, empty where there is none.

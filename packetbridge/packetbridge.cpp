@@ -121,16 +121,21 @@ std::expected<void, std::string> check_no_programs(const InterfaceInfo& interfac
 
 std::expected<void, std::string> check_against_host(const PacketbridgeConfig& config) {
     if (const auto secret = read_secret(config); !secret) return std::unexpected(secret.error());
-    if (const auto interface = find_interface(config.common.interface); !interface)
-        return std::unexpected(interface.error().text);
+    for (const std::string& uplink : uplinks_of(config.common)) {
+        if (const auto interface = find_interface(uplink); !interface)
+            return std::unexpected(interface.error().text);
+    }
     return check_addresses(config);
 }
 
 std::vector<std::string> warnings_about_host(const PacketbridgeConfig& config) {
     std::vector<std::string> warnings;
-    const HostFact fact = reverse_path_fact(config.common.interface);
-    if (const auto wrong = fact.observe())
-        warnings.push_back(fmt::format("{} {}: {}", fact.words, *wrong, fact.put_right().error().text));
+    const std::vector<std::string> uplinks = uplinks_of(config.common);
+    for (const std::string& uplink : uplinks) {
+        const HostFact fact = reverse_path_fact(uplink, uplinks);
+        if (const auto wrong = fact.observe())
+            warnings.push_back(fmt::format("{} {}: {}", fact.words, *wrong, fact.put_right().error().text));
+    }
     return warnings;
 }
 
@@ -169,20 +174,29 @@ std::expected<void, std::string> Packetbridge::take_host_lock() {
     return {};
 }
 
+std::expected<void, std::string> Packetbridge::take_uplinks() {
+    for (const std::string& name : uplinks_of(config_.common)) {
+        auto interface = check_host(name);
+        if (!interface) return std::unexpected(interface.error().text);
+        auto lock = InterfaceLock::take("packetbridge", *interface);
+        if (!lock) return std::unexpected(lock.error().text);
+        locks_.push_back(std::move(*lock));
+        uplinks_.push_back(std::move(*interface));
+    }
+    return {};
+}
+
 std::expected<void, std::string> Packetbridge::open() {
-    auto interface = check_host(config_.common.interface);
-    if (!interface) return std::unexpected(interface.error().text);
-    interface_ = std::move(*interface);
-    auto lock = InterfaceLock::take("packetbridge", interface_);
-    if (!lock) return std::unexpected(lock.error().text);
-    lock_ = std::move(*lock);
+    if (auto taken = take_uplinks(); !taken) return taken;
     if (auto alone = take_host_lock(); !alone) return alone;
     if (auto here = check_addresses(config_); !here) return here;
     auto engine = choose_bridge_engine(config_.common.engine, config_.mode, find_bridge_obstacles(config_));
     if (!engine) return std::unexpected(engine.error());
     engine_ = std::move(*engine);
     if (engine_.name == "nfqueue") {
-        if (auto alone = check_no_programs(interface_); !alone) return alone;
+        for (const InterfaceInfo& uplink : uplinks_) {
+            if (auto alone = check_no_programs(uplink); !alone) return alone;
+        }
     }
     const auto secret = read_secret(config_);
     if (!secret) return std::unexpected(secret.error());
@@ -203,8 +217,8 @@ std::expected<void, std::string> Packetbridge::open() {
     if (config_.common.keep && !goes_on())
         log_warning("keep: the " + std::string(engine_.name) + " engine does not go on without this process");
     log_info(fmt::format("packetbridge {} ready: serves {} on {}, engine {} ({}), mode {}, api {}",
-                         SPLICELB_VERSION, describe(config_), interface_.name, engine_.name, engine_.reason,
-                         to_string(engine_.mode),
+                         SPLICELB_VERSION, describe(config_), fmt::join(uplinks_of(config_.common), ", "),
+                         engine_.name, engine_.reason, to_string(engine_.mode),
                          config_.common.api ? config_.common.api->to_string() : "off"));
     begin_self_test(*setup_);
     backends_.replace(backends_of(config_), config_.backend_check);
@@ -262,12 +276,15 @@ void Packetbridge::look() {
 
 // The interface first: without it there is nothing to put right.
 HostFactList Packetbridge::facts() {
-    HostFactList facts{interface_fact(config_.common.interface)};
+    const std::vector<std::string> uplinks = uplinks_of(config_.common);
+    HostFactList facts{uplinks_fact(uplinks)};
     for (const IpAddress& address : config_.addresses) facts.push_back(own_address_fact(address));
     const bool has_ipv4 =
         std::ranges::any_of(config_.addresses, [](const auto& each) { return each.family() == 4; });
-    if (has_ipv4) facts.push_back(reverse_path_fact(config_.common.interface));
-    if (has_ipv4 && config_.local_clients) facts.push_back(local_clients_fact(config_.common.interface));
+    for (const std::string& uplink : has_ipv4 ? uplinks : std::vector<std::string>()) {
+        facts.push_back(reverse_path_fact(uplink, uplinks));
+        if (config_.local_clients) facts.push_back(local_clients_fact(uplink));
+    }
     for (HostFact& fact : dataplane_->facts()) facts.push_back(std::move(fact));
     return facts;
 }

@@ -64,6 +64,7 @@ class Packetbridge {
   private:
     Packetbridge(const PacketbridgeOptions& options, const PacketbridgeConfig& config);
     std::expected<void, std::string> open();
+    std::expected<void, std::string> take_uplinks();
     std::expected<void, std::string> take_host_lock();
     std::expected<void, std::string> apply(const PacketbridgeConfig& config);
     void begin_self_test(const JoinerSetup& setup);
@@ -74,10 +75,10 @@ class Packetbridge {
     PacketbridgeOptions options_;
     PacketbridgeConfig config_;
     BridgeEngineDecision engine_;
-    InterfaceInfo interface_;
+    std::vector<InterfaceInfo> uplinks_;  // at least one, once it is open
+    std::vector<InterfaceLock> locks_;    // of each
     ServiceNumbers numbers_;
     std::shared_ptr<const JoinerSetup> setup_;
-    std::optional<InterfaceLock> lock_;
     std::optional<InterfaceLock> host_lock_;
     std::unique_ptr<BridgeDataPlane> dataplane_;
     HostFacts host_;

@@ -57,11 +57,10 @@ void look_at_engine(const PacketbridgeConfig& config, Preflight& found) {
     }
 }
 
-void look_at_ipv4(const PacketbridgeConfig& config, Preflight& found) {
-    const std::string& interface = config.common.interface;
+void look_at_ipv4(const PacketbridgeConfig& config, const std::string& interface, Preflight& found) {
     if (std::ranges::none_of(config.addresses, [](const IpAddress& each) { return each.family() == 4; }))
         return;
-    const HostFact filter = reverse_path_fact(interface);
+    const HostFact filter = reverse_path_fact(interface, uplinks_of(config.common));
     if (const auto wrong = filter.observe())
         found.missing(fmt::format("{} {}: {}", filter.words, *wrong, filter.put_right().error().text));
     else
@@ -78,9 +77,9 @@ void look_at_ipv4(const PacketbridgeConfig& config, Preflight& found) {
 
 Preflight look_at_bridge_host(const PacketbridgeConfig& config) {
     Preflight found;
-    look_at_common_host(config.common.interface, found);
+    look_at_common_host(uplinks_of(config.common), found);
     look_at_addresses(config, found);
-    look_at_ipv4(config, found);
+    for (const std::string& uplink : uplinks_of(config.common)) look_at_ipv4(config, uplink, found);
     look_at_engine(config, found);
     return found;
 }

@@ -355,6 +355,7 @@ std::string BalancerApi::status() const {
         {"version", SPLICELB_VERSION},
         {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},
         {"interface", state_.config.common.interface},
+        {"uplinks", uplinks_of(state_.config.common)},
         {"flows", now.flows},
         {"flows_pending", now.flows_pending},
         {"max_flows", state_.setup->max_flows},

@@ -128,16 +128,26 @@ struct splice_bridge_entry {
 #define SPLICE_LANE_SLOTS 1024
 #define SPLICE_LANE_ASKS 0x8000 /* it is down for some service: user space knows for which */
 
-/* Devices above the uplink whose frames are ours, too. */
+#define SPLICE_MAX_UPLINKS 4
+/* Devices above an uplink whose frames are ours, too. */
 #define SPLICE_MAX_UPPER_MACS 8
+
+/* MAC addresses are in the low 48 bits, as they stand in a frame. 0: none. */
+struct splice_uplink {
+	__u64 mac; /* the interface's own: other frames are not ours ... */
+	__u64 upper_macs[SPLICE_MAX_UPPER_MACS]; /* ... but those to devices above it (macvlan, VRRP's) */
+	__u32 interface; /* 0: there is none */
+	__u32 zero;
+};
 
 struct splice_balancer_settings {
 	struct splice_common_settings common;
 	struct splice_service_table services[2]; /* one in use, one to write the next into */
 	__u32 service_table; /* the one in use */
-	__u32 reply; /* how a SYN-ACK goes back: SPLICE_OUT_BACK or an interface */
-	__u64 mac; /* our interface's address in the low 48 bits, as it stands; other frames are not ours ... */
-	__u64 upper_macs[SPLICE_MAX_UPPER_MACS]; /* ... but those to devices above it (macvlan, VRRP's); 0: none */
+	__u32 redirects; /* a SYN-ACK goes back by a redirect to where the SYN came in, not by XDP_TX */
+	__u32 several_uplinks; /* then a frame is ours only by the interface whose address it bears */
+	__u32 zero;
+	struct splice_uplink uplinks[SPLICE_MAX_UPLINKS];
 	/* The clocks. Jiffies are one load, where the kernel's own clocks are a call and a division for each packet. They
 	 * follow the monotonic clock, so one pairing holds, exact to a fraction of a second in years. */
 	__u64 jiffies; /* when the monotonic clock stood at ... */

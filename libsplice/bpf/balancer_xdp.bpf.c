@@ -255,6 +255,8 @@ static __always_inline int send_to(struct xdp_md *ctx, const struct splice_bridg
 
 	if (frame + sizeof(struct splice_ethernet_header) > (const __u8 *)end)
 		return count(SPLICE_drop_truncated, XDP_DROP);
+	/* link has the first uplink's address. The frame has that of the one that it came by, or of a device above it. */
+	if (SPLICE_UNLIKELY(bridge->out == SPLICE_OUT_HERE) && settings.several_uplinks) return count(verdict, XDP_PASS);
 	splice_store32(frame, bridge->link[0]);
 	splice_store32(frame + 4, bridge->link[1]);
 	splice_store32(frame + 8, bridge->link[2]);
@@ -376,8 +378,7 @@ static __always_inline int answer_with(struct xdp_md *ctx, const struct splice_p
 	const long frame = (long)((__u8 *)end - data);
 	const long spare = frame - packet->l3_offset - answer->length;
 	if (spare > 0 && bpf_xdp_adjust_tail(ctx, (int)-spare)) return count(SPLICE_drop_truncated, XDP_DROP);
-	const __u32 reply = settings.reply;
-	return count(verdict, reply == SPLICE_OUT_BACK ? XDP_TX : (int)bpf_redirect(reply, 0));
+	return count(verdict, settings.redirects ? (int)bpf_redirect(ctx->ingress_ifindex, 0) : XDP_TX);
 }
 
 /* The SYN becomes its SYN-ACK, with a cookie; nothing is stored. An entry is marked reopened. */
@@ -818,12 +819,19 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 	}
 }
 
-/* VRRP's virtual address is a macvlan's above the uplink. */
-SPLICE_SUBPROGRAM int is_of_upper_device(__u64 mac)
+/* Whether a frame to that MAC address is ours when it comes in by that interface. VRRP's virtual address is a macvlan's above
+ * the uplink. Two uplinks may be on one segment, whose switch floods a frame to both. */
+SPLICE_SUBPROGRAM int is_ours(__u64 mac, __u32 interface)
 {
 	int found = 0;
 
-	for (int i = 0; i < SPLICE_MAX_UPPER_MACS; i++) found |= settings.upper_macs[i] == mac;
+	for (int i = 0; i < SPLICE_MAX_UPLINKS; i++) {
+		const struct splice_uplink *uplink = &settings.uplinks[i];
+
+		if (settings.several_uplinks && uplink->interface != interface) continue;
+		found |= uplink->mac == mac;
+		for (int j = 0; j < SPLICE_MAX_UPPER_MACS; j++) found |= uplink->upper_macs[j] == mac;
+	}
 	return found && mac;
 }
 
@@ -843,7 +851,9 @@ int balancer_xdp(struct xdp_md *ctx)
 	if (verdict == SPLICE_CONTINUE) {
 		/* A switch floods what it has not learnt. */
 		const __u64 mac = splice_load64(data) & 0xffffffffffffULL;
-		if (SPLICE_UNLIKELY(mac != settings.mac && !is_of_upper_device(mac))) return XDP_PASS;
+		if (SPLICE_UNLIKELY((mac != settings.uplinks[0].mac || settings.several_uplinks) &&
+				    !is_ours(mac, ctx->ingress_ifindex)))
+			return XDP_PASS;
 		verdict = splice_parse_ip(data, end, &packet);
 	}
 	if (SPLICE_UNLIKELY(verdict != SPLICE_CONTINUE)) return end_early(&packet, verdict);

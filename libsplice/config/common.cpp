@@ -92,6 +92,56 @@ Parsed<std::string> parse_interface_name(std::string_view text) {
     return std::string(text);
 }
 
+namespace {
+
+Parsed<void> check_uplinks(const std::vector<std::string>& uplinks) {
+    if (uplinks.size() > kMaxUplinks)
+        return std::unexpected(fmt::format("expected at most {} interfaces", kMaxUplinks));
+    for (auto each = uplinks.begin(); each != uplinks.end(); ++each) {
+        if (std::find(uplinks.begin(), each, *each) != each)
+            return std::unexpected(*each + " is given twice; expected each interface once");
+    }
+    return {};
+}
+
+void set_uplinks(CommonConfig& config, std::vector<std::string> uplinks) {
+    config.interface = std::move(uplinks.front());
+    uplinks.erase(uplinks.begin());
+    config.more_uplinks = std::move(uplinks);
+}
+
+// A scalar or a list.
+void read_uplinks(const YamlValue& value, CommonConfig& config) {
+    if (!value.is_list()) return set_uplinks(config, {value.as(parse_interface_name)});
+    std::vector<std::string> uplinks;
+    for (const YamlValue& entry : value.items(kMaxUplinks)) {
+        uplinks.push_back(entry.as(parse_interface_name));
+        if (auto fits = check_uplinks(uplinks); !fits) entry.fail(fits.error());
+    }
+    set_uplinks(config, std::move(uplinks));
+}
+
+}  // namespace
+
+std::vector<std::string> uplinks_of(const CommonConfig& config) {
+    std::vector<std::string> uplinks{config.interface};
+    uplinks.insert(uplinks.end(), config.more_uplinks.begin(), config.more_uplinks.end());
+    return uplinks;
+}
+
+Parsed<std::vector<std::string>> parse_uplinks(std::string_view text) {
+    std::vector<std::string> uplinks;
+    for (std::size_t comma = 0; comma != std::string_view::npos;) {
+        comma = text.find(',');
+        auto name = parse_interface_name(text.substr(0, comma));
+        if (!name) return std::unexpected(name.error());
+        uplinks.push_back(std::move(*name));
+        if (comma != std::string_view::npos) text.remove_prefix(comma + 1);
+    }
+    if (auto fits = check_uplinks(uplinks); !fits) return std::unexpected(fits.error());
+    return uplinks;
+}
+
 Parsed<std::string> parse_path(std::string_view text) {
     if (text.empty()) return std::unexpected("expected a path");
     return std::string(text);
@@ -127,7 +177,10 @@ Flag config_flag() {
     return {.name = "config", .argument = "FILE", .help = "read everything from this YAML file"};
 }
 Flag interface_flag() {
-    return {.name = "interface", .argument = "NAME", .help = "the uplink", .defaults = {"eth1"}};
+    return {.name = "interface",
+            .argument = "NAME[,NAME...]",
+            .help = "the uplink, or several, at most 4",
+            .defaults = {"eth1"}};
 }
 Flag secret_file_flag() {
     return {.name = "secret-file",
@@ -177,7 +230,7 @@ FlagGroup process_flags() {
 
 CommonConfig common_from_flags(const CommandLine& line) {
     CommonConfig config;
-    config.interface = line.as("interface", parse_interface_name);
+    set_uplinks(config, line.as("interface", parse_uplinks));
     config.secret_file = line.as("secret-file", parse_path);
     config.engine = line.as("engine", parse_engine);
     config.api = line.as("api", parse_api_listen);
@@ -201,7 +254,7 @@ void refuse_flags_beside_config(const CommandLine& line, const std::vector<FlagG
 CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api) {
     CommonConfig config;
     config.api = default_api;
-    top.read("interface", config.interface, parse_interface_name);
+    if (const auto interface = top.find("interface")) read_uplinks(*interface, config);
     top.read("secret_file", config.secret_file, parse_path);
     top.read("engine", config.engine, parse_engine);
     top.read("netfilter", config.netfilter, parse_netfilter_tool);
@@ -227,7 +280,7 @@ CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api) {
 
 std::optional<std::string> fixed_key_that_differs(const CommonConfig& running, const CommonConfig& wanted) {
     if (running.secret_file != wanted.secret_file) return "secret_file";
-    if (running.interface != wanted.interface) return "interface";
+    if (uplinks_of(running) != uplinks_of(wanted)) return "interface";
     if (running.engine != wanted.engine) return "engine";
     if (running.api != wanted.api) return "api.listen";
     if (running.netfilter != wanted.netfilter) return "netfilter";

@@ -31,8 +31,11 @@ inline constexpr splice_mark_field kDefaultMarks{SPLICE_MARK_VALUE, SPLICE_MARK_
 // Errors: fewer than 8 bits of mask, or a value that reaches beyond what it may.
 Parsed<splice_mark_field> mark_field(std::uint32_t value, std::uint32_t mask);
 
+inline constexpr std::size_t kMaxUplinks = 4;
+
 struct CommonConfig {
-    std::string interface = "eth1";
+    std::string interface = "eth1";  // the first uplink: pins, locks and the guard are named after it
+    std::vector<std::string> more_uplinks{};  // those after it; at most kMaxUplinks in all
     std::string secret_file = "/etc/splicelb/secret";
     EngineChoice engine = EngineChoice::automatic;
     ApiListen api;
@@ -45,7 +48,12 @@ struct CommonConfig {
     NetfilterTool netfilter = NetfilterTool::automatic;  // engine nfqueue
 };
 
+// All uplinks, the first one first.
+[[nodiscard]] std::vector<std::string> uplinks_of(const CommonConfig& config);
+
 Parsed<std::string> parse_interface_name(std::string_view text);
+// One name, or several with commas between them: 1 to kMaxUplinks, each once.
+Parsed<std::vector<std::string>> parse_uplinks(std::string_view text);
 Parsed<std::string> parse_path(std::string_view text);
 Parsed<Duration> parse_idle_timeout(std::string_view text);
 Parsed<std::size_t> parse_max_flows(std::string_view text);

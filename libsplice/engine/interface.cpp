@@ -216,6 +216,25 @@ HostFact interface_fact(const std::string& name) {
             .ground = true};
 }
 
+HostFact uplinks_fact(const std::vector<std::string>& names) {
+    if (names.size() == 1) return interface_fact(names.front());
+    std::string all;
+    for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+    return {.kind = "interface",
+            .words = "one of the interfaces " + all,
+            .observe = [names]() -> std::optional<std::string> {
+                for (const std::string& name : names) {
+                    const auto found = find_interface(name);
+                    if (found && found->up) return std::nullopt;
+                }
+                return "is needed, and each is down or gone";
+            },
+            .put_right = []() -> SystemResult<void> {
+                return std::unexpected(SystemError{"waiting until one is up", ENETDOWN});
+            },
+            .ground = true};
+}
+
 SystemResult<bool> host_has_address(const IpAddress& address) {
     const auto places = find_address(address);
     if (!places) return std::unexpected(places.error());

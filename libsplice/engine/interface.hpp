@@ -29,6 +29,8 @@ SystemResult<InterfaceInfo> find_interface(const std::string& name);
 [[nodiscard]] std::uint32_t interface_index(const std::string& name) noexcept;
 // That the interface is there and up.
 HostFact interface_fact(const std::string& name);
+// Of several uplinks, that one at least is. One name: as above.
+HostFact uplinks_fact(const std::vector<std::string>& names);
 // Whether any interface of this host has the address as its own. One that AddedAddress added does not count,
 // be it of this process or left by a killed one: adding it is still our business.
 SystemResult<bool> host_has_address(const IpAddress& address);

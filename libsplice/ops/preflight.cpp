@@ -22,6 +22,23 @@ std::size_t receive_queues(const std::string& interface) {
     return count;
 }
 
+void look_at_uplink(const std::string& name, Preflight& found) {
+    const auto interface = find_interface(name);
+    if (!interface) {
+        found.missing(interface.error().text);
+    } else if (!interface->up) {
+        found.missing(fmt::format("interface {0} is down (try: ip link set {0} up)", name));
+    } else {
+        found.good(fmt::format("interface {} is up: driver {}, MTU {}, {} receive queues", name,
+                               driver_of(name), interface->mtu, receive_queues(name)));
+        if (interface->port)
+            found.warn(fmt::format(
+                "interface {} is a port of a bridge, bond or team; addresses are on the device above "
+                "it, and only the bond's or bridge's own name has them",
+                name));
+    }
+}
+
 }  // namespace
 
 int Preflight::print() const {
@@ -37,25 +54,12 @@ int Preflight::print() const {
     return whole ? kExitSuccess : kExitSystem;
 }
 
-void look_at_common_host(const std::string& name, Preflight& found) {
+void look_at_common_host(const std::vector<std::string>& uplinks, Preflight& found) {
     if (const auto privileges = check_privileges(); !privileges)
         found.missing(privileges.error().text);
     else
         found.good("this process may take and send packets");
-    const auto interface = find_interface(name);
-    if (!interface) {
-        found.missing(interface.error().text);
-    } else if (!interface->up) {
-        found.missing(fmt::format("interface {0} is down (try: ip link set {0} up)", name));
-    } else {
-        found.good(fmt::format("interface {} is up: driver {}, MTU {}, {} receive queues", name,
-                               driver_of(name), interface->mtu, receive_queues(name)));
-        if (interface->port)
-            found.warn(fmt::format(
-                "interface {} is a port of a bridge, bond or team; addresses are on the device above "
-                "it, and only the bond's or bridge's own name has them",
-                name));
-    }
+    for (const std::string& name : uplinks) look_at_uplink(name, found);
     if (const auto trouble = clock_trouble())
         found.warn(std::string(*trouble));
     else

@@ -27,7 +27,7 @@ class Preflight {
     std::vector<Finding> findings_;
 };
 
-// What both executables need: capabilities, the interface, a clock that is kept.
-void look_at_common_host(const std::string& interface, Preflight& found);
+// What both executables need: capabilities, the uplinks, a clock that is kept.
+void look_at_common_host(const std::vector<std::string>& uplinks, Preflight& found);
 
 }  // namespace splice

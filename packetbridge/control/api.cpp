@@ -102,6 +102,7 @@ std::string PacketbridgeApi::status() const {
                                   {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},
                                   {"mode", to_string(state_.mode)},
                                   {"interface", state_.config.common.interface},
+                                  {"uplinks", uplinks_of(state_.config.common)},
                                   {"addresses", addresses},
                                   {"flows", now.flows},
                                   {"flows_opening", now.flows_opening},

@@ -57,8 +57,7 @@ class Bench {
         bpf_map__set_max_entries(restore_->maps.frames, kFrames);
         splice_balancer_settings& settings = balancer_->bss->settings;
         settings.common.secrets[0] = splice_secret_prepared(&testing::kSecret);
-        settings.reply = SPLICE_OUT_BACK;
-        std::memcpy(&settings.mac, kLink.data(), 6);
+        std::memcpy(&settings.uplinks[0].mac, kLink.data(), 6);
         // Jiffies say nothing: time stands still.
         settings.common.unix_minus_monotonic_s = testing::at(0).unix_s;
         settings.common.unix_minus_monotonic_ms = testing::at(0).unix_s * 1000;

@@ -39,7 +39,7 @@ void fill(KernelMaps& maps, const SplicerSetup& setup) {
 
 KernelMaps load(const SplicerSetup& setup) {
     KernelMaps maps = whole(KernelMaps::load(setup.max_flows, {}));
-    maps.write_uplink({.interface = 1, .address = kOwnMac, .transmits = true});
+    maps.write_uplinks({{.interface = 1, .address = kOwnMac, .transmits = true}});
     fill(maps, setup);
     return maps;
 }

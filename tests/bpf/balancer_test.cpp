@@ -190,7 +190,7 @@ TEST_CASE("a frame for another host is not ours, whatever is in it") {
     Segment syn = Client().base;
     syn.flags = SPLICE_SYN;
     const auto before = pair.kernel.maps().counters();
-    pair.kernel.maps().write_uplink({.interface = 1, .address = kRouterMac, .transmits = true});
+    pair.kernel.maps().write_uplinks({{.interface = 1, .address = kRouterMac, .transmits = true}});
     CHECK(pair.kernel.handle(read_clock(), syn.build()).verdict == SPLICE_CONTINUE);
     CHECK(pair.kernel.action() == XDP_PASS);
     CHECK(std::memcmp(
@@ -201,6 +201,63 @@ TEST_CASE("a frame for another host is not ours, whatever is in it") {
                   return &now;
               }(),
               sizeof(before)) == 0);
+}
+
+TEST_CASE("of several uplinks a frame is ours by the one whose address it bears, and answers go back by it") {
+    constexpr std::uint32_t kHere = 1, kElsewhere = 77;  // a test run's frames come in by interface 1
+    const auto uplink = [](std::uint32_t interface, const EthernetAddress& address, bool transmits = true) {
+        return Uplink{.interface = interface, .address = address, .transmits = transmits};
+    };
+    const auto action = [](std::vector<Uplink> uplinks) {
+        Pair pair;
+        Segment syn = Client().base;
+        syn.flags = SPLICE_SYN;
+        pair.kernel.maps().write_uplinks(std::move(uplinks));
+        (void)pair.kernel.handle(read_clock(), syn.build());
+        return pair.kernel.action();
+    };
+    CHECK(action({uplink(kHere, kOwnMac), uplink(kElsewhere, kRouterMac)}) == XDP_TX);
+    CHECK(action({uplink(kElsewhere, kRouterMac), uplink(kHere, kOwnMac)}) == XDP_TX);
+    CHECK(action({uplink(kElsewhere, kOwnMac), uplink(kHere, kRouterMac)}) == XDP_PASS);
+    CHECK(action({uplink(kElsewhere, kOwnMac), uplink(kElsewhere + 1, kRouterMac)}) == XDP_PASS);
+    // One alone is not asked for its number, and one that needs a redirect makes all take it.
+    CHECK(action({uplink(kElsewhere, kOwnMac)}) == XDP_TX);
+    CHECK(action({uplink(kHere, kOwnMac), uplink(kElsewhere, kRouterMac, false)}) == XDP_REDIRECT);
+    Uplink above = uplink(kHere, kRouterMac);
+    above.upper = {kOwnMac};
+    CHECK(action({uplink(kElsewhere, kRouterMac), above}) == XDP_TX);
+    above.interface = kElsewhere;
+    CHECK(action({uplink(kHere, kRouterMac), above}) == XDP_PASS);
+}
+
+TEST_CASE("with several uplinks a bridge is reached by the interface of its route") {
+    const SplicerSetup setup = splicer_setup();
+    Pair pair(setup);
+    Client client = pair.connected(2000);
+    const Segment request = client.segment("GET /a HTTP/1.1\r\n\r\n");
+    CHECK(pair.in_kernel(request) == SPLICE_forward_first_payload);
+    CHECK(pair.kernel.action() == XDP_TX);
+    pair.kernel.maps().write_uplinks(
+        {{.interface = 1, .address = kOwnMac}, {.interface = 77, .address = kRouterMac}});
+    pair.kernel.maps().write_bridges(
+        setup.bridges,
+        std::vector<std::optional<NextHop>>(setup.bridges.size(), NextHop{1, kOwnMac, kRouterMac}));
+    (void)pair.kernel.handle(read_clock(), request.build());
+    CHECK(pair.kernel.decided_in_kernel());
+    CHECK(pair.kernel.action() == XDP_REDIRECT);
+
+    // For a bridge on this host the frame stays one to the uplink that it came in by.
+    pair.kernel.maps().write_uplinks(
+        {{.interface = 77, .address = kRouterMac}, {.interface = 1, .address = kOwnMac}});
+    NextHop here{};
+    here.ethernet = false;
+    here.local = true;
+    pair.kernel.maps().write_bridges(setup.bridges,
+                                     std::vector<std::optional<NextHop>>(setup.bridges.size(), here));
+    (void)pair.kernel.handle(read_clock(), request.build());
+    CHECK(pair.kernel.action() == XDP_PASS);
+    CHECK(std::equal(kOwnMac.begin(), kOwnMac.end(), pair.kernel.frame().begin(),
+                     [](std::uint8_t mac, std::byte byte) { return std::byte{mac} == byte; }));
 }
 
 TEST_CASE("a request line in one segment is decided in the kernel: every method, every length of URL") {

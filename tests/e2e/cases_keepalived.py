@@ -54,6 +54,9 @@ class Pair:
         self._blocks = blocks_of_page()
         self._vmac = self._blocks["use_vmac"] if vmac else ""
         self._processes = {}
+        # Who has sent to the VIPs forgets the MAC addresses that they had.
+        for host in ("router", *BRIDGES):
+            world.clean_up.callback(self._lab.on, host, "ip", "neigh", "flush", "dev", "eth1")
         world.clean_up.callback(restart, world, "balancer")
         self._stand_second()
         world.edited("balancer.yaml", lambda text: self._blocks["stop_resets:"] + text)

@@ -73,6 +73,25 @@ TEST_CASE("the address is a scalar or a list of both families") {
     CHECK(config.addresses[1].family() == 6);
 }
 
+TEST_CASE("interface is a name or a list of up to four, each once, in the file or by flag") {
+    CHECK(uplinks_of(parse(kExample).common) == std::vector<std::string>{"eth1"});
+    const PacketbridgeConfig config = parse(with("interface: eth1", "interface: [eth1, bond0.7]"));
+    CHECK(config.common.interface == "eth1");
+    CHECK(uplinks_of(config.common) == std::vector<std::string>{"eth1", "bond0.7"});
+    CHECK(uplinks_of(options({"--interface", "eth2,eth0"})->config.common) ==
+          std::vector<std::string>{"eth2", "eth0"});
+    check_refused(with("interface: eth1", "interface: [eth1, eth1]"), "2:19", "eth1 is given twice");
+    check_refused(with("interface: eth1", "interface: [a, b, c, d, e]"), "2:12", "4");
+    check_refused(with("interface: eth1", "interface: [eth1, \"\"]"), "2:19", "network interface");
+    for (const char* wrong : {"eth1,", ",eth1", "eth1,eth1", "a,b,c,d,e", ""}) {
+        CAPTURE(wrong);
+        CHECK_FALSE(options({"--interface", wrong}).has_value());
+    }
+    CHECK(fixed_key_that_differs(parse(kExample), config) == "interface");
+    CHECK(fixed_key_that_differs(config, parse(with("interface: eth1", "interface: [bond0.7, eth1]"))) ==
+          "interface");
+}
+
 TEST_CASE("the bridge's own number in the fleet is 1 to 1018, in the file or by flag") {
     CHECK(parse(kExample).number == 0);
     CHECK(remarks_about(parse(kExample)).size() == 1);
