@@ -277,8 +277,14 @@ void Balancer::guard_no_others() {
 void Balancer::look() {
     follow_routes();
     follow_health();
-    for (const std::string& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
-        log_warning(line);
+    const Duration now = read_clock().monotonic;
+    const BalancerStatistics statistics = dataplane_->statistics();
+    for (const std::string& line : trouble_.look(now, statistics)) log_warning(line);
+    if (const std::uint64_t more = trouble_.look(now, statistics.lanes_disagree))
+        log_warning(
+            fmt::format("{} connection{} whose client echoes the clock of another bridge than theirs "
+                        "(lanes_disagree): {}",
+                        more, more == 1 ? "" : "s", kLanesDisagreeAdvice));
     for (const std::string& line : drains_.look([this] { return dataplane_->flow_counts(); })) log_info(line);
 }
 

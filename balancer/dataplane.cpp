@@ -24,6 +24,7 @@ void BalancerStatistics::read(const SplicerCounters& machine) noexcept {
     flows_pending = machine.flows_pending;
     flows_expired = machine.flows_expired;
     begun_without_timestamps = machine.begun_without_timestamps;
+    lanes_disagree = machine.lanes_disagree;
     first_payload_bytes = machine.held_bytes;
 }
 

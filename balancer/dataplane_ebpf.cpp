@@ -119,6 +119,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         all.read(loop_->sender());
         all.fallbacks[static_cast<std::size_t>(Fallback::key_is_source)] += kernel.chosen_by_source;
         all.begun_without_timestamps += kernel.begun_without_timestamps;
+        all.lanes_disagree += kernel.lanes_disagree;
         all.bridges_unreachable = routes_->unreachable();
         all.queue_overruns = kernel.common.verdicts[SPLICE_drop_ask_overrun];
         return all;

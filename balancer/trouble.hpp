@@ -2,10 +2,15 @@
 #pragma once
 
 #include <array>
+#include <string_view>
 
 #include "libsplice/ops/counter_warnings.hpp"
 
 namespace splice {
+
+inline constexpr std::string_view kLanesDisagreeAdvice =
+    "has a second host the number of one of the bridges, or has a bridge another number than here? Such "
+    "connections end with their entry in this balancer's table; see docs/lanes.md";
 
 inline constexpr std::array kBalancerTrouble{
     CounterWarning{

@@ -55,6 +55,10 @@ void write_counters(MetricsPage& page, const BalancerStatistics& now) {
     page.counter("splicelb_balancer_connections_without_timestamps_total",
                  "Connections whose client has no TCP timestamps: no lane finds their bridge",
                  now.begun_without_timestamps);
+    page.counter("splicelb_balancer_lanes_disagree_total",
+                 "Connections whose client echoes the clock of another bridge than theirs: one number on two "
+                 "hosts, or numbers that differ between balancer and bridge",
+                 now.lanes_disagree);
     page.gauge("splicelb_balancer_flows", "Flow entries", static_cast<double>(now.flows));
     page.gauge("splicelb_balancer_flows_pending", "Flow entries that wait for their first payload",
                static_cast<double>(now.flows_pending));

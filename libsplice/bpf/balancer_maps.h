@@ -182,6 +182,7 @@ enum splice_ask_kind {
 struct splice_balancer_counters {
 	struct splice_common_counters common;
 	__u64 begun_without_timestamps; /* connections; of services with a keyed clock */
+	__u64 lanes_disagree; /* connections whose client echoes the clock of another bridge than theirs */
 	__u64 chosen_by_source; /* because the service's key is `source`: the packet's address or the PROXY header's */
 	/* Of services that weigh their choices, by mark: where more than the first choice was looked at. The others are what
 	 * `openings` has besides. */

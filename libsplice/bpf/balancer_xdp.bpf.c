@@ -273,6 +273,41 @@ static __always_inline struct splice_signs *signs_of(__u16 service, __u16 bridge
 	return first == SPLICE_NO_SIGNS ? 0 : &settings.signs[(first + bridge) & (SPLICE_SIGNS - 1)];
 }
 
+/* The lane that its timestamps name; SPLICE_NO_LANE. */
+SPLICE_SUBPROGRAM __u32 lane_of(struct xdp_md *ctx, const struct splice_packet *packet)
+{
+	struct splice_tcp_options options;
+
+	if (!splice_balancer_may_have_lane(packet)) return SPLICE_NO_LANE;
+	splice_parse_tcp_options((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &options);
+	return splice_balancer_lane(packet, &options, secret(), unix_ms());
+}
+
+/* The first packet that shows an answer echoes the clock of who answered. */
+SPLICE_SUBPROGRAM int note_lane(struct xdp_md *ctx, const struct splice_packet *packet, struct splice_flow_entry *entry)
+{
+	const struct splice_service_entry *service = find_service(splice_flow_toward_server(packet));
+	struct splice_balancer_counters *mine = my_counters();
+	const struct splice_bridge_entry *bridge;
+	__u32 index;
+
+	if (!entry || !mine || !service || !service->lanes) return 0;
+	index = entry->bridge;
+	bridge = bpf_map_lookup_elem(&bridges, &index);
+	if (!bridge) return 0;
+	switch (splice_lane_compare(lane_of(ctx, packet), bridge->number)) {
+	case SPLICE_LANE_IS_ITS:
+		entry->flags |= SPLICE_FLOW_LANED;
+		break;
+	case SPLICE_LANE_DISAGREES:
+		mine->lanes_disagree++;
+		break;
+	default:
+		break;
+	}
+	return 0;
+}
+
 /* Off the common path: once or twice a connection. */
 SPLICE_SUBPROGRAM int note_sign(const struct splice_packet *packet, const struct splice_flow_entry *entry,
 				enum splice_flow_sign sign)
@@ -320,6 +355,7 @@ static __always_inline int forward(struct xdp_md *ctx, struct splice_packet *pac
 	if (verdict == SPLICE_forward_open) {
 		const enum splice_flow_sign sign = splice_flow_shows(entry, packet);
 		if (SPLICE_UNLIKELY(sign != SPLICE_SIGN_NONE)) note_sign(packet, entry, sign);
+		if (SPLICE_UNLIKELY(sign == SPLICE_SIGN_ANSWER)) note_lane(ctx, packet, entry);
 	}
 	edited = splice_carry((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
 			      entry->carriage);
@@ -599,16 +635,6 @@ SPLICE_SUBPROGRAM int clock_holds(struct xdp_md *ctx, const struct splice_packet
 	return splice_balancer_clock_holds(packet, options.tsecr, secret(), proof, unix_ms());
 }
 
-/* The lane of a packet of no flow; SPLICE_NO_LANE. */
-SPLICE_SUBPROGRAM __u32 lane_of(struct xdp_md *ctx, const struct splice_packet *packet)
-{
-	struct splice_tcp_options options;
-
-	if (!splice_balancer_may_have_lane(packet)) return SPLICE_NO_LANE;
-	splice_parse_tcp_options((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &options);
-	return splice_balancer_lane(packet, &options, secret(), unix_ms());
-}
-
 /* To that bridge, of no flow here: no entry is made. */
 static __always_inline int carry_on(struct xdp_md *ctx, struct splice_packet *packet,
 				    const struct splice_service_entry *service, __u32 index, enum splice_verdict verdict)
@@ -703,6 +729,20 @@ SPLICE_SUBPROGRAM int ask_of_bounced(struct xdp_md *ctx, const struct splice_pac
 	return ask_within_budget(ctx, packet, SPLICE_ASK_BOUNCED, SPLICE_drop_refused_unknown);
 }
 
+/* Of no flow here: the index of the bridge that had sent the quoted packet, by its clock; SPLICE_NO_BRIDGE. */
+SPLICE_SUBPROGRAM __u32 bridge_of_quoted(struct xdp_md *ctx, const struct splice_packet *packet,
+					 struct splice_packet *quoted, const struct splice_flow_key *key)
+{
+	__u32 lane, index;
+
+	if (!packet || !quoted || !key) return SPLICE_NO_BRIDGE; /* never */
+	lane = splice_balancer_lane_of_quoted((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, quoted, key,
+					      secret(), unix_ms());
+	if (lane == SPLICE_NO_LANE) return SPLICE_NO_BRIDGE;
+	index = settings.lanes[packet->family == 6][lane & (SPLICE_LANE_SLOTS - 1)];
+	return !index || index & SPLICE_LANE_ASKS ? SPLICE_NO_BRIDGE : index - 1;
+}
+
 /* An ICMP error about a flow goes to its bridge: path MTU discovery must reach who sends. */
 SPLICE_SUBPROGRAM int relay_icmp(struct xdp_md *ctx, struct splice_packet *packet)
 {
@@ -718,14 +758,21 @@ SPLICE_SUBPROGRAM int relay_icmp(struct xdp_md *ctx, struct splice_packet *packe
 	if (verdict != SPLICE_CONTINUE) return count(verdict, XDP_PASS);
 	/* The VIP had sent the quoted packet. */
 	const struct splice_flow_key key = splice_flow_toward_client(&quoted);
-	if (!find_service(&key)) return count(SPLICE_pass_icmp_not_ours, XDP_PASS);
+	const struct splice_service_entry *service = find_service(&key);
+	if (!service) return count(SPLICE_pass_icmp_not_ours, XDP_PASS);
 	entry = bpf_map_lookup_elem(&flows, &key);
-	if (!entry || !splice_flow_is_open(entry)) return count(SPLICE_drop_orphan_icmp, XDP_DROP);
-	const __u32 index = entry->bridge;
+	if (entry && !splice_flow_is_open(entry)) return count(SPLICE_drop_orphan_icmp, XDP_DROP);
+	const __u32 index = entry ? entry->bridge :
+			    service->lanes ? bridge_of_quoted(ctx, packet, &quoted, &key) :
+						  SPLICE_NO_BRIDGE;
+	if (index == SPLICE_NO_BRIDGE) return count(SPLICE_drop_orphan_icmp, XDP_DROP);
+	const struct splice_carriage carriage = entry ? entry->carriage : service->carriage;
 	bridge = bpf_map_lookup_elem(&bridges, &index);
 	if (!bridge || bridge->out == SPLICE_OUT_UNKNOWN)
 		return ask_within_budget(ctx, packet, SPLICE_ASK_NEXT_HOP, SPLICE_drop_no_next_hop);
-	verdict = splice_carry(data, end, packet, &bridge->address, entry->carriage);
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	verdict = splice_carry(data, end, packet, &bridge->address, carriage);
 	if (verdict != SPLICE_CONTINUE) return count(verdict, XDP_DROP);
 	return send_to(ctx, bridge, SPLICE_forward_icmp);
 }

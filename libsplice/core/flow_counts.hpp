@@ -50,6 +50,7 @@ class FlowCounts {
         if (!splice_flow_is_open(&entry)) return Kind::none;
         switch (splice_flow_silence(&entry)) {
             case SPLICE_SILENCE_OPEN:
+            case SPLICE_SILENCE_LANED:
                 return Kind::open;
             case SPLICE_SILENCE_HALF_CLOSED:
                 return Kind::half_closed;

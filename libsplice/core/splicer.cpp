@@ -141,6 +141,8 @@ struct Splicer::Impl {
                              : walk.now.tsval()};
     }
     [[nodiscard]] std::uint32_t lane_of(const Walk& walk) const noexcept;
+    [[nodiscard]] std::optional<std::uint16_t> bridge_of_quoted(const Walk& walk,
+                                                                splice_packet& quoted) const;
     [[nodiscard]] bool clock_holds(const Walk& walk, std::uint16_t proof) noexcept;
     Verdict follow_lane(Walk& walk, std::uint32_t lane);
     Verdict follow_source(Walk& walk);
@@ -182,6 +184,7 @@ struct Splicer::Impl {
     // Null: the service is not checked.
     PassiveSigns* signs_of(const SplicerService& service, std::uint16_t bridge);
     void note_sign(const Walk& walk);
+    void note_lane(Walk& walk);
 
     // In `stream`, `scratch`, or for ever.
     KeyAnswer key_of(const SplicerService& service, Bytes stream, FirstPayloadScan& scan);
@@ -340,6 +343,7 @@ void Splicer::expire(Instant now, Actions& out) noexcept {
         const Verdict verdict = impl_->handle(now, segment.bytes, true, Impl::Orphan::ends, out);
         counters_.verdicts.add(verdict);
         if (verdict_kind(verdict) == SPLICE_KIND_forward) out.send(segment.bytes);
+        if (verdict == SPLICE_drop_orphan) impl_->overtakers.remember(segment);
     }
     auto& deadlines = impl_->deadlines;
     while (!deadlines.empty() && deadlines.begin()->first <= now.monotonic) {
@@ -440,20 +444,30 @@ Verdict Splicer::Impl::answer_keep_alive(Walk& walk) {
 }
 
 // A later segment of a first flight carries no cookie that could be checked; its first may be right behind
-// it.
+// it. What its client repeats and repeats is no such segment, but of a connection that nobody here can find:
+// the client is told.
 Verdict Splicer::Impl::hold_orphan(const Walk& walk) {
     if (!splice_balancer_may_overtake(&walk.packet) ||
         held() + walk.bytes.size() > setup->first_payload_memory)
         return SPLICE_drop_orphan;
-    const auto* kept = overtakers.add(walk.now, kOvertakerWait, walk.key, walk.packet, {}, walk.bytes);
-    return kept ? SPLICE_hold_orphan : SPLICE_drop_orphan;
+    const auto before = overtakers.recall(walk.key, Seq(walk.packet.seq), Seq(walk.packet.ack));
+    const int repeats = before ? *before + 1 : 0;
+    if (repeats >= kUnknownRepeats && splice_verify_tcp_checksum(walk.bytes.data(), &walk.packet)) {
+        if (!not_mine_answers.take(walk.now, kNotMineAnswersPerSecond)) return SPLICE_drop_orphan;
+        send_reset(walk);
+        return SPLICE_answer_orphan_rst;
+    }
+    auto* const kept = overtakers.add(walk.now, kOvertakerWait, walk.key, walk.packet, {}, walk.bytes);
+    if (!kept) return SPLICE_drop_orphan;
+    kept->repeats = repeats;
+    return SPLICE_hold_orphan;
 }
 
 // `ordinary`: whatever its DSCP, no bridge has bounced the packet.
 Verdict Splicer::Impl::take_step(Walk& walk, bool ordinary) {
     const splice_flow_entry* entry = walk.entry ? &*walk.entry : nullptr;
     const bool chooses_by_source = walk.service->chooses_without_payload();
-    const std::uint32_t lane = lane_of(walk);
+    const std::uint32_t lane = entry ? SPLICE_NO_LANE : lane_of(walk);
     const splice_balancer_decision decision = splice_balancer_decide(
         &walk.packet, entry, &setup->secret, static_cast<std::uint64_t>(walk.now.unix_s), lane,
         chooses_by_source, ordinary ? SPLICE_REFUSER_NONE : refuser_of(walk));
@@ -496,10 +510,9 @@ Verdict Splicer::Impl::take_step(Walk& walk, bool ordinary) {
     return decision.verdict;
 }
 
-// Of a packet without an entry, where its service has lanes.
+// Where its service has lanes.
 std::uint32_t Splicer::Impl::lane_of(const Walk& walk) const noexcept {
-    if (walk.entry || !walk.service->lanes || !splice_balancer_may_have_lane(&walk.packet))
-        return SPLICE_NO_LANE;
+    if (!walk.service->lanes || !splice_balancer_may_have_lane(&walk.packet)) return SPLICE_NO_LANE;
     splice_tcp_options options{};
     const std::byte* data = walk.bytes.data();
     splice_parse_tcp_options(data, data + walk.bytes.size(), &walk.packet, &options);
@@ -647,13 +660,26 @@ Verdict Splicer::Impl::handle_icmp(Walk& walk) {
         verdict != SPLICE_CONTINUE)
         return verdict;
     const splice_flow_key key = splice_flow_toward_client(&quoted);  // the VIP had sent it
-    if (!find_service(key)) return SPLICE_pass_icmp_not_ours;
+    walk.service = find_service(key);
+    if (!walk.service) return SPLICE_pass_icmp_not_ours;
+    walk.key = key;
     const auto flow = flows.find(key);
-    if (!flow || !splice_flow_is_open(&*flow)) return SPLICE_drop_orphan_icmp;
-    const IpAddress* bridge = bridge_address(flow->bridge);
+    if (flow && !splice_flow_is_open(&*flow)) return SPLICE_drop_orphan_icmp;
+    const auto index = flow ? std::optional(flow->bridge) : bridge_of_quoted(walk, quoted);
+    const IpAddress* bridge = index ? bridge_address(*index) : nullptr;
     if (!bridge) return SPLICE_drop_orphan_icmp;
-    const Verdict edited = carry(walk, *bridge, flow->carriage);
+    const Verdict edited = carry(walk, *bridge, flow ? flow->carriage : walk.service->carriage);
     return edited == SPLICE_CONTINUE ? SPLICE_forward_icmp : edited;
+}
+
+// Of no flow here: the bridge that had sent the quoted packet, by its clock.
+std::optional<std::uint16_t> Splicer::Impl::bridge_of_quoted(const Walk& walk, splice_packet& quoted) const {
+    if (!walk.service->lanes) return std::nullopt;
+    const std::byte* const data = walk.bytes.data();
+    const std::uint32_t lane = splice_balancer_lane_of_quoted(
+        data, data + walk.bytes.size(), &walk.packet, &quoted, &walk.key, &setup->secret, walk.now.unix_ms());
+    if (lane == SPLICE_NO_LANE) return std::nullopt;
+    return lanes[walk.packet.family == 6][lane];
 }
 
 // --- Choosing
@@ -926,7 +952,10 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
     }
     if (const std::uint32_t mtu = narrower_way(walk.entry->bridge, walk.bytes.size()))
         return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
-    if (verdict == SPLICE_forward_open) note_sign(walk);
+    if (verdict == SPLICE_forward_open) {
+        note_sign(walk);
+        note_lane(walk);
+    }
     const Verdict edited = carry(walk, *bridge, walk.entry->carriage);
     if (edited != SPLICE_CONTINUE) return edited;
     splice_flow_touch(&*walk.entry, &walk.packet, walk.now.seconds());
@@ -949,6 +978,21 @@ void Splicer::Impl::note_sign(const Walk& walk) {
     else if (splice_balancer_cookie_valid(&walk.packet, &setup->secret,
                                           static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
         ++seen->repeats;
+}
+
+// The first packet that shows an answer echoes the clock of who answered.
+void Splicer::Impl::note_lane(Walk& walk) {
+    if (splice_flow_shows(&*walk.entry, &walk.packet) != SPLICE_SIGN_ANSWER) return;
+    switch (splice_lane_compare(lane_of(walk), setup->bridges[walk.entry->bridge].number)) {
+        case SPLICE_LANE_IS_ITS:
+            walk.entry->flags |= SPLICE_FLOW_LANED;
+            break;
+        case SPLICE_LANE_DISAGREES:
+            counters.lanes_disagree.fetch_add(1, std::memory_order_relaxed);
+            break;
+        case SPLICE_LANE_SAYS_NOTHING:
+            break;
+    }
 }
 
 // The MTU of the way to a bridge where a packet of `size` bytes is larger than that; 0: it fits, or the MTU

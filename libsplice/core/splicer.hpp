@@ -133,6 +133,7 @@ struct SplicerCounters {
     std::atomic<std::uint64_t> held_bytes{};                      // for them
     std::atomic<std::uint64_t> flows_expired{};
     std::atomic<std::uint64_t> begun_without_timestamps{};  // connections; of services with a keyed clock
+    std::atomic<std::uint64_t> lanes_disagree{};  // connections that echo another bridge's clock than theirs
 };
 
 // By family (IPv4, IPv6) and lane: the bridge of that number, or SPLICE_NO_BRIDGE. An old echo of bridge 1 is

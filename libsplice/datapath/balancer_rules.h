@@ -93,6 +93,25 @@ SPLICE_INLINE __u32 splice_balancer_lane(const struct splice_packet *packet, con
 	return splice_lane_of(splice_lane_hash(&secret->lane, splice_flow_toward_server(packet)), options->tsecr, unix_ms);
 }
 
+/* The lane of the connection that an ICMP error is about, whose packet the bridge had sent: by its TSval, where enough of it
+ * is quoted. `key` is the flow's; *quoted as splice_parse_icmp_error() says, its payload_offset moved behind the options. */
+SPLICE_INLINE __u32 splice_balancer_lane_of_quoted(const void *data, const void *end, const struct splice_packet *packet,
+						   struct splice_packet *quoted, const struct splice_flow_key *key,
+						   const struct splice_secret *secret, __u32 unix_ms)
+{
+	const __u32 message_end = packet->payload_offset + packet->payload_length;
+	const __u8 *tcp = splice_at(data, quoted->l4_offset);
+	struct splice_tcp_options options;
+
+	if (tcp + 20 > (const __u8 *)end) return SPLICE_NO_LANE;
+	const __u32 header_length = (__u32)(tcp[12] >> 4) * 4;
+	if (header_length < 20 || quoted->l4_offset + header_length > message_end) return SPLICE_NO_LANE;
+	quoted->payload_offset = (__u16)(quoted->l4_offset + header_length);
+	splice_parse_tcp_options(data, end, quoted, &options);
+	if (options.malformed || !options.timestamps_offset) return SPLICE_NO_LANE;
+	return splice_lane_of(splice_lane_hash(&secret->lane, key), options.tsval, unix_ms);
+}
+
 /* A keep-alive probe has one sequence number below the next, and no payload or one byte (RFC 9293 section 3.8.4). */
 SPLICE_INLINE int splice_balancer_may_probe(const struct splice_packet *packet)
 {

@@ -95,6 +95,7 @@ enum splice_flow_flags {
 	 * answer that still comes. */
 	SPLICE_FLOW_AFTER_FIN = 0x30,
 	SPLICE_FLOW_ONE_AFTER_FIN = 0x10,
+	SPLICE_FLOW_LANED = 0x40, /* the client echoes the clock of its own bridge: it is found without an entry (lane.h) */
 };
 
 /* A flow that is not open: so many of its packets go to user space. */
@@ -198,6 +199,7 @@ struct splice_idle_timeouts {
 /* What a silent flow waits for. */
 enum splice_silence {
 	SPLICE_SILENCE_OPEN, /* the next request */
+	SPLICE_SILENCE_LANED, /* the same, of a flow that needs no entry */
 	SPLICE_SILENCE_HALF_CLOSED, /* the server's answer or end: the client has sent FIN */
 	SPLICE_SILENCE_CLOSING, /* the end: after a RST, or of a flow that never got a bridge */
 	SPLICE_SILENCES,
@@ -208,17 +210,23 @@ SPLICE_INLINE enum splice_silence splice_flow_silence(const struct splice_flow_e
 	if (entry->flags & SPLICE_FLOW_RESET) return SPLICE_SILENCE_CLOSING;
 	/* An ended one is kept as long as an open one: its client may be silent for long before it is told. */
 	if (!splice_flow_is_open(entry) && entry->state != SPLICE_FLOW_ENDED) return SPLICE_SILENCE_CLOSING;
-	if (!(entry->flags & SPLICE_FLOW_CLIENT_FIN)) return SPLICE_SILENCE_OPEN;
+	if (!(entry->flags & SPLICE_FLOW_CLIENT_FIN))
+		return entry->flags & SPLICE_FLOW_LANED ? SPLICE_SILENCE_LANED : SPLICE_SILENCE_OPEN;
 	/* The client goes on acknowledging: as long as an open flow's. */
 	if ((entry->flags & SPLICE_FLOW_AFTER_FIN) == SPLICE_FLOW_AFTER_FIN) return SPLICE_SILENCE_OPEN;
 	return SPLICE_SILENCE_HALF_CLOSED;
 }
 
-/* `pressed`: the table is more than half full, so who has sent FIN and is silent makes room. */
+/* Of a flow that needs no entry, where room is scarce. */
+#define SPLICE_LANED_SILENCE_S 10
+
+/* `pressed`: the table is more than half full, so who needs no entry or has sent FIN, and is silent, makes room. */
 SPLICE_INLINE __u32 splice_silence_limit_s(enum splice_silence silence, const struct splice_idle_timeouts *timeouts,
 					   int pressed)
 {
-	if (silence == SPLICE_SILENCE_OPEN) return timeouts->open_s;
+	if (silence == SPLICE_SILENCE_LANED && pressed && timeouts->open_s > SPLICE_LANED_SILENCE_S)
+		return SPLICE_LANED_SILENCE_S;
+	if (silence == SPLICE_SILENCE_OPEN || silence == SPLICE_SILENCE_LANED) return timeouts->open_s;
 	if (silence == SPLICE_SILENCE_HALF_CLOSED && !pressed) return timeouts->half_closed_s;
 	return timeouts->closing_s;
 }

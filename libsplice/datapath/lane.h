@@ -83,5 +83,19 @@ SPLICE_INLINE __u32 splice_lane_of(__u32 hash, __u32 tsecr, __u32 unix_ms)
 	return lane <= SPLICE_LANE_MAX ? lane : SPLICE_NO_LANE;
 }
 
+/* What a lane says of the bridge that a flow goes to. */
+enum splice_lane_word {
+	SPLICE_LANE_SAYS_NOTHING, /* there is none, or the bridge has no number, or the echo may be an old one of its */
+	SPLICE_LANE_IS_ITS,
+	SPLICE_LANE_DISAGREES, /* another bridge's: one number on two hosts, or a number that differs on the two sides */
+};
+
+/* `number`: the bridge's, or 0. */
+SPLICE_INLINE enum splice_lane_word splice_lane_compare(__u32 lane, __u32 number)
+{
+	if (lane == SPLICE_NO_LANE || !number || lane + 1 == number) return SPLICE_LANE_SAYS_NOTHING;
+	return lane == number ? SPLICE_LANE_IS_ITS : SPLICE_LANE_DISAGREES;
+}
+
 SPLICE_HEADER_END
 #endif /* LIBSPLICE_DATAPATH_LANE_H */

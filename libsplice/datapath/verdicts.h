@@ -54,6 +54,7 @@
 	X(consume, release_first_payload, "completed a held first payload; sent on together with it") \
 	X(consume, hold_orphan, "of no flow known here: waits briefly for a first payload that it may have overtaken") \
 	X(consume, answer_keep_alive, "a probe of a connection that has sent nothing yet: answered from its cookie") \
+	X(consume, answer_orphan_rst, "of no flow known here, and its client insists: answered with RST") \
 	X(consume, answer_expired_rst, "of a client that has waited longer than its cookie lives: answered with RST") \
 	X(drop, drop_keep_alive, "a probe of a connection that has sent nothing yet, beyond the budget for answers") \
 	X(drop, drop_bad_clock, "a valid cookie, but its timestamps are not those that came with it") \

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "libsplice/base/time.hpp"
@@ -30,6 +31,12 @@ class CounterWarnings {
 
     // The lines to log now. The first reading is what earlier processes have counted: it says nothing.
     std::vector<std::string> look(Duration now, const DataPlaneStatistics& statistics);
+    // The same for a count that is no packet's outcome: how many there are more, when it is time for a line.
+    std::uint64_t look(Duration now, std::uint64_t count) {
+        const bool first = std::exchange(first_other_, false);
+        if (first) told_other_.count = count;
+        return first ? 0 : fresh(told_other_, count, now);
+    }
 
   private:
     struct Told {
@@ -42,8 +49,8 @@ class CounterWarnings {
 
     std::span<const CounterWarning> table_;
     std::vector<Told> told_;
-    Told told_too_big_;
-    bool first_ = true;
+    Told told_too_big_, told_other_;
+    bool first_ = true, first_other_ = true;
 };
 
 }  // namespace splice

@@ -1510,6 +1510,69 @@ TEST_CASE("an ICMP error goes to its flow's bridge; one about no flow is dropped
     });
 }
 
+TEST_CASE("an ICMP error about no flow here goes to the bridge whose clock the quoted packet bears") {
+    both_families([](int family) {
+        Pair pair(laned_setup(family), family);
+        const std::string router = family == 4 ? "203.0.113.1" : "2001:db8:ffff::1";
+        const std::size_t ip_header = family == 4 ? 20 : 40;
+        for (const std::uint32_t number : {1U, 3U}) {
+            // What the bridge had sent: its clock is what the client would echo.
+            Segment response = in_lane(family, number);
+            std::swap(response.source, response.destination);
+            std::swap(response.source_port, response.destination_port);
+            response.timestamps->value = response.timestamps->echo_reply;
+            response.payload = std::string(1000, 'x');
+            const auto too_big = [&](const Segment& about, std::size_t quoted) {
+                return icmp_too_big(router, topology(family).vip, about.build(), quoted, 1300);
+            };
+            const Outcome is = pair.handle(too_big(response, 500));
+            CHECK(is.verdict == SPLICE_forward_icmp);
+            CHECK(pair.kernel.decided_in_kernel());
+            const Bytes sent(is.sent.at(0));
+            const IpAddress bridge = *IpAddress::parse(topology(family).bridges[number - 1]);
+            CHECK(std::memcmp(sent.data() + (family == 4 ? 16 : 24),
+                              bridge.raw().bytes + (family == 4 ? 12 : 0), family == 4 ? 4 : 16) == 0);
+            CHECK(pair.in_kernel(too_big(response, ip_header + 32)) == SPLICE_forward_icmp);
+            // Not enough of it, or no lane.
+            CHECK(pair.in_kernel(too_big(response, ip_header + 31)) == SPLICE_drop_orphan_icmp);
+            CHECK(pair.in_kernel(too_big(response, ip_header + 8)) == SPLICE_drop_orphan_icmp);
+            response.timestamps->value += 0x80000000U;
+            CHECK(pair.in_kernel(too_big(response, 500)) == SPLICE_drop_orphan_icmp);
+        }
+    });
+}
+
+TEST_CASE("a connection whose client echoes another bridge's clock is counted, and keeps its entry") {
+    both_families([](int family) {
+        Pair pair(laned_setup(family), family);
+        const auto answered = [&](std::uint16_t port, int off) {
+            const Client client = pair.opened(port);
+            Segment heard = client.segment("", 28, SPLICE_ACK);
+            heard.ack += 1000;
+            const std::string bridge = parse(pair.handle(client.segment(kGet)).sent.at(0)).destination;
+            const auto& all = topology(family).bridges;
+            const auto number = static_cast<int>(std::ranges::find(all, bridge) - all.begin()) + 1;
+            const int other = (number - 1 + off) % 3 + 1;
+            heard.timestamps->echo_reply =
+                in_lane(family, static_cast<std::uint32_t>(other), port).timestamps->echo_reply;
+            const Outcome is = pair.handle(heard);
+            CHECK(is.verdict == SPLICE_forward_open);
+            CHECK(parse(is.sent.at(0)).destination == bridge);
+            // Once a connection.
+            CHECK(pair.in_kernel(heard) == SPLICE_forward_open);
+        };
+        const auto counted = [&] {
+            CHECK(pair.kernel.maps().counters().lanes_disagree ==
+                  pair.portable.splicer().counters().lanes_disagree);
+            return pair.kernel.maps().counters().lanes_disagree;
+        };
+        for (std::uint16_t port = 5000; port < 5010; ++port) answered(port, 0);
+        CHECK(counted() == 0);
+        for (std::uint16_t port = 5010; port < 5040; ++port) answered(port, 1);
+        CHECK(counted() == 30);
+    });
+}
+
 TEST_CASE("a full flow table refuses new flows and keeps the living") {
     SplicerSetup setup = splicer_setup();
     setup.max_flows = 1;

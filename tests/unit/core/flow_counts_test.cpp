@@ -44,6 +44,28 @@ TEST_CASE("only open flows are counted, and those apart whose client has said FI
     CHECK(counts.of(2, 3) == FlowCount{});
 }
 
+TEST_CASE("where room is scarce, silent flows leave that are found by their lane, and no others") {
+    for (const bool pressed : {false, true}) {
+        CAPTURE(pressed);
+        MemoryFlowStore store;
+        store.set_limits(pressed ? 5 : 100, {.open_s = 900, .closing_s = 60, .half_closed_s = 300});
+        for (std::uint16_t port = 1; port <= 3; ++port) REQUIRE(store.put(key(port), flow(port)));
+        splice_flow_entry busy = flow(3, SPLICE_FLOW_OPEN, SPLICE_FLOW_LANED);
+        REQUIRE(store.put(key(2), flow(2, SPLICE_FLOW_OPEN, SPLICE_FLOW_LANED)));
+        REQUIRE(store.put(key(3), busy));
+        busy.last_seen_s = 9;
+        REQUIRE(store.put(key(3), busy));
+        const auto gone = [](const auto&) {};
+        CHECK(store.expire({.monotonic = std::chrono::seconds(9)}, gone) == 0);
+        CHECK(store.expire({.monotonic = std::chrono::seconds(11)}, gone) == (pressed ? 1 : 0));
+        CHECK(store.find(key(1)).has_value());
+        CHECK(store.find(key(2)).has_value() != pressed);
+        CHECK(store.find(key(3)).has_value());
+        // With room again they stay.
+        CHECK(store.expire({.monotonic = std::chrono::seconds(100)}, gone) == 0);
+    }
+}
+
 TEST_CASE("whatever is done to a store, its counts are those of its entries") {
     for (const std::uint32_t seed : {1U, 2U, 3U}) {
         CAPTURE(seed);
@@ -74,7 +96,7 @@ TEST_CASE("whatever is done to a store, its counts are those of its entries") {
                     });
                     break;
                 default: {
-                    constexpr std::array kFlags{0, 0, 0, 1, 4, 8, 0x34};
+                    constexpr std::array kFlags{0, 0, 0, 1, 4, 8, 0x34, 0x40, 0x40};
                     splice_flow_entry entry =
                         flow(static_cast<std::uint16_t>(below(4)), static_cast<std::uint8_t>(1 + below(4)),
                              static_cast<std::uint8_t>(kFlags[below(kFlags.size())]));

@@ -1275,6 +1275,29 @@ TEST_CASE("a first payload that its bridge takes no more because its cookie has 
     CHECK((parse(rig.out.sent.at(0)).packet.tcp_flags & SPLICE_RST) != 0);
 }
 
+TEST_CASE("a client that insists on a connection which nobody can find is told by a RST") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        Client client(family);
+        client.cookie = 0x12345678;
+        const Segment orphan = client.segment("more", 5000);
+        for (const double seconds : {0.0, 0.3}) {
+            CHECK(rig.handle(orphan, seconds) == SPLICE_hold_orphan);
+            rig.expire(seconds + 0.1);
+            CHECK(rig.out.sent.empty());
+        }
+        CHECK(rig.handle(orphan, 0.9) == SPLICE_answer_orphan_rst);
+        const Parsed reset = parse(rig.out.sent.at(0));
+        CHECK(reset.checksums_right);
+        CHECK((reset.packet.tcp_flags & SPLICE_RST) != 0);
+        CHECK(reset.packet.seq == orphan.ack);
+        CHECK(reset.source == topology(family).vip);
+        // Other segments of it are no repetitions.
+        CHECK(rig.handle(client.segment("more", 6000), 1.0) == SPLICE_hold_orphan);
+        CHECK(rig.handle(client.segment("", 5000, SPLICE_ACK), 1.0) == SPLICE_drop_orphan);
+    }
+}
+
 TEST_CASE("a connection that no bridge has is answered with RST, within a budget") {
     Rig rig(laned_setup());
     const auto orphan = [&](std::uint16_t port) {
