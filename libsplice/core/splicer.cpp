@@ -608,14 +608,15 @@ Verdict Splicer::Impl::take_bounced(Walk& walk) {
         return is_late(walk) ? answer_late(walk) : forward(walk, SPLICE_forward_open);
     walk.refusal = refusal_of(walk);
     const bool known = walk.entry.has_value();
-    if (known) {
-        flows.erase(walk.key);
-        walk.entry.reset();
-    }
     splice_negotiated negotiated{};
-    if (splice_balancer_cookie_valid(&walk.packet, &setup->secret,
-                                     static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
-        return take_step(walk, true);
+    const bool begins =
+        splice_balancer_cookie_valid(&walk.packet, &setup->secret,
+                                     static_cast<std::uint64_t>(walk.now.unix_s), &negotiated) != 0;
+    // Anyone can send a segment in a client's name that its bridge does not take. So only an entry goes that
+    // its client does not need, or whose place a cookie takes.
+    if (known && (begins || (walk.entry->flags & SPLICE_FLOW_LANED))) flows.erase(walk.key);
+    walk.entry.reset();
+    if (begins) return take_step(walk, true);
 
     const Candidates candidates = candidates_for(walk);
     const auto begin = candidates.bridges.begin();

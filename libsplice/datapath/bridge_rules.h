@@ -20,7 +20,7 @@ enum splice_bridge_step {
 	SPLICE_BRIDGE_OPEN, /* a new connection; `negotiated` says its options */
 	SPLICE_BRIDGE_REOPEN, /* the same in the place of an old one, which is cleared first */
 	SPLICE_BRIDGE_BOUNCE, /* a new connection that cannot begin here, with `verdict`: to its next choice */
-	SPLICE_BRIDGE_UNKNOWN, /* of no connection here: RST, once it is sure that it overtook no first payload */
+	SPLICE_BRIDGE_UNKNOWN, /* of no connection here: back, once it is sure that it overtook no first payload */
 };
 
 /* What the host knows of the segment's addresses and ports. */
@@ -65,7 +65,16 @@ struct splice_socket_facts {
 	__u32 first_seq; /* the seq and ack numbers of a connection's first segment */
 	__u32 first_ack;
 	int of_service; /* 0: of another service's connection, or of one that the backend accepted by itself */
+	int far; /* the segment's numbers are hardly this connection's: splice_socket_is_far() */
 };
+
+/* 1 for a segment whose numbers are far from those of a socket: it may receive from `next` on as much as `window`, and waits for
+ * acknowledgements from `una` to `sent` (SND.UNA and SND.NXT). A RST is the socket's own to judge. */
+SPLICE_INLINE int splice_socket_is_far(const struct splice_packet *packet, __u32 next, __u32 window, __u32 una, __u32 sent)
+{
+	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) != SPLICE_ACK) return 0;
+	return splice_bridge_is_far(packet->seq, next, next + window) || splice_bridge_is_far(packet->ack, una, sent);
+}
 
 /* 1 when nobody needs to ask whose socket it is: nearly every segment is the next one of its connection. */
 SPLICE_INLINE int splice_bridge_is_next_of(const struct splice_socket_facts *socket,
@@ -80,12 +89,12 @@ SPLICE_INLINE enum splice_bridge_known splice_bridge_known_socket(const struct s
 {
 	if (socket->kind == SPLICE_SOCKET_NONE) return SPLICE_KNOWN_NOTHING;
 	/* A valid cookie may take the place of what only waits for its end, whose it was. */
-	if (socket->kind == SPLICE_SOCKET_TIME_WAIT) return SPLICE_KNOWN_OTHER;
+	if (socket->kind == SPLICE_SOCKET_TIME_WAIT) return socket->far ? SPLICE_KNOWN_ALIEN : SPLICE_KNOWN_OTHER;
 	if (socket->kind == SPLICE_SOCKET_HANDSHAKE) return SPLICE_KNOWN_SAME; /* left to it */
 	if (splice_bridge_is_next_of(socket, packet)) return SPLICE_KNOWN_NEXT;
 	if (!socket->of_service) return SPLICE_KNOWN_IN_USE;
-	return packet->seq == socket->first_seq && packet->ack == socket->first_ack ? SPLICE_KNOWN_SAME :
-										      SPLICE_KNOWN_OTHER;
+	if (packet->seq == socket->first_seq && packet->ack == socket->first_ack) return SPLICE_KNOWN_SAME;
+	return socket->far ? SPLICE_KNOWN_ALIEN : SPLICE_KNOWN_OTHER;
 }
 
 /* 1 for an unmarked first payload that a balancer of ours has sent: its cookie says so, `packet` being addressed to the

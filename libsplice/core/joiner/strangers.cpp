@@ -17,17 +17,26 @@ bool insists(const MarkedSegment& segment) noexcept {
            segment.known.established();
 }
 
-// Whether the client echoes the clock of a bridge that has a number: then a server has answered it.
-bool echoes_a_lane(const MarkedSegment& segment, const JoinerSetup& setup) noexcept {
-    if (setup.number == 0) return false;
+// The lane that the segment's timestamps name, where this bridge has one itself.
+std::uint32_t lane_of(const MarkedSegment& segment, const JoinerSetup& setup) noexcept {
+    if (setup.number == 0) return SPLICE_NO_LANE;
     splice_tcp_options options{};
     splice_parse_tcp_options(begin_of(segment.bytes), end_of(segment.bytes), &segment.packet, &options);
-    if (!options.timestamps_offset) return false;
+    if (!options.timestamps_offset) return SPLICE_NO_LANE;
     const splice_ends& ends = segment.packet.ends;
     const std::uint32_t hash =
         splice_lane_hash_of(&setup.secret.lane, &ends.source, &segment.service.vip.address.raw(),
                             ends.source_port, ends.destination_port);
-    return splice_lane_of(hash, options.tsecr, segment.now.unix_ms()) != SPLICE_NO_LANE;
+    return splice_lane_of(hash, options.tsecr, segment.now.unix_ms());
+}
+
+// Whether its client echoes a bridge's clock, so that it has been answered and has overtaken nothing, and
+// what is here is not what it is of: nothing, or a connection of another time, when the clock is another
+// bridge's.
+bool is_elsewhere(const MarkedSegment& segment, const JoinerSetup& setup) noexcept {
+    const std::uint32_t lane = lane_of(segment, setup);
+    if (lane == SPLICE_NO_LANE) return false;
+    return !segment.known.exists() || splice_lane_compare(lane, setup.number) == SPLICE_LANE_DISAGREES;
 }
 
 }  // namespace
@@ -37,7 +46,7 @@ bool echoes_a_lane(const MarkedSegment& segment, const JoinerSetup& setup) noexc
 // time is the earliest itself, and its connection is not here. Different acknowledgement numbers prove that a
 // server once answered: then the connection is gone, too. So does a lane, at once.
 Verdict Strangers::take(const MarkedSegment& segment, const JoinerSetup& setup) {
-    if (!segment.known.exists() && echoes_a_lane(segment, setup)) {
+    if (is_elsewhere(segment, setup)) {
         bounce(segment.bytes, segment.service.vip.address.raw(), setup.secret, segment.hop, segment.out);
         return SPLICE_bounce_not_mine;
     }

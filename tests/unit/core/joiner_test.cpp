@@ -320,7 +320,27 @@ TEST_CASE(
             CHECK(rig.from_balancer(stray) == SPLICE_bounce_not_mine);
             check_bounce(rig, stray);
         }
-        // The SYN-ACK's clock: it may have overtaken its first payload.
+        // Where an old connection is, another bridge's clock tells that this one is not it.
+        rig.from_balancer(rig.client.segment(kGet));
+        REQUIRE(rig.from_backend(rig.syn_ack()) == SPLICE_learn_backend_isn);
+        stray.seq += 0x40000000;
+        stray.ack += 0x40000000;
+        for (const std::uint32_t number : {7U, 1U}) {
+            stray.timestamps->echo_reply = splice_lane_begin(hash, number, at(0).unix_ms()) + 5;
+            CHECK(rig.from_balancer(stray) == (number == 7 ? SPLICE_bounce_not_mine : SPLICE_hold_unknown));
+        }
+    }
+}
+
+TEST_CASE("what echoes no bridge's clock may have overtaken its first payload, and waits") {
+    for (const int family : {4, 6}) {
+        JoinerSetup setup = joiner_setup(family);
+        setup.number = 1;
+        Rig rig(setup, family);
+        Segment stray = rig.client.segment("", 5000, SPLICE_ACK);
+        const PacketBytes bytes = stray.build();
+        const Parsed parsed = parse(bytes);
+        const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&parsed.packet));
         stray.timestamps->echo_reply = splice_clock_of_syn_ack(hash, 0x1d08, at(0).unix_ms());
         CHECK(rig.from_balancer(stray) == SPLICE_hold_unknown);
         stray.timestamps.reset();
