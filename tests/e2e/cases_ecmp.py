@@ -19,6 +19,7 @@ from world import BALANCERS, BRIDGES, World
 
 case = functools.partial(harness.case, balancers=3)
 
+TCP_REPAIR = 19  # linux/tcp.h
 IDLE_S = 14 * 60
 CROWD = 10_000
 PROOF_IS_ASKED_AFTER_S = 100
@@ -157,7 +158,20 @@ def ends_with_rst(sock):
     sock.close()
 
 
-def use_ports_anew(world, ports, end, meanwhile):
+def vanishes(sock):
+    """As of a client that loses its power: nobody hears of it."""
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    sock.close()
+
+
+def ends_after_server(sock):
+    """The server's socket is in TIME_WAIT."""
+    true(ask(sock, "/again/last", "Connection: close").status == 200, "the last answer")
+    equal(sock.recv(1), b"", "after which the server closes")
+    sock.close()
+
+
+def use_ports_anew(world, ports, end, meanwhile=lambda: None):
     """Connections from these ports go by one balancer, end by way of the second, and are followed there by others of another
     bridge, which then move to the first: that has entries of the earlier ones, for open connections."""
     spread_over_all_afterwards(world)
@@ -193,6 +207,21 @@ def _(world):
     # A bridge that translates would remember for a while what a RST has ended.
     use_ports_anew(world, range(9010, 9020), ends_with_rst, meanwhile=lambda: restart(world, "b1"))
     true(world.verdicts()["forward_not_mine"] >= before + 10, "bounced by the bridge of the entry, sent on to the lane's")
+
+
+@case("ECMP: a port used anew after a RST, which the bridge of its last connection remembers, comes back to the first balancer")
+def _(world):
+    use_ports_anew(world, range(9040, 9050), ends_with_rst)
+
+
+@case("ECMP: a port used anew while the bridge of its last connection is in TIME_WAIT comes back to the first balancer")
+def _(world):
+    use_ports_anew(world, range(9020, 9030), ends_after_server)
+
+
+@case("ECMP: a port used anew while the bridge of its last connection takes that for open comes back to the first balancer")
+def _(world):
+    use_ports_anew(world, range(9030, 9040), vanishes)
 
 
 @case("ECMP: a backend that refuses is ill for each balancer, and up again for each")
