@@ -18,7 +18,6 @@ char bridge_license[] SEC("license") = "Dual BSD/GPL";
 
 struct sock_common {
 	__u32 skc_tw_rcv_nxt;
-	__u32 skc_tw_snd_nxt;
 };
 
 struct sock {
@@ -27,9 +26,7 @@ struct sock {
 
 struct tcp_sock {
 	__u32 rcv_nxt;
-	__u32 rcv_wnd;
 	__u32 snd_una;
-	__u32 snd_nxt;
 	__u64 bytes_acked;
 	__u64 bytes_received;
 };
@@ -113,8 +110,6 @@ static __always_inline enum splice_bridge_known splice_known_socket(struct bpf_s
 		if (old) {
 			facts.kind = SPLICE_SOCKET_TIME_WAIT;
 			*rst_seq = old->tw_sk.__tw_common.skc_tw_rcv_nxt;
-			const __u32 sent = old->tw_sk.__tw_common.skc_tw_snd_nxt;
-			facts.far = splice_socket_is_far(&marked->packet, *rst_seq, 0, sent, sent);
 		}
 		return splice_bridge_known_socket(&facts, &marked->packet);
 	}
@@ -124,8 +119,6 @@ static __always_inline enum splice_bridge_known splice_known_socket(struct bpf_s
 		facts.next = *rst_seq = tcp->rcv_nxt;
 		facts.first_seq = facts.next - (__u32)tcp->bytes_received;
 		facts.first_ack = tcp->snd_una - (__u32)tcp->bytes_acked;
-		if (!splice_bridge_is_next_of(&facts, &marked->packet))
-			facts.far = splice_socket_is_far(&marked->packet, facts.next, tcp->rcv_wnd, tcp->snd_una, tcp->snd_nxt);
 		facts.of_service = splice_bridge_is_next_of(&facts, &marked->packet) ||
 				   splice_is_of_service(socket, marked);
 	}
@@ -364,7 +357,7 @@ int bridge_ad_in(struct __sk_buff *skb)
 		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 	struct bpf_sock *socket = splice_find_socket(skb, &marked);
 	const struct splice_bridge_decision decision = splice_decide_marked(
-		&marked, splice_known_socket(socket, &marked, &rst_seq), &negotiated);
+		skb, &marked, splice_known_socket(socket, &marked, &rst_seq), &negotiated);
 	switch (decision.step) {
 	case SPLICE_BRIDGE_DELIVER: action = splice_deliver(skb, &marked); break;
 	case SPLICE_BRIDGE_OPEN: action = splice_open(skb, &marked, &negotiated, socket); break;

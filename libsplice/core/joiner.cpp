@@ -160,10 +160,12 @@ Verdict Joiner::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     MarkedSegment segment{now, bytes, packet, hop, *service, key, connections.find(key), room(), out};
     // The cookie is about the VIP's address, to which the client sent the segment.
     packet.ends.destination = service->vip.address.raw();
+    splice_bridge_known known = segment.known.known_to(packet, service->number);
+    if (splice_bridge_asks_for_lane(known, setup->number))
+        known = splice_bridge_known_by_lane(known, lane_of(segment, *setup), setup->number);
     splice_negotiated negotiated{};
-    const splice_bridge_decision decision =
-        splice_bridge_decide(&packet, segment.known.known_to(packet, service->number), &setup->secret,
-                             static_cast<std::uint64_t>(now.unix_s), &negotiated);
+    const splice_bridge_decision decision = splice_bridge_decide(
+        &packet, known, &setup->secret, static_cast<std::uint64_t>(now.unix_s), &negotiated);
     return take_step(segment, setup->leaving ? splice_bridge_leave(decision) : decision, negotiated);
 }
 

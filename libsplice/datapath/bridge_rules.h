@@ -29,7 +29,7 @@ enum splice_bridge_known {
 	SPLICE_KNOWN_SAME, /* a connection that began with this segment's own seq and ack numbers */
 	SPLICE_KNOWN_NEXT, /* a connection of which exactly this seq is the next: no cookie need be looked for */
 	SPLICE_KNOWN_OTHER, /* a connection that began with other numbers: mostly this one's, later in its life */
-	SPLICE_KNOWN_ALIEN, /* a connection whose numbers are so far from these that it is hardly this one's */
+	SPLICE_KNOWN_ALIEN, /* a connection that is hardly this one: far numbers, or the client echoes another bridge's clock */
 	SPLICE_KNOWN_IN_USE, /* another service's connection: a backend of both cannot tell them apart */
 };
 
@@ -65,16 +65,7 @@ struct splice_socket_facts {
 	__u32 first_seq; /* the seq and ack numbers of a connection's first segment */
 	__u32 first_ack;
 	int of_service; /* 0: of another service's connection, or of one that the backend accepted by itself */
-	int far; /* the segment's numbers are hardly this connection's: splice_socket_is_far() */
 };
-
-/* 1 for a segment whose numbers are far from those of a socket: it may receive from `next` on as much as `window`, and waits for
- * acknowledgements from `una` to `sent` (SND.UNA and SND.NXT). A RST is the socket's own to judge. */
-SPLICE_INLINE int splice_socket_is_far(const struct splice_packet *packet, __u32 next, __u32 window, __u32 una, __u32 sent)
-{
-	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) != SPLICE_ACK) return 0;
-	return splice_bridge_is_far(packet->seq, next, next + window) || splice_bridge_is_far(packet->ack, una, sent);
-}
 
 /* 1 when nobody needs to ask whose socket it is: nearly every segment is the next one of its connection. */
 SPLICE_INLINE int splice_bridge_is_next_of(const struct splice_socket_facts *socket,
@@ -89,12 +80,12 @@ SPLICE_INLINE enum splice_bridge_known splice_bridge_known_socket(const struct s
 {
 	if (socket->kind == SPLICE_SOCKET_NONE) return SPLICE_KNOWN_NOTHING;
 	/* A valid cookie may take the place of what only waits for its end, whose it was. */
-	if (socket->kind == SPLICE_SOCKET_TIME_WAIT) return socket->far ? SPLICE_KNOWN_ALIEN : SPLICE_KNOWN_OTHER;
+	if (socket->kind == SPLICE_SOCKET_TIME_WAIT) return SPLICE_KNOWN_OTHER;
 	if (socket->kind == SPLICE_SOCKET_HANDSHAKE) return SPLICE_KNOWN_SAME; /* left to it */
 	if (splice_bridge_is_next_of(socket, packet)) return SPLICE_KNOWN_NEXT;
 	if (!socket->of_service) return SPLICE_KNOWN_IN_USE;
-	if (packet->seq == socket->first_seq && packet->ack == socket->first_ack) return SPLICE_KNOWN_SAME;
-	return socket->far ? SPLICE_KNOWN_ALIEN : SPLICE_KNOWN_OTHER;
+	return packet->seq == socket->first_seq && packet->ack == socket->first_ack ? SPLICE_KNOWN_SAME :
+										      SPLICE_KNOWN_OTHER;
 }
 
 /* 1 for an unmarked first payload that a balancer of ours has sent: its cookie says so, `packet` being addressed to the
@@ -116,6 +107,18 @@ SPLICE_INLINE __u32 splice_bridge_first_tsval(__u32 hash, __u32 tsecr, __u16 pro
 {
 	if (!number || !splice_clock_proves(hash, proof, tsecr, unix_ms)) return tsecr;
 	return splice_lane_begin(hash, number, unix_ms);
+}
+
+/* What is known, where the client echoes a clock: another bridge's is another connection's, on the same ports at another time.
+ * `lane` is asked for only where splice_bridge_asks_for_lane() says so; `number`: this bridge's. */
+SPLICE_INLINE int splice_bridge_asks_for_lane(enum splice_bridge_known known, __u32 number)
+{
+	return known == SPLICE_KNOWN_OTHER && number;
+}
+
+SPLICE_INLINE enum splice_bridge_known splice_bridge_known_by_lane(enum splice_bridge_known known, __u32 lane, __u32 number)
+{
+	return splice_lane_compare(lane, number) == SPLICE_LANE_DISAGREES ? SPLICE_KNOWN_ALIEN : known;
 }
 
 SPLICE_INLINE struct splice_bridge_decision splice_bridge_decide(const struct splice_packet *packet,

@@ -25,4 +25,7 @@ struct MarkedSegment {
     Actions& out;
 };
 
+// The lane that its timestamps name (lane.h); SPLICE_NO_LANE, also where this bridge has no number.
+[[nodiscard]] std::uint32_t lane_of(const MarkedSegment& segment, const JoinerSetup& setup) noexcept;
+
 }  // namespace splice
