@@ -8,7 +8,8 @@
 namespace splice {
 namespace {
 
-constexpr double kJitter = 0.1;  // of the interval, either way
+// Of the interval, either way; what begins together with another check is a hundredth earlier at most.
+constexpr double kJitter = 0.09;
 
 Duration times(Duration duration, double factor) noexcept {
     return Duration(static_cast<Duration::rep>(static_cast<double>(duration.count()) * factor));
@@ -41,6 +42,34 @@ Health::Health(const HealthRule& rule, std::size_t bridges, std::uint64_t seed, 
         bridge.heard = now;
         bridge.next_check = now + times(rule_.interval, random());
     }
+    schedule_all();
+}
+
+Duration Health::gone_from(const Bridge& bridge) noexcept {
+    if (bridge.state != HealthState::ill || !bridge.unheard || bridge.silent < kGoneChecks)
+        return Duration::max();
+    return *bridge.unheard + kGoneAfter;
+}
+
+Duration Health::deadline_of(const Bridge& bridge) noexcept {
+    if (bridge.suspect) return Duration::min();
+    Duration next = std::min(bridge.next_check, in_vain_from(bridge));
+    if (!bridge.running.empty()) next = std::min(next, bridge.running.front().deadline);
+    next = std::min(next, gone_from(bridge));
+    return bridge.step != 0 ? std::min(next, bridge.next_step) : next;
+}
+
+void Health::schedule(std::size_t bridge) {
+    Bridge& one = bridges_[bridge];
+    const Duration next = deadline_of(one);
+    if (next == one.deadline) return;
+    deadlines_.erase({one.deadline, bridge});
+    one.deadline = next;
+    if (next != Duration::max()) deadlines_.insert({next, bridge});
+}
+
+void Health::schedule_all() {
+    for (std::size_t i = 0; i < bridges_.size(); ++i) schedule(i);
 }
 
 void Health::follow(const Health& before, std::span<const std::optional<std::size_t>> places) {
@@ -48,15 +77,17 @@ void Health::follow(const Health& before, std::span<const std::optional<std::siz
     for (std::size_t i = 0; i < bridges_.size(); ++i) {
         if (i >= places.size() || !places[i]) continue;
         Bridge& bridge = bridges_[i];
-        const Duration next_check = bridge.next_check;
+        const Duration next_check = bridge.next_check, deadline = bridge.deadline;
         bridge = before.bridges_[*places[i]];
+        bridge.deadline = deadline;
         bridge.next_check = std::min(bridge.next_check, next_check);
         bridge.running.clear();
         bridge.quick_left = 0;
     }
+    schedule_all();
 }
 
-void Health::set_candidates(const std::vector<bool>& candidates) noexcept {
+void Health::set_candidates(const std::vector<bool>& candidates) {
     for (std::size_t i = 0; i < bridges_.size() && i < candidates.size(); ++i)
         bridges_[i].candidate = candidates[i];
     end_needless_slow_starts();
@@ -75,16 +106,26 @@ double Health::random() noexcept {
 std::vector<Check> Health::due(Duration now) {
     advance(now);
     std::vector<Check> checks;
-    for (std::size_t i = 0; i < bridges_.size(); ++i) {
+    // Nothing before it is due, and then what is due soon goes along.
+    if (next_deadline() > now) return checks;
+    const Duration soon = now + std::min(kTogether, rule_.interval / 100);
+    std::vector<std::size_t> those;
+    for (const auto& [deadline, bridge] : deadlines_) {
+        if (deadline > soon) break;
+        those.push_back(bridge);
+    }
+    for (const std::size_t i : those) {
         Bridge& bridge = bridges_[i];
         if (std::exchange(bridge.suspect, false)) {
             bridge.quick_left = kQuickChecks;
             bridge.quick_passed = false;
             for (std::uint32_t n = 0; n < kQuickChecks; ++n) begin(now, i, true, checks);
         }
-        if (bridge.next_check > now) continue;
-        bridge.next_check = now + times(rule_.interval, 1 - kJitter + 2 * kJitter * random());
-        begin(now, i, false, checks);
+        if (bridge.next_check <= soon) {
+            bridge.next_check = now + times(rule_.interval, 1 - kJitter + 2 * kJitter * random());
+            begin(now, i, false, checks);
+        }
+        schedule(i);
     }
     return checks;
 }
@@ -102,27 +143,30 @@ void Health::end(Duration now, const Check& check, CheckResult result) {
     const auto found = std::ranges::find(running, check.id, &Running::id);
     if (found == running.end()) {
         if (result != CheckResult::silent) hear(now, check.bridge);
-        return;
+        return schedule(check.bridge);
     }
     const Running ended = *found;
     running.erase(found);
     finish(now, check.bridge, ended, result);
+    schedule(check.bridge);
 }
 
-void Health::forget(const Check& check) noexcept {
+void Health::forget(const Check& check) {
     Bridge& bridge = bridges_[check.bridge];
     const auto found = std::ranges::find(bridge.running, check.id, &Running::id);
     if (found == bridge.running.end()) return;
     if (found->quick) --bridge.quick_left;
     bridge.running.erase(found);
+    schedule(check.bridge);
 }
 
 void Health::finish(Duration now, std::size_t bridge, const Running& check, CheckResult result) {
     Bridge& one = bridges_[bridge];
     if (result != CheckResult::silent) {
         hear(now, bridge);
-    } else if (check.began >= one.heard && (!one.unheard || check.began < *one.unheard)) {
-        one.unheard = check.began;
+    } else if (check.began >= one.heard) {
+        one.unheard = std::min(one.unheard.value_or(check.began), check.began);
+        one.silent = std::min(one.silent + 1, kGoneChecks);
     }
     const bool passed = result == CheckResult::passed;
     check.quick ? judge_quick(now, bridge, passed) : judge(now, bridge, passed);
@@ -165,6 +209,12 @@ void Health::see(Duration now, std::size_t bridge, const PassiveSigns& signs) {
         one.repeats = add_up(one.repeats, signs.repeats);
         give_up_in_vain(now, bridge);
     }
+    suspect(now, bridge, signs);
+    schedule(bridge);
+}
+
+void Health::suspect(Duration now, std::size_t bridge, const PassiveSigns& signs) noexcept {
+    Bridge& one = bridges_[bridge];
     // In which order they came is not known: an answer speaks for all of them.
     if (signs.answers != 0) one.unanswered = 0;
     if (signs.answers != 0 || one.state != HealthState::up || now < one.trusted_until) return;
@@ -178,6 +228,7 @@ void Health::hear(Duration now, std::size_t bridge) {
     Bridge& one = bridges_[bridge];
     one.heard = now;
     one.unheard.reset();
+    one.silent = 0;
     one.openings = one.repeats = 0;
     one.tried.reset();
     one.lost = false;
@@ -234,41 +285,41 @@ void Health::advance_slow_start(Duration now, Bridge& bridge) noexcept {
 
 // Where no bridge is up that has all its rows, those that come back serve instead of nobody, or of ill ones.
 // They keep the rows that they get by it: a row that went back and came again would move twice.
-void Health::end_needless_slow_starts() noexcept {
+void Health::end_needless_slow_starts() {
     const auto has_all = [](const Bridge& bridge) {
         return bridge.candidate && bridge.state == HealthState::up && bridge.step == 0;
     };
     if (!panics() && std::ranges::any_of(bridges_, has_all)) return;
-    for (Bridge& bridge : bridges_) grew_ |= std::exchange(bridge.step, 0) != 0;
+    for (std::size_t i = 0; i < bridges_.size(); ++i) {
+        if (bridges_[i].step == 0) continue;
+        bridges_[i].step = 0;
+        grew_ = true;
+        schedule(i);
+    }
 }
 
 void Health::advance(Duration now) {
-    for (std::size_t i = 0; i < bridges_.size(); ++i) {
-        Bridge& bridge = bridges_[i];
-        while (!bridge.running.empty() && bridge.running.front().deadline <= now) {
-            const Running late = bridge.running.front();
-            bridge.running.erase(bridge.running.begin());
-            finish(now, i, late, CheckResult::silent);
-        }
-        if (bridge.state == HealthState::ill && bridge.unheard && now - *bridge.unheard >= kGoneAfter)
-            change(now, i, HealthState::gone, HealthEvent::Why::silence);
-        give_up_in_vain(now, i);
-        advance_slow_start(now, bridge);
+    std::vector<std::size_t> those;
+    for (const auto& [deadline, bridge] : deadlines_) {
+        if (deadline > now) break;
+        those.push_back(bridge);
+    }
+    for (const std::size_t i : those) {
+        advance(now, i);
+        schedule(i);
     }
 }
 
-Duration Health::next_deadline() const noexcept {
-    Duration next = Duration::max();
-    for (const Bridge& bridge : bridges_) {
-        if (bridge.suspect) return Duration::min();
-        next = std::min(next, bridge.next_check);
-        if (!bridge.running.empty()) next = std::min(next, bridge.running.front().deadline);
-        if (bridge.state == HealthState::ill && bridge.unheard)
-            next = std::min(next, *bridge.unheard + kGoneAfter);
-        next = std::min(next, in_vain_from(bridge));
-        if (bridge.step != 0) next = std::min(next, bridge.next_step);
+void Health::advance(Duration now, std::size_t i) {
+    Bridge& bridge = bridges_[i];
+    while (!bridge.running.empty() && bridge.running.front().deadline <= now) {
+        const Running late = bridge.running.front();
+        bridge.running.erase(bridge.running.begin());
+        finish(now, i, late, CheckResult::silent);
     }
-    return next;
+    if (gone_from(bridge) <= now) change(now, i, HealthState::gone, HealthEvent::Why::silence);
+    give_up_in_vain(now, i);
+    advance_slow_start(now, bridge);
 }
 
 std::size_t Health::count() const noexcept {

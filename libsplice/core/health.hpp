@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -50,14 +51,19 @@ struct HealthRule {
 
 // Openings that a client repeats, or that are refused, one after the other without an answer between.
 inline constexpr std::uint32_t kSuspectAfter = 3;
+// Checks that would begin within so much of each other, or within a hundredth of the interval if that is
+// less, begin together: where there are many, each wake-up serves several.
+inline constexpr Duration kTogether = 10ms;
 // What decides then.
 inline constexpr std::uint32_t kQuickChecks = 3;
 inline constexpr Duration kQuickTimeout = 250ms;
 // A slow start's steps: each is a plan and a table for the whole service.
 inline constexpr std::uint32_t kSlowStartSteps = 60;
 inline constexpr Duration kShortestSlowStartStep = 1s;
-// An ill bridge of which nothing was heard for so long, although it was asked, is gone.
+// An ill bridge of which nothing was heard for so long, although so many checks asked it, is gone: one alone
+// may be lost on its way.
 inline constexpr Duration kGoneAfter = 2s;
+inline constexpr std::uint32_t kGoneChecks = 2;
 // Clients whose server speaks first have nothing to repeat. So many openings (kSuspectAfter) of a gone bridge
 // are in vain when none was answered for so long.
 inline constexpr Duration kInVainAfter = 5s;
@@ -122,7 +128,7 @@ class Health {
     void follow(const Health& before, std::span<const std::optional<std::size_t>> places);
     // By bridge: whether it would be placed if it is healthy. The others, which drain, are checked, too, but
     // are neither placed nor counted by the bounds. At first all are candidates.
-    void set_candidates(const std::vector<bool>& candidates) noexcept;
+    void set_candidates(const std::vector<bool>& candidates);
 
     // The checks to begin now. Each is running from here on.
     std::vector<Check> due(Duration now);
@@ -130,12 +136,14 @@ class Health {
     // bridge was heard of.
     void end(Duration now, const Check& check, CheckResult result);
     // A check that could not be made: it tells nothing.
-    void forget(const Check& check) noexcept;
+    void forget(const Check& check);
     void see(Duration now, std::size_t bridge, const PassiveSigns& signs);
     // Time passes: running checks reach their timeout, silent bridges are gone. due() does it, too.
     void advance(Duration now);
     // When due() or advance() has something to do next.
-    [[nodiscard]] Duration next_deadline() const noexcept;
+    [[nodiscard]] Duration next_deadline() const noexcept {
+        return deadlines_.empty() ? Duration::max() : deadlines_.begin()->first;
+    }
 
     [[nodiscard]] HealthState state(std::size_t bridge) const noexcept { return bridges_[bridge].state; }
     [[nodiscard]] bool is_suspect(std::size_t bridge) const noexcept {
@@ -172,6 +180,7 @@ class Health {
         Duration deadline{};
     };
     struct Bridge {
+        Duration deadline = Duration::max();  // in deadlines_
         HealthState state = HealthState::up;
         bool candidate = true;
         Duration since{};  // in this state
@@ -189,6 +198,7 @@ class Health {
         Duration trusted_until{};         // not suspect before that
         Duration heard{};                 // last
         std::optional<Duration> unheard;  // the beginning of the first check since then that heard nothing
+        std::uint32_t silent = 0;         // of these checks; no more than kGoneChecks are counted
         // What clients have tried since it was heard of.
         std::uint32_t openings = 0;     // at most kSuspectAfter are counted
         std::uint32_t repeats = 0;      // the same
@@ -196,9 +206,18 @@ class Health {
         bool lost = false;              // gone, and they have tried in vain
     };
 
+    // When it is gone if nothing is heard of it; Duration::max(): it is not ill, or not asked enough.
+    [[nodiscard]] static Duration gone_from(const Bridge& bridge) noexcept;
+    // When there is something to do of it.
+    [[nodiscard]] static Duration deadline_of(const Bridge& bridge) noexcept;
+    // After whatever may have changed that.
+    void schedule(std::size_t bridge);
+    void schedule_all();
+    void advance(Duration now, std::size_t bridge);
     void finish(Duration now, std::size_t bridge, const Running& check, CheckResult result);
     void judge(Duration now, std::size_t bridge, bool passed);
     void judge_quick(Duration now, std::size_t bridge, bool passed);
+    void suspect(Duration now, std::size_t bridge, const PassiveSigns& signs) noexcept;
     void hear(Duration now, std::size_t bridge);
     // Of a gone bridge, or not for how long it is tried already; Duration::max(): it is not.
     [[nodiscard]] static Duration in_vain_from(const Bridge& bridge) noexcept;
@@ -208,7 +227,7 @@ class Health {
     // At least 1.
     [[nodiscard]] std::uint32_t slow_start_steps() const noexcept;
     void advance_slow_start(Duration now, Bridge& bridge) noexcept;
-    void end_needless_slow_starts() noexcept;
+    void end_needless_slow_starts();
     // From 0 to less than 1.
     [[nodiscard]] double random() noexcept;
     // Of the candidates.
@@ -219,6 +238,7 @@ class Health {
     std::uint64_t random_;
     std::uint64_t next_id_ = 1;
     std::vector<Bridge> bridges_;
+    std::set<std::pair<Duration, std::size_t>> deadlines_;  // of each bridge that has one
     std::vector<HealthEvent> events_;
     bool grew_ = false;
 };
