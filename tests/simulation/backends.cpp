@@ -99,6 +99,8 @@ void World::refuse_or_accept(std::size_t index, const Segment& syn) {
 void World::serve(std::size_t index, std::uint16_t port) {
     const auto found = bridges_[index].sockets.find(port);
     if (found == bridges_[index].sockets.end()) return;
+    if (const Outage* const now = outage(index); now && now->hangs)
+        return at(now->to, [this, index, port] { serve(index, port); });
     Served& served = found->second;
     Tcp& tcp = *served.tcp;
     const Conversation& conversation = served.session->conversation;

@@ -161,6 +161,7 @@ void World::speak(Session& session) {
 
 void World::hear(Session& session, std::string_view bytes) {
     session.heard = now_;
+    if (!session.first_heard) session.first_heard = now_;
     if (session.beginning.empty()) session.backend = static_cast<std::size_t>(bytes[0] - '1');
     if (session.beginning.size() < 12) session.beginning += bytes.substr(0, 12 - session.beginning.size());
     const bool refused = session.beginning.starts_with('H');
@@ -170,7 +171,7 @@ void World::hear(Session& session, std::string_view bytes) {
                 Conversation::response_byte(session.conversation.id, session.backend, session.received + i))
                 continue;
             // After a restart a second backend may have answered the same request.
-            if (!session.disturbed)
+            if (!session.disturbed && !session.moved)
                 fail(fmt::format("client port {}: byte {} of the response is not its backend's", session.port,
                                  session.received + i));
             break;
@@ -215,11 +216,18 @@ void World::end_session(Session& session) {
 // Why a conversation may have failed; nothing: it must not.
 std::optional<std::string> World::excuse(const Session& session) const {
     if (session.disturbed) return "a machine was restarted";
+    if (session.moved) return "its bridge was dead before it answered";
+    if (std::ranges::any_of(session.bridges,
+                            [&](std::size_t bridge) { return may_have_lost(bridge, session); }))
+        return "its bridge was dead";
+    // Where it is checked, it is taken back only after that.
+    const Duration known = checks_ ? kKnown : Duration{};
     const bool all_refuse = std::ranges::all_of(bridges_, [&](const BridgeHost& host) {
         const auto index = static_cast<std::size_t>(&host - bridges_.data());
+        if (was_out(index, session)) return true;
         if (session.reloaded && (drained_ ? index == *drained_ : index > 0)) return true;
         return std::ranges::any_of(host.refuses, [&](const auto& window) {
-            return window.first <= now_ && window.second >= session.started;
+            return window.first <= now_ && window.second + known >= session.started;
         });
     });
     if (all_refuse) return "refused by all";

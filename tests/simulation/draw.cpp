@@ -96,7 +96,9 @@ void World::draw_disturbances() {
     if (random_.chance(0.3))
         at(moment(), [this, members = random_.between(1, kBridges)] {
             if (verbose_) fmt::print("{:.6f} reload: {} bridges\n", seconds(), members);
-            replace_placement(testing::placement_over(members));
+            std::vector<std::uint16_t> left;
+            for (std::uint16_t i = 0; i < members; ++i) left.push_back(i);
+            reload(std::move(left));
         });
     else
         drain_on_refusal_ = random_.chance(0.5);

@@ -66,10 +66,21 @@ void World::check_bridge(std::size_t bridge, Bytes packet) {
     const auto segment = decode(packet);
     if (!segment) return;
     Session* session = session_of(*segment);
+    if (!session) return;
     // Later segments may be here before it and follow the port's last connection; its bridge keeps them back.
-    if (!session || segment->seq != session->isn + 1) return;
+    if (segment->seq != session->isn + 1) return check_stays(bridge, *session, *segment);
+    if (!session->first_ack) session->first_ack = segment->ack;
     if (session->bridge && *session->bridge == bridge) return;
-    if (session->bridge && session->refused_by.empty())
+    session->bridges.insert(bridge);
+    const bool stranded = session->bridge && was_stranded(*session->bridge, session->started);
+    if (stranded) {
+        session->moved = true;
+        ++reopened_;
+    }
+    if (session->refused_by.empty()) check_well(bridge, *session);
+    // What a restarted balancer does not know goes where its source does now, without an entry.
+    const bool follows_source = session->disturbed && server_first_;
+    if (session->bridge && session->refused_by.empty() && !stranded && !follows_source)
         return fail(fmt::format("client port {} moved from bridge {} to {}", session->port,
                                 *session->bridge + 1, bridge + 1));
     if (!session->bridge && session->refused_by.empty()) {
@@ -87,6 +98,16 @@ void World::check_bridge(std::size_t bridge, Bytes packet) {
     session->bridge = bridge;
 }
 
+// What acknowledges the server's bytes goes where they came from: whoever is ill keeps its connections.
+void World::check_stays(std::size_t bridge, const Session& session, const Segment& segment) {
+    if (!session.received || !session.first_ack || !segment.has(kAck) || segment.ack == *session.first_ack)
+        return;
+    if (session.disturbed || session.moved || session.done || session.beginning.starts_with('H')) return;
+    if (bridge != session.backend)
+        fail(fmt::format("client port {} was answered by bridge {} and now speaks to {}", session.port,
+                         session.backend + 1, bridge + 1));
+}
+
 // Nothing outlives its limit: the queue is empty, so the machines have no deadline left.
 void World::check_end() {
     for (const Session& session : sessions_)
@@ -96,6 +117,7 @@ void World::check_end() {
     if (splicer_->flows() || balancer.held_bytes || balancer.flows_pending)
         return fail(fmt::format("the balancer remembers {} flows, {} pending, {} bytes", splicer_->flows(),
                                 balancer.flows_pending.load(), balancer.held_bytes.load()));
+    check_signs();
     for (const BridgeHost& host : bridges_) {
         const JoinerCounters& counters = host.machine->counters();
         if (host.machine->flows() || counters.held_bytes || counters.flows_opening)

@@ -28,6 +28,8 @@ void World::to_balancer(PacketBytes packet, std::optional<std::size_t> refuser) 
 // answered, and does not come back to it at once: such a packet would go to and fro until its TTL ends, which
 // a patient client would hide.
 void World::bounce(std::size_t refuser, PacketBytes packet) {
+    if (is_dead(refuser)) return;
+    ++bounces_;
     const auto segment = decode(packet);
     const auto before = splicer_->counters().verdicts.of(SPLICE_forward_next_choice);
     to_balancer(std::move(packet), refuser);
@@ -40,13 +42,12 @@ void World::bounce(std::size_t refuser, PacketBytes packet) {
         if (i != refuser) left.push_back(i);
     if (verbose_) fmt::print("{:.6f} reload: bridge {} is drained\n", seconds(), refuser + 1);
     drained_ = refuser;
-    replace_placement(testing::placement_of(left));
+    reload(std::move(left));
 }
 
-void World::replace_placement(std::shared_ptr<const Placement> placement) {
-    splicer_rules_ = std::make_shared<SplicerSetup>(*splicer_rules_);
-    splicer_rules_->services[0].placement = std::move(placement);
-    splicer_->replace_setup(splicer_rules_);
+void World::reload(std::vector<std::uint16_t> bridges) {
+    configured_ = std::move(bridges);
+    place();
     for (Session& session : sessions_) session.reloaded = session.reloaded || !session.done;
 }
 
@@ -66,8 +67,11 @@ void World::wake_balancer() {
 }
 
 void World::to_bridge(std::size_t index, PacketBytes packet) {
+    if (is_dead(index)) return;
     BridgeHost& host = bridges_[index];
-    const bool valid = decode(packet).has_value();
+    const auto segment = decode(packet);
+    if (checks_ && segment && segment->source == own_) return answer_check(index, std::move(packet));
+    const bool valid = segment.has_value();
     if (!valid) host.bad_seen.insert(fingerprint(packet));
     const std::string before = verbose_ ? print_packet(packet) : std::string();
     Outbox out;
@@ -88,6 +92,7 @@ void World::to_bridge(std::size_t index, PacketBytes packet) {
 
 // A packet that the backend sent, where the bridge catches it.
 void World::backend_hook(std::size_t index, PacketBytes packet, bool finished) {
+    if (is_dead(index)) return;
     BridgeHost& host = bridges_[index];
     const bool valid = !finished || decode(packet).has_value();
     if (!valid) host.bad_seen.insert(fingerprint(packet));

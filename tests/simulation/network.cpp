@@ -56,7 +56,7 @@ void World::from_balancer(PacketBytes packet) {
 
 void World::from_bridge(std::size_t index, PacketBytes packet) {
     const auto destination = destination_of(packet);
-    if (!destination) return;
+    if (!destination || is_dead(index)) return;
     if (*destination == bridges_[index].backend.address)
         return travel(local_, std::move(packet), [this, index](PacketBytes p) { to_backend(index, p); });
     travel(down_, std::move(packet), [this](PacketBytes p) { to_client(p); });

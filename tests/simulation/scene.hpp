@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "libsplice/core/health_checks.hpp"
 #include "libsplice/core/joiner.hpp"
 #include "libsplice/core/splicer.hpp"
 #include "tests/simulation/conversation.hpp"
@@ -36,6 +37,9 @@ inline constexpr Duration kSoon = 20ms;
 // A client without a word from the server gives up: longer than all of a TCP's retransmissions.
 inline constexpr Duration kPatience = 300s;
 inline constexpr Duration kHorizon = 3h;
+// After that the checks know of a bridge that it does not answer, or that it does again: three of them at
+// most 2.2 s apart, and the last one's timeout.
+inline constexpr Duration kKnown = 10s;
 inline constexpr int kStepsMax = 400'000;
 
 // What may happen to a packet on a link; probabilities.
@@ -61,6 +65,7 @@ struct Session {
     std::string beginning;     // first bytes of the response
     std::size_t backend = 0;   // that answers, known by the first byte
     Duration started{}, opened{}, heard{}, ended{};
+    std::optional<Duration> first_heard;  // of the server's bytes
     bool slow_reader = false;
     bool done = false;
 
@@ -69,8 +74,11 @@ struct Session {
     std::set<std::size_t> refused_by;
     bool reached_backend = false;
     Duration reached{};
-    bool disturbed = false;  // a machine that knew it was restarted
-    bool reloaded = false;   // the placement changed while it lived
+    bool disturbed = false;                  // a machine that knew it was restarted
+    bool moved = false;                      // its opening was stranded, and chosen anew
+    std::set<std::size_t> bridges;           // where its payload went
+    std::optional<std::uint32_t> first_ack;  // of its first payload: another one shows the server's bytes
+    bool reloaded = false;                   // the placement changed while it lived
 };
 
 // A backend's socket.
@@ -100,6 +108,13 @@ struct Wake {
     std::optional<Duration> at;  // the earliest that is in the queue
 };
 
+// A host's bad time: dead, it hears and says nothing; where it hangs, its kernel takes connections and
+// acknowledges, and its server answers nothing.
+struct Outage {
+    Duration from, to;
+    bool hangs = false;
+};
+
 struct BridgeHost {
     IpAddress address;
     Endpoint backend;
@@ -110,6 +125,9 @@ struct BridgeHost {
     std::map<std::uint16_t, Served> sockets;             // by the client's port, which names its address too
     std::vector<std::pair<Duration, Duration>> refuses;  // from, to
     std::set<std::uint64_t> bad_seen;  // segments with a wrong checksum that the machine was given
+    std::vector<Outage> outages;
+    std::optional<Duration> stranded;  // when its unanswered openings were last given to others
+    std::optional<Duration> gone;      // when its connections were last ended
 };
 
 class World {
@@ -123,6 +141,7 @@ class World {
     void draw_machines();
     void draw_disturbances();
     void draw_sessions();
+    void draw_health();
 
     // Time.
     void at(Duration when, std::function<void()> what) {
@@ -141,7 +160,8 @@ class World {
     void to_client(const PacketBytes& packet);
     void to_balancer(PacketBytes packet, std::optional<std::size_t> refuser = {});
     void bounce(std::size_t refuser, PacketBytes packet);
-    void replace_placement(std::shared_ptr<const Placement> placement);
+    void reload(std::vector<std::uint16_t> bridges);
+    void place();
     void to_bridge(std::size_t index, PacketBytes packet);
     void to_backend(std::size_t index, const PacketBytes& packet);
     void from_backend(std::size_t index, const Segment& segment);
@@ -151,6 +171,15 @@ class World {
     void wake_balancer();
     void wake_bridge(std::size_t index);
     void refuse_or_accept(std::size_t index, const Segment& syn);
+
+    // Health.
+    [[nodiscard]] const Outage* outage(std::size_t bridge) const;
+    [[nodiscard]] bool is_dead(std::size_t bridge) const;
+    void run_checks();
+    void send_checks(Outbox& out);
+    void follow_health();
+    void answer_check(std::size_t bridge, PacketBytes packet);
+    void hear_check(const PacketBytes& packet);
 
     // What the applications do.
     void begin(Session& session);
@@ -173,6 +202,13 @@ class World {
     void check_payload(std::string_view where, const Segment& segment);
     void check_moved_on(std::size_t refuser, Bytes packet);
     void check_bridge(std::size_t bridge, Bytes packet);
+    void check_well(std::size_t bridge, const Session& session);
+    void check_stays(std::size_t bridge, const Session& session, const Segment& segment);
+    [[nodiscard]] bool was_stranded(std::size_t bridge, Duration since) const;
+    [[nodiscard]] bool was_out(std::size_t bridge, const Session& session) const;
+    [[nodiscard]] bool may_have_lost(std::size_t bridge, const Session& session) const;
+    void check_gone(std::size_t bridge);
+    void check_signs();
     [[nodiscard]] std::optional<std::string> excuse(const Session& session) const;
     void check_end();
     Session* session_of(const Segment& segment);
@@ -213,6 +249,13 @@ class World {
     std::unique_ptr<Splicer> splicer_;
     Wake balancer_wake_;
     std::set<std::uint64_t> balancer_bad_seen_;
+    std::vector<std::uint16_t> configured_{0, 1, 2};  // bridges
+    IpAddress own_;                                   // of the balancer: where its checks come from
+    std::unique_ptr<HealthChecks> checks_;            // null: nothing is checked
+    Wake checks_wake_;
+    PassiveSigns signs_;          // all that were taken
+    std::uint64_t bounces_ = 0;   // that arrived
+    std::uint64_t reopened_ = 0;  // openings that were chosen anew
     std::array<BridgeHost, kBridges> bridges_;
     std::deque<Session> sessions_;
     std::map<std::uint16_t, std::vector<Session*>> by_port_;  // the last one lives

@@ -9,6 +9,7 @@ Result World::run() {
     draw_machines();
     draw_disturbances();
     draw_sessions();
+    draw_health();
     run_queue();
     if (result_.failure.empty()) check_end();
     return result_;
