@@ -385,7 +385,13 @@ void measure_lanes() {
     const std::uint32_t hash =
         splice_lane_hash(&testing::kSecret.lane, splice_flow_toward_server(&parsed.packet));
     segment.timestamps->echo_reply = splice_lane_begin(hash, 2, testing::at(0).unix_ms()) + 60'000;
-    const PacketBytes laned = segment.build();
+    PacketBytes laned = segment.build();
+    // As Linux and others write it (RFC 7323 appendix A): two NOPs, then the timestamps. libtins fills up
+    // behind.
+    constexpr std::size_t kOptions = 40, kTimestamps = 10;
+    std::copy_backward(laned.begin() + kOptions, laned.begin() + kOptions + kTimestamps,
+                       laned.begin() + kOptions + kTimestamps + 2);
+    laned[kOptions] = laned[kOptions + 1] = std::byte{1};
     std::vector<double> adds, known_again;
     for (int turn = 0; turn < kTurns; ++turn) {
         bench.set_frames(1, [&](std::uint32_t) -> const PacketBytes& { return acks.packet(7); });
