@@ -310,7 +310,7 @@ static __always_inline struct splice_bridge_decision splice_decide_marked(struct
 	const struct splice_address ours = marked->packet.ends.destination;
 	__u64 unix_s = 0;
 
-	if (splice_bridge_asks_for_lane(known, settings.number))
+	if (splice_bridge_asks_for_lane(known, splice_secret_in_use(&settings.common), settings.number))
 		known = splice_bridge_known_by_lane(known, splice_lane_of_marked(skb, marked), settings.number);
 	/* Nearly every packet is the next of its connection, and no cookie is looked for. */
 	if (known != SPLICE_KNOWN_SAME && known != SPLICE_KNOWN_NEXT) unix_s = splice_unix_s();

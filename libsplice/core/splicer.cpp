@@ -984,6 +984,7 @@ void Splicer::Impl::note_sign(const Walk& walk) {
 // The first packet that shows an answer echoes the clock of who answered.
 void Splicer::Impl::note_lane(Walk& walk) {
     if (splice_flow_shows(&*walk.entry, &walk.packet) != SPLICE_SIGN_ANSWER) return;
+    if (setup->secret.lane_is_derived) return;  // by the next key nobody finds it
     switch (splice_lane_compare(lane_of(walk), setup->bridges[walk.entry->bridge].number)) {
         case SPLICE_LANE_IS_ITS:
             walk.entry->flags |= SPLICE_FLOW_LANED;

@@ -41,7 +41,9 @@ void World::draw_machines() {
         return drawn;
     };
     balancer_clock_ = clock();
-    splicer_rules_ = std::make_shared<SplicerSetup>(testing::splicer_setup(family_));
+    const bool lanes = random_.chance(0.5);
+    splicer_rules_ = std::make_shared<SplicerSetup>(lanes ? testing::laned_setup(family_)
+                                                          : testing::splicer_setup(family_));
     splicer_rules_->timeouts = {900, 60, 300};
     SplicerService& service = splicer_rules_->services[0];
     const auto kind = random_.between(0, 9);
@@ -67,6 +69,7 @@ void World::draw_machines() {
         host.backend = {
             *IpAddress::parse(fmt::format("{}{}", family_ == 4 ? "10.0.1." : "2001:db8:3::", i + 1)), 8080};
         host.setup = std::make_shared<JoinerSetup>(testing::joiner_setup(family_));
+        if (lanes) host.setup->number = static_cast<std::uint16_t>(i + 1);
         host.setup->timeouts = {900, 60, 300};
         host.setup->addresses = {host.address};
         host.setup->services[0].backend = host.backend;
@@ -111,7 +114,7 @@ void World::draw_disturbances() {
         at(first, [this, fresh, old] {
             for (BridgeHost& host : bridges_) {
                 host.setup = std::make_shared<JoinerSetup>(*host.setup);
-                host.setup->secret = {{old, fresh}, 2, 0, {}};
+                host.setup->secret = {{old, fresh}, 2, 0, testing::kSecret.lane};
                 host.machine->replace_setup(host.setup);
             }
         });
@@ -120,12 +123,13 @@ void World::draw_disturbances() {
             splicer_rules_->secret = secret;
             splicer_->replace_setup(splicer_rules_);
         };
-        at(first + 1s, [fresh, old, balancer_secret] { balancer_secret({{fresh, old}, 2, 0, {}}); });
+        at(first + 1s,
+           [fresh, old, balancer_secret] { balancer_secret({{fresh, old}, 2, 0, testing::kSecret.lane}); });
         at(first + 130s, [this, fresh, balancer_secret] {
-            balancer_secret({{fresh, {}}, 1, 0, {}});
+            balancer_secret({{fresh, {}}, 1, 0, testing::kSecret.lane});
             for (BridgeHost& host : bridges_) {
                 host.setup = std::make_shared<JoinerSetup>(*host.setup);
-                host.setup->secret = {{fresh, {}}, 1, 0, {}};
+                host.setup->secret = {{fresh, {}}, 1, 0, testing::kSecret.lane};
                 host.machine->replace_setup(host.setup);
             }
         });

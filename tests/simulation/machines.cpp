@@ -83,9 +83,21 @@ void World::to_bridge(std::size_t index, PacketBytes packet) {
         check_forwarded("bridge", valid, packet);
         from_bridge(index, std::move(packet));
     }
+    send_out(index, out);
+}
+
+void World::send_out(std::size_t index, Outbox& out) {
+    BridgeHost& host = bridges_[index];
     for (PacketBytes& sent : out.sent) {
         check_sent("bridge", sent, host.bad_seen);
         from_bridge(index, std::move(sent));
+    }
+    for (PacketBytes& bounced : out.bounced) {
+        log(fmt::format("bounce {}", index + 1), bounced);
+        check_sent("bridge", bounced, host.bad_seen);
+        if (const auto segment = decode(bounced))
+            if (Session* session = session_of(*segment)) session->refused_by.insert(index);
+        travel(inside_, std::move(bounced), [this, index](PacketBytes p) { bounce(index, std::move(p)); });
     }
     wake_bridge(index);
 }
@@ -106,18 +118,7 @@ void World::backend_hook(std::size_t index, PacketBytes packet, bool finished) {
         check_forwarded("bridge", valid, packet);
         from_bridge(index, std::move(packet));
     }
-    for (PacketBytes& sent : out.sent) {
-        check_sent("bridge", sent, host.bad_seen);
-        from_bridge(index, std::move(sent));
-    }
-    for (PacketBytes& bounced : out.bounced) {
-        log(fmt::format("bounce {}", index + 1), bounced);
-        check_sent("bridge", bounced, host.bad_seen);
-        if (const auto segment = decode(bounced))
-            if (Session* session = session_of(*segment)) session->refused_by.insert(index);
-        travel(inside_, std::move(bounced), [this, index](PacketBytes p) { bounce(index, std::move(p)); });
-    }
-    wake_bridge(index);
+    send_out(index, out);
 }
 
 void World::wake_bridge(std::size_t index) {

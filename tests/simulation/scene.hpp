@@ -101,7 +101,9 @@ struct Outbox final : Actions {
 struct HostClock {
     Duration boot{};        // monotonic time at the beginning
     std::int64_t skew_s{};  // of the wall clock
-    [[nodiscard]] Instant at(Duration now) const { return {boot + now, 1'700'000'000 + skew_s + now / 1s}; }
+    [[nodiscard]] Instant at(Duration now) const {
+        return {boot + now, 1'700'000'000 + skew_s + now / 1s, static_cast<std::int32_t>(now / 1ms % 1000)};
+    }
 };
 
 struct Wake {
@@ -163,6 +165,8 @@ class World {
     void reload(std::vector<std::uint16_t> bridges);
     void place();
     void to_bridge(std::size_t index, PacketBytes packet);
+    // What the bridge's machine has said.
+    void send_out(std::size_t index, Outbox& out);
     void to_backend(std::size_t index, const PacketBytes& packet);
     void from_backend(std::size_t index, const Segment& segment);
     void backend_hook(std::size_t index, PacketBytes packet, bool finished);

@@ -22,7 +22,8 @@ bool insists(const MarkedSegment& segment) noexcept {
 bool is_elsewhere(const MarkedSegment& segment, const JoinerSetup& setup) noexcept {
     const std::uint32_t lane = lane_of(segment, setup);
     if (lane == SPLICE_NO_LANE) return false;
-    return !segment.known.exists() || splice_lane_compare(lane, setup.number) == SPLICE_LANE_DISAGREES;
+    if (!segment.known.exists()) return true;
+    return !setup.secret.lane_is_derived && splice_lane_compare(lane, setup.number) == SPLICE_LANE_DISAGREES;
 }
 
 }  // namespace

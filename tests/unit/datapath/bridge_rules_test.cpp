@@ -42,11 +42,14 @@ TEST_CASE("a connection that the service did not adopt keeps its client's port")
 }
 
 TEST_CASE("a segment that echoes another bridge's clock is of another connection than what is here") {
+    splice_secret secret{};
     for (const auto known : {SPLICE_KNOWN_NOTHING, SPLICE_KNOWN_SAME, SPLICE_KNOWN_NEXT, SPLICE_KNOWN_ALIEN,
                              SPLICE_KNOWN_IN_USE})
-        CHECK_FALSE(splice_bridge_asks_for_lane(known, 7));
-    CHECK(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, 7));
-    CHECK_FALSE(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, 0));
+        CHECK_FALSE(splice_bridge_asks_for_lane(known, &secret, 7));
+    CHECK(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, &secret, 7));
+    CHECK_FALSE(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, &secret, 0));
+    secret.lane_is_derived = 1;
+    CHECK_FALSE(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, &secret, 7));
     // Its own, its own of long ago, and none.
     for (const __u32 lane : {7U, 6U, SPLICE_NO_LANE})
         CHECK(splice_bridge_known_by_lane(SPLICE_KNOWN_OTHER, lane, 7) == SPLICE_KNOWN_OTHER);
