@@ -868,8 +868,9 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 }
 
 /* Whether a frame to that MAC address is ours when it comes in by that interface. VRRP's virtual address is a macvlan's above
- * the uplink. Two uplinks may be on one segment, whose switch floods a frame to both. */
-SPLICE_SUBPROGRAM int is_ours(__u64 mac, __u32 interface)
+ * the uplink. Two uplinks may be on one segment, whose switch floods a frame to both. A global function, as
+ * read_proxy_header(): else the verifier looks at all that follows anew for each address that it may be. */
+__attribute__((noinline)) int is_ours(__u64 mac, __u32 interface)
 {
 	int found = 0;
 
