@@ -241,13 +241,11 @@ static __noinline int splice_read_clocks(struct __sk_buff *skb, const struct spl
 	return 0;
 }
 
-// The flow is the client's and the VIP's, to which the client sent the segment.
 static __noinline int splice_begin_lane(const struct splice_marked *marked, __u32 proof, struct splice_clocks *clocks)
 {
 	if (!marked || !clocks) return 0; /* never */
-	const struct splice_ends *ends = &marked->packet.ends;
-	const __u32 hash = splice_lane_hash_of(&splice_secret_in_use(&settings.common)->lane, &ends->source,
-					       &marked->service->vip, ends->source_port, ends->destination_port);
+	const __u32 hash = splice_bridge_lane_hash(&marked->packet, &marked->service->vip,
+						   splice_secret_in_use(&settings.common));
 	if (clocks->used)
 		clocks->tsecr = splice_bridge_first_tsval(hash, clocks->tsecr, (__u16)proof, settings.number, splice_unix_ms());
 	return 0;

@@ -286,18 +286,15 @@ static __always_inline int splice_conclude_unread(struct __sk_buff *skb, struct 
 	return splice_conclude(verdict, splice_verdict_passes(verdict) ? TC_ACT_UNSPEC : TC_ACT_SHOT);
 }
 
-/* The lane that a marked segment's timestamps name; SPLICE_NO_LANE. The flow is the client's and the VIP's. */
+/* Of its own, for the stack that it takes. */
 static __noinline __u32 splice_lane_of_marked(struct __sk_buff *skb, const struct splice_marked *marked)
 {
 	struct splice_tcp_options options;
 
 	if (!marked || !marked->service) return SPLICE_NO_LANE; /* never */
 	splice_parse_tcp_options((void *)(long)skb->data, (void *)(long)skb->data_end, &marked->packet, &options);
-	if (!options.timestamps_offset) return SPLICE_NO_LANE;
-	const struct splice_ends *ends = &marked->packet.ends;
-	return splice_lane_of(splice_lane_hash_of(&splice_secret_in_use(&settings.common)->lane, &ends->source,
-						  &marked->service->vip, ends->source_port, ends->destination_port),
-			      options.tsecr, splice_unix_ms());
+	return splice_bridge_lane(&marked->packet, &options, &marked->service->vip, splice_secret_in_use(&settings.common),
+				  splice_unix_ms());
 }
 
 /* The rule of DESIGN section 7 for a marked segment. The cookie is about the VIP, to which the client sent it. */

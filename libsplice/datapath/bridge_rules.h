@@ -109,6 +109,23 @@ SPLICE_INLINE __u32 splice_bridge_first_tsval(__u32 hash, __u32 tsecr, __u16 pro
 	return splice_lane_begin(hash, number, unix_ms);
 }
 
+/* H (lane.h) of a segment that was marked for us: its flow is the client's and the VIP's, to which the client sent it. */
+SPLICE_INLINE __u32 splice_bridge_lane_hash(const struct splice_packet *packet, const struct splice_address *vip,
+					    const struct splice_secret *secret)
+{
+	const struct splice_ends *ends = &packet->ends;
+
+	return splice_lane_hash_of(&secret->lane, &ends->source, vip, ends->source_port, ends->destination_port);
+}
+
+/* The lane that its timestamps name; SPLICE_NO_LANE. */
+SPLICE_INLINE __u32 splice_bridge_lane(const struct splice_packet *packet, const struct splice_tcp_options *options,
+				       const struct splice_address *vip, const struct splice_secret *secret, __u32 unix_ms)
+{
+	if (!options->timestamps_offset) return SPLICE_NO_LANE;
+	return splice_lane_of(splice_bridge_lane_hash(packet, vip, secret), options->tsecr, unix_ms);
+}
+
 /* What is known, where the client echoes a clock: another bridge's is another connection's, on the same ports at another time.
  * `lane` is asked for only where splice_bridge_asks_for_lane() says so; `number`: this bridge's. A lane key that was derived
  * from the cookies' goes with them: by the next one a living connection's clock may look like anybody's. */

@@ -41,10 +41,7 @@ BridgeFlow begun(const MarkedSegment& segment, const splice_negotiated& negotiat
     flow.translation.advertised_window_scale =
         negotiated.window_scale == SPLICE_NO_WINDOW_SCALE ? 0 : service.window_scale;
     // What the shift will be once the backend's TSval is known.
-    // The flow is the client's and the VIP's, to which the client sent the segment.
-    const std::uint32_t hash =
-        splice_lane_hash_of(&setup.secret.lane, &packet.ends.source, &service.vip.address.raw(),
-                            packet.ends.source_port, packet.ends.destination_port);
+    const std::uint32_t hash = splice_bridge_lane_hash(&packet, &service.vip.address.raw(), &setup.secret);
     flow.timestamps = options.timestamps_offset != 0;
     flow.translation.ts_shift = flow.timestamps
                                     ? splice_bridge_first_tsval(hash, options.tsecr, negotiated.proof,
