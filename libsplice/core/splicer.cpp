@@ -183,7 +183,7 @@ struct Splicer::Impl {
     std::size_t end_flows_of_down_bridges();
     // Null: the service is not checked.
     PassiveSigns* signs_of(const SplicerService& service, std::uint16_t bridge);
-    void note_sign(const Walk& walk);
+    void note_sign(const Walk& walk, splice_flow_sign sign);
     void note_lane(Walk& walk);
 
     // In `stream`, `scratch`, or for ever.
@@ -954,8 +954,9 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
     if (const std::uint32_t mtu = narrower_way(walk.entry->bridge, walk.bytes.size()))
         return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
     if (verdict == SPLICE_forward_open) {
-        note_sign(walk);
-        note_lane(walk);
+        const splice_flow_sign sign = splice_flow_shows(&*walk.entry, &walk.packet);
+        if (sign != SPLICE_SIGN_NONE) note_sign(walk, sign);
+        if (sign == SPLICE_SIGN_ANSWER) note_lane(walk);
     }
     const Verdict edited = carry(walk, *bridge, walk.entry->carriage);
     if (edited != SPLICE_CONTINUE) return edited;
@@ -968,9 +969,7 @@ PassiveSigns* Splicer::Impl::signs_of(const SplicerService& service, std::uint16
     return service.check ? &signs[{service.number, bridge}] : nullptr;
 }
 
-void Splicer::Impl::note_sign(const Walk& walk) {
-    const splice_flow_sign sign = splice_flow_shows(&*walk.entry, &walk.packet);
-    if (sign == SPLICE_SIGN_NONE) return;
+void Splicer::Impl::note_sign(const Walk& walk, splice_flow_sign sign) {
     PassiveSigns* const seen = signs_of(*walk.service, walk.entry->bridge);
     if (!seen) return;
     splice_negotiated negotiated{};
@@ -983,7 +982,6 @@ void Splicer::Impl::note_sign(const Walk& walk) {
 
 // The first packet that shows an answer echoes the clock of who answered.
 void Splicer::Impl::note_lane(Walk& walk) {
-    if (splice_flow_shows(&*walk.entry, &walk.packet) != SPLICE_SIGN_ANSWER) return;
     if (setup->secret.lane_is_derived) return;  // by the next key nobody finds it
     switch (splice_lane_compare(lane_of(walk), setup->bridges[walk.entry->bridge].number)) {
         case SPLICE_LANE_IS_ITS:
