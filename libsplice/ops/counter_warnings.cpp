@@ -4,12 +4,14 @@
 
 namespace splice {
 
-std::uint64_t CounterWarnings::fresh(Told& told, std::uint64_t count, Duration now) const noexcept {
-    const std::uint64_t more = count - told.count;
-    if (!first_ && (more == 0 || (told.at && now - *told.at < kCounterWarningPeriod))) return 0;
-    told.count = count;
-    if (first_) return 0;
-    told.at = now;
+std::uint64_t CounterWarnings::fresh(Told& told, std::uint64_t count, Duration now) noexcept {
+    if (!told.count) {
+        told.count = count;
+        return 0;
+    }
+    const std::uint64_t more = count - *told.count;
+    if (more == 0 || (told.at && now - *told.at < kCounterWarningPeriod)) return 0;
+    told = {count, now};
     return more;
 }
 
@@ -31,7 +33,6 @@ std::vector<std::string> CounterWarnings::look(Duration now, const DataPlaneStat
                         "there is narrower than clients were told; set the service's mss, or look at: ip "
                         "route get ADDRESS",
                         packets(more)));
-    first_ = false;
     return lines;
 }
 

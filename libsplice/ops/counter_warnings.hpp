@@ -7,7 +7,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "libsplice/base/time.hpp"
@@ -32,25 +31,20 @@ class CounterWarnings {
     // The lines to log now. The first reading is what earlier processes have counted: it says nothing.
     std::vector<std::string> look(Duration now, const DataPlaneStatistics& statistics);
     // The same for a count that is no packet's outcome: how many there are more, when it is time for a line.
-    std::uint64_t look(Duration now, std::uint64_t count) {
-        const bool first = std::exchange(first_other_, false);
-        if (first) told_other_.count = count;
-        return first ? 0 : fresh(told_other_, count, now);
-    }
+    std::uint64_t look(Duration now, std::uint64_t count) noexcept { return fresh(told_other_, count, now); }
 
   private:
     struct Told {
-        std::uint64_t count = 0;
+        std::optional<std::uint64_t> count;  // nothing: not read yet
         std::optional<Duration> at;
     };
 
     // How many more there are than when a line said so last; 0: nothing to say now.
-    [[nodiscard]] std::uint64_t fresh(Told& told, std::uint64_t count, Duration now) const noexcept;
+    [[nodiscard]] static std::uint64_t fresh(Told& told, std::uint64_t count, Duration now) noexcept;
 
     std::span<const CounterWarning> table_;
     std::vector<Told> told_;
     Told told_too_big_, told_other_;
-    bool first_ = true, first_other_ = true;
 };
 
 }  // namespace splice
