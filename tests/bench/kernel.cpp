@@ -380,10 +380,7 @@ void measure_lanes() {
     bench.fill_flows(8);
     testing::Client client(4, 55555);
     testing::Segment segment = client.segment("", 5000, SPLICE_ACK);
-    const PacketBytes plain = segment.build();
-    const testing::Parsed parsed = testing::parse(plain);
-    const std::uint32_t hash =
-        splice_lane_hash(&testing::kSecret.lane, splice_flow_toward_server(&parsed.packet));
+    const std::uint32_t hash = testing::lane_hash_of(segment);
     segment.timestamps->echo_reply = splice_lane_begin(hash, 2, testing::at(0).unix_ms()) + 60'000;
     PacketBytes laned = segment.build();
     // As Linux and others write it (RFC 7323 appendix A): two NOPs, then the timestamps. libtins fills up

@@ -444,9 +444,7 @@ Segment in_lane(int family, std::uint32_t number, std::uint16_t port = 40000) {
     Client client(family, port);
     client.cookie = 0x12345678;
     Segment segment = client.segment("more", 5000);
-    const PacketBytes bytes = segment.build();
-    const Parsed parsed = parse(bytes);
-    const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&parsed.packet));
+    const std::uint32_t hash = lane_hash_of(segment);
     segment.timestamps->echo_reply = splice_lane_begin(hash, number, read_clock().unix_ms() - 60'000);
     return segment;
 }

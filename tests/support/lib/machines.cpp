@@ -3,6 +3,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "libsplice/datapath/lane.h"
+
 namespace splice::testing {
 
 const Topology& topology(int family) {
@@ -46,6 +48,11 @@ SplicerSetup splicer_setup(int family) {
     service.placement = placement_over(setup.bridges.size());
     setup.services.push_back(service);
     return setup;
+}
+
+std::uint32_t lane_hash_of(const Segment& segment) {
+    const Parsed parsed = parse(segment.build());
+    return splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&parsed.packet));
 }
 
 SplicerSetup laned_setup(int family) {

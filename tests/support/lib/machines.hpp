@@ -26,6 +26,9 @@ inline constexpr splice_secret kSecret{
     {{0x338fdc615f190ad1, 0x73c000d3d17a28ba, 0x0857f2268b0e68fd, 0xdf287b5053913839, 0x5a72f6cb4af15c7e,
       0xc8e870f41d9b76d6, 0xfe1517c375f7272b, 0x4e9cad2f6cd5a7c9, 0x50f358e53dd355cc, 0xf102ba8801eba7c9}}};
 
+// H of the flow of a client's segment to the VIP (datapath/lane.h), by kSecret.
+[[nodiscard]] std::uint32_t lane_hash_of(const Segment& segment);
+
 // With lanes: each bridge has its number, 1 to 3.
 [[nodiscard]] SplicerSetup laned_setup(int family = 4);
 // Three bridges b1, b2, b3; one HTTP service with key `uri`, port 80, DSCP 1.

@@ -186,9 +186,7 @@ TEST_CASE("a bridge with a number begins its lane, and the backend sees echoes o
         answer.timestamps->value = kBackendTsval + 30;
         REQUIRE(rig.from_backend(answer) == SPLICE_toward_client);
         const std::uint32_t heard = parse(rig.packet).options.tsval;
-        const PacketBytes packet = rig.client.segment("").build();
-        const Parsed client = parse(packet);
-        const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&client.packet));
+        const std::uint32_t hash = lane_hash_of(rig.client.segment(""));
         CHECK(splice_lane_of(hash, heard, at(0).unix_ms()) == 7);
         // And its echo is the backend's own number again.
         Segment third = rig.client.segment("more", static_cast<std::uint32_t>(kGet.size()) + 4);
@@ -311,9 +309,7 @@ TEST_CASE(
         Rig rig(setup, family);
         Segment stray = rig.client.segment("", 5000, SPLICE_ACK);
         REQUIRE(stray.timestamps);
-        const PacketBytes bytes = stray.build();
-        const Parsed parsed = parse(bytes);
-        const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&parsed.packet));
+        const std::uint32_t hash = lane_hash_of(stray);
         // Its own number's or another's: an old echo of the one names the other.
         for (const std::uint32_t number : {1U, 7U, 1018U}) {
             stray.timestamps->echo_reply = splice_lane_begin(hash, number, at(0).unix_ms()) + 5;
@@ -338,9 +334,7 @@ TEST_CASE("what echoes no bridge's clock may have overtaken its first payload, a
         setup.number = 1;
         Rig rig(setup, family);
         Segment stray = rig.client.segment("", 5000, SPLICE_ACK);
-        const PacketBytes bytes = stray.build();
-        const Parsed parsed = parse(bytes);
-        const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&parsed.packet));
+        const std::uint32_t hash = lane_hash_of(stray);
         stray.timestamps->echo_reply = splice_clock_of_syn_ack(hash, 0x1d08, at(0).unix_ms());
         CHECK(rig.from_balancer(stray) == SPLICE_hold_unknown);
         stray.timestamps.reset();

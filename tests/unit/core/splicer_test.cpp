@@ -1304,9 +1304,7 @@ TEST_CASE("a connection that no bridge has is answered with RST, within a budget
         Client client(4, port);
         client.cookie = 0x12345678;
         Segment segment = client.segment("", 5000, SPLICE_ACK);
-        const PacketBytes bytes = segment.build();
-        const Parsed parsed = parse(bytes);
-        const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&parsed.packet));
+        const std::uint32_t hash = lane_hash_of(segment);
         segment.timestamps->echo_reply = splice_lane_begin(hash, 3, at(0).unix_ms());
         segment.refused_by = topology(4).bridges[2];
         return segment;
