@@ -72,12 +72,6 @@ std::uint32_t mtu_of(const std::vector<InterfaceInfo>& uplinks) {
     return std::ranges::min(uplinks, {}, &InterfaceInfo::mtu).mtu;
 }
 
-std::string names_of(const std::vector<InterfaceInfo>& uplinks) {
-    std::string names;
-    for (const InterfaceInfo& uplink : uplinks) names += (names.empty() ? "" : ", ") + uplink.name;
-    return names;
-}
-
 // Another balancer or program has the interface: another engine would serve beside it, by other rules.
 bool is_taken(const SystemError& error) noexcept {
     return error.code == EBUSY || error.code == EEXIST;
@@ -179,7 +173,8 @@ std::expected<void, std::string> Balancer::open() {
         log_warning("keep: the " + std::string(engine_.name) + " engine does not go on without this process");
     const auto added = vips_.added();
     log_info(fmt::format("balancer {} ready: serves {} on {}, engine {} ({}){}, api {}", SPLICELB_VERSION,
-                         describe(config_), names_of(uplinks_), engine_.name, engine_.reason,
+                         describe(config_), fmt::join(uplinks_of(config_.common), ", "), engine_.name,
+                         engine_.reason,
                          added.empty() ? "" : fmt::format(", added {} of its addresses", added.size()),
                          config_.common.api ? config_.common.api->to_string() : "off"));
     return {};
@@ -187,12 +182,10 @@ std::expected<void, std::string> Balancer::open() {
 
 std::expected<void, std::string> Balancer::take_uplinks() {
     for (const std::string& name : uplinks_of(config_.common)) {
-        auto interface = check_host(name);
-        if (!interface) return std::unexpected(interface.error().text);
-        auto lock = InterfaceLock::take("balancer", *interface);
-        if (!lock) return std::unexpected(lock.error().text);
-        locks_.push_back(std::move(*lock));
-        uplinks_.push_back(std::move(*interface));
+        auto taken = take_uplink("balancer", name);
+        if (!taken) return std::unexpected(taken.error().text);
+        locks_.push_back(std::move(taken->lock));
+        uplinks_.push_back(std::move(taken->interface));
         if (auto alone = check_no_other_path(uplinks_.back(), uplinks_.front(), config_.common.bpffs,
                                              config_.common.engine);
             !alone)

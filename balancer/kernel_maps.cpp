@@ -126,6 +126,7 @@ void KernelMaps::take_over_changes() {
 }
 
 void KernelMaps::write_uplinks(std::vector<Uplink> uplinks) {
+    static_assert(kMaxUplinks == SPLICE_MAX_UPLINKS);
     uplinks_ = std::move(uplinks);
     // A redirect reaches what XDP_TX reaches, so where one uplink needs it all take it.
     kernel().redirects = std::ranges::all_of(uplinks_, &Uplink::transmits) ? 0 : 1;

@@ -176,12 +176,10 @@ std::expected<void, std::string> Packetbridge::take_host_lock() {
 
 std::expected<void, std::string> Packetbridge::take_uplinks() {
     for (const std::string& name : uplinks_of(config_.common)) {
-        auto interface = check_host(name);
-        if (!interface) return std::unexpected(interface.error().text);
-        auto lock = InterfaceLock::take("packetbridge", *interface);
-        if (!lock) return std::unexpected(lock.error().text);
-        locks_.push_back(std::move(*lock));
-        uplinks_.push_back(std::move(*interface));
+        auto taken = take_uplink("packetbridge", name);
+        if (!taken) return std::unexpected(taken.error().text);
+        locks_.push_back(std::move(taken->lock));
+        uplinks_.push_back(std::move(taken->interface));
     }
     return {};
 }

@@ -54,6 +54,7 @@ inline constexpr std::uint32_t kNotMineAnswersPerSecond = 10'000;
 
 // Configuration.
 inline constexpr std::size_t kMaxServices = SPLICE_MAX_SERVICES;
+inline constexpr std::size_t kMaxUplinks = 4;
 inline constexpr std::size_t kMaxBridgeNumber = 1018;  // of the fleet; numbers begin with 1
 inline constexpr std::size_t kMaxBridges = 4096;
 inline constexpr std::uint32_t kTableRows = 1U << 16;

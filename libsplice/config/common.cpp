@@ -179,7 +179,7 @@ Flag config_flag() {
 Flag interface_flag() {
     return {.name = "interface",
             .argument = "NAME[,NAME...]",
-            .help = "the uplink, or several, at most 4",
+            .help = fmt::format("the uplink, or several, at most {}", kMaxUplinks),
             .defaults = {"eth1"}};
 }
 Flag secret_file_flag() {

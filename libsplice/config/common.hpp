@@ -31,8 +31,6 @@ inline constexpr splice_mark_field kDefaultMarks{SPLICE_MARK_VALUE, SPLICE_MARK_
 // Errors: fewer than 8 bits of mask, or a value that reaches beyond what it may.
 Parsed<splice_mark_field> mark_field(std::uint32_t value, std::uint32_t mask);
 
-inline constexpr std::size_t kMaxUplinks = 4;
-
 struct CommonConfig {
     std::string interface = "eth1";  // the first uplink: pins, locks and the guard are named after it
     std::vector<std::string> more_uplinks{};  // those after it; at most kMaxUplinks in all

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <utility>
 
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/ops/log.hpp"
@@ -38,6 +39,14 @@ SystemResult<InterfaceInfo> check_host(const std::string& interface) {
         return std::unexpected(
             SystemError{"interface " + interface + " is down (try: ip link set " + interface + " up)", 0});
     return info;
+}
+
+SystemResult<TakenUplink> take_uplink(const std::string& daemon, const std::string& interface) {
+    auto info = check_host(interface);
+    if (!info) return std::unexpected(info.error());
+    auto lock = InterfaceLock::take(daemon, *info);
+    if (!lock) return std::unexpected(lock.error());
+    return TakenUplink{std::move(*info), std::move(*lock)};
 }
 
 void warn_about_api(const std::optional<Endpoint>& api) {

@@ -9,6 +9,7 @@
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/interface.hpp"
+#include "libsplice/engine/interface_lock.hpp"
 
 namespace splice {
 
@@ -29,6 +30,13 @@ void log_stopped(bool goes_on, std::string_view interface);
 
 // Privileges, then the interface: there and up.
 SystemResult<InterfaceInfo> check_host(const std::string& interface);
+// An uplink of `daemon`'s: there, up, and no other process's of that name while the lock lives.
+struct TakenUplink {
+    InterfaceInfo interface;
+    InterfaceLock lock;
+};
+// Errors are check_host()'s and InterfaceLock::take()'s.
+SystemResult<TakenUplink> take_uplink(const std::string& daemon, const std::string& interface);
 // Logs a warning for an API that others than this host may ask: it has no password. Nothing: there is no API.
 void warn_about_api(const std::optional<Endpoint>& api);
 // What is wrong when nothing disciplines the clock, of which cookies carry the epoch; nothing: it is kept.
