@@ -14,6 +14,7 @@
 
 #include "libsplice/datapath/checksum.h"
 #include "libsplice/engine/subprocess.hpp"
+#include "tests/support/lib/loopback.hpp"
 
 namespace splice::lab {
 namespace {
@@ -38,10 +39,7 @@ void bring_up(const char* interface) {
 sockaddr_storage loopback(int family, std::uint16_t port) {
     sockaddr_storage storage{};
     if (family == AF_INET) {
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_port = htons(port);
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        const sockaddr_in address = testing::loopback(port);
         std::memcpy(&storage, &address, sizeof(address));
     } else {
         sockaddr_in6 address{};

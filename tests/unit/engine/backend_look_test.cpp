@@ -11,6 +11,7 @@
 
 #include "libsplice/engine/descriptor.hpp"
 #include "tests/support/lab/lab.hpp"
+#include "tests/support/lib/loopback.hpp"
 
 using namespace splice;
 using namespace std::chrono_literals;
@@ -19,14 +20,6 @@ namespace {
 
 Endpoint endpoint(const std::string& text) {
     return Endpoint::parse(text).value();
-}
-
-sockaddr_in loopback(std::uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
 }
 
 // Listens at any address, with room for one connection that waits.
@@ -63,7 +56,7 @@ TEST_CASE("a backend that listens is told from one that refuses, hangs, is silen
         CHECK(accept4(open.get(), nullptr, nullptr, SOCK_CLOEXEC) < 0);
 
         std::vector<Descriptor> clients;
-        const sockaddr_in address = loopback(8080);
+        const sockaddr_in address = testing::loopback(8080);
         for (int i = 0; i < 3 && look("127.0.0.1:8080") != BackendLook::full; ++i) {
             clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
             (void)connect(clients.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));

@@ -13,6 +13,7 @@
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/segment.h"
 #include "tests/support/lab/lab.hpp"
+#include "tests/support/lib/loopback.hpp"
 
 using namespace splice;
 
@@ -102,10 +103,7 @@ TEST_CASE("what the tap hears of this host's own sockets has an unfinished check
         auto sender = RawSender::open();
         REQUIRE(sender);
         const Descriptor client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-        sockaddr_in to{};
-        to.sin_family = AF_INET;
-        to.sin_port = htons(65000);
-        to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        const sockaddr_in to = testing::loopback(65000);
         (void)connect(client.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to));
         REQUIRE(lab::wait_readable((*tap)->descriptor()));
         CHECK(heard(**tap, *sender) == std::vector<std::pair<std::uint16_t, bool>>{{65000, false}});

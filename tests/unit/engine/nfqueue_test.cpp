@@ -13,6 +13,7 @@
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/netfilter_rules.hpp"
 #include "tests/support/lab/lab.hpp"
+#include "tests/support/lib/loopback.hpp"
 
 using namespace splice;
 using lab::UdpSocket;
@@ -271,9 +272,7 @@ Transfer transfer_over_tcp(NetfilterHook hook, bool gso, Disposition disposition
     NfQueue queue = open_queue(options);
 
     const Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sockaddr_in address = testing::loopback(0);
     REQUIRE(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
     REQUIRE(listen(listener.get(), 1) == 0);
     socklen_t length = sizeof(address);

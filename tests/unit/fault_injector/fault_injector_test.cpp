@@ -15,6 +15,7 @@
 #include "libsplice/engine/descriptor.hpp"
 #include "libsplice/engine/interface.hpp"
 #include "tests/support/lab/lab.hpp"
+#include "tests/support/lib/loopback.hpp"
 
 using namespace splice;
 
@@ -76,10 +77,7 @@ bool transfer(std::size_t length) {
     const Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const int on = 1;
     setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(80);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sockaddr_in address = splice::testing::loopback(80);
     REQUIRE(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
     REQUIRE(listen(listener.get(), 1) == 0);
     const Descriptor client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

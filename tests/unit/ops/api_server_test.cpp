@@ -9,18 +9,11 @@
 #include <vector>
 
 #include "libsplice/engine/descriptor.hpp"
+#include "tests/support/lib/loopback.hpp"
 
 using namespace splice;
 
 namespace {
-
-sockaddr_in loopback(std::uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-}
 
 template <class Call>
 int with_address(Call call, int number, sockaddr_in address) {
@@ -30,7 +23,7 @@ int with_address(Call call, int number, sockaddr_in address) {
 // A port that was free a moment ago.
 std::uint16_t free_port() {
     const Descriptor probe(socket(AF_INET, SOCK_STREAM, 0));
-    REQUIRE(with_address(bind, probe.get(), loopback(0)) == 0);
+    REQUIRE(with_address(bind, probe.get(), testing::loopback(0)) == 0);
     sockaddr_in address{};
     socklen_t length = sizeof(address);
     getsockname(probe.get(), reinterpret_cast<sockaddr*>(&address), &length);
@@ -46,7 +39,7 @@ std::string ask(std::uint16_t port, const std::string& request) {
     const Descriptor client(socket(AF_INET, SOCK_STREAM, 0));
     const timeval limit{.tv_sec = 5, .tv_usec = 0};
     setsockopt(client.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    REQUIRE(with_address(connect, client.get(), loopback(port)) == 0);
+    REQUIRE(with_address(connect, client.get(), testing::loopback(port)) == 0);
     REQUIRE(send(client.get(), request.data(), request.size(), MSG_NOSIGNAL) ==
             static_cast<ssize_t>(request.size()));
     std::string answer;
@@ -88,7 +81,7 @@ TEST_CASE("any number of connections that say nothing, or half a header, keep no
     std::vector<Descriptor> silent;
     for (int i = 0; i < 100; i++) {
         silent.emplace_back(socket(AF_INET, SOCK_STREAM, 0));
-        REQUIRE(with_address(connect, silent.back().get(), loopback(port)) == 0);
+        REQUIRE(with_address(connect, silent.back().get(), testing::loopback(port)) == 0);
         if (i % 2 == 0) REQUIRE(send(silent.back().get(), "GET /hea", 8, MSG_NOSIGNAL) == 8);
         CHECK(get(port, "/healthz").ends_with("\r\n\r\nok\n"));
     }
@@ -138,11 +131,12 @@ TEST_CASE("a server that goes closes its connections") {
     auto server = ApiServer::start(local(port), routes());
     REQUIRE(server.has_value());
     const Descriptor idle(socket(AF_INET, SOCK_STREAM, 0));
-    REQUIRE(with_address(connect, idle.get(), loopback(port)) == 0);
+    REQUIRE(with_address(connect, idle.get(), testing::loopback(port)) == 0);
     {
         const ApiServer gone = std::move(*server);
     }
     char byte = 0;
     CHECK(recv(idle.get(), &byte, 1, 0) <= 0);
-    CHECK(with_address(connect, Descriptor(socket(AF_INET, SOCK_STREAM, 0)).get(), loopback(port)) != 0);
+    CHECK(with_address(connect, Descriptor(socket(AF_INET, SOCK_STREAM, 0)).get(), testing::loopback(port)) !=
+          0);
 }
