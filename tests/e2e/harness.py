@@ -92,6 +92,15 @@ class Tally:
         return f"{self.passed} passed, {len(self.failed)} failed, {len(self.skipped)} skipped"
 
 
+def _last_lines(path, count=8):
+    """Of what a program wrote, which is all that is seen of a failure where the logs are not kept."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().splitlines()[-count:]
+    except FileNotFoundError:
+        return []
+
+
 def _paint(text, colour):
     return f"\033[{colour}m{text}\033[0m" if sys.stdout.isatty() else text
 
@@ -136,4 +145,7 @@ def run_case(world, item, tally, log_dir):
         shutil.rmtree(kept, ignore_errors=True)
         world.keep_logs(kept)
         print(f"    logs of this case: {kept}", flush=True)
+        for name in world.lab.programs:
+            for line in _last_lines(os.path.join(kept, name)):
+                print(f"      {name}: {line}", flush=True)
         world.repair()

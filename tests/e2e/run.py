@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The end-to-end suite: real programs in a lab of network namespaces, once for each engine, mode and family.
 
-usage: run.py [--only WORD] [--family 4|6] [--point ENGINE:MODE]... [--wan CONTROL | --slow | --full] [--jobs N] [--logs DIR]
-              [--counts FILE] [--list]
+usage: run.py [--only WORD] [--family 4|6] [--point ENGINE:MODE]... [--wan CONTROL | --slow | --full] [--jobs N] [--repeat N]
+              [--logs DIR] [--counts FILE] [--list]
 """
 
 import argparse
@@ -58,6 +58,7 @@ def parse_arguments():
     parser.add_argument("--full", action="store_true", help="the cases that wait for minutes, too (make e2e-full)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="so many points side by side, each in a lab of its "
                         "own; default: one a core")
+    parser.add_argument("--repeat", type=int, default=1, help="the chosen cases so many times in each lab: once in a hundred is a fault")
     parser.add_argument("--logs", default=os.path.join(SOURCE, "build/test-logs/e2e"), help="where logs of failing cases go")
     parser.add_argument("--counts", help="write 'passed failed skipped' there")
     parser.add_argument("--tally", help="write what became of the cases there, as JSON, instead of printing it at the end")
@@ -127,7 +128,7 @@ def run_or_say_why_not(point, families, cases, tally, log_dir):
 def main():
     arguments = parse_arguments()
     known = chosen_list(arguments)
-    cases = [item for item in known if any(word in item.sentence for word in arguments.only or [""])]
+    cases = arguments.repeat * [item for item in known if any(word in item.sentence for word in arguments.only or [""])]
     if arguments.list:
         print("\n".join(item.sentence for item in cases))
         return 0
