@@ -5,11 +5,9 @@
 
 #include <algorithm>
 #include <memory>
-#include <sstream>
 
 #include "libsplice/engine/next_hop.hpp"
 #include "libsplice/engine/socket_diag.hpp"
-#include "libsplice/engine/subprocess.hpp"
 #include "libsplice/engine/sysctl.hpp"
 #include "packetbridge/network_facts.hpp"
 
@@ -19,20 +17,6 @@ namespace {
 bool kernel_has_kfunc() noexcept {
     const std::unique_ptr<btf, decltype(&btf__free)> kernel(btf__load_vmlinux_btf(), btf__free);
     return kernel && btf__find_by_name_kind(kernel.get(), "bpf_sk_assign_tcp_reqsk", BTF_KIND_FUNC) > 0;
-}
-
-// What the firewall's own programs say of it; one that is not installed has nothing to say.
-std::string read_firewall() {
-    std::string all;
-    const std::pair<const char*, std::vector<std::string>> sayings[] = {
-        {"iptables-save", {}}, {"ip6tables-save", {}}, {"nft", {"list", "ruleset"}}};
-    for (const auto& [name, arguments] : sayings) {
-        const auto path = find_program(name, "");
-        if (!path) continue;
-        if (const auto said = run_program(*path, arguments, ""); said && said->exit_code == 0)
-            all += said->output + "\n";
-    }
-    return all;
 }
 
 bool has(const std::string& line, std::string_view word) {
@@ -59,13 +43,6 @@ bool sets_marks(const std::string& line) {
     return has(line, "-A PREROUTING") && (has(line, "-j MARK") || has(line, "-j CONNMARK"));
 }
 
-std::string first_line(const std::string& text, bool (*matches)(const std::string&)) {
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);)
-        if (matches(line)) return line;
-    return {};
-}
-
 bool listens_on_vip(const JoinerService& service) noexcept {
     return service.backend == service.vip;
 }
@@ -88,22 +65,45 @@ void judge_sysctls(const AdoptionFacts& facts, AdoptionFindings& findings) {
 }
 
 void judge_firewall(const AdoptionFacts& facts, const JoinerSetup& setup, AdoptionFindings& findings) {
-    if (const std::string line = first_line(facts.firewall, drops_new_without_syn); !line.empty())
+    if (const std::string line = first_rule(facts.firewall, drops_new_without_syn); !line.empty())
         findings.obstacles.push_back(
             "the firewall drops new connections that do not begin with a SYN, as adopted "
             "ones do not: " +
             line);
-    if (const std::string line = first_line(facts.firewall, drops_invalid);
+    if (const std::string line = first_rule(facts.firewall, drops_invalid);
         !line.empty() && facts.conntrack_tcp_loose == 0)
         findings.obstacles.push_back(
             "net.netfilter.nf_conntrack_tcp_loose is 0 and the firewall drops INVALID, which "
             "adopted connections then are: " +
             line);
-    if (const std::string line = first_line(facts.firewall, sets_marks); !line.empty() && needs_egress(setup))
+    if (const std::string line = first_rule(facts.firewall, sets_marks); !line.empty() && needs_egress(setup))
         findings.warnings.push_back(
             "the firewall writes packet marks before sockets see them; if it does so to "
             "adopted connections, their answers keep the backend's address: " +
             line);
+}
+
+// Each backend of the families for which the kernel would answer an adopted segment with a RST.
+void judge_nat(const AdoptionFacts& facts, const JoinerSetup& setup, AdoptionFindings& findings) {
+    for (const int family : {4, 6}) {
+        if (!nat_takes_adopted_segments(facts.firewall, family)) continue;
+        std::vector<Endpoint> told;
+        for (const JoinerService& service : setup.services) {
+            const Endpoint& backend = service.backend;
+            if (backend.address.family() != family || std::ranges::find(told, backend) != told.end())
+                continue;
+            told.push_back(backend);
+            if (leaves_untracked(facts.firewall, backend)) continue;
+            const std::string program = family == 4 ? "iptables" : "ip6tables";
+            findings.obstacles.push_back(
+                fmt::format("a chain of type nat and connection tracking (Docker, libvirt, firewalld, "
+                            "MASQUERADE) take adopted segments "
+                            "from their socket, and connections to {0} are tracked: keep them from it with "
+                            "`{1} -t raw -A PREROUTING -d {2} -p tcp --dport {3} -j CT --notrack` and "
+                            "`{1} -t raw -A OUTPUT -s {2} -p tcp --sport {3} -j CT --notrack`",
+                            backend.to_string(), program, backend.address.to_string(), backend.port));
+        }
+    }
 }
 
 // What cannot be asked is taken for good. `sockets`: null where the kernel tells nothing of them.
@@ -153,7 +153,7 @@ bool needs_egress(const JoinerSetup& setup) noexcept {
 AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::string& interface) {
     AdoptionFacts facts = read_changing_facts(setup, interface);
     facts.has_kfunc = kernel_has_kfunc();
-    facts.firewall = read_firewall();
+    facts.firewall = read_firewall_rules();
     return facts;
 }
 
@@ -188,6 +188,7 @@ AdoptionFindings judge_adoption(const AdoptionFacts& facts, const JoinerSetup& s
             "CONFIG_DEBUG_INFO_BTF and CONFIG_SYN_COOKIES has)");
     judge_sysctls(facts, findings);
     judge_firewall(facts, setup, findings);
+    judge_nat(facts, setup, findings);
     if (facts.rp_filter == 1)
         findings.warnings.emplace_back(
             "rp_filter is strict: a client whose route does not lead out of this interface "

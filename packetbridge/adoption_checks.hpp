@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "libsplice/core/joiner.hpp"
+#include "packetbridge/firewall_rules.hpp"
 
 namespace splice {
 
@@ -30,7 +31,7 @@ struct AdoptionFacts {
     int rp_filter = 0;  // of the interface, or of all: the stricter
     int arp_ignore = 0;
     int arp_announce = 0;
-    std::string firewall;  // iptables-save, ip6tables-save, nft list ruleset
+    FirewallRules firewall;
     std::vector<BackendFacts> backends;
 };
 
@@ -44,7 +45,7 @@ struct AdoptionFindings {
 [[nodiscard]] bool needs_egress(const JoinerSetup& setup) noexcept;
 
 [[nodiscard]] AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::string& interface);
-// Without the firewall's words and the kernel's functions: cheap.
+// Without the firewall's rules and the kernel's functions: cheap.
 [[nodiscard]] AdoptionFacts read_changing_facts(const JoinerSetup& setup, const std::string& interface);
 [[nodiscard]] AdoptionFindings judge_adoption(const AdoptionFacts& facts, const JoinerSetup& setup);
 

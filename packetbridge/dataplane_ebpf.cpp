@@ -202,8 +202,9 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
             .kind = "adoption",
             .words = "what adoption needs of this host",
             .observe = [this]() -> std::optional<std::string> {
-                const auto found =
-                    judge_adoption(read_changing_facts(*setup_, settings_.uplinks.front()), *setup_);
+                AdoptionFacts facts = read_changing_facts(*setup_, settings_.uplinks.front());
+                facts.firewall = firewall_.look(read_clock().monotonic);
+                const auto found = judge_adoption(facts, *setup_);
                 if (found.obstacles.empty()) return std::nullopt;
                 return "is no longer there: " + found.obstacles.front();
             },
@@ -281,6 +282,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     std::atomic<std::uint64_t> expired_{};
     std::optional<PacketLoop> loop_;
     std::optional<SysctlSetting> fwmark_accept_;
+    FirewallWatch firewall_;
     BridgeHooks hooks_;  // gone first
 };
 

@@ -76,35 +76,55 @@ TEST_CASE("a backend that is not a plain TCP socket of this host stops adoption"
 TEST_CASE("a firewall that drops what begins without a SYN is shown by its rule") {
     for (const char* rule :
          {"-A INPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j DROP",
-          "\t\ttcp flags & (fin | syn | rst | ack) != syn ct state new drop"}) {
+          "tcp flags & (fin | syn | rst | ack) != syn ct state new drop"}) {
         CAPTURE(rule);
         CHECK(obstacle([&](AdoptionFacts& facts) {
-                  facts.firewall = std::string("*filter\n") + rule + "\nCOMMIT\n";
+                  facts.firewall.ipv4 = std::string("*filter\n") + rule + "\nCOMMIT\n";
+              }).ends_with(rule));
+        CHECK(obstacle([&](AdoptionFacts& facts) {
+                  facts.firewall.nft = std::string("table inet f {\n\tchain c {\n\t\t") + rule + "\n\t}\n}\n";
               }).ends_with(rule));
     }
     const std::string invalid = "-A INPUT -m conntrack --ctstate INVALID -j DROP";
     CHECK(obstacle([&](AdoptionFacts& facts) {
-              facts.firewall = invalid;
+              facts.firewall.ipv4 = invalid;
               facts.conntrack_tcp_loose = 0;
           }).ends_with(invalid));
 }
 
 TEST_CASE("a firewall that drops INVALID lets adopted connections through while conntrack is loose") {
     AdoptionFacts facts;
-    facts.firewall =
+    facts.firewall.ipv4 =
         "-A INPUT -m conntrack --ctstate INVALID -j DROP\n-A INPUT -p tcp -m state --state NEW -j ACCEPT\n";
     CHECK(judge_adoption(facts, kOwnAddress).obstacles.empty());
 }
 
 TEST_CASE("marks of the firewall matter where the backend has an address of its own") {
     AdoptionFacts facts;
-    facts.firewall = "-A PREROUTING -i eth1 -j MARK --set-xmark 0x1/0xffffffff\n";
+    facts.firewall.ipv4 = "-A PREROUTING -i eth1 -j MARK --set-xmark 0x1/0xffffffff\n";
     facts.arp_ignore = 1;
     facts.arp_announce = 2;
     CHECK(judge_adoption(facts, kOwnAddress).warnings.size() == 1);
     CHECK(judge_adoption(facts, kOnVip).warnings.empty());
     CHECK(needs_egress(kOwnAddress));
     CHECK_FALSE(needs_egress(kOnVip));
+}
+
+TEST_CASE(
+    "address translation on a host that tracks connections stops adoption, of backends that are tracked") {
+    const std::string docker =
+        "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j "
+        "MASQUERADE\nCOMMIT\n";
+    const std::string said = obstacle([&](AdoptionFacts& facts) { facts.firewall.ipv4 = docker; });
+    CHECK(said.contains("connections to 192.0.2.30:80 are tracked"));
+    CHECK(said.contains("`iptables -t raw -A PREROUTING -d 192.0.2.30 -p tcp --dport 80 -j CT --notrack`"));
+    AdoptionFacts untracked;
+    untracked.firewall.ipv4 =
+        docker + "*raw\n-A PREROUTING -d 192.0.2.30/32 -p tcp -m tcp --dport 80 -j CT --notrack\nCOMMIT\n";
+    CHECK(judge_adoption(untracked, kOwnAddress).obstacles.empty());
+    AdoptionFacts other_family;
+    other_family.firewall.ipv6 = docker;
+    CHECK(judge_adoption(other_family, kOwnAddress).obstacles.empty());
 }
 
 TEST_CASE("what only may harm is a warning") {
