@@ -37,11 +37,11 @@ NetfilterMatch from_backends(const JoinerSetup& setup) {
     return match;
 }
 
+// Errors about what clients send to a backend come from whoever could not send it on: the backend's host, a
+// router before it, or this host, where the link to the backend is narrower than the uplink.
 NetfilterMatch icmp_errors_of(NetfilterMatch match) {
     match.kind = NetfilterMatch::Kind::icmp_error;
-    std::vector<Endpoint> sources;
-    for (const Endpoint& source : match.sources) add_once(sources, {source.address, 0});
-    match.sources = std::move(sources);
+    match.sources.clear();
     return match;
 }
 
