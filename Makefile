@@ -76,10 +76,13 @@ simulate: ## client, balancer, bridges and backends in virtual time (SEEDS=1000 
 	@cmake --build build/cmake --parallel $(JOBS) --target simulation
 	@build/cmake/tests/simulation $(if $(SEED),--seed $(SEED) -v,--from $(or $(FROM),1) --seeds $(or $(SEEDS),1000))
 
-install: build ## executables into $(DESTDIR)$(PREFIX)/sbin
+install: build ## executables into $(DESTDIR)$(PREFIX)/sbin, and completion for bash
 	@install -d $(DESTDIR)$(PREFIX)/sbin
 	@install -C -m 0755 build/balancer build/packetbridge build/splice-hash build/splice-replay \
-		tools/splice-hash-plot $(DESTDIR)$(PREFIX)/sbin
+		build/splicectl tools/splice-hash-plot $(DESTDIR)$(PREFIX)/sbin
+	@install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	@install -C -m 0644 tools/completions/splicectl.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/splicectl
 
 clean: ## remove what was built
 	@rm -rf build build-*

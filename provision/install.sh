@@ -9,7 +9,7 @@ source "$source_dir/provision/common.sh"
 if [[ -n ${2:-} ]]; then
     # shellcheck disable=SC2046
     need_packages $("$source_dir/scripts/deps.sh" --runtime)
-    for program in balancer packetbridge splice-hash; do
+    for program in balancer packetbridge splice-hash splicectl; do
         install -C -m 0755 "$2/$program" "/usr/local/sbin/$program"
     done
 else

@@ -30,7 +30,7 @@ obstacle() {
     for tool in qemu-system-x86_64 mmdebstrap mke2fs setpriv; do
         if ! command -v "$tool" >/dev/null; then echo "no $tool here"; return; fi
     done
-    for tool in balancer packetbridge splice-hash; do
+    for tool in balancer packetbridge splice-hash splicectl; do
         if [[ ! -x $SOURCE_DIR/build/$tool ]]; then echo "build/$tool is not there: make build"; return; fi
     done
 }

@@ -62,5 +62,5 @@ image_furnish() {
 # The repository and its executables, as a tar archive that a machine reads from its second disk.
 payload_prepare() {
     tar -C "$SOURCE_DIR" --exclude=./.git --exclude='./build*' --exclude=./.vagrant -cf "$RUN/payload.tar" .
-    tar -C "$SOURCE_DIR" -rf "$RUN/payload.tar" build/balancer build/packetbridge build/splice-hash
+    tar -C "$SOURCE_DIR" -rf "$RUN/payload.tar" build/balancer build/packetbridge build/splice-hash build/splicectl
 }
