@@ -91,9 +91,24 @@ void look_at_ways(const BalancerConfig& config, Preflight& found) {
 
 Preflight look_at_balancer_host(const BalancerConfig& config) {
     Preflight found;
-    look_at_common_host(uplinks_of(config.common), found);
-    if (config.common.engine != EngineChoice::nfqueue)
-        for (const std::string& uplink : uplinks_of(config.common)) look_at_program(uplink, found);
+    const EngineChoice engine = config.common.engine;
+    look_at_common_host(uplinks_of(config.common),
+                        {.tried = engine != EngineChoice::nfqueue, .needed = engine == EngineChoice::ebpf},
+                        found);
+    if (engine != EngineChoice::nfqueue) {
+        for (const std::string& uplink : uplinks_of(config.common)) {
+            look_at_program(uplink, found);
+            look_at_xdp_of(uplink, config.xdp_mode, found);
+        }
+    }
+    // What the ebpf engine sends meets no rule.
+    if (engine != EngineChoice::ebpf)
+        look_at_policies(
+            "output",
+            "and the nfqueue engine sends by it: accept TCP from the services' ports to clients, and to the "
+            "bridges at these ports (docs/hosts.md)",
+            found);
+
     look_at_vips(config, found);
     look_at_ways(config, found);
     return found;

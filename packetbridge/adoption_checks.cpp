@@ -144,20 +144,36 @@ void judge_backends(const AdoptionFacts& facts, const JoinerSetup& setup, Adopti
     }
 }
 
+void judge_uplinks(const AdoptionFacts& facts, const JoinerSetup& setup, AdoptionFindings& findings) {
+    const bool has_vip = std::ranges::any_of(setup.services, listens_on_vip);
+    for (const UplinkFacts& uplink : facts.uplinks) {
+        if (uplink.rp_filter == 1)
+            findings.warnings.push_back(
+                fmt::format("rp_filter of {0} is strict: a client whose route does not lead out by {0} is "
+                            "dropped; 2 is loose",
+                            uplink.name));
+        if (has_vip && (uplink.arp_ignore < 1 || uplink.arp_announce < 2))
+            findings.warnings.push_back(
+                fmt::format("a backend listens on the VIP, but arp_ignore of {0} is not 1 or arp_announce "
+                            "not 2: this host may answer ARP for the balancer's address there",
+                            uplink.name));
+    }
+}
+
 }  // namespace
 
 bool needs_egress(const JoinerSetup& setup) noexcept {
     return !std::ranges::all_of(setup.services, listens_on_vip);
 }
 
-AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::string& interface) {
-    AdoptionFacts facts = read_changing_facts(setup, interface);
+AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::vector<std::string>& uplinks) {
+    AdoptionFacts facts = read_changing_facts(setup, uplinks);
     facts.has_kfunc = kernel_has_kfunc();
     facts.firewall = read_firewall_rules();
     return facts;
 }
 
-AdoptionFacts read_changing_facts(const JoinerSetup& setup, const std::string& interface) {
+AdoptionFacts read_changing_facts(const JoinerSetup& setup, const std::vector<std::string>& uplinks) {
     AdoptionFacts facts;
     const auto ipv4 = [](const std::string& name, int unknown) {
         return read_sysctl("net/ipv4/" + name).value_or(unknown);
@@ -168,9 +184,11 @@ AdoptionFacts read_changing_facts(const JoinerSetup& setup, const std::string& i
     facts.tcp_window_scaling = ipv4("tcp_window_scaling", 1);
     facts.tcp_rfc1337 = ipv4("tcp_rfc1337", 0);
     facts.conntrack_tcp_loose = read_sysctl("net/netfilter/nf_conntrack_tcp_loose").value_or(1);
-    facts.rp_filter = interface_sysctl(interface, "rp_filter");
-    facts.arp_ignore = interface_sysctl(interface, "arp_ignore");
-    facts.arp_announce = interface_sysctl(interface, "arp_announce");
+    for (const std::string& name : uplinks)
+        facts.uplinks.push_back({.name = name,
+                                 .rp_filter = interface_sysctl(name, "rp_filter"),
+                                 .arp_ignore = interface_sysctl(name, "arp_ignore"),
+                                 .arp_announce = interface_sysctl(name, "arp_announce")});
     auto sockets = SocketDiag::open();
     for (const JoinerService& service : setup.services) {
         if (std::ranges::find(facts.backends, service.backend, &BackendFacts::backend) ==
@@ -189,15 +207,7 @@ AdoptionFindings judge_adoption(const AdoptionFacts& facts, const JoinerSetup& s
     judge_sysctls(facts, findings);
     judge_firewall(facts, setup, findings);
     judge_nat(facts, setup, findings);
-    if (facts.rp_filter == 1)
-        findings.warnings.emplace_back(
-            "rp_filter is strict: a client whose route does not lead out of this interface "
-            "is dropped; 2 is loose");
-    if (std::ranges::any_of(setup.services, listens_on_vip) &&
-        (facts.arp_ignore < 1 || facts.arp_announce < 2))
-        findings.warnings.emplace_back(
-            "a backend listens on the VIP, but arp_ignore is not 1 or arp_announce not 2 on "
-            "the interface: this host may answer ARP for the balancer's address");
+    judge_uplinks(facts, setup, findings);
     judge_backends(facts, setup, findings);
     return findings;
 }

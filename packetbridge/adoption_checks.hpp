@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "libsplice/core/joiner.hpp"
-#include "packetbridge/firewall_rules.hpp"
+#include "libsplice/ops/firewall_rules.hpp"
 
 namespace splice {
 
@@ -20,6 +20,14 @@ struct BackendFacts {
     std::uint32_t mark = 0;  // the listener's SO_MARK
 };
 
+// IPv4's settings of an interface by which balancers send: its own, or those of all where they are stricter.
+struct UplinkFacts {
+    std::string name;
+    int rp_filter = 0;
+    int arp_ignore = 0;
+    int arp_announce = 0;
+};
+
 struct AdoptionFacts {
     bool has_kfunc = true;  // bpf_sk_assign_tcp_reqsk, Linux 6.9
     int tcp_syncookies = 1;
@@ -28,9 +36,7 @@ struct AdoptionFacts {
     int tcp_window_scaling = 1;
     int tcp_rfc1337 = 0;
     int conntrack_tcp_loose = 1;
-    int rp_filter = 0;  // of the interface, or of all: the stricter
-    int arp_ignore = 0;
-    int arp_announce = 0;
+    std::vector<UplinkFacts> uplinks;
     FirewallRules firewall;
     std::vector<BackendFacts> backends;
 };
@@ -44,9 +50,11 @@ struct AdoptionFindings {
 // net.ipv4.tcp_fwmark_accept must be 1.
 [[nodiscard]] bool needs_egress(const JoinerSetup& setup) noexcept;
 
-[[nodiscard]] AdoptionFacts read_adoption_facts(const JoinerSetup& setup, const std::string& interface);
+[[nodiscard]] AdoptionFacts read_adoption_facts(const JoinerSetup& setup,
+                                                const std::vector<std::string>& uplinks);
 // Without the firewall's rules and the kernel's functions: cheap.
-[[nodiscard]] AdoptionFacts read_changing_facts(const JoinerSetup& setup, const std::string& interface);
+[[nodiscard]] AdoptionFacts read_changing_facts(const JoinerSetup& setup,
+                                                const std::vector<std::string>& uplinks);
 [[nodiscard]] AdoptionFindings judge_adoption(const AdoptionFacts& facts, const JoinerSetup& setup);
 
 }  // namespace splice

@@ -15,7 +15,7 @@ std::optional<std::string> adoption_obstacle(const PacketbridgeConfig& config, T
     ServiceNumbers numbers;
     const auto setup = build_setup(config, splice_secret{}, numbers);
     const AdoptionFindings findings =
-        judge_adoption(read_adoption_facts(*setup, config.common.interface), *setup);
+        judge_adoption(read_adoption_facts(*setup, uplinks_of(config.common)), *setup);
     if (!findings.obstacles.empty()) return findings.obstacles.front();
     if (const auto loaded = try_bridge_programs(Mode::adopt); !loaded) return loaded.error().text;
     if (tell == Tell::warnings)

@@ -202,7 +202,7 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
             .kind = "adoption",
             .words = "what adoption needs of this host",
             .observe = [this]() -> std::optional<std::string> {
-                AdoptionFacts facts = read_changing_facts(*setup_, settings_.uplinks.front());
+                AdoptionFacts facts = read_changing_facts(*setup_, settings_.uplinks);
                 facts.firewall = firewall_.look(read_clock().monotonic);
                 const auto found = judge_adoption(facts, *setup_);
                 if (found.obstacles.empty()) return std::nullopt;

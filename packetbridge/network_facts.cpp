@@ -3,9 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <memory>
 
-#include "libsplice/engine/next_hop.hpp"
 #include "libsplice/engine/sysctl.hpp"
 
 namespace splice {
@@ -15,19 +13,17 @@ std::string conf(const std::string& interface, const std::string& name) {
     return fmt::format("net/ipv4/conf/{}/{}", interface, name);
 }
 
-// By which interface this host sends to clients that no more particular route than the default names: an
-// address that nobody has (RFC 5737).
-std::string way_to_clients() {
-    const auto anybody = IpAddress::parse("198.51.100.1");
-    const auto way = anybody ? way_to(*anybody) : std::nullopt;
-    return way ? way->interface : "";
-}
-
 }  // namespace
 
 int interface_sysctl(const std::string& interface, const std::string& name) {
     return std::max(read_sysctl(conf("all", name)).value_or(0),
                     read_sysctl(conf(interface, name)).value_or(0));
+}
+
+// By an address that nobody has (RFC 5737, RFC 3849).
+std::optional<WayTo> way_to_clients(int family) {
+    const auto anybody = IpAddress::parse(family == 4 ? "198.51.100.1" : "2001:db8::1");
+    return anybody ? way_to(*anybody) : std::nullopt;
 }
 
 HostFact local_clients_fact(const std::string& interface) {
@@ -62,7 +58,8 @@ HostFact reverse_path_fact(const std::string& interface, const std::vector<std::
             .words = fmt::format("IPv4's strict reverse path filter of {} (rp_filter 1)", interface),
             .observe = [interface, uplinks]() -> std::optional<std::string> {
                 const bool strict = interface_sysctl(interface, "rp_filter") == 1;
-                const std::string way = strict ? way_to_clients() : "";
+                const auto to_clients = strict ? way_to_clients(4) : std::nullopt;
+                const std::string way = to_clients ? to_clients->interface : "";
                 // A route over several (ECMP) lets each of them in, and shows one.
                 if (std::ranges::find(uplinks, way) != uplinks.end()) return std::nullopt;
                 return judge_reverse_path(interface, strict, way);

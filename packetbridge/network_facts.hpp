@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "libsplice/engine/host_fact.hpp"
+#include "libsplice/engine/next_hop.hpp"
 
 namespace splice {
 
@@ -22,6 +23,10 @@ HostFact local_clients_fact(const std::string& interface);
 // their packets come in by. Nothing is changed: it may be what the host's owner wants of other packets.
 // `uplinks`: all of them, `interface` among them; clients behind any of these are taken to come in by each.
 HostFact reverse_path_fact(const std::string& interface, const std::vector<std::string>& uplinks);
+
+// How this host sends to clients of a family (4 or 6) that no more particular route than the default names;
+// nothing: it does not.
+[[nodiscard]] std::optional<WayTo> way_to_clients(int family);
 
 // Why clients would be dropped by the filter, or nothing. `strict`: its mode at `interface`; `way_out`: the
 // interface of the route to clients elsewhere, empty where there is none.

@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "libsplice/engine/interface.hpp"
+#include "libsplice/engine/next_hop.hpp"
+#include "libsplice/engine/xdp_link.hpp"
 #include "packetbridge/adoption_checks.hpp"
 #include "packetbridge/bridge_hooks.hpp"
 #include "packetbridge/dataplane.hpp"
@@ -32,7 +34,7 @@ void look_at_engine(const PacketbridgeConfig& config, Preflight& found) {
     const auto setup = build_setup(config, splice_secret{}, numbers);
     if (config.common.engine != EngineChoice::nfqueue && config.mode != Mode::translate) {
         const AdoptionFindings adoption =
-            judge_adoption(read_adoption_facts(*setup, config.common.interface), *setup);
+            judge_adoption(read_adoption_facts(*setup, uplinks_of(config.common)), *setup);
         for (const std::string& obstacle : adoption.obstacles) {
             if (config.mode == Mode::adopt)
                 found.missing("for mode adopt: " + obstacle);
@@ -73,14 +75,61 @@ void look_at_ipv4(const PacketbridgeConfig& config, const std::string& interface
                 : "clients on this host are not served over IPv4 (local_clients: false)");
 }
 
+// Clouds whose networks drop what does not have the sender's own address, by the cards that they give.
+std::string_view source_check_of(std::string_view driver) noexcept {
+    if (driver == "ena") return "; EC2 drops it while the instance's source/destination check is on";
+    if (driver == "gve")
+        return "; Google Cloud drops it unless the instance was made with IP forwarding (can-ip-forward)";
+    if (driver == "hv_netvsc" || driver == "mana")
+        return "; Azure drops it unless the interface has IP forwarding on";
+    return "";
+}
+
+// Answers have the VIP as their source. Whether the network lets them out shows only where they arrive; this
+// is what can be told from here.
+void look_at_ways_out(const PacketbridgeConfig& config, Preflight& found) {
+    std::vector<IpAddress> told;
+    for (const BridgeServiceConfig& service : config.services) {
+        const IpAddress& vip = service.vip.address;
+        if (std::ranges::find(told, vip) != told.end()) continue;
+        told.push_back(vip);
+        const auto out = way_to_clients(vip.family());
+        if (!out) {
+            found.warn(fmt::format("answers of {}: no route leads to clients elsewhere (try: ip -{} route)",
+                                   vip.to_string(), vip.family()));
+            continue;
+        }
+        const auto way = way_to(vip);
+        const bool neighbour = way && way->on_link && (way->local || way->interface == out->interface);
+        const std::string_view cloud = source_check_of(driver_of(out->interface));
+        const std::string leave =
+            fmt::format("answers leave by {} with {} as their source", out->interface, vip.to_string());
+        if (neighbour && cloud.empty())
+            found.good(leave + ", an address of that segment");
+        else
+            found.warn(
+                fmt::format("{}{}; whatever checks sources on the way (uRPF of a router, a hypervisor) must "
+                            "let it pass{}: only a balancer's "
+                            "health checks can tell",
+                            leave, neighbour ? "" : ", which is none of that segment's addresses", cloud));
+    }
+}
+
 }  // namespace
 
 Preflight look_at_bridge_host(const PacketbridgeConfig& config) {
     Preflight found;
-    look_at_common_host(uplinks_of(config.common), found);
+    const EngineChoice engine = config.common.engine;
+    look_at_common_host(uplinks_of(config.common),
+                        {.tried = engine != EngineChoice::nfqueue, .needed = engine == EngineChoice::ebpf},
+                        found);
     look_at_addresses(config, found);
     for (const std::string& uplink : uplinks_of(config.common)) look_at_ipv4(config, uplink, found);
     look_at_engine(config, found);
+    for (const std::string_view hook : {"input", "output"})
+        look_at_policies(
+            hook, "so it must accept what this mode needs (docs/hosts.md); a start tries one opening", found);
+    look_at_ways_out(config, found);
     return found;
 }
 

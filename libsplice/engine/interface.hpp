@@ -64,5 +64,8 @@ class AddedAddress {
 
 // Errors unless this process may do what both executables need (CAP_NET_ADMIN and CAP_NET_RAW).
 SystemResult<void> check_privileges();
+// Of what kernel programs need beside these (CAP_BPF, CAP_PERFMON; CAP_SYS_ADMIN is either), what this
+// process lacks: "CAP_BPF and CAP_PERFMON". Empty: nothing. Errors: the system does not say.
+SystemResult<std::string> missing_for_kernel_programs();
 
 }  // namespace splice

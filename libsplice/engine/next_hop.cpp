@@ -239,7 +239,7 @@ std::optional<WayTo> way_to(const IpAddress& address) {
     const auto route = find_route(*socket, address);
     std::array<char, IF_NAMESIZE> name{};
     if (!route || !if_indextoname(route->interface, name.data())) return std::nullopt;
-    return WayTo{name.data(), route->local};
+    return WayTo{name.data(), route->local, route->neighbour == address};
 }
 
 SystemResult<EthernetAddresses> ethernet_addresses_at(std::uint32_t interface) {

@@ -52,6 +52,7 @@ class NextHops {
 struct WayTo {
     std::string interface;  // its name
     bool local = false;     // the address is this host's own
+    bool on_link = false;   // no router is between
 };
 [[nodiscard]] std::optional<WayTo> way_to(const IpAddress& address);
 

@@ -36,4 +36,14 @@ SystemResult<void> check_privileges() {
                         "run it as root, or give it CAP_NET_ADMIN and CAP_NET_RAW");
 }
 
+SystemResult<std::string> missing_for_kernel_programs() {
+    const auto held = effective_capabilities();
+    if (!held) return std::unexpected(held.error());
+    std::string missing;
+    if ((*held & bit(CAP_SYS_ADMIN)) != 0) return missing;
+    if ((*held & bit(CAP_BPF)) == 0) missing = "CAP_BPF";
+    if ((*held & bit(CAP_PERFMON)) == 0) missing += missing.empty() ? "CAP_PERFMON" : " and CAP_PERFMON";
+    return missing;
+}
+
 }  // namespace splice

@@ -445,6 +445,18 @@ def _(world):
     for words in ("this process may", "interface eth1 is up: driver veth", f"address {world.bridge_address(bridge)} is on this host",
                   f"a start takes engine {world.lab.engine}, mode {world.lab.mode}"):
         true(has_line(lines, "ok", words), f"{words}: {lines}")
+    true(has_line(lines, "ok", f"answers leave by eth1 with {world.vip} as their source, an address of that segment"), f"the way out: {lines}")
+    equal(has_line(lines, "ok", "this process may load kernel programs"), world.lab.engine == "ebpf", f"what kernel programs need: {lines}")
+    with second_uplink(world, bridge):
+        _, lines = check_host(world, bridge)
+        true(has_line(lines, "warning", f"answers leave by eth2 with {world.vip} as their source, which is none", "health checks can tell"),
+             f"another way out: {lines}")
+    rules = (world.iptables, "-w", "-P", "INPUT")
+    world.clean_up.callback(world.lab.on, bridge, *rules, "ACCEPT")
+    world.lab.on(bridge, *rules, "DROP")
+    _, lines = check_host(world, bridge)
+    true(has_line(lines, "warning", "the firewall drops what no rule accepts (INPUT of", "docs/hosts.md"), f"the firewall: {lines}")
+    world.lab.on(bridge, *rules, "ACCEPT")
     world.sysctl(bridge, "net.ipv4.tcp_sack", 0)
     code, lines = check_host(world, bridge)
     adopts = world.lab.mode == "adopt"
@@ -453,6 +465,53 @@ def _(world):
     world.edited(f"{bridge}.yaml", lambda text: text.replace(f'"{world.bridge_address(bridge)}"', f'"{world.bridge_address("b1")}"'))
     code, lines = check_host(world, bridge)
     equal(code, 1, f"the exit code: {lines}")
+
+
+def only_ebpf(world):
+    return None if world.lab.engine == "ebpf" else "XDP is the ebpf engine's"
+
+
+@case("--check --host tries which XDP the balancer's interface gives, and leaves nothing there", requires=only_ebpf)
+def _(world):
+    lab = world.lab
+    lab.stop("balancer")
+    world.clean_up.callback(restart, world, "balancer")
+    code, lines = check_host(world, "balancer")
+    true(code == 0 and has_line(lines, "ok", "XDP on eth1 is native: tried"), f"a veth whose peer merges packets: {code} {lines}")
+    true("xdp" not in lab.on("balancer", "ip", "link", "show", "eth1"), "nothing hangs there")
+    peer = ("ethtool", "-K", "to-balancer", "gro")
+    world.clean_up.callback(lab.on, "segment", *peer, "on")
+    lab.on("segment", *peer, "off")
+    code, lines = check_host(world, "balancer")
+    true(code == 0 and has_line(lines, "warning", "XDP on eth1 will be generic", "is lost in this veth"), f"one whose peer does not: {code} {lines}")
+    world.edited("balancer.yaml", lambda text: text.replace("engine: ebpf\n", "engine: ebpf\nxdp_mode: native\n"))
+    code, lines = check_host(world, "balancer")
+    true(code == 1 and has_line(lines, "missing", "xdp_mode native on eth1"), f"where native is asked for: {code} {lines}")
+
+
+@case("the firewall of a balancer's host, OUTPUT policy DROP: ebpf's packets meet no rule, and what nfqueue needs is told and let out")
+def _(world):
+    path = PATHS[0]
+    bridge = world.bridge_of(path)
+    policy = (world.iptables, "-w", "-P", "OUTPUT")
+    world.clean_up.callback(world.lab.on, "balancer", *policy, "ACCEPT")
+    if world.family == 6:
+        world.rule("balancer", "OUTPUT", "-p icmpv6", "ACCEPT")
+    world.rule("balancer", "OUTPUT", "-o lo", "ACCEPT")
+    world.lab.on("balancer", *policy, "DROP")
+    _, lines = check_host(world, "balancer")
+    equal(has_line(lines, "warning", "the firewall drops what no rule accepts (OUTPUT of"), world.lab.engine == "nfqueue", f"whether it is told: {lines}")
+    if world.lab.engine == "nfqueue":
+        try:
+            world.connect(timeout=1.5)
+            raise AssertionError("what nfqueue sends passes")
+        except TimeoutError:
+            pass
+        world.rule("balancer", "OUTPUT", f"-s {world.vip} -p tcp --sport 80", "ACCEPT")
+        world.rule("balancer", "OUTPUT", "-p tcp --dport 80", "ACCEPT")
+    all_served_by(world, bridge, [path])
+    # Of these the first segment is held in user space.
+    equal(ask_in_two(world.connect(timeout=4, nagle=False), path, 9).bridge, bridge, "a request in two segments")
 
 
 @case("--check --host lists the ways to a balancer's bridges, and what is in its place")

@@ -20,8 +20,6 @@ const JoinerSetup kOnVip = rules_with_backend("192.0.2.10:80");
 template <class Change>
 std::string obstacle(Change change) {
     AdoptionFacts facts;
-    facts.arp_ignore = 1;
-    facts.arp_announce = 2;
     change(facts);
     const AdoptionFindings findings = judge_adoption(facts, kOwnAddress);
     REQUIRE(findings.obstacles.size() == 1);
@@ -67,8 +65,6 @@ TEST_CASE("a backend that is not a plain TCP socket of this host stops adoption"
     CHECK(obstacle(with({.mptcp = true})).starts_with("the listener at 192.0.2.30:80 speaks MPTCP"));
     CHECK(obstacle(with({.mark = 7})).contains("sets a mark of its own (0x7)"));
     AdoptionFacts marked;
-    marked.arp_ignore = 1;
-    marked.arp_announce = 2;
     marked.backends = {{.backend = *Endpoint::parse("192.0.2.10:80"), .mark = 7}};
     CHECK(judge_adoption(marked, kOnVip).obstacles.empty());  // nothing of ours is carried by marks there
 }
@@ -102,8 +98,6 @@ TEST_CASE("a firewall that drops INVALID lets adopted connections through while 
 TEST_CASE("marks of the firewall matter where the backend has an address of its own") {
     AdoptionFacts facts;
     facts.firewall.ipv4 = "-A PREROUTING -i eth1 -j MARK --set-xmark 0x1/0xffffffff\n";
-    facts.arp_ignore = 1;
-    facts.arp_announce = 2;
     CHECK(judge_adoption(facts, kOwnAddress).warnings.size() == 1);
     CHECK(judge_adoption(facts, kOnVip).warnings.empty());
     CHECK(needs_egress(kOwnAddress));
@@ -127,14 +121,17 @@ TEST_CASE(
     CHECK(judge_adoption(other_family, kOwnAddress).obstacles.empty());
 }
 
-TEST_CASE("what only may harm is a warning") {
+TEST_CASE("what only may harm is a warning, of each uplink that it is of") {
     AdoptionFacts facts;
-    facts.rp_filter = 1;
+    facts.uplinks = {{.name = "eth1", .rp_filter = 2, .arp_ignore = 1, .arp_announce = 2},
+                     {.name = "eth2", .rp_filter = 1, .arp_ignore = 1, .arp_announce = 1}};
     facts.backends = {{.backend = *Endpoint::parse("192.0.2.10:80"), .listens = false}};
     const AdoptionFindings findings = judge_adoption(facts, kOnVip);
     CHECK(findings.obstacles.empty());
     REQUIRE(findings.warnings.size() == 3);
-    CHECK(findings.warnings[0].starts_with("rp_filter is strict"));
-    CHECK(findings.warnings[1].contains("ARP"));
+    CHECK(findings.warnings[0].starts_with("rp_filter of eth2 is strict"));
+    CHECK(findings.warnings[1].contains("arp_ignore of eth2"));
     CHECK(findings.warnings[2].starts_with("nobody listens at 192.0.2.10:80"));
+    facts.uplinks[1] = {.name = "eth2", .rp_filter = 0, .arp_ignore = 1, .arp_announce = 2};
+    CHECK(judge_adoption(facts, kOnVip).warnings.size() == 1);
 }

@@ -1,4 +1,6 @@
-#include "packetbridge/firewall_rules.hpp"
+#include "libsplice/ops/firewall_rules.hpp"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -260,6 +262,37 @@ bool leaves_untracked(const FirewallRules& rules, const Endpoint& backend) {
                     [&](string_view line) { return iptables_rule_leaves_untracked(line, backend); }) ||
            any_nft_line(rules, family,
                         [&](string_view line) { return nft_rule_leaves_untracked(line, backend); });
+}
+
+std::vector<std::string> dropping_chains(const FirewallRules& rules, std::string_view hook) {
+    std::vector<std::string> found;
+    std::string builtin(hook);
+    std::ranges::transform(builtin, builtin.begin(), [](char c) {
+        return static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+    });
+    for (const auto& [text, program] : {std::pair(&rules.ipv4, "iptables'"), {&rules.ipv6, "ip6tables'"}}) {
+        std::string table;
+        (void)any_line(*text, [&](string_view line) {
+            if (line.starts_with('*')) table = line.substr(1);
+            if (line.starts_with(":" + builtin + " DROP"))
+                found.push_back(fmt::format("{} of {} table {}", builtin, program, table));
+            return false;
+        });
+    }
+    // Those that the iptables programs made are told already.
+    std::string table, chain;
+    (void)any_line(rules.nft, [&](string_view line) {
+        const Words words = words_of(line);
+        if (words.size() > 2 && words[0] == "table")
+            table = std::string(words[1]) + " " + std::string(words[2]);
+        if (words.size() > 1 && words[0] == "chain") chain = words[1];
+        const bool here = table.starts_with("inet ") || table.starts_with("ip ") || table.starts_with("ip6 ");
+        if (here && line.starts_with("type filter hook " + std::string(hook) + " ") &&
+            line.ends_with("policy drop;") && chain != builtin)
+            found.push_back(fmt::format("chain {} of nft's table {}", chain, table));
+        return false;
+    });
+    return found;
 }
 
 const FirewallRules& FirewallWatch::look(Duration now) {

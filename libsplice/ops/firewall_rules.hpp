@@ -1,9 +1,11 @@
-// What the firewall of a bridge's host has, out of the words of its own programs: no system call tells of a
+// What the firewall of a host has, out of the words of its own programs: no system call tells of a
 // rule what it does. What is not understood is taken for harmless by some questions and for harmful by
 // others; each says so.
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/time.hpp"
@@ -22,6 +24,10 @@ struct FirewallRules {
 
 // The first line that `matches`, without the blanks around it; empty: none does.
 [[nodiscard]] std::string first_rule(const FirewallRules& rules, bool (*matches)(const std::string&));
+
+// The chains at that hook of IPv4's or IPv6's path, "input" or "output", whose policy drops what no rule of
+// theirs accepts, in words: "OUTPUT of iptables' table filter", "chain out of nft's table inet mine".
+[[nodiscard]] std::vector<std::string> dropping_chains(const FirewallRules& rules, std::string_view hook);
 
 // Whether the kernel would take an adopted segment from its socket, for packets of that family (4 or 6): it
 // does where two things meet. A chain of type nat of any hook, also an empty one, has it run

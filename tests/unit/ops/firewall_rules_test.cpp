@@ -1,4 +1,4 @@
-#include "packetbridge/firewall_rules.hpp"
+#include "libsplice/ops/firewall_rules.hpp"
 
 #include <doctest/doctest.h>
 
@@ -110,4 +110,24 @@ TEST_CASE("nft's rules that leave a backend untracked, and those that do so for 
                            kBackend6));
     CHECK_FALSE(leaves_untracked(with_nft("inet raw", "\t\tip6 daddr 2001:db8:1::/64 tcp dport 80 notrack"),
                                  kBackend6));
+}
+
+TEST_CASE("chains whose policy drops what nothing accepts are named, once each") {
+    FirewallRules rules;
+    CHECK(dropping_chains(rules, "output").empty());
+    rules.ipv4 =
+        "*mangle\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n*filter\n:INPUT DROP [0:0]\n:OUTPUT DROP [1:60]\nCOMMIT\n";
+    rules.nft =
+        "table ip filter {\n\tchain OUTPUT {\n\t\ttype filter hook output priority filter; policy "
+        "drop;\n\t}\n}\n"
+        "table bridge b {\n\tchain out {\n\t\ttype filter hook output priority filter; policy drop;\n\t}\n}\n"
+        "table inet mine {\n\tchain in {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n"
+        "\tchain out {\n\t\ttype filter hook output priority filter; policy drop;\n\t}\n}\n";
+    const auto output = dropping_chains(rules, "output");
+    REQUIRE(output.size() == 2);
+    CHECK(output[0] == "OUTPUT of iptables' table filter");
+    CHECK(output[1] == "chain out of nft's table inet mine");
+    const auto input = dropping_chains(rules, "input");
+    REQUIRE(input.size() == 1);
+    CHECK(input[0] == "INPUT of iptables' table filter");
 }
