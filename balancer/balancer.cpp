@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <unistd.h>
 #include <algorithm>
+
 #include <cerrno>
 #include <numeric>
 #include <thread>
+#include <utility>
 
 #include "balancer/kernel_path.hpp"
 #include "libsplice/config/secret_file.hpp"
@@ -14,6 +17,7 @@
 #include "libsplice/engine/randomness.hpp"
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/start.hpp"
+#include "libsplice/ops/text_file.hpp"
 
 namespace splice {
 namespace {
@@ -77,6 +81,31 @@ bool is_taken(const SystemError& error) noexcept {
     return error.code == EBUSY || error.code == EEXIST;
 }
 
+// Where what the API changes is kept.
+std::string state_file_of(const BalancerConfig& file) {
+    return file.common.api_state.empty() ? "/var/lib/splicelb/balancer-" + file.common.interface + ".json"
+                                         : file.common.api_state;
+}
+
+std::string unfit_state(const BalancerConfig& file, std::string_view why) {
+    return fmt::format(
+        "what the API changed (kept in {}) does not fit the configuration: {}; change the "
+        "configuration, or stop the balancer and remove the file",
+        state_file_of(file), why);
+}
+
+// Without a file the API has changed nothing.
+std::expected<Desired, std::string> read_desired(const BalancerConfig& file) {
+    constexpr std::size_t kMost = 16UZ << 20;
+    const std::string path = state_file_of(file);
+    if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return Desired();
+    const auto read = read_text_file(path, kMost, "read what the API changed", "");
+    if (!read) return std::unexpected(read.error().text);
+    auto desired = Desired::parse(read->text);
+    if (!desired) return std::unexpected(path + ": " + desired.error());
+    return desired;
+}
+
 void warn_of_derived_lanes(const BalancerConfig& config, const splice_secret& secret) {
     if (!secret.lane_is_derived || std::ranges::none_of(config.services, has_lanes)) return;
     const std::string& file = config.common.secret_file;
@@ -104,10 +133,17 @@ std::expected<splice_secret, std::string> read_secret(const BalancerConfig& conf
     return secret;
 }
 
-std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& config) {
+std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& file) {
     const auto refused = [](ConfigFailure::Kind kind, const std::string& text) {
         return std::unexpected(ConfigFailure{kind, text});
     };
+    if (const auto access = api_access(file.common); !access)
+        return refused(ConfigFailure::Kind::unreadable, access.error());
+    const auto desired = read_desired(file);
+    if (!desired) return refused(ConfigFailure::Kind::unreadable, desired.error());
+    const auto laid = desired->over(file);
+    if (!laid) return refused(ConfigFailure::Kind::wrong, unfit_state(file, laid.error()));
+    const BalancerConfig& config = laid->config;
     const auto secret = read_secret(config);
     if (!secret) return refused(ConfigFailure::Kind::unreadable, secret.error());
     std::vector<InterfaceInfo> uplinks;
@@ -133,7 +169,7 @@ std::expected<std::unique_ptr<Balancer>, std::string> Balancer::start(const Bala
 }
 
 Balancer::Balancer(const BalancerOptions& options, const BalancerConfig& config, TaskQueue& tasks)
-    : tasks_(tasks), options_(options), config_(config), vips_(config.common.interface) {}
+    : tasks_(tasks), options_(options), config_(config), file_(config), vips_(config.common.interface) {}
 
 Balancer::~Balancer() {
     api_server_.reset();
@@ -147,6 +183,7 @@ Balancer::~Balancer() {
 }
 
 std::expected<void, std::string> Balancer::open() {
+    if (auto read = read_state(); !read) return read;
     if (auto taken = take_uplinks(); !taken) return taken;
     const InterfaceInfo& first = uplinks_.front();
     index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, first), read_clock().monotonic);
@@ -159,15 +196,9 @@ std::expected<void, std::string> Balancer::open() {
     start_guard();
     if (auto started = start_engine(); !started) return std::unexpected(started.error());
     if (auto established = host_.establish(facts(config_)); !established) return established;
-    api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_, guard_ ? &*guard_ : nullptr);
-    if (config_.common.api) {
-        auto server = ApiServer::start(*config_.common.api, api_->routes());
-        if (!server) return std::unexpected(server.error().text);
-        api_server_ = std::move(*server);
-    }
+    if (auto started = start_api(); !started) return started;
     settle();
     warn_about_clock();
-    warn_about_api(config_.common.api);
     log_warnings_about(config_);
     if (config_.common.keep && !goes_on())
         log_warning("keep: the " + std::string(engine_.name) + " engine does not go on without this process");
@@ -178,6 +209,71 @@ std::expected<void, std::string> Balancer::open() {
                          added.empty() ? "" : fmt::format(", added {} of its addresses", added.size()),
                          config_.common.api ? config_.common.api->to_string() : "off"));
     return {};
+}
+
+std::expected<void, std::string> Balancer::start_api() {
+    api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_, guard_ ? &*guard_ : nullptr);
+    if (!config_.common.api) return {};
+    auto access = api_access(config_.common);
+    if (!access) return std::unexpected(access.error());
+    auto server = ApiServer::start(*config_.common.api, api_->routes([this](ApiEdit edit, ApiAnswer answer) {
+        post_change(std::move(edit), std::move(answer));
+    }),
+                                   std::move(*access));
+    if (!server) return std::unexpected(server.error().text);
+    api_server_ = std::move(*server);
+    return {};
+}
+
+std::expected<void, std::string> Balancer::read_state() {
+    auto desired = read_desired(file_);
+    if (!desired) return std::unexpected(desired.error());
+    auto laid = desired->over(file_);
+    if (!laid) return std::unexpected(unfit_state(file_, laid.error()));
+    for (const std::string& note : laid->notes) log_info(fmt::format("{}: {}", state_file_of(file_), note));
+    desired_ = std::make_shared<const Desired>(std::move(*desired));
+    config_ = std::move(laid->config);
+    return {};
+}
+
+void Balancer::post_change(ApiEdit edit, ApiAnswer answer) {
+    constexpr unsigned kMostWaiting = 64;
+    if (changes_waiting_.load() >= kMostWaiting)
+        return answer(
+            api_error(503, fmt::format("{} changes wait before this one; ask again", kMostWaiting)));
+    ++changes_waiting_;
+    tasks_.post(fmt::format("change {}", ++changes_asked_),
+                [this, edit = std::move(edit), answer = std::move(answer)] {
+                    --changes_waiting_;
+                    answer(change(edit));
+                });
+}
+
+ApiReply Balancer::change(const ApiEdit& edit) {
+    Desired wanted = *desired_;
+    const auto edited = edit(wanted, {.running = config_, .file = file_});
+    if (!edited) return edited.error();
+    auto laid = wanted.over(file_);
+    if (!laid) return api_error(edited->status_unfit, laid.error());
+    auto plan = plan_for(laid->config, setup_->secret);
+    if (!plan) return api_error(edited->status_unfit, plan.error());
+    auto kept = NewTextFile::write(state_file_of(file_), wanted.text(), 0644, "keep the change in");
+    if (!kept) return api_error(500, "nothing changed: " + kept.error().text);
+    const std::vector<ServiceChange> changes = plan->changes;
+    const auto before = std::exchange(desired_, std::make_shared<const Desired>(std::move(wanted)));
+    if (auto applied = apply(std::move(*plan)); !applied) {
+        if (applied.error().undone) desired_ = before;
+        log_error("API: " + applied.error().text);
+        return api_error(500,
+                         fmt::format("{}: {}", applied.error().undone ? "nothing changed" : "partly changed",
+                                     applied.error().text));
+    }
+    if (auto placed = kept->put_in_place(); !placed)
+        log_error("API: the change runs, and a restart will not know of it: " + placed.error().text);
+    for (const ServiceChange& each : changes)
+        (each.removed ? log_warning : log_info)("API: " + each.to_string());
+    log_warnings_about(config_);
+    return reply_of(*edited, api_->snapshot());
 }
 
 std::expected<void, std::string> Balancer::take_uplinks() {
@@ -362,13 +458,18 @@ void Balancer::reload(std::string_view why) {
     };
     auto config = configuration_of(options_);
     if (!config) return refused("nothing changed", config.error().text);
-    if (const auto key = fixed_key_that_differs(config_, *config))
+    if (const auto key = fixed_key_that_differs(file_, *config))
         return refused("nothing changed", *key + " cannot change while the balancer runs; restart it");
-    auto plan = plan_for(*config);
+    auto laid = desired_->over(*config);
+    if (!laid) return refused("nothing changed", unfit_state(file_, laid.error()));
+    auto plan = plan_for(laid->config);
     if (!plan) return refused("nothing changed", plan.error());
     const std::vector<ServiceChange> changes = plan->changes;
     if (auto applied = apply(std::move(*plan)); !applied)
         return refused(applied.error().undone ? "nothing changed" : "partly changed", applied.error().text);
+    file_ = std::move(*config);
+    for (const std::string& note : laid->notes)
+        log_info(fmt::format("reload ({}): {}: {}", why, state_file_of(file_), note));
     for (const ServiceChange& change : changes)
         (change.removed ? log_warning : log_info)(fmt::format("reload ({}): {}", why, change.to_string()));
     log_warnings_about(config_);
@@ -474,6 +575,7 @@ std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config
 BalancerState Balancer::state() const {
     return {.config = config_,
             .setup = setup_,
+            .desired = desired_,
             .engine = std::string(engine_.name),
             .engine_reason = engine_.reason};
 }

@@ -1,6 +1,8 @@
 // The running balancer: what main() starts, reloads and lets go.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <expected>
 #include <memory>
 #include <optional>
@@ -10,6 +12,7 @@
 #include "balancer/config.hpp"
 #include "balancer/control/api.hpp"
 #include "balancer/control/bridge_index.hpp"
+#include "balancer/control/desired.hpp"
 #include "balancer/control/drains.hpp"
 #include "balancer/control/health_words.hpp"
 #include "balancer/control/plan.hpp"
@@ -69,6 +72,12 @@ class Balancer {
   private:
     Balancer(const BalancerOptions& options, const BalancerConfig& config, TaskQueue& tasks);
     std::expected<void, std::string> open();
+    std::expected<void, std::string> start_api();
+    // What the API changed earlier, over the file's.
+    std::expected<void, std::string> read_state();
+    // Makes a change that the API was asked for, or leaves all as it is; the reply says which.
+    ApiReply change(const ApiEdit& edit);
+    void post_change(ApiEdit edit, ApiAnswer answer);
     std::expected<void, std::string> start_engine();
     void start_guard();
     void guard_no_others();
@@ -95,7 +104,9 @@ class Balancer {
 
     TaskQueue& tasks_;
     BalancerOptions options_;
-    BalancerConfig config_;
+    BalancerConfig config_;  // what runs: the file's, with what the API has changed laid over
+    BalancerConfig file_;    // what the file or the flags say
+    std::shared_ptr<const Desired> desired_ = std::make_shared<const Desired>();
     EngineDecision engine_;
     std::vector<InterfaceInfo> uplinks_;  // at least one, once it is open
     std::vector<InterfaceLock> locks_;    // of each
@@ -111,6 +122,8 @@ class Balancer {
     HealthReport health_;  // what runs goes by it, but where `health_is_new_`
     bool health_is_new_ = false;
     std::unique_ptr<BalancerApi> api_;
+    std::uint64_t changes_asked_ = 0;  // the API's thread alone
+    std::atomic<unsigned> changes_waiting_ = 0;
     std::optional<ApiServer> api_server_;
     CounterWarnings trouble_{kBalancerTrouble};
     std::shared_ptr<const RouteMtus> followed_mtus_;

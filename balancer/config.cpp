@@ -321,11 +321,26 @@ HealthConfig read_health(const YamlValue& value, Protocol protocol) {
     return health;
 }
 
-ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaults, BridgeNumbers& numbers) {
-    const YamlMap map = entry.map(joined(joined({"name", "vip", "port", "dscp", "protocol", "proxy_protocol",
-                                                 "hash", "bridges", "health", "need", "timestamps"},
-                                                kChoiceKeys),
-                                         kServiceSettings));
+void read_ipam(const YamlValue& value, std::vector<AddressRange>& ranges) {
+    constexpr std::size_t kMostRanges = 64;
+    if (!value.is_list()) return ranges.push_back(value.as(parse_address_range));
+    for (const YamlValue& range : value.items(kMostRanges)) ranges.push_back(range.as(parse_address_range));
+}
+
+Parsed<void> check_need(const ServiceConfig& service) {
+    if (service.need <= service.bridges.size()) return {};
+    return std::unexpected(fmt::format("need {}: expected at most the service's {} bridges", service.need,
+                                       service.bridges.size()));
+}
+
+// `has_bridges`: its bridges are among the keys, and one is there at least.
+ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaults, BridgeNumbers& numbers,
+                           bool has_bridges = true) {
+    std::vector<std::string_view> keys = joined(
+        {"name", "vip", "port", "dscp", "protocol", "proxy_protocol", "hash", "health", "need", "timestamps"},
+        kChoiceKeys);
+    if (has_bridges) keys.emplace_back("bridges");
+    const YamlMap map = entry.map(joined(std::move(keys), kServiceSettings));
     ServiceConfig service;
     service.settings = defaults;
     service.name = map.require("name").as(parse_name);
@@ -346,17 +361,17 @@ ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaul
     }
     read_choice(map, service);
     if (auto fits = check_choice(service); !fits) entry.fail(fits.error());
-    const YamlValue bridges = map.require("bridges");
-    for (const YamlValue& bridge : bridges.items(kMaxBridges)) read_bridge(bridge, numbers, service);
-    if (auto fits = check_weights(service); !fits) bridges.fail(fits.error());
+    if (has_bridges) {
+        const YamlValue bridges = map.require("bridges");
+        for (const YamlValue& bridge : bridges.items(kMaxBridges)) read_bridge(bridge, numbers, service);
+        if (auto fits = check_weights(service); !fits) bridges.fail(fits.error());
+    }
     map.read("need", service.need, parse_need);
-    if (service.need > service.bridges.size())
-        map.require("need").fail(fmt::format("need {}: expected at most the service's {} bridges",
-                                             service.need, service.bridges.size()));
+    if (auto fits = check_need(service); has_bridges && !fits) map.require("need").fail(fits.error());
     if (const auto health = map.find("health")) service.health = read_health(*health, service.protocol);
     map.read("timestamps", service.timestamps, parse_timestamps);
     read_settings(map, service.settings);
-    if (auto fits = check_timestamps(service); !fits)
+    if (auto fits = check_timestamps(service); has_bridges && !fits)
         map.find("timestamps").value_or(entry).fail(fits.error());
     return service;
 }
@@ -700,13 +715,15 @@ Parsed<XdpMode> parse_xdp_mode(std::string_view text) {
 }
 
 BalancerConfig parse_balancer_config(const std::string& text, const std::string& file) {
-    const YamlMap top = parse_yaml(text, file)
-                            .map(joined(joined(kCommonKeys, kServiceSettings), {"xdp_mode", "stop_resets"}));
+    const YamlMap top =
+        parse_yaml(text, file)
+            .map(joined(joined(kCommonKeys, kServiceSettings), {"xdp_mode", "stop_resets", "ipam"}));
     BalancerConfig config;
-    config.common = common_from_yaml(top, Endpoint::parse(kBalancerApi).value());
+    config.common = common_from_yaml(top, Endpoint::parse(kBalancerApi).value(), ApiKind::changes);
     top.read("xdp_mode", config.xdp_mode, parse_xdp_mode);
     top.read("stop_resets", config.stop_resets, parse_yes);
-    ServiceDefaults defaults;
+    if (const auto ipam = top.find("ipam")) read_ipam(*ipam, config.ipam);
+    ServiceDefaults& defaults = config.defaults;
     read_settings(top, defaults);
     ServiceKeys keys;
     BridgeNumbers numbers;
@@ -721,6 +738,74 @@ BalancerConfig parse_balancer_config(const std::string& text, const std::string&
     }
     if (auto fits = check_bridge_count(config); !fits) services.fail(fits.error());
     return config;
+}
+
+ServiceConfig parse_service(const std::string& text, const ServiceDefaults& defaults) {
+    BridgeNumbers none;
+    return read_service(parse_yaml(text, "the service"), defaults, none, false);
+}
+
+Parsed<void> check_service(const ServiceConfig& service) {
+    if (auto fits = check_protocol(service.protocol, service.key); !fits) return fits;
+    if (auto fits = check_choice(service); !fits) return fits;
+    ServiceConfig seen = service;
+    seen.bridges.clear();
+    for (const BridgeConfig& bridge : service.bridges) {
+        if (auto fits = check_bridge(seen, bridge); !fits) return fits;
+        seen.bridges.push_back(bridge);
+    }
+    if (auto fits = check_weights(service); !fits) return fits;
+    if (auto fits = check_need(service); !fits) return fits;
+    return check_timestamps(service);
+}
+
+Parsed<void> check_services(const BalancerConfig& config) {
+    ServiceKeys keys;
+    BridgeNumbers numbers;
+    for (auto service = config.services.begin(); service != config.services.end(); ++service) {
+        const auto about = [&](const std::string& sentence) {
+            return std::unexpected(fmt::format("service {}: {}", service->name, sentence));
+        };
+        if (std::any_of(config.services.begin(), service,
+                        [&](const ServiceConfig& other) { return other.name == service->name; }))
+            return about("it is there twice: expected a name of its own");
+        if (auto fits = keys.add(service->dscp, service->vip); !fits) return about(fits.error());
+        if (auto fits = check_service(*service); !fits) return about(fits.error());
+        for (const BridgeConfig& bridge : service->bridges) {
+            if (auto fits = numbers.add(bridge); !fits) return about(fits.error());
+        }
+    }
+    return check_bridge_count(config);
+}
+
+Parsed<AddressRange> parse_address_range(std::string_view text) {
+    const std::size_t slash = text.find('/');
+    const auto address = parse_host_address(text.substr(0, slash));
+    const unsigned most = address && address->family() == 4 ? 32 : 128;
+    const auto prefix = slash == std::string_view::npos ? Parsed<std::uint64_t>(most)
+                                                        : parse_number(text.substr(slash + 1), 0, most);
+    const auto expected = std::unexpected(
+        "expected an address or a range such as 198.51.100.0/28, from a prefix of 16 bits for IPv4 "
+        "or of 64 for IPv6 on, without bits beyond it");
+    if (!address || !prefix || *prefix < most / 2) return expected;
+    const AddressRange range{*address, static_cast<unsigned>(*prefix)};
+    if (range.at(0) != *address) return expected;
+    return range;
+}
+
+IpAddress AddressRange::at(std::uint64_t number) const noexcept {
+    splice_address raw = first.raw();
+    const unsigned host_bits = (first.family() == 4 ? 32 : 128) - prefix;
+    for (unsigned bit = 0; bit < host_bits && bit < 64; ++bit) {
+        std::uint8_t& byte = raw.bytes[15 - bit / 8];
+        byte = static_cast<std::uint8_t>((byte & ~(1U << bit % 8)) | ((number >> bit & 1U) << bit % 8));
+    }
+    return IpAddress(raw);
+}
+
+std::uint64_t AddressRange::size() const noexcept {
+    const unsigned host_bits = (first.family() == 4 ? 32 : 128) - prefix;
+    return host_bits >= 63 ? std::uint64_t{1} << 63 : std::uint64_t{1} << host_bits;
 }
 
 std::expected<BalancerConfig, ConfigFailure> load_balancer_config(const std::string& path) {

@@ -97,11 +97,22 @@ struct ServiceConfig {
     ServiceDefaults settings;
 };
 
+// Addresses from which services get theirs: "198.51.100.0/28", or one address.
+struct AddressRange {
+    IpAddress first;
+    unsigned prefix = 32;  // bits; at least half of the address's
+
+    [[nodiscard]] IpAddress at(std::uint64_t number) const noexcept;  // 0: the first
+    [[nodiscard]] std::uint64_t size() const noexcept;
+};
+
 struct BalancerConfig {
     CommonConfig common;
     XdpMode xdp_mode = XdpMode::automatic;  // engine ebpf
     bool stop_resets = true;                // a stop ends the connections that it strands
     std::vector<ServiceConfig> services;
+    ServiceDefaults defaults;          // of services that the API adds
+    std::vector<AddressRange> ipam{};  // where these take their addresses
 };
 
 inline const char* const kBalancerApi = "127.0.0.1:10001";
@@ -161,6 +172,14 @@ Parsed<std::uint32_t> parse_need(std::string_view text);
 Parsed<void> check_weights(const ServiceConfig& service);
 // Whether the bridges of all services together are not more than flow entries can tell apart.
 Parsed<void> check_bridge_count(const BalancerConfig& config);
+
+// Whether the services fit together, and each by itself; what parse_balancer_config() judges with the place
+// in the file.
+Parsed<void> check_services(const BalancerConfig& config);
+// An address, or one with the length of its prefix.
+Parsed<AddressRange> parse_address_range(std::string_view text);
+// One service without its bridges, as it stands in the file; JSON is such a text, too. Throws ConfigError.
+ServiceConfig parse_service(const std::string& text, const ServiceDefaults& defaults);
 
 std::expected<BalancerConfig, ConfigFailure> load_balancer_config(const std::string& path);
 // Throws ConfigError; `file` names the text in complaints.

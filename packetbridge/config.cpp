@@ -122,7 +122,7 @@ PacketbridgeConfig parse_packetbridge_config(const std::string& text, const std:
                  {"address", "number", "mode", "tc", "window_scale", "local_clients", "backend_check"});
     const YamlMap top = parse_yaml(text, file).map(known);
     PacketbridgeConfig config;
-    config.common = common_from_yaml(top, Endpoint::parse(kPacketbridgeApi).value());
+    config.common = common_from_yaml(top, Endpoint::parse(kPacketbridgeApi).value(), ApiKind::tells);
     top.read("number", config.number, parse_bridge_number);
     top.read("mode", config.mode, parse_mode);
     top.read("tc", config.tc, parse_tc_attach);

@@ -205,13 +205,14 @@ std::expected<void, std::string> Packetbridge::open() {
     if (auto established = host_.establish(facts()); !established) return established;
     api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_, backends_);
     if (config_.common.api) {
-        auto server = ApiServer::start(*config_.common.api, api_->routes());
+        auto access = api_access(config_.common);
+        if (!access) return std::unexpected(access.error());
+        auto server = ApiServer::start(*config_.common.api, api_->routes(), std::move(*access));
         if (!server) return std::unexpected(server.error().text);
         api_server_ = std::move(*server);
     }
     dataplane_->settle();
     warn_about_clock();
-    warn_about_api(config_.common.api);
     if (config_.common.keep && !goes_on())
         log_warning("keep: the " + std::string(engine_.name) + " engine does not go on without this process");
     log_info(fmt::format("packetbridge {} ready: serves {} on {}, engine {} ({}), mode {}, api {}",

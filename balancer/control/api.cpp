@@ -3,45 +3,18 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
-#include <unordered_map>
 
 #include "balancer/control/health_words.hpp"
+#include "libsplice/base/embedded.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/ops/metrics.hpp"
+
+SPLICE_EMBEDDED_DECLARE(openapi);
 
 namespace splice {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr const char* kIndex = "SpliceLB balancer " SPLICELB_VERSION
-                               "\n"
-                               "GET /healthz  ok while the balancer runs\n"
-                               "GET /readyz   ready while it serves, else 503 with the reasons\n"
-                               "GET /metrics  counters for Prometheus\n"
-                               "GET /status   services, bridges and flows as JSON\n";
-
-// Keys whose first choice stands for all: a ketama ring's points own arcs of different lengths.
-constexpr std::size_t kSampledKeys = 1U << 16;
-
-std::unordered_map<std::uint16_t, std::size_t> count_first_choices(const Placement& placement) {
-    std::unordered_map<std::uint16_t, std::size_t> counts;
-    if (placement.algorithm() == Algorithm::ketama) {
-        for (std::size_t i = 0; i < kSampledKeys; i++)
-            counts[placement.choose("/" + std::to_string(i)).bridges.choices[0]]++;
-    } else {
-        for (const splice_placement_row& row : placement.rows()) counts[row.choices[0]]++;
-    }
-    counts.erase(SPLICE_NO_BRIDGE);
-    return counts;
-}
-
-std::vector<std::vector<double>> all_shares(const SplicerSetup& setup) {
-    std::vector<std::vector<double>> shares;
-    shares.reserve(setup.services.size());
-    for (const SplicerService& service : setup.services) shares.push_back(first_choice_shares(service));
-    return shares;
-}
 
 void write_counters(MetricsPage& page, const BalancerStatistics& now) {
     write_statistics(page, "balancer", now);
@@ -147,24 +120,6 @@ Json hot_keys_json(const SplicerService& running) {
         keys.push_back({{"key", printable(key.key)}, {"share", key.share}});
     return {{"top", running.hot_keys}, {"spread", running.choice.spread}, {"hot", std::move(keys)}};
 }
-
-// What the API says of one service.
-struct ServiceView {
-    const ServiceConfig& service;
-    const SplicerService& running;
-    const FlowCounts& counts;
-    const std::vector<double>& shares;  // in the order of the bridges
-    const ServiceHealth* health;        // null: it is not checked
-
-    // Of the service's bridge at that place.
-    [[nodiscard]] FlowCount flows(std::size_t place) const noexcept {
-        return counts.of(running.number, running.bridges[place]);
-    }
-    // Null: it is not checked.
-    [[nodiscard]] const BridgeHealth* health_of(std::size_t place) const noexcept {
-        return splice::health_of(health, running.bridges[place]);
-    }
-};
 
 constexpr std::array kHealthStates = {HealthState::up, HealthState::ill, HealthState::gone};
 
@@ -280,38 +235,54 @@ nlohmann::ordered_json service_json(const ServiceView& view) {
             {"bridges", bridges_json(view)}};
 }
 
-}  // namespace
+// What is answered to a reader without a browser.
+constexpr const char* kIndex = "SpliceLB balancer " SPLICELB_VERSION
+                               "\n"
+                               "GET /healthz        ok while the balancer runs\n"
+                               "GET /readyz         ready while it serves, else 503 with the reasons\n"
+                               "GET /metrics        counters for Prometheus\n"
+                               "GET /status         services, bridges and flows as JSON\n"
+                               "GET /loadbalancers  services and bridges, which may be changed\n"
+                               "GET /explain        ?service=NAME&url=URL: which bridge gets it, and why\n"
+                               "GET /openapi.json   all calls, those that change something too\n";
 
-std::vector<double> first_choice_shares(const SplicerService& service) {
-    auto counts = count_first_choices(*service.placement);
-    std::size_t total = 0;
-    for (const auto& [bridge, count] : counts) total += count;
-    std::vector<double> shares;
-    for (const std::uint16_t bridge : service.bridges)
-        shares.push_back(total == 0 ? 0.0 : static_cast<double>(counts[bridge]) / static_cast<double>(total));
-    return shares;
+ApiReply json_page(std::string text) {
+    return {.status = 200, .content_type = "application/json", .body = std::move(text)};
 }
+
+}  // namespace
 
 BalancerApi::BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host,
                          const PortGuard* guard)
     : dataplane_(dataplane),
       host_(host),
       guard_(guard),
-      state_(std::move(state)),
-      shares_(all_shares(*state_.setup)) {}
+      shown_(std::make_shared<const Shown>(std::move(state))) {}
 
 void BalancerApi::replace(BalancerState state) {
-    auto shares = all_shares(*state.setup);
+    auto shown = std::make_shared<const Shown>(std::move(state));
     const std::lock_guard lock(mutex_);
-    state_ = std::move(state);
-    shares_ = std::move(shares);
+    shown_ = std::move(shown);
 }
 
-ApiRoutes BalancerApi::routes() {
-    return operator_routes({.index = kIndex,
-                            .not_ready = [this] { return host_.reasons(); },
-                            .metrics = [this] { return metrics(); },
-                            .status = [this] { return status(); }});
+Snapshot BalancerApi::snapshot() const {
+    Snapshot now{.shown = nullptr, .counts = dataplane_.flow_counts(), .health = dataplane_.health()};
+    const std::lock_guard lock(mutex_);
+    now.shown = shown_;
+    return now;
+}
+
+ApiRoutes BalancerApi::routes(MakeChange change) {
+    ApiRoutes routes = operator_routes({.not_ready = [this] { return host_.reasons(); },
+                                        .metrics = [this] { return metrics(); },
+                                        .status = [this] { return status(); }});
+    routes.page("/", [](const ApiRequest&) { return ApiReply{.body = kIndex}; }, ApiRight::open);
+    routes.page("/openapi.json",
+                [](const ApiRequest&) { return json_page(std::string(SPLICE_EMBEDDED(openapi))); });
+    routes.page("/explain",
+                [this](const ApiRequest& request) { return explainer_.explain(snapshot(), request); });
+    add_loadbalancer_routes(routes, [this] { return snapshot(); }, change);
+    return routes;
 }
 
 std::string BalancerApi::metrics() const {
@@ -324,47 +295,42 @@ std::string BalancerApi::metrics() const {
             "splicelb_balancer_slipped_packets_total",
             "Packets for a service that missed the data path, and were dropped at this host's own TCP",
             guard_->dropped());
-    const FlowCounts counts = dataplane_.flow_counts();
-    const HealthReport health = dataplane_.health();
-    const std::lock_guard lock(mutex_);
-    for (std::size_t i = 0; i < shares_.size(); i++) {
-        const ServiceConfig& service = state_.config.services[i];
+    const Snapshot all = snapshot();
+    const Shown& shown = *all.shown;
+    for (std::size_t i = 0; i < shown.config.services.size(); i++) {
+        const ServiceView view = view_of(all, i);
         page.gauge("splicelb_balancer_service_info", "The number and the mark of a service", 1,
-                   {{"service", service.name},
-                    {"number", std::to_string(state_.setup->services[i].number)},
-                    {"vip", service.vip.to_string()},
-                    {"dscp", std::to_string(service.dscp)}});
-        const SplicerService& running = state_.setup->services[i];
-        if (running.choice.weighs != 0) write_choices(page, service, now.choices[running.carriage.mark]);
-        write_watch(page, service, *state_.setup, running);
-        write_bridges(page, {service, running, counts, shares_[i], health_of(health, service.name)});
+                   {{"service", view.service.name},
+                    {"number", std::to_string(view.running.number)},
+                    {"vip", view.service.vip.to_string()},
+                    {"dscp", std::to_string(view.service.dscp)}});
+        if (view.running.choice.weighs != 0)
+            write_choices(page, view.service, now.choices[view.running.carriage.mark]);
+        write_watch(page, view.service, *shown.setup, view.running);
+        write_bridges(page, view);
     }
     page.gauge("splicelb_balancer_info", "Version and engine", 1,
-               {{"version", SPLICELB_VERSION}, {"engine", state_.engine}});
+               {{"version", SPLICELB_VERSION}, {"engine", shown.engine}});
     return page.text();
 }
 
 std::string BalancerApi::status() const {
     const BalancerStatistics now = dataplane_.statistics();
-    const FlowCounts counts = dataplane_.flow_counts();
-    const HealthReport health = dataplane_.health();
-    const std::lock_guard lock(mutex_);
+    const Snapshot all = snapshot();
+    const Shown& shown = *all.shown;
     auto services = nlohmann::ordered_json::array();
-    for (std::size_t i = 0; i < state_.config.services.size(); i++) {
-        const ServiceConfig& service = state_.config.services[i];
-        services.push_back(service_json(
-            {service, state_.setup->services[i], counts, shares_[i], health_of(health, service.name)}));
-    }
-    const nlohmann::ordered_json all = {
+    for (std::size_t i = 0; i < shown.config.services.size(); i++)
+        services.push_back(service_json(view_of(all, i)));
+    const nlohmann::ordered_json json = {
         {"version", SPLICELB_VERSION},
-        {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},
-        {"interface", state_.config.common.interface},
-        {"uplinks", uplinks_of(state_.config.common)},
+        {"engine", {{"name", shown.engine}, {"reason", shown.engine_reason}}},
+        {"interface", shown.config.common.interface},
+        {"uplinks", uplinks_of(shown.config.common)},
         {"flows", now.flows},
         {"flows_pending", now.flows_pending},
-        {"max_flows", state_.setup->max_flows},
+        {"max_flows", shown.setup->max_flows},
         {"services", services}};
-    return all.dump(2) + "\n";
+    return json.dump(2) + "\n";
 }
 
 }  // namespace splice

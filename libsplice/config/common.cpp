@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <net/if.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <array>
@@ -9,6 +10,7 @@
 #include <charconv>
 
 #include "libsplice/datapath/carriage.h"
+#include "libsplice/ops/text_file.hpp"
 
 namespace splice {
 namespace {
@@ -77,11 +79,52 @@ std::string_view to_string(EngineChoice engine) noexcept {
 
 Parsed<ApiListen> parse_api_listen(std::string_view text) {
     if (text == "off") return ApiListen{};
+    constexpr std::string_view kSocket = "unix:";
+    if (text.starts_with(kSocket)) {
+        const std::string path(text.substr(kSocket.size()));
+        if (!path.starts_with('/') || path.size() >= sizeof(sockaddr_un::sun_path))
+            return std::unexpected(fmt::format("expected unix: and a path from / on, of at most {} bytes",
+                                               sizeof(sockaddr_un::sun_path) - 1));
+        return ApiListen{ApiAddress(path)};
+    }
     auto listen = Endpoint::parse(text);
     if (!listen)
         return std::unexpected(
-            "expected an address and a port such as 127.0.0.1:10001 or [::1]:10001, or off");
+            "expected an address and a port such as 127.0.0.1:10001 or [::1]:10001, unix: and a path, or "
+            "off");
     return ApiListen{*listen};
+}
+
+std::expected<std::string, std::string> read_token_file(const std::string& path) {
+    constexpr std::size_t kLeast = 16;
+    constexpr std::size_t kMost = 128;
+    const auto file = read_private_file(path, 4096, "the token file",
+                                        "make one: head -c 24 /dev/urandom | base64, mode 0600");
+    if (!file) return std::unexpected(file.error().text);
+    std::string_view token = file->text;
+    while (token.ends_with('\n') || token.ends_with('\r')) token.remove_suffix(1);
+    const bool visible = std::ranges::all_of(token, [](char c) { return c > ' ' && c < 0x7f; });
+    if (token.size() < kLeast || token.size() > kMost || !visible)
+        return std::unexpected(fmt::format(
+            "{}: expected one line of {} to {} printable characters without blanks", path, kLeast, kMost));
+    return std::string(token);
+}
+
+std::expected<ApiAccess, std::string> api_access(const CommonConfig& config) {
+    ApiAccess access;
+    if (!config.api) return access;
+    if (!config.api_token_file.empty()) {
+        auto token = read_token_file(config.api_token_file);
+        if (!token) return std::unexpected(token.error());
+        access.token = std::move(*token);
+    } else if (!config.api->is_local()) {
+        return std::unexpected(
+            fmt::format("the API would listen on {}, beyond loopback, where whoever reaches it may do "
+                        "anything: name a file with a "
+                        "token as api.token_file, or listen on 127.0.0.1 or a Unix socket",
+                        config.api->to_string()));
+    }
+    return access;
 }
 
 Parsed<std::string> parse_interface_name(std::string_view text) {
@@ -212,8 +255,8 @@ Flag keep_flag() {
 }
 Flag api_flag(const std::string& api) {
     return {.name = "api",
-            .argument = "ADDRESS:PORT|off",
-            .help = "where /healthz, /metrics and /status are served",
+            .argument = "WHERE",
+            .help = "where the API listens: ADDRESS:PORT, unix:PATH or off",
             .defaults = {api}};
 }
 FlagGroup process_flags() {
@@ -251,7 +294,7 @@ void refuse_flags_beside_config(const CommandLine& line, const std::vector<FlagG
     }
 }
 
-CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api) {
+CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api, ApiKind kind) {
     CommonConfig config;
     config.api = default_api;
     if (const auto interface = top.find("interface")) read_uplinks(*interface, config);
@@ -265,7 +308,12 @@ CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api) {
     top.read("max_flows", config.max_flows, parse_max_flows);
     if (const auto api = top.find("api")) {
         if (api->is_map()) {
-            api->map({"listen"}).read("listen", config.api, parse_api_listen);
+            std::vector<std::string_view> keys{"listen", "token_file"};
+            if (kind == ApiKind::changes) keys.emplace_back("state");
+            const YamlMap settings = api->map(keys);
+            settings.read("listen", config.api, parse_api_listen);
+            settings.read("token_file", config.api_token_file, parse_path);
+            settings.read("state", config.api_state, parse_path);
         } else {
             config.api = api->as(parse_api_listen);
         }
@@ -283,6 +331,8 @@ std::optional<std::string> fixed_key_that_differs(const CommonConfig& running, c
     if (uplinks_of(running) != uplinks_of(wanted)) return "interface";
     if (running.engine != wanted.engine) return "engine";
     if (running.api != wanted.api) return "api.listen";
+    if (running.api_token_file != wanted.api_token_file) return "api.token_file";
+    if (running.api_state != wanted.api_state) return "api.state";
     if (running.netfilter != wanted.netfilter) return "netfilter";
     if (running.bpffs != wanted.bpffs) return "bpffs";
     if (running.keep != wanted.keep) return "keep";

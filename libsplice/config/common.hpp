@@ -1,6 +1,7 @@
 // What both executables are configured with, in flags and in YAML.
 #pragma once
 
+#include <expected>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 #include "libsplice/config/command_line.hpp"
 #include "libsplice/config/values.hpp"
 #include "libsplice/config/yaml_reader.hpp"
+#include "libsplice/ops/api_server.hpp"
 #include "libsplice/ops/log.hpp"
 
 namespace splice {
@@ -23,8 +25,12 @@ Parsed<EngineChoice> parse_engine(std::string_view text);
 [[nodiscard]] std::string_view to_string(EngineChoice engine) noexcept;
 
 // Where the API listens; "off": nowhere.
-using ApiListen = std::optional<Endpoint>;
+using ApiListen = std::optional<ApiAddress>;
 Parsed<ApiListen> parse_api_listen(std::string_view text);
+
+// The file of the token that lets callers of the API in: 16 to 128 printable characters on its only line.
+// Errors are one line; a file that others may read is refused (read_private_file()).
+std::expected<std::string, std::string> read_token_file(const std::string& path);
 
 // The bits of packet marks that bridges take; see splice_mark_field.
 inline constexpr splice_mark_field kDefaultMarks{SPLICE_MARK_VALUE, SPLICE_MARK_MASK, 0};
@@ -37,6 +43,8 @@ struct CommonConfig {
     std::string secret_file = "/etc/splicelb/secret";
     EngineChoice engine = EngineChoice::automatic;
     ApiListen api;
+    std::string api_token_file{};  // empty: there is no token
+    std::string api_state{};       // of the balancer: where what the API changes is kept
     LogSettings log;
     std::string bpffs = "/sys/fs/bpf/splicelb";
     Duration idle_timeout = kIdleTimeout;
@@ -45,6 +53,9 @@ struct CommonConfig {
     splice_mark_field marks = kDefaultMarks;
     NetfilterTool netfilter = NetfilterTool::automatic;  // engine nfqueue
 };
+
+// Who may use the API, as it is configured: the token file is read. The error is one line.
+std::expected<ApiAccess, std::string> api_access(const CommonConfig& config);
 
 // All uplinks, the first one first.
 [[nodiscard]] std::vector<std::string> uplinks_of(const CommonConfig& config);
@@ -76,7 +87,9 @@ void refuse_flags_beside_config(const CommandLine& line, const std::vector<FlagG
 
 // Keys of the top level that both files have.
 extern const std::vector<std::string_view> kCommonKeys;
-CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api);
+// Whether the API changes what runs, and `api.state` is a key.
+enum class ApiKind : std::uint8_t { tells, changes };
+CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api, ApiKind kind);
 
 // What a reload may not change: the first such key that differs ("interface"), or nothing. Of the other keys
 // each is honoured whole: log, idle_timeout and all that is a service's.

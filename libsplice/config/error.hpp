@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace splice {
 
@@ -12,6 +13,16 @@ namespace splice {
 class ConfigError : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
+    // `key`: what it is about; `sentence`: the text without the place in a file.
+    ConfigError(const std::string& text, std::string key, std::string sentence)
+        : std::runtime_error(text), key_(std::move(key)), sentence_(std::move(sentence)) {}
+
+    [[nodiscard]] const std::string& key() const noexcept { return key_; }  // may be empty
+    [[nodiscard]] std::string sentence() const { return sentence_.empty() ? what() : sentence_; }
+
+  private:
+    std::string key_;
+    std::string sentence_;
 };
 
 // How an attempt to read a configuration failed.

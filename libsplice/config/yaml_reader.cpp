@@ -154,7 +154,8 @@ YamlMap YamlValue::map(std::vector<std::string_view> known) const {
 
 void YamlValue::fail(const std::string& sentence) const {
     throw ConfigError(
-        fmt::format("{}: {}", place(document_->file(), document_->node(node_).start_mark), sentence));
+        fmt::format("{}: {}", place(document_->file(), document_->node(node_).start_mark), sentence), key_,
+        sentence);
 }
 
 void YamlValue::fail_about(std::string_view value, const std::string& sentence) const {
@@ -178,9 +179,10 @@ void YamlMap::add(int key, int value, const std::vector<std::string_view>& known
     const std::string name(text_of(node));
     if (std::ranges::find(known, name) == known.end()) {
         const std::string_view meant = nearest(name, known);
-        at.fail(meant.empty()
-                    ? fmt::format("unknown key {}; expected one of {}", quoted(name), fmt::join(known, ", "))
-                    : fmt::format("unknown key {}; did you mean '{}'?", quoted(name), meant));
+        YamlValue(where_.document_, name, key)
+            .fail(meant.empty() ? fmt::format("unknown key {}; expected one of {}", quoted(name),
+                                              fmt::join(known, ", "))
+                                : fmt::format("unknown key {}; did you mean '{}'?", quoted(name), meant));
     }
     if (const auto first = find(name))
         at.fail(fmt::format("'{}' is given twice, first in line {}", name, first->line()));
@@ -196,7 +198,7 @@ std::optional<YamlValue> YamlMap::find(std::string_view key) const {
 
 YamlValue YamlMap::require(std::string_view key) const {
     if (auto value = find(key)) return *value;
-    where_.fail(fmt::format("'{}' is missing", key));
+    YamlValue(where_.document_, std::string(key), where_.node_).fail(fmt::format("'{}' is missing", key));
 }
 
 YamlValue parse_yaml(const std::string& text, const std::string& file) {

@@ -1,43 +1,28 @@
-// A small HTTP server for operators and Prometheus: GET on a few fixed paths, on a thread of its own.
+// A small HTTP server for operators, Prometheus and programs that steer: on a thread of its own.
 #pragma once
 
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "libsplice/base/address.hpp"
 #include "libsplice/base/system_error.hpp"
+#include "libsplice/ops/api_address.hpp"
+#include "libsplice/ops/api_routes.hpp"
 
 namespace splice {
 
-struct ApiReply {
-    unsigned status = 200;
-    std::string content_type = "text/plain; charset=utf-8";
-    std::string body;
+// Who may do what, beside the routes' own rights. Without a token a server on loopback answers only requests
+// whose Host is an address or localhost (a page of a stranger's, whose name leads to 127.0.0.1, asks under
+// that name), and changes are taken only as application/json, which such a page cannot send. On a Unix socket
+// changes are root's and this process's own user's.
+struct ApiAccess {
+    std::string token{};  // empty: there is none
 };
 
-// Called in the server's thread; may read what is atomic or locked.
-using ApiRoute = std::function<ApiReply()>;
-// By path, query left out: "/metrics".
-using ApiRoutes = std::map<std::string, ApiRoute, std::less<>>;
-
-// What both executables answer: / with `index`, /healthz (the process lives), /readyz (it serves: 200, or 503
-// with a line for each of the reasons why it does not), /metrics (Prometheus) and /status (JSON).
-struct OperatorPages {
-    std::string index;
-    std::function<std::vector<std::string>()> not_ready;  // reasons
-    std::function<std::string()> metrics;
-    std::function<std::string()> status;
-};
-ApiRoutes operator_routes(OperatorPages pages);
-
-// Serves as long as it lives. Bounded: connections, time and size of a request.
+// Serves as long as it lives. Bounded: connections, time and size of a request, time of an answer.
 class ApiServer {
   public:
-    // Errors: the address is in use or not this host's.
-    static SystemResult<ApiServer> start(const Endpoint& listen, ApiRoutes routes);
+    // Errors: the address is in use, not this host's, or beyond loopback without a token.
+    static SystemResult<ApiServer> start(const ApiAddress& listen, ApiRoutes routes, ApiAccess access = {});
     ApiServer(ApiServer&&) noexcept;
     ApiServer& operator=(ApiServer&&) noexcept;
     ~ApiServer();

@@ -49,14 +49,6 @@ SystemResult<TakenUplink> take_uplink(const std::string& daemon, const std::stri
     return TakenUplink{std::move(*info), std::move(*lock)};
 }
 
-void warn_about_api(const std::optional<Endpoint>& api) {
-    if (!api || api->address.is_loopback()) return;
-    log_warning(fmt::format(
-        "the API listens on {}, beyond loopback: whoever reaches it sees addresses and counters, without "
-        "a password; let a firewall admit only who should, or listen on 127.0.0.1",
-        api->to_string()));
-}
-
 std::optional<std::string_view> clock_trouble() {
     if (clock_is_synchronized()) return std::nullopt;
     return "nothing synchronises this host's clock: cookies of hosts whose clocks differ by more than 32 s "

@@ -37,8 +37,6 @@ struct TakenUplink {
 };
 // Errors are check_host()'s and InterfaceLock::take()'s.
 SystemResult<TakenUplink> take_uplink(const std::string& daemon, const std::string& interface);
-// Logs a warning for an API that others than this host may ask: it has no password. Nothing: there is no API.
-void warn_about_api(const std::optional<Endpoint>& api);
 // What is wrong when nothing disciplines the clock, of which cookies carry the epoch; nothing: it is kept.
 [[nodiscard]] std::optional<std::string_view> clock_trouble();
 // Logs it.

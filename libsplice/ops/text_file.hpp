@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "libsplice/base/system_error.hpp"
 
@@ -23,5 +25,27 @@ SystemResult<TextFile> read_text_file(const std::string& path, std::size_t limit
 // in words: "the secret file".
 SystemResult<TextFile> read_private_file(const std::string& path, std::size_t limit, const std::string& name,
                                          const std::string& missing_hint);
+
+// A new content of a file, which is there wholly or not at all, whenever the host stops: written beside it
+// first, where all that can fail fails.
+class NewTextFile {
+  public:
+    // The folder is made where it is missing, its own parent must be there. Errors: as the system has them;
+    // `doing` begins them.
+    static SystemResult<NewTextFile> write(const std::string& path, std::string_view text, unsigned mode,
+                                           const std::string& doing);
+    NewTextFile(NewTextFile&& other) noexcept;
+    NewTextFile& operator=(NewTextFile&&) = delete;
+    ~NewTextFile();  // without put_in_place() nothing has changed
+
+    SystemResult<void> put_in_place();
+
+  private:
+    NewTextFile(std::string path, std::string beside, std::string doing)
+        : path_(std::move(path)), beside_(std::move(beside)), doing_(std::move(doing)) {}
+    std::string path_;
+    std::string beside_;  // empty: moved, or in place
+    std::string doing_;
+};
 
 }  // namespace splice

@@ -64,10 +64,11 @@ void PacketbridgeApi::replace(PacketbridgeState state) {
 }
 
 ApiRoutes PacketbridgeApi::routes() {
-    return operator_routes({.index = kIndex,
-                            .not_ready = [this] { return not_ready(); },
-                            .metrics = [this] { return metrics(); },
-                            .status = [this] { return status(); }});
+    ApiRoutes routes = operator_routes({.not_ready = [this] { return not_ready(); },
+                                        .metrics = [this] { return metrics(); },
+                                        .status = [this] { return status(); }});
+    routes.page("/", [](const ApiRequest&) { return ApiReply{.body = kIndex}; }, ApiRight::open);
+    return routes;
 }
 
 std::vector<std::string> PacketbridgeApi::not_ready() const {

@@ -30,6 +30,7 @@ import cases_failures  # noqa: E402,F401
 import cases_host  # noqa: E402,F401
 import cases_hosts  # noqa: E402,F401
 import cases_caches  # noqa: E402,F401
+import cases_control  # noqa: E402,F401
 import cases_keepalived  # noqa: E402,F401
 import cases_uplinks  # noqa: E402,F401
 import cases_firewalls  # noqa: E402,F401

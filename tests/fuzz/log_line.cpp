@@ -9,8 +9,8 @@
 #include <cmath>
 
 #include "libsplice/core/http_key.hpp"
+#include "libsplice/core/told_request_key.hpp"
 #include "tests/fuzz/support/fuzzer.hpp"
-#include "tools/hash/key_reader.hpp"
 #include "tools/hash/log_format.hpp"
 #include "tools/hash/log_values.hpp"
 

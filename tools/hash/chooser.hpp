@@ -3,8 +3,9 @@
 
 #include <optional>
 
+#include "libsplice/core/told_request_key.hpp"
 #include "tools/hash/fleet_spec.hpp"
-#include "tools/hash/key_reader.hpp"
+#include "tools/hash/record.hpp"
 
 namespace splice::hash {
 

@@ -5,8 +5,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "libsplice/core/told_request_key.hpp"
 #include "tools/hash/fleet_spec.hpp"
-#include "tools/hash/key_reader.hpp"
+#include "tools/hash/record.hpp"
 #include "tools/hash/report.hpp"
 
 namespace splice::hash {

@@ -41,7 +41,8 @@ interface: eth1
 engine: $BALANCER_ENGINE
 bpffs: $RUN/bpffs/splicelb${1#balancer}
 $resets
-api: { listen: "127.0.0.1:10001" }
+api: { listen: "127.0.0.1:10001", state: "$RUN/$1.state.json" }
+ipam: ["192.168.33.200/29", "fd33::200/125"]
 services:
 $(balancer_service web4 "$VIP4" 80 1 http uri 4)
 $(balancer_service web6 "$VIP6" 80 2 http uri 6)

@@ -4,8 +4,12 @@
 #include <doctest/doctest.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <thread>
 #include <vector>
 
 #include "libsplice/engine/descriptor.hpp"
@@ -50,13 +54,32 @@ std::string ask(std::uint16_t port, const std::string& request) {
 }
 
 std::string get(std::uint16_t port, const std::string& target, const std::string& method = "GET") {
-    return ask(port, method + " " + target + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    return ask(port, method + " " + target + " HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
 }
+
+std::string post(std::uint16_t port, const std::string& body, const std::string& headers) {
+    return ask(port, "POST /thing/cdn HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + headers +
+                         "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+}
+
+const std::string kJson = "Content-Type: application/json\r\n";
 
 ApiRoutes routes() {
     ApiRoutes all;
-    all["/healthz"] = [] { return ApiReply{.body = "ok\n"}; };
-    all["/broken"] = []() -> ApiReply { throw std::runtime_error("a route that fails"); };
+    all.page("/healthz", [](const ApiRequest&) { return ApiReply{.body = "ok\n"}; }, ApiRight::open);
+    all.page("/broken",
+             [](const ApiRequest&) -> ApiReply { throw std::runtime_error("a route that fails"); });
+    all.page("/told", [](const ApiRequest&) { return ApiReply{.body = "told\n"}; });
+    all.add({.method = "POST",
+             .path = "/thing/{name}",
+             .right = ApiRight::change,
+             .handle = [](const ApiRequest& request, ApiAnswer answer) {
+                 // Elsewhere and later, as changes are made.
+                 std::thread([request, answer = std::move(answer)] {
+                     answer({.status = 201, .body = request.variables[0] + ":" + request.body + "\n"});
+                     answer({.status = 500, .body = "a second answer\n"});
+                 }).detach();
+             }});
     return all;
 }
 
@@ -109,9 +132,9 @@ TEST_CASE(
     const std::uint16_t port = free_port();
     const auto server = ApiServer::start(local(port), routes());
     REQUIRE(server.has_value());
-    CHECK(ask(port, "\x16\x03\x01 no http\r\n\r\n").empty());
-    CHECK_FALSE(get(port, "/" + std::string(10'000, 'a')).starts_with("HTTP/1.1 200 "));
-    CHECK(get(port, "/broken").empty());
+    CHECK(ask(port, "\x16\x03\x01 no http\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    CHECK(get(port, "/" + std::string(10'000, 'a')).starts_with("HTTP/1.1 431 "));
+    CHECK(get(port, "/broken").starts_with("HTTP/1.1 500 "));
     CHECK(get(port, "/healthz").starts_with("HTTP/1.1 200 "));
 }
 
@@ -139,4 +162,125 @@ TEST_CASE("a server that goes closes its connections") {
     CHECK(recv(idle.get(), &byte, 1, 0) <= 0);
     CHECK(with_address(connect, Descriptor(socket(AF_INET, SOCK_STREAM, 0)).get(), testing::loopback(port)) !=
           0);
+}
+
+TEST_CASE("a change is answered once, by whatever thread, with what its path and body say") {
+    const std::uint16_t port = free_port();
+    const auto server = ApiServer::start(local(port), routes());
+    REQUIRE(server.has_value());
+    const std::string answer = post(port, "{}", kJson);
+    CHECK(answer.starts_with("HTTP/1.1 201 "));
+    CHECK(answer.ends_with("\r\n\r\ncdn:{}\n"));
+}
+
+TEST_CASE("a change that is not JSON by its header, or too large, is refused by name") {
+    const std::uint16_t port = free_port();
+    const auto server = ApiServer::start(local(port), routes());
+    REQUIRE(server.has_value());
+    CHECK(post(port, "a=1", "Content-Type: application/x-www-form-urlencoded\r\n")
+              .starts_with("HTTP/1.1 415 "));
+    CHECK(post(port, "{}", "").starts_with("HTTP/1.1 415 "));
+    const std::string refused = post(port, std::string(70'000, ' '), kJson);
+    CHECK(refused.starts_with("HTTP/1.1 413 "));
+    CHECK(refused.find("\"error\":\"the body is too large: expected at most 64 KiB\"") != std::string::npos);
+    CHECK(get(port, "/told?x=%zz").starts_with("HTTP/1.1 400 "));
+}
+
+TEST_CASE("without a token only an address or localhost is a Host: another name may be a stranger's page") {
+    const std::uint16_t port = free_port();
+    const auto server = ApiServer::start(local(port), routes());
+    REQUIRE(server.has_value());
+    const auto by = [&](const std::string& host) {
+        return ask(port, "GET /told HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n");
+    };
+    for (const std::string host : {"127.0.0.1:10001", "localhost", "LOCALHOST:1", "[::1]:10001", "[::1]"})
+        CHECK_MESSAGE(by(host).starts_with("HTTP/1.1 200 "), host);
+    for (const std::string host : {"rebound.example:10001", "127.0.0.1.example", "[::1.example]"})
+        CHECK_MESSAGE(by(host).starts_with("HTTP/1.1 421 "), host);
+}
+
+TEST_CASE("with a token changes need it, and on loopback what is only told does not") {
+    const std::uint16_t port = free_port();
+    const auto server = ApiServer::start(local(port), routes(), {.token = "a-token-of-23-characters"});
+    REQUIRE(server.has_value());
+    CHECK(get(port, "/told").starts_with("HTTP/1.1 200 "));
+    const std::string refused = post(port, "{}", kJson);
+    CHECK(refused.starts_with("HTTP/1.1 401 "));
+    CHECK(refused.find("WWW-Authenticate: Bearer\r\n") != std::string::npos);
+    for (const std::string wrong :
+         {"a-token-of-23-character", "a-token-of-23-charactersX", "b-token-of-23-characters", ""})
+        CHECK_MESSAGE(
+            post(port, "{}", kJson + "Authorization: Bearer " + wrong + "\r\n").starts_with("HTTP/1.1 401 "),
+            wrong);
+    CHECK(post(port, "{}", kJson + "Authorization: Basic a-token-of-23-characters\r\n")
+              .starts_with("HTTP/1.1 401 "));
+    CHECK(post(port, "{}", kJson + "Authorization: bearer a-token-of-23-characters\r\n")
+              .starts_with("HTTP/1.1 201 "));
+}
+
+TEST_CASE(
+    "beyond loopback nothing starts without a token, and with one nothing but the health pages is free") {
+    const std::uint16_t port = free_port();
+    const Endpoint everywhere = Endpoint::parse("0.0.0.0:" + std::to_string(port)).value();
+    const auto refused = ApiServer::start(everywhere, routes());
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error().text.find("api.token_file") != std::string::npos);
+    const auto server = ApiServer::start(everywhere, routes(), {.token = "a-token-of-23-characters"});
+    REQUIRE(server.has_value());
+    CHECK(get(port, "/healthz").starts_with("HTTP/1.1 200 "));
+    CHECK(get(port, "/told").starts_with("HTTP/1.1 401 "));
+    CHECK(ask(port,
+              "GET /told HTTP/1.1\r\nHost: lb1.example\r\nConnection: close\r\n"
+              "Authorization: Bearer a-token-of-23-characters\r\n\r\n")
+              .starts_with("HTTP/1.1 200 "));
+}
+
+TEST_CASE("a Unix socket serves, is gone with the server, and a file that was left behind is no obstacle") {
+    const std::string path = "/tmp/splicelb-api-test-" + std::to_string(getpid());
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    const auto* const raw = reinterpret_cast<const sockaddr*>(&address);
+    {
+        const Descriptor left(socket(AF_UNIX, SOCK_STREAM, 0));
+        REQUIRE(bind(left.get(), raw, sizeof(address)) == 0);
+    }
+    {
+        const auto server = ApiServer::start(ApiAddress(path), routes());
+        REQUIRE(server.has_value());
+        const auto second = ApiServer::start(ApiAddress(path), routes());
+        REQUIRE_FALSE(second.has_value());
+        CHECK(second.error().text.find("unix:" + path) != std::string::npos);
+        const Descriptor client(socket(AF_UNIX, SOCK_STREAM, 0));
+        REQUIRE(connect(client.get(), raw, sizeof(address)) == 0);
+        const std::string request = "GET /told HTTP/1.1\r\nHost: any.example\r\nConnection: close\r\n\r\n";
+        REQUIRE(send(client.get(), request.data(), request.size(), 0) ==
+                static_cast<ssize_t>(request.size()));
+        char buffer[512];
+        const ssize_t count = recv(client.get(), buffer, sizeof(buffer), 0);
+        CHECK(std::string(buffer, static_cast<std::size_t>(std::max<ssize_t>(count, 0)))
+                  .starts_with("HTTP/1.1 200 "));
+    }
+    CHECK(access(path.c_str(), F_OK) != 0);
+}
+
+TEST_CASE("an answer that comes after the server's end is nobody's") {
+    const std::uint16_t port = free_port();
+    ApiAnswer kept;
+    std::atomic<bool> asked = false;
+    ApiRoutes all;
+    all.add({.method = "GET",
+             .path = "/later",
+             .right = ApiRight::open,
+             .handle = [&](const ApiRequest&, ApiAnswer answer) {
+                 kept = std::move(answer);
+                 asked = true;
+             }});
+    {
+        const auto server = ApiServer::start(local(port), std::move(all));
+        REQUIRE(server.has_value());
+        std::thread client([&] { (void)get(port, "/later"); });
+        while (!asked) std::this_thread::yield();
+        client.detach();
+    }
+    kept({.body = "too late\n"});
 }

@@ -10,9 +10,9 @@
 
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/placement/placement.hpp"
-#include "tools/hash/record.hpp"
+#include "libsplice/core/told_request.hpp"
 
-namespace splice::hash {
+namespace splice {
 
 struct RecordKey {
     // Empty and not placed: neither a key nor a client's address is told, so nobody knows the bridge.
@@ -26,8 +26,8 @@ struct RecordKey {
 // One record as a request.
 class RequestText {
   public:
-    // `headers`: the names of those whose values Record::headers has.
-    void write(const Record& record, std::span<const std::string> headers);
+    // `headers`: the names of those whose values ToldRequest::headers has.
+    void write(const ToldRequest& record, std::span<const std::string> headers);
     [[nodiscard]] std::string_view text() const noexcept { return text_; }
 
   private:
@@ -44,14 +44,14 @@ class KeyReader {
           subset_(subset) {}
 
     // `request` is the record's. The key lives until the next call, or as long as the request.
-    [[nodiscard]] RecordKey key_of(const Record& record, const RequestText& request);
+    [[nodiscard]] RecordKey key_of(const ToldRequest& record, const RequestText& request);
     // Where the balancer sends it; the key is placed.
     [[nodiscard]] Choices choose(const Placement& placement, const RecordKey& key) const noexcept;
     [[nodiscard]] const HashKeyRule& rule() const noexcept { return rule_; }
     [[nodiscard]] Protocol protocol() const noexcept { return protocol_; }
 
   private:
-    [[nodiscard]] RecordKey by_source(const Record& record, Fallback why);
+    [[nodiscard]] RecordKey by_source(const ToldRequest& record, Fallback why);
 
     Protocol protocol_;
     HashKeyRule rule_;
@@ -62,10 +62,10 @@ class KeyReader {
 };
 
 // A number for the object that was asked for: its host and target, whatever the key takes of them.
-[[nodiscard]] std::uint64_t object_of(const Record& record) noexcept;
+[[nodiscard]] std::uint64_t object_of(const ToldRequest& record) noexcept;
 
 // A key for people: an address for a source, else the text, where each byte that is not printable ASCII, each
 // blank and each backslash is \xhh.
 [[nodiscard]] std::string printed_key(const RecordKey& key);
 
-}  // namespace splice::hash
+}  // namespace splice

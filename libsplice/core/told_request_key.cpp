@@ -1,4 +1,4 @@
-#include "tools/hash/key_reader.hpp"
+#include "libsplice/core/told_request_key.hpp"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include "libsplice/core/placement/placement.hpp"
 #include "libsplice/datapath/request_line.h"
 
-namespace splice::hash {
+namespace splice {
 namespace {
 
 // As tls_sni() gives it: lower-cased, without a trailing dot.
@@ -32,7 +32,7 @@ std::optional<std::string_view> key_of_plain_line(splice_key_rule rule, std::str
 
 }  // namespace
 
-void RequestText::write(const Record& record, std::span<const std::string> headers) {
+void RequestText::write(const ToldRequest& record, std::span<const std::string> headers) {
     const std::string_view method = record.method.empty() ? "GET" : record.method;
     constexpr std::string_view kVersion = " HTTP/1.1\r\n";
     text_.clear();
@@ -45,7 +45,7 @@ void RequestText::write(const Record& record, std::span<const std::string> heade
     text_.append("\r\n");
 }
 
-RecordKey KeyReader::by_source(const Record& record, Fallback why) {
+RecordKey KeyReader::by_source(const ToldRequest& record, Fallback why) {
     const auto address = IpAddress::parse(record.source);
     if (!address) return {.bytes = {}, .placed = false, .fallback = why};
     const auto& bytes = address->raw().bytes;  // all 16, as the balancer hashes them
@@ -53,7 +53,7 @@ RecordKey KeyReader::by_source(const Record& record, Fallback why) {
     return {.bytes = scratch_, .placed = true, .fallback = why};
 }
 
-RecordKey KeyReader::key_of(const Record& record, const RequestText& request) {
+RecordKey KeyReader::key_of(const ToldRequest& record, const RequestText& request) {
     if (rule_.kind == KeyKind::source) return by_source(record, Fallback::key_is_source);
     if (rule_.kind == KeyKind::sni) {
         if (record.host.empty()) return by_source(record, Fallback::no_sni);
@@ -80,7 +80,7 @@ Choices KeyReader::choose(const Placement& placement, const RecordKey& key) cons
     return placement.choose_in_subset(key.bytes, key.source, subset_);
 }
 
-std::uint64_t object_of(const Record& record) noexcept {
+std::uint64_t object_of(const ToldRequest& record) noexcept {
     const std::uint64_t target = hash_key_bytes(record.target);
     return record.host.empty() ? target : target ^ (hash_key_bytes(record.host) * 0x9e3779b97f4a7c15U);
 }
@@ -103,4 +103,4 @@ std::string printed_key(const RecordKey& key) {
     return out;
 }
 
-}  // namespace splice::hash
+}  // namespace splice
