@@ -15,6 +15,7 @@
 #include "libsplice/base/netfilter_tool.hpp"
 #include "libsplice/base/system_error.hpp"
 #include "libsplice/config/common.hpp"
+#include "libsplice/core/bridge_totals.hpp"
 #include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/health_checks.hpp"
@@ -75,6 +76,8 @@ class DataPlane {
     [[nodiscard]] virtual BalancerStatistics statistics() const = 0;
     // Connections by service and bridge. Any thread, after start(); waits for the packets' thread.
     [[nodiscard]] virtual FlowCounts flow_counts() = 0;
+    // What each bridge was given since the start. Any thread, after start(); waits for the packets' thread.
+    [[nodiscard]] virtual BridgeTotals bridge_totals() = 0;
     // The ways to the bridges, as BridgeRoutes::known_mtus() says; null while they are not looked up. Any
     // thread.
     [[nodiscard]] virtual std::shared_ptr<const RouteMtus> route_mtus() const = 0;

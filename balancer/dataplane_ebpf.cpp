@@ -135,6 +135,16 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         return counts;
     }
 
+    BridgeTotals bridge_totals() override {
+        BridgeTotals totals;
+        loop_->run([&] {
+            take_signs(read_clock());
+            totals_.add(path_->maps().take_traffic());
+            totals = totals_;
+        });
+        return totals;
+    }
+
     HealthReport health() override {
         HealthReport report;
         loop_->run([&] { report = checks_.report(); });
@@ -199,7 +209,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         const bool ticks = tick && *tick <= now.monotonic;
         if (ticks) path_->maps().read_openings(*splicer_);
         splicer_->expire(now, out);
-        look_for_signs(now);
+        if (checks_.wants_signs(now.monotonic)) take_signs(now);
         checks_.expire(now, out);
         tell_health();
         if (ticks) {
@@ -216,10 +226,10 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
                          checks_.next_deadline().value_or(refresh), refresh});
     }
 
-    void look_for_signs(Instant now) {
-        if (!checks_.wants_signs(now.monotonic)) return;
+    void take_signs(Instant now) {
         std::vector<SignedBridge> seen = path_->maps().take_signs();
         std::ranges::move(splicer_->take_signs(), std::back_inserter(seen));
+        totals_.add(seen);
         checks_.see(now.monotonic, seen);
     }
 
@@ -241,6 +251,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     std::optional<BpfFlowStore> flows_;
     std::optional<Splicer> splicer_;
     HealthChecks checks_;
+    BridgeTotals totals_;
     std::optional<PacketLoop> loop_;
 };
 

@@ -107,6 +107,15 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         return counts;
     }
 
+    BridgeTotals bridge_totals() override {
+        BridgeTotals totals;
+        queued_.run([&] {
+            take_signs(read_clock());
+            totals = totals_;
+        });
+        return totals;
+    }
+
     HealthReport health() override {
         HealthReport report;
         queued_.run([&] { report = checks_.report(); });
@@ -120,6 +129,11 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     }
 
   private:
+    void take_signs(Instant now) {
+        const std::vector<SignedBridge> seen = splicer_.take_signs();
+        totals_.add(seen);
+        checks_.see(now.monotonic, seen);
+    }
     void take(const std::shared_ptr<const SplicerSetup>& setup) {
         splicer_.swap_setup(setup);
         checks_.replace_setup(read_clock().monotonic, setup);
@@ -150,7 +164,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     }
     void expire(Instant now, Actions& out) override {
         splicer_.expire(now, out);
-        if (checks_.wants_signs(now.monotonic)) checks_.see(now.monotonic, splicer_.take_signs());
+        if (checks_.wants_signs(now.monotonic)) take_signs(now);
         checks_.expire(now, out);
         tell_health();
         if (now.monotonic < routes_->next_refresh()) return;
@@ -171,6 +185,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     std::function<void()> health_changed_;
     Splicer splicer_;
     HealthChecks checks_;
+    BridgeTotals totals_;
     std::unique_ptr<BridgeRoutes> routes_;
     QueuedMachine queued_;  // ends first
 };

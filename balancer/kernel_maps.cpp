@@ -264,18 +264,19 @@ void KernelMaps::write_hot_keys(const HotTable& keys) noexcept {
 
 // Counts that a setup before has left in a place are where the next begins.
 void KernelMaps::place_signs(const SplicerSetup& setup) {
+    left_over_ = take_signs();
+    std::ranges::move(take_traffic(), std::back_inserter(left_over_));
     std::ranges::fill(kernel().signs_of, SPLICE_NO_SIGNS);
     sign_places_.clear();
     std::uint32_t next = 0;
     for (const SplicerService& service : setup.services) {
-        if (!service.check) continue;
         std::uint32_t room = 0;
-        for (const CheckedBridge& each : service.check->bridges)
-            room = std::max<std::uint32_t>(room, each.bridge + 1U);
-        if (next + room > SPLICE_SIGNS) return;
-        for (const CheckedBridge& each : service.check->bridges) {
-            const std::uint32_t place = next + each.bridge;
-            sign_places_.push_back({service.number, each.bridge, place, kernel().signs[place]});
+        for (const std::uint16_t bridge : service.bridges) room = std::max<std::uint32_t>(room, bridge + 1U);
+        if (next + room > SPLICE_SIGNS) continue;
+        for (const std::uint16_t bridge : service.bridges) {
+            const std::uint32_t place = next + bridge;
+            sign_places_.push_back(
+                {service.number, bridge, place, kernel().signs[place], read_traffic(place)});
         }
         std::atomic_ref(kernel().signs_of[service.number % SPLICE_SERVICE_NUMBERS])
             .store(next, std::memory_order_relaxed);
@@ -284,7 +285,7 @@ void KernelMaps::place_signs(const SplicerSetup& setup) {
 }
 
 std::vector<SignedBridge> KernelMaps::take_signs() {
-    std::vector<SignedBridge> seen;
+    std::vector<SignedBridge> seen = std::exchange(left_over_, {});
     for (SignPlace& each : sign_places_) {
         const splice_signs now = kernel().signs[each.place];
         const splice_signs was = std::exchange(each.seen, now);
@@ -296,6 +297,33 @@ std::vector<SignedBridge> KernelMaps::take_signs() {
             seen.push_back({.service = each.service, .bridge = each.bridge, .signs = signs});
     }
     return seen;
+}
+
+// Of all processors together.
+splice_traffic KernelMaps::read_traffic(std::uint32_t place) const {
+    static_assert(sizeof(splice_traffic) == 2 * sizeof(std::uint64_t));
+    const std::vector<std::uint64_t> words =
+        read_processors(program_.map("traffic"), place, sizeof(splice_traffic));
+    splice_traffic sum{};
+    for (std::size_t i = 0; i + 1 < words.size(); i += 2) {
+        sum.packets += words[i];
+        sum.bytes += words[i + 1];
+    }
+    return sum;
+}
+
+std::vector<SignedBridge> KernelMaps::take_traffic() {
+    std::vector<SignedBridge> sent;
+    for (SignPlace& each : sign_places_) {
+        const splice_traffic now = read_traffic(each.place);
+        const splice_traffic was = std::exchange(each.sent, now);
+        if (now.packets != was.packets)
+            sent.push_back({.service = each.service,
+                            .bridge = each.bridge,
+                            .packets = now.packets - was.packets,
+                            .bytes = now.bytes - was.bytes});
+    }
+    return sent;
 }
 
 void KernelMaps::restore_setup(const SplicerSetup& before) noexcept {

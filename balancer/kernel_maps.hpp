@@ -55,9 +55,10 @@ class KernelMaps {
     // Openings that the program chose for since the last call, by the services of the last write_setup().
     // Adds them to the splicer's loads and counters.
     void read_openings(Splicer& splicer);
-    // What the program has seen of the bridges of services that are checked, since the last call. It reads
-    // memory alone.
+    // What the program has seen of bridges since the last call, without their traffic. It reads memory alone.
     std::vector<SignedBridge> take_signs();
+    // Their traffic since the last call of this: a system call for each.
+    std::vector<SignedBridge> take_traffic();
     // The states that it chooses by from here on.
     void write_states(const BridgeLoads& loads) noexcept;
     void write_hot_keys(const HotTable& keys) noexcept;
@@ -112,10 +113,13 @@ class KernelMaps {
         std::uint16_t bridge = 0;
         std::uint32_t place = 0;
         splice_signs seen{};
+        splice_traffic sent{};
     };
+    [[nodiscard]] splice_traffic read_traffic(std::uint32_t place) const;
     void place_signs(const SplicerSetup& setup);
     std::vector<SignPlace> sign_places_;
-    std::vector<std::uint16_t> turned_;  // the services whose slots the last write_setup() has turned
+    std::vector<SignedBridge> left_over_;  // seen by places that a new setup has given to others
+    std::vector<std::uint16_t> turned_;    // the services whose slots the last write_setup() has turned
     // By slot: what was written there. It lives as long as the slot may be compared with another.
     std::vector<std::shared_ptr<const Placement>> tables_ =
         std::vector<std::shared_ptr<const Placement>>(2UZ * SPLICE_SERVICE_NUMBERS);

@@ -137,15 +137,6 @@ void write_health(MetricsPage& page, const MetricLabels& bridge, const BridgeHea
         page.counter("splicelb_balancer_checks_total",
                      "Health checks that have ended, by what became of them", health.checks[i],
                      with("result", to_string(static_cast<ProbeEnd>(i))));
-    const PassiveSigns& signs = health.signs;
-    for (const auto& [sign, count] : {std::pair("opening", signs.openings),
-                                      {"answer", signs.answers},
-                                      {"refusal", signs.refusals},
-                                      {"repeat", signs.repeats}})
-        page.counter("splicelb_balancer_bridge_signs_total",
-                     "What connections show of a bridge that is checked: openings, those that were answered, "
-                     "refusals, and first payloads that clients repeated without an answer",
-                     count, with("sign", sign));
     page.gauge("splicelb_balancer_bridge_slow_start",
                "Share of its keys that a bridge has again after it was out; 1 when it has all", health.share,
                bridge);
@@ -172,6 +163,26 @@ Json health_json(const BridgeHealth* health) {
             {"checks", std::move(checks)}};
 }
 
+void write_totals(MetricsPage& page, const MetricLabels& bridge, const SignedBridge& total) {
+    for (const auto& [sign, count] : {std::pair("opening", total.signs.openings),
+                                      {"answer", total.signs.answers},
+                                      {"refusal", total.signs.refusals},
+                                      {"repeat", total.signs.repeats}}) {
+        MetricLabels labels = bridge;
+        labels.emplace("sign", sign);
+        page.counter(
+            "splicelb_balancer_bridge_signs_total",
+            "What connections show of a bridge: openings, those that were answered, refusals, and first "
+            "payloads that clients repeated without an answer",
+            count, labels);
+    }
+    page.counter("splicelb_balancer_bridge_packets_total", "Clients' packets that were sent to a bridge",
+                 total.packets, bridge);
+    page.counter("splicelb_balancer_bridge_bytes_total",
+                 "Bytes of clients' packets that were sent to a bridge, with their IP headers", total.bytes,
+                 bridge);
+}
+
 void write_bridges(MetricsPage& page, const ServiceView& view) {
     for (std::size_t i = 0; i < view.service.bridges.size(); i++) {
         const BridgeConfig& bridge = view.service.bridges[i];
@@ -191,9 +202,16 @@ void write_bridges(MetricsPage& page, const ServiceView& view) {
         constexpr const char* kHelp = "Connections of a bridge, by what the client has said last";
         gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.open), "open");
         gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.half_closed), "half_closed");
+        write_totals(page, {{"service", view.service.name}, {"bridge", bridge.name}}, view.total(i));
         if (const BridgeHealth* const health = view.health_of(i))
             write_health(page, {{"service", view.service.name}, {"bridge", bridge.name}}, *health);
     }
+}
+
+Json totals_json(const SignedBridge& total) {
+    return {{"openings", total.signs.openings}, {"answers", total.signs.answers},
+            {"refusals", total.signs.refusals}, {"repeats", total.signs.repeats},
+            {"packets", total.packets},         {"bytes", total.bytes}};
 }
 
 nlohmann::ordered_json bridges_json(const ServiceView& view) {
@@ -209,13 +227,14 @@ nlohmann::ordered_json bridges_json(const ServiceView& view) {
         one["table_share"] = view.shares[i];
         one["flows"] = flows.open;
         one["flows_half_closed"] = flows.half_closed;
+        one["totals"] = totals_json(view.total(i));
         bridges.push_back(std::move(one));
     }
     return bridges;
 }
 
 nlohmann::ordered_json service_json(const ServiceView& view) {
-    const auto& [service, running, counts, shares, health] = view;
+    const auto& [service, running, counts, shares, health, totals] = view;
     return {{"name", service.name},
             {"number", running.number},
             {"vip", service.vip.to_string()},
@@ -244,6 +263,7 @@ constexpr const char* kIndex = "SpliceLB balancer " SPLICELB_VERSION
                                "GET /status         services, bridges and flows as JSON\n"
                                "GET /loadbalancers  services and bridges, which may be changed\n"
                                "GET /explain        ?service=NAME&url=URL: which bridge gets it, and why\n"
+                               "GET /stats          counters under Convey's names\n"
                                "GET /openapi.json   all calls, those that change something too\n";
 
 ApiReply json_page(std::string text) {
@@ -266,7 +286,10 @@ void BalancerApi::replace(BalancerState state) {
 }
 
 Snapshot BalancerApi::snapshot() const {
-    Snapshot now{.shown = nullptr, .counts = dataplane_.flow_counts(), .health = dataplane_.health()};
+    Snapshot now{.shown = nullptr,
+                 .counts = dataplane_.flow_counts(),
+                 .health = dataplane_.health(),
+                 .totals = dataplane_.bridge_totals()};
     const std::lock_guard lock(mutex_);
     now.shown = shown_;
     return now;
@@ -279,6 +302,7 @@ ApiRoutes BalancerApi::routes(MakeChange change) {
     routes.page("/", [](const ApiRequest&) { return ApiReply{.body = kIndex}; }, ApiRight::open);
     routes.page("/openapi.json",
                 [](const ApiRequest&) { return json_page(std::string(SPLICE_EMBEDDED(openapi))); });
+    routes.page("/stats", [this](const ApiRequest&) { return json_page(stats()); });
     routes.page("/explain",
                 [this](const ApiRequest& request) { return explainer_.explain(snapshot(), request); });
     add_loadbalancer_routes(routes, [this] { return snapshot(); }, change);
@@ -312,6 +336,50 @@ std::string BalancerApi::metrics() const {
     page.gauge("splicelb_balancer_info", "Version and engine", 1,
                {{"version", SPLICELB_VERSION}, {"engine", shown.engine}});
     return page.text();
+}
+
+// Convey's names; what a proxy would have sent to clients never passes here.
+std::string BalancerApi::stats() const {
+    struct Count {
+        std::uint64_t openings = 0, open = 0, bytes = 0;
+        [[nodiscard]] Json json() const {
+            return {{"total_connections", openings},
+                    {"current_connections", open},
+                    {"bytes_tx", 0},
+                    {"bytes_rx", bytes}};
+        }
+    };
+    const Snapshot all = snapshot();
+    Count sum;
+    Json frontends = Json::object();
+    Json backends = Json::object();
+    for (std::size_t i = 0; i < all.shown->config.services.size(); ++i) {
+        const ServiceView view = view_of(all, i);
+        Count count;
+        Json servers = Json::object();
+        for (std::size_t place = 0; place < view.service.bridges.size(); ++place) {
+            const BridgeConfig& bridge = view.service.bridges[place];
+            const BridgeHealth* const health = view.health_of(place);
+            count.openings += view.total(place).signs.openings;
+            count.bytes += view.total(place).bytes;
+            count.open += view.flows(place).open;
+            servers[bridge.name] = takes_connections(bridge) && (!health || health->state == HealthState::up);
+        }
+        Json backend = count.json();
+        backend["servers"] = std::move(servers);
+        frontends[view.service.name] = count.json();
+        backends[view.service.name] = std::move(backend);
+        sum.openings += count.openings;
+        sum.open += count.open;
+        sum.bytes += count.bytes;
+    }
+    const Json json{{"total_connections", sum.openings},
+                    {"current_connections", sum.open},
+                    {"total_bytes_tx", 0},
+                    {"total_bytes_rx", sum.bytes},
+                    {"backends", std::move(backends)},
+                    {"frontends", std::move(frontends)}};
+    return json.dump(2) + "\n";
 }
 
 std::string BalancerApi::status() const {

@@ -29,6 +29,7 @@ class BalancerApi {
   private:
     [[nodiscard]] std::string metrics() const;
     [[nodiscard]] std::string status() const;
+    [[nodiscard]] std::string stats() const;
 
     DataPlane& dataplane_;
     const HostFacts& host_;

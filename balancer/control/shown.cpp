@@ -41,8 +41,12 @@ Shown::Shown(BalancerState state) : BalancerState(std::move(state)) {
 ServiceView view_of(const Snapshot& snapshot, std::size_t place) {
     const Shown& shown = *snapshot.shown;
     const ServiceConfig& service = shown.config.services[place];
-    return {service, shown.setup->services[place], snapshot.counts, shown.shares[place],
-            health_of(snapshot.health, service.name)};
+    return {service,
+            shown.setup->services[place],
+            snapshot.counts,
+            shown.shares[place],
+            health_of(snapshot.health, service.name),
+            snapshot.totals};
 }
 
 }  // namespace splice

@@ -7,6 +7,7 @@
 
 #include "balancer/config.hpp"
 #include "balancer/control/desired.hpp"
+#include "libsplice/core/bridge_totals.hpp"
 #include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/health_checks.hpp"
 #include "libsplice/core/splicer.hpp"
@@ -32,6 +33,7 @@ struct Snapshot {
     std::shared_ptr<const Shown> shown;
     FlowCounts counts;
     HealthReport health;
+    BridgeTotals totals{};
 };
 
 // What is shown of one service.
@@ -41,10 +43,14 @@ struct ServiceView {
     const FlowCounts& counts;
     const std::vector<double>& shares;  // in the order of the bridges
     const ServiceHealth* health;        // null: it is not checked
+    const BridgeTotals& totals;
 
     // Of the service's bridge at that place.
     [[nodiscard]] FlowCount flows(std::size_t place) const noexcept {
         return counts.of(running.number, running.bridges[place]);
+    }
+    [[nodiscard]] SignedBridge total(std::size_t place) const noexcept {
+        return totals.of(running.number, running.bridges[place]);
     }
     // Null: it is not checked.
     [[nodiscard]] const BridgeHealth* health_of(std::size_t place) const noexcept {

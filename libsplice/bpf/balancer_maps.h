@@ -69,8 +69,14 @@ struct splice_signs {
 	__u32 repeats; /* of first payloads, without an answer */
 };
 
+/* What a service's bridge was sent of clients' packets; each processor has its own. */
+struct splice_traffic {
+	__u64 packets;
+	__u64 bytes; /* of IP packets, with their headers */
+};
+
 #define SPLICE_SIGNS 16384
-#define SPLICE_NO_SIGNS 0xffffffffU /* of a service that is not checked, or for which there is no room */
+#define SPLICE_NO_SIGNS 0xffffffffU /* of a service for which there is no room */
 
 /* Two slots a service in `tables`. */
 #define SPLICE_TABLE_SLOTS (2 * SPLICE_SERVICE_NUMBERS)
@@ -154,7 +160,7 @@ struct splice_balancer_settings {
 	__u64 monotonic_s;
 	__u64 seconds_per_jiffy; /* times 2^SPLICE_SECONDS_SHIFT */
 	__u64 ms_per_jiffy; /* times 2^SPLICE_MS_SHIFT: exact for every HZ */
-	struct splice_signs signs[SPLICE_SIGNS]; /* of the services that are checked */
+	struct splice_signs signs[SPLICE_SIGNS]; /* of each service's bridges; the places in `traffic` are the same */
 	__u32 signs_of[SPLICE_SERVICE_NUMBERS]; /* by service number: where its bridges' signs begin, or SPLICE_NO_SIGNS */
 	struct splice_own_addresses own; /* where health checks are answered */
 	__u16 lanes[2][SPLICE_LANE_SLOTS]; /* IPv4, IPv6; by bridges' numbers: index + 1, or with SPLICE_LANE_ASKS; 0: nobody's */

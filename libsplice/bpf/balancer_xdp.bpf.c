@@ -73,6 +73,13 @@ struct {
 	__type(value, struct splice_openings);
 } openings SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SPLICE_SIGNS);
+	__type(key, __u32);
+	__type(value, struct splice_traffic);
+} traffic SEC(".maps");
+
 struct splice_balancer_settings settings;
 
 /* An entry that bpf_map_update_elem() with BPF_NOEXIST found (EEXIST): another processor has handled a copy of the same
@@ -265,12 +272,26 @@ static __always_inline int send_to(struct xdp_md *ctx, const struct splice_bridg
 	return count(verdict, (int)bpf_redirect(bridge->out, 0));
 }
 
-/* The signs of a service's bridge; null: nobody asks for them. */
+/* The signs of a service's bridge; null: there is no room for them. */
 static __always_inline struct splice_signs *signs_of(__u16 service, __u16 bridge)
 {
 	const __u32 first = settings.signs_of[service & (SPLICE_SERVICE_NUMBERS - 1)];
 
 	return first == SPLICE_NO_SIGNS ? 0 : &settings.signs[(first + bridge) & (SPLICE_SIGNS - 1)];
+}
+
+/* The packet goes to that bridge. */
+static __always_inline void count_traffic(const struct splice_packet *packet, __u16 service, __u16 bridge)
+{
+	const __u32 first = settings.signs_of[service & (SPLICE_SERVICE_NUMBERS - 1)];
+	const __u32 place = (first + bridge) & (SPLICE_SIGNS - 1);
+	struct splice_traffic *mine;
+
+	if (first == SPLICE_NO_SIGNS) return;
+	mine = bpf_map_lookup_elem(&traffic, &place);
+	if (!mine) return;
+	mine->packets++;
+	mine->bytes += splice_ip_length(packet);
 }
 
 /* The lane that its timestamps name; SPLICE_NO_LANE. */
@@ -362,6 +383,7 @@ static __always_inline int forward(struct xdp_md *ctx, struct splice_packet *pac
 			      entry->carriage);
 	if (SPLICE_UNLIKELY(edited != SPLICE_CONTINUE)) return count(edited, XDP_DROP);
 	splice_flow_touch(entry, packet, (__u32)now_s());
+	count_traffic(packet, entry->service, entry->bridge);
 	return send_to(ctx, bridge, verdict);
 }
 
@@ -648,6 +670,7 @@ static __always_inline int carry_on(struct xdp_md *ctx, struct splice_packet *pa
 	edited = splice_carry((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &bridge->address,
 			      service->carriage);
 	if (SPLICE_UNLIKELY(edited != SPLICE_CONTINUE)) return count(edited, XDP_DROP);
+	count_traffic(packet, service->number, (__u16)index);
 	return send_to(ctx, bridge, verdict);
 }
 

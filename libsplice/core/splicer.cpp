@@ -181,8 +181,9 @@ struct Splicer::Impl {
     Verdict end_refused(Walk& walk);
     Verdict reset_ended(Walk& walk);
     std::size_t end_flows_of_down_bridges();
-    // Null: the service is not checked.
-    PassiveSigns* signs_of(const SplicerService& service, std::uint16_t bridge);
+    SignedBridge& seen_of(std::uint16_t service, std::uint16_t bridge);
+    // An IP packet of so many bytes goes to that bridge.
+    void count_traffic(std::uint16_t service, std::uint16_t bridge, std::size_t bytes);
     void note_sign(const Walk& walk, splice_flow_sign sign);
     void note_lane(Walk& walk);
 
@@ -243,7 +244,7 @@ struct Splicer::Impl {
     std::string shadow_scratch;
     std::size_t held_bytes = 0;  // of pending flows
     // By service and bridge: what was seen since it was taken last.
-    std::map<std::pair<std::uint16_t, std::uint16_t>, PassiveSigns> signs;
+    std::unordered_map<std::uint32_t, SignedBridge> seen;
     std::string scratch;
     std::vector<std::uint32_t> route_mtus;  // by bridge number
     Lanes lanes{};
@@ -291,8 +292,7 @@ std::size_t Splicer::flows() const noexcept {
 
 std::vector<SignedBridge> Splicer::take_signs() {
     std::vector<SignedBridge> taken;
-    for (const auto& [of, signs] : std::exchange(impl_->signs, {}))
-        taken.push_back({.service = of.first, .bridge = of.second, .signs = signs});
+    for (const auto& [of, seen] : std::exchange(impl_->seen, {})) taken.push_back(seen);
     return taken;
 }
 
@@ -562,7 +562,9 @@ Verdict Splicer::Impl::carry_on(Walk& walk, std::uint16_t index, Verdict verdict
     if (const std::uint32_t mtu = narrower_way(index, walk.bytes.size()))
         return answer_too_big(walk.now, walk.bytes, mtu, walk.out);
     const Verdict edited = carry(walk, *bridge, walk.service->carriage);
-    return edited == SPLICE_CONTINUE ? verdict : edited;
+    if (edited != SPLICE_CONTINUE) return edited;
+    count_traffic(walk.service->number, index, splice_ip_length(&walk.packet));
+    return verdict;
 }
 
 splice_refuser Splicer::Impl::refuser_of(const Walk& walk) const noexcept {
@@ -847,7 +849,7 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
                           walk.service->carriage, 0, SPLICE_NO_BRIDGE, walk.now.seconds());
         return refuse_without_bridge(walk);
     }
-    if (auto* const seen = signs_of(*walk.service, taken.bridge)) ++seen->openings;
+    ++seen_of(walk.service->number, taken.bridge).signs.openings;
     splice_flow_entry& entry = walk.entry.emplace();
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->number, walk.service->carriage,
                       chosen.choices.row, taken.bridge, walk.now.seconds());
@@ -929,7 +931,7 @@ bool Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chose
         lose_pending(key, entry ? HeldLoss::no_bridge : HeldLoss::expired, in_hand);
         return false;
     }
-    if (auto* const seen = signs_of(*find_service(key), taken.bridge)) ++seen->openings;
+    ++seen_of(entry->service, taken.bridge).signs.openings;
     entry->bridge = taken.bridge;
     entry->tries = taken.tries & 15;
     entry->row = chosen.choices.row & SPLICE_ROW_MASK;
@@ -961,23 +963,32 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
     const Verdict edited = carry(walk, *bridge, walk.entry->carriage);
     if (edited != SPLICE_CONTINUE) return edited;
     splice_flow_touch(&*walk.entry, &walk.packet, walk.now.seconds());
+    count_traffic(walk.entry->service, walk.entry->bridge, splice_ip_length(&walk.packet));
     (void)flows.put(walk.key, *walk.entry);  // not new
     return verdict;
 }
 
-PassiveSigns* Splicer::Impl::signs_of(const SplicerService& service, std::uint16_t bridge) {
-    return service.check ? &signs[{service.number, bridge}] : nullptr;
+SignedBridge& Splicer::Impl::seen_of(std::uint16_t service, std::uint16_t bridge) {
+    SignedBridge& of = seen[static_cast<std::uint32_t>(service) << 16 | bridge];
+    of.service = service;
+    of.bridge = bridge;
+    return of;
+}
+
+void Splicer::Impl::count_traffic(std::uint16_t service, std::uint16_t bridge, std::size_t bytes) {
+    SignedBridge& of = seen_of(service, bridge);
+    ++of.packets;
+    of.bytes += bytes;
 }
 
 void Splicer::Impl::note_sign(const Walk& walk, splice_flow_sign sign) {
-    PassiveSigns* const seen = signs_of(*walk.service, walk.entry->bridge);
-    if (!seen) return;
+    PassiveSigns& signs = seen_of(walk.entry->service, walk.entry->bridge).signs;
     splice_negotiated negotiated{};
     if (sign == SPLICE_SIGN_ANSWER)
-        ++seen->answers;
+        ++signs.answers;
     else if (splice_balancer_cookie_valid(&walk.packet, &setup->secret,
                                           static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
-        ++seen->repeats;
+        ++signs.repeats;
 }
 
 // The first packet that shows an answer echoes the clock of who answered.
@@ -1024,13 +1035,14 @@ void Splicer::Impl::send_held(Instant now, MutableBytes bytes, splice_flow_entry
         splice_carry(data, data + bytes.size(), &packet, &bridge->raw(), entry.carriage) != SPLICE_CONTINUE)
         return count_lost(HeldLoss::unsendable, 1);
     splice_flow_touch(&entry, &packet, now.seconds());
+    count_traffic(entry.service, entry.bridge, splice_ip_length(&packet));
     out.send(bytes);
 }
 
 // The flow's bridge has refused.
 Verdict Splicer::Impl::next_choice(Walk& walk) {
     const splice_placement_row row = walk.service->placement->row(walk.entry->row);
-    if (auto* const seen = signs_of(*walk.service, walk.entry->bridge)) ++seen->refusals;
+    ++seen_of(walk.service->number, walk.entry->bridge).signs.refusals;
     if (splice_flow_take_next_choice(&*walk.entry, &row) == SPLICE_NO_BRIDGE) return refuse(walk);
     return forward(walk, SPLICE_forward_next_choice);
 }

@@ -119,7 +119,9 @@ struct ChoiceCounters {
 struct SignedBridge {
     std::uint16_t service = 0;  // number
     std::uint16_t bridge = 0;
-    PassiveSigns signs;
+    PassiveSigns signs{};
+    std::uint64_t packets = 0;  // of clients, that it was sent
+    std::uint64_t bytes = 0;    // of these IP packets, with their headers
 };
 
 // Read by any thread while the machine runs.

@@ -958,6 +958,13 @@ TEST_CASE(
         REQUIRE(portable.size() == 1);
         CHECK(portable[0].signs == in_kernel[0].signs);
         CHECK(pair.kernel.maps().take_signs().empty());
+        const auto sent = pair.kernel.maps().take_traffic();
+        REQUIRE(sent.size() == 1);
+        CHECK(sent[0].bridge == place);
+        CHECK(sent[0].packets == portable[0].packets);
+        CHECK(sent[0].bytes == portable[0].bytes);
+        CHECK(sent[0].packets >= 5);
+        CHECK(pair.kernel.maps().take_traffic().empty());
 
         std::vector<std::uint16_t> others{0, 1, 2};
         std::erase(others, place);

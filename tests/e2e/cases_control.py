@@ -167,6 +167,41 @@ def _(world):
     equal(api.call("POST", "/loadbalancer", {"name": "again", "port": 80}, 201)["vip"], made[0]["vip"], "it is free again")
 
 
+@case("/stats and /metrics count each bridge's openings, answers and bytes, whether it is checked or not")
+def _(world):
+    api = api_of(world)
+    service = web(world)
+
+    def now():
+        page = world.page("balancer", "/metrics")
+
+        def counts(name, label=""):
+            return {bridge: float(value) for bridge, value in re.findall(
+                rf'^splicelb_balancer_{name}_total\{{bridge="(b\d)",service="{service}"{label}\}} (\S+)$', page, re.M)}
+
+        stats = api.call("GET", "/stats", status=200)
+        return stats["frontends"][service], counts("bridge_signs", ',sign="opening"'), counts("bridge_signs", ',sign="answer"'), counts("bridge_bytes")
+
+    before = now()
+    got = owners(world, TARGETS)
+    sock = world.connect()
+    answer = ask(sock, "/counted", "X-Padding: " + "x" * 4000)
+    got.append(answer.bridge)
+    sock.close()
+
+    def answered():
+        return sum((now()[2][bridge] - before[2][bridge] for bridge in BRIDGES)) == len(got)
+
+    eventually(answered, "each answer is counted")
+    after = now()
+    equal(after[0]["total_connections"] - before[0]["total_connections"], len(got), "connections")
+    for bridge in BRIDGES:
+        equal(after[1][bridge] - before[1][bridge], got.count(bridge), f"openings of {bridge}")
+    grown = {bridge: after[3][bridge] - before[3][bridge] for bridge in BRIDGES}
+    equal(sum(grown.values()), after[0]["bytes_rx"] - before[0]["bytes_rx"], "bytes of all bridges")
+    true(grown[answer.bridge] > 4000, f"the bytes of a large request: {grown}")
+
+
 REFUSALS = [
     ("POST", "/loadbalancer", "no json", 400, None),
     ("POST", "/loadbalancer", "[" * 60_000, 400, None),

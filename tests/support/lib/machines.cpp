@@ -46,6 +46,8 @@ SplicerSetup splicer_setup(int family) {
     service.name = "cdn";
     service.vip = {*IpAddress::parse(hosts.vip), 80};
     service.placement = placement_over(setup.bridges.size());
+    for (std::size_t i = 0; i < setup.bridges.size(); ++i)
+        service.bridges.push_back(static_cast<std::uint16_t>(i));
     setup.services.push_back(service);
     return setup;
 }
