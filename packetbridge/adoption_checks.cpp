@@ -87,21 +87,17 @@ void judge_firewall(const AdoptionFacts& facts, const JoinerSetup& setup, Adopti
 void judge_nat(const AdoptionFacts& facts, const JoinerSetup& setup, AdoptionFindings& findings) {
     for (const int family : {4, 6}) {
         if (!nat_takes_adopted_segments(facts.firewall, family)) continue;
-        std::vector<Endpoint> told;
-        for (const JoinerService& service : setup.services) {
-            const Endpoint& backend = service.backend;
-            if (backend.address.family() != family || std::ranges::find(told, backend) != told.end())
-                continue;
-            told.push_back(backend);
-            if (leaves_untracked(facts.firewall, backend)) continue;
-            const std::string program = family == 4 ? "iptables" : "ip6tables";
-            findings.obstacles.push_back(
-                fmt::format("a chain of type nat and connection tracking (Docker, libvirt, firewalld, "
-                            "MASQUERADE) take adopted segments "
-                            "from their socket, and connections to {0} are tracked: keep them from it with "
-                            "`{1} -t raw -A PREROUTING -d {2} -p tcp --dport {3} -j CT --notrack` and "
-                            "`{1} -t raw -A OUTPUT -s {2} -p tcp --sport {3} -j CT --notrack`",
-                            backend.to_string(), program, backend.address.to_string(), backend.port));
+        for (const Endpoint& backend : backends_of(setup)) {
+            if (backend.address.family() != family || leaves_untracked(facts.firewall, backend)) continue;
+            findings.backends.push_back(
+                {backend,
+                 fmt::format("a chain of type nat and connection tracking (Docker, libvirt, firewalld, "
+                             "MASQUERADE) take adopted segments from their socket, and connections to {0} "
+                             "are tracked: keep them from it with "
+                             "`{1} -t raw -A PREROUTING -d {2} -p tcp --dport {3} -j CT --notrack` and "
+                             "`{1} -t raw -A OUTPUT -s {2} -p tcp --sport {3} -j CT --notrack`",
+                             backend.to_string(), family == 4 ? "iptables" : "ip6tables",
+                             backend.address.to_string(), backend.port)});
         }
     }
 }
@@ -124,17 +120,20 @@ BackendFacts look_at_backend(const Endpoint& backend, SocketDiag* sockets) {
 void judge_backends(const AdoptionFacts& facts, const JoinerSetup& setup, AdoptionFindings& findings) {
     for (const BackendFacts& each : facts.backends) {
         const std::string name = each.backend.to_string();
+        const auto stands_against = [&](std::string why) {
+            findings.backends.push_back({each.backend, std::move(why)});
+        };
         if (!each.here)
-            findings.obstacles.push_back(fmt::format(
+            stands_against(fmt::format(
                 "the backend {} is not this host's own ({}), and only a socket of this host can adopt", name,
                 each.way.empty() ? std::string("no route leads there") : "it is reached by " + each.way));
         if (each.mptcp)
-            findings.obstacles.push_back(fmt::format(
+            stands_against(fmt::format(
                 "the listener at {} speaks MPTCP, and the kernel adopts by plain TCP alone (Go since 1.24: "
                 "GODEBUG=multipathtcp=0; nginx: listen without multipath)",
                 name));
         if (each.mark != 0 && needs_egress(setup))
-            findings.obstacles.push_back(
+            stands_against(
                 fmt::format("the listener at {} sets a mark of its own ({:#x}), which takes the place of "
                             "ours on its connections",
                             name, each.mark));
@@ -161,6 +160,29 @@ void judge_uplinks(const AdoptionFacts& facts, const JoinerSetup& setup, Adoptio
 }
 
 }  // namespace
+
+std::optional<std::string> AdoptionFindings::of_host() const {
+    return obstacles.empty() ? std::nullopt : std::optional(obstacles.front());
+}
+
+std::optional<std::string> AdoptionFindings::of_backend(const Endpoint& backend) const {
+    const auto found = std::ranges::find(backends, backend, &BackendObstacle::backend);
+    return found == backends.end() ? std::nullopt : std::optional(found->why);
+}
+
+std::optional<std::string> AdoptionFindings::first_obstacle() const {
+    if (!obstacles.empty() || backends.empty()) return of_host();
+    return backends.front().why;
+}
+
+std::vector<Endpoint> backends_of(const JoinerSetup& setup) {
+    std::vector<Endpoint> backends;
+    for (const JoinerService& service : setup.services) {
+        if (std::ranges::find(backends, service.backend) == backends.end())
+            backends.push_back(service.backend);
+    }
+    return backends;
+}
 
 bool needs_egress(const JoinerSetup& setup) noexcept {
     return !std::ranges::all_of(setup.services, listens_on_vip);
@@ -190,11 +212,8 @@ AdoptionFacts read_changing_facts(const JoinerSetup& setup, const std::vector<st
                                  .arp_ignore = interface_sysctl(name, "arp_ignore"),
                                  .arp_announce = interface_sysctl(name, "arp_announce")});
     auto sockets = SocketDiag::open();
-    for (const JoinerService& service : setup.services) {
-        if (std::ranges::find(facts.backends, service.backend, &BackendFacts::backend) ==
-            facts.backends.end())
-            facts.backends.push_back(look_at_backend(service.backend, sockets ? &*sockets : nullptr));
-    }
+    for (const Endpoint& backend : backends_of(setup))
+        facts.backends.push_back(look_at_backend(backend, sockets ? &*sockets : nullptr));
     return facts;
 }
 

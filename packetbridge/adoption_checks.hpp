@@ -2,6 +2,7 @@
 // what is wrong and what to do.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,9 +42,23 @@ struct AdoptionFacts {
     std::vector<BackendFacts> backends;
 };
 
+// Why a backend's connections cannot be adopted, where those of others can.
+struct BackendObstacle {
+    Endpoint backend;
+    std::string why;
+};
+
 struct AdoptionFindings {
-    std::vector<std::string> obstacles;  // adoption would not work
+    std::vector<std::string> obstacles;     // adoption would not work, whatever the backend
+    std::vector<BackendObstacle> backends;  // of these it would not; one may be named more than once
     std::vector<std::string> warnings;
+
+    // The first of either; nothing: adoption works for every service.
+    [[nodiscard]] std::optional<std::string> first_obstacle() const;
+    // The first of those that are of no backend.
+    [[nodiscard]] std::optional<std::string> of_host() const;
+    // Why not this backend's.
+    [[nodiscard]] std::optional<std::string> of_backend(const Endpoint& backend) const;
 };
 
 // Whether some service's backend does not listen on the VIP: then what it sends is edited on its way out, and
@@ -55,6 +70,8 @@ struct AdoptionFindings {
 // Without the firewall's rules and the kernel's functions: cheap.
 [[nodiscard]] AdoptionFacts read_changing_facts(const JoinerSetup& setup,
                                                 const std::vector<std::string>& uplinks);
+// Each once.
+[[nodiscard]] std::vector<Endpoint> backends_of(const JoinerSetup& setup);
 [[nodiscard]] AdoptionFindings judge_adoption(const AdoptionFacts& facts, const JoinerSetup& setup);
 
 }  // namespace splice

@@ -75,14 +75,18 @@ SystemResult<splice_bridge_service_entry> entry_of(const JoinerSetup& setup, con
 
 }  // namespace
 
-std::vector<std::string> remembered_services(const std::string& folder) {
+std::vector<std::string> remembered_services(const std::vector<std::string>& folders) {
     std::vector<std::string> names;
-    const Descriptor map(bpf_obj_get((folder + "/" + pin_name("services")).c_str()));
-    if (!map) return names;
-    for (const auto& entry : read_bpf_array<splice_bridge_service_entry>(map.get())) {
-        names.emplace_back();
-        if (entry.address_count != 0)
-            names.back() = Endpoint{IpAddress(entry.vip), splice_ntohs(entry.vip_port)}.to_string();
+    for (const std::string& folder : folders) {
+        const Descriptor map(bpf_obj_get((folder + "/" + pin_name("services")).c_str()));
+        if (!map) continue;
+        const auto entries = read_bpf_array<splice_bridge_service_entry>(map.get());
+        names.resize(std::max(names.size(), entries.size()));
+        for (std::size_t number = 0; number < entries.size(); ++number) {
+            const auto& entry = entries[number];
+            if (entry.address_count != 0)
+                names[number] = Endpoint{IpAddress(entry.vip), splice_ntohs(entry.vip_port)}.to_string();
+        }
     }
     while (!names.empty() && names.back().empty()) names.pop_back();
     return names;
@@ -114,6 +118,8 @@ SystemResult<BridgePrograms> BridgePrograms::load(Mode mode, std::size_t max_flo
         }
     }
     to_pin.push_back("services");  // each process has its own; the next one reads the numbers
+    // The kernel empties it when nobody refers to it by name or descriptor.
+    if (mode == Mode::adopt) to_pin.push_back("beside");
     if (auto loaded = program->load(sizeof(splice_bridge_settings)); !loaded)
         return std::unexpected(loaded.error());
     for (const char* map : to_pin) {
@@ -147,7 +153,7 @@ void BridgePrograms::take_over_changes() {
     if (take_over_) (void)take_over_->copy_changes(flows());
     take_over_.reset();
     if (!pins_) return;
-    for (const char* map : {"flows", "counters", "services"}) {
+    for (const char* map : {"flows", "counters", "services", "beside"}) {
         for (const int layout : pinned_layouts(pins_->path(), fmt::format("{}-", map))) {
             if (layout != SPLICE_BRIDGE_LAYOUT) pins_->remove(pin_name(map, layout).c_str());
         }
@@ -187,6 +193,23 @@ SystemResult<void> BridgePrograms::write(const JoinerSetup& setup) {
                 .store(carried[family][mark], std::memory_order_release);
     settings().number = setup.number;
     std::atomic_ref(settings().leaving).store(setup.leaving ? 1 : 0, std::memory_order_relaxed);
+    return {};
+}
+
+SystemResult<void> BridgePrograms::set_beside(std::optional<int> ingress, std::optional<int> egress) {
+    const bool there = ingress && egress;
+    std::atomic_ref<__u16> in_use(settings().beside);
+    if (!there) in_use.store(0, std::memory_order_release);
+    for (const auto& [key, program] :
+         {std::pair<std::uint32_t, std::optional<int>>(SPLICE_BESIDE_INGRESS, ingress),
+          {SPLICE_BESIDE_EGRESS, egress}}) {
+        if (!program) {
+            (void)bpf_map_delete_elem(program_.map("beside"), &key);
+        } else if (bpf_map_update_elem(program_.map("beside"), &key, &*program, BPF_ANY) != 0) {
+            return system_error("put the programs that translate beside those that adopt", errno);
+        }
+    }
+    if (there) in_use.store(1, std::memory_order_release);
     return {};
 }
 

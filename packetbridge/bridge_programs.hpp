@@ -17,8 +17,8 @@
 namespace splice {
 
 // The numbers of services that the flows of an earlier process bear, as names by number (VIP:port); empty
-// when there was none. `folder` holds its pins.
-std::vector<std::string> remembered_services(const std::string& folder);
+// when there was none. `folders` hold its pins.
+std::vector<std::string> remembered_services(const std::vector<std::string>& folders);
 
 class BridgePrograms {
   public:
@@ -46,6 +46,9 @@ class BridgePrograms {
     // Services by number, marks, backend ports, secret and clock. Packets in between see the old or the
     // new. Errors: more addresses of a family than the kernel's entry has room for.
     SystemResult<void> write(const JoinerSetup& setup);
+    // Adopting: programs that translate take what is of no service here, from now on or (nothing) no more.
+    // They outlive this.
+    SystemResult<void> set_beside(std::optional<int> ingress, std::optional<int> egress);
     // The interface by which balancers send; one without an Ethernet address has none.
     void write_uplink(std::uint32_t interface);
     // The wall clock moves: to be called every second or so.

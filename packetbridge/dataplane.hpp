@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "libsplice/base/system_error.hpp"
 #include "libsplice/core/joiner.hpp"
@@ -20,6 +21,9 @@ namespace splice {
 struct BridgeStatistics : DataPlaneStatistics {
     std::uint64_t flows_opening = 0;
     std::uint64_t held_bytes = 0;
+    // Of both together.
+    void add(const BridgeStatistics& other) noexcept;
+    using DataPlaneStatistics::add;
 };
 
 // Carries packets from start() on; destruction detaches and gives the host back as it was.
@@ -44,15 +48,20 @@ class BridgeDataPlane {
     [[nodiscard]] virtual HostFactList facts() = 0;
     // Any thread.
     [[nodiscard]] virtual BridgeStatistics statistics() const = 0;
+    // Backends whose services translate while others adopt. Any thread.
+    [[nodiscard]] virtual std::vector<Endpoint> translated_beside() const { return {}; }
 };
 
 // What stands against the ebpf engine in each mode here; nothing: it works.
 struct BridgeObstacles {
-    std::optional<std::string> adopt;
+    std::optional<std::string> adopt;  // for any service
     std::optional<std::string> translate;
+    std::optional<std::string> adopt_some{};  // for some services
 };
-// Where the ebpf engine has its pins.
+// Where the ebpf engine has its pins; and where the programs that adopt have theirs when each service has a
+// mode of its own.
 [[nodiscard]] std::string pin_folder_of(const CommonConfig& config);
+[[nodiscard]] std::string beside_folder_of(const std::string& pin_folder);
 
 // Asks the kernel and the host; `tell` decides whether what is only a warning goes to the log.
 enum class Tell : std::uint8_t { warnings, nothing };
@@ -63,6 +72,7 @@ struct BridgeEngineDecision {
     std::string_view name;
     std::string reason;
     Mode mode = Mode::translate;  // never automatic
+    bool by_service = false;      // mode adopt: but what cannot be adopted translates
 };
 
 // The best that works of what is asked for. Errors: what was asked for by name does not work here.

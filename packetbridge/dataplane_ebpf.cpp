@@ -41,14 +41,14 @@ Bytes read_judged(Bytes record, QueuedPacket& packet) {
     return bytes;
 }
 
-class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
+class OneModeBridge final : public EbpfBridge, private PacketMachine {
   public:
-    EbpfBridge(const EbpfBridgeSettings& settings, std::shared_ptr<const JoinerSetup> setup)
+    OneModeBridge(const EbpfBridgeSettings& settings, std::shared_ptr<const JoinerSetup> setup)
         : settings_(settings),
           setup_(std::move(setup)),
           hooks_(choose_tc_attach(settings.tc), settings.uplinks, settings.pin_folder) {}
 
-    ~EbpfBridge() override {
+    ~OneModeBridge() override {
         loop_.reset();
         if (goes_on()) {
             hooks_.keep();
@@ -65,6 +65,9 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
         took_over_ = earlier.has_value();
         if (auto made = make_programs(earlier); !made) return made;
         programs_->write_uplink(interface->index);
+        if (settings_.beside) {
+            if (auto set = set_beside(*settings_.beside); !set) return set;
+        }
         if (auto made = make_machine(); !made) return made;
         if (auto made = make_loop(); !made) return made;
         if (auto attached = attach(*setup_); !attached) return attached;
@@ -90,6 +93,12 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
         return done;
     }
 
+    SystemResult<void> set_beside(const EbpfBridge& translating) override {
+        return programs_->set_beside(translating.ingress(), translating.egress());
+    }
+    int ingress() const override { return programs_->ingress(); }
+    int egress() const override { return programs_->egress(); }
+
     void settle() override { settled_ = true; }
     void hand_over() override { settings_.keep = true; }
     bool goes_on() const override { return settled_ ? settings_.keep : took_over_; }
@@ -103,7 +112,8 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
     HostFactList facts() override {
         HostFactList facts;
         if (fwmark_accept_) facts.push_back(sysctl_fact(kFwmarkAccept, 1));
-        for (HostFact& fact : hooks_.facts()) facts.push_back(std::move(fact));
+        if (settings_.hangs)
+            for (HostFact& fact : hooks_.facts()) facts.push_back(std::move(fact));
         if (settings_.mode == Mode::adopt) facts.push_back(adoption_fact());
         return facts;
     }
@@ -190,9 +200,11 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
             if (!set) return std::unexpected(set.error());
             fwmark_accept_ = std::move(*set);
         }
-        return hooks_.hang(programs_->ingress(), !adopts || needs_egress(setup) || hooks_.has_egress()
-                                                     ? std::optional(programs_->egress())
-                                                     : std::nullopt);
+        if (!settings_.hangs) return {};
+        return hooks_.hang(programs_->ingress(),
+                           !adopts || settings_.by_service || needs_egress(setup) || hooks_.has_egress()
+                               ? std::optional(programs_->egress())
+                               : std::nullopt);
     }
 
     // What adoption needs may go while connections are adopted: those of before go on, new ones do not come
@@ -205,8 +217,8 @@ class EbpfBridge final : public BridgeDataPlane, private PacketMachine {
                 AdoptionFacts facts = read_changing_facts(*setup_, settings_.uplinks);
                 facts.firewall = firewall_.look(read_clock().monotonic);
                 const auto found = judge_adoption(facts, *setup_);
-                if (found.obstacles.empty()) return std::nullopt;
-                return "is no longer there: " + found.obstacles.front();
+                const auto first = settings_.by_service ? found.of_host() : found.first_obstacle();
+                return first ? std::optional("is no longer there: " + *first) : std::nullopt;
             },
             .put_right = []() -> SystemResult<void> {
                 return std::unexpected(SystemError{
@@ -294,9 +306,9 @@ SystemResult<void> try_bridge_programs(Mode mode) {
     return {};
 }
 
-std::unique_ptr<BridgeDataPlane> make_ebpf_bridge(const EbpfBridgeSettings& settings,
-                                                  std::shared_ptr<const JoinerSetup> setup) {
-    return std::make_unique<EbpfBridge>(settings, std::move(setup));
+std::unique_ptr<EbpfBridge> make_ebpf_bridge(const EbpfBridgeSettings& settings,
+                                             std::shared_ptr<const JoinerSetup> setup) {
+    return std::make_unique<OneModeBridge>(settings, std::move(setup));
 }
 
 }  // namespace splice

@@ -198,7 +198,8 @@ std::expected<void, std::string> Packetbridge::open() {
     }
     const auto secret = read_secret(config_);
     if (!secret) return std::unexpected(secret.error());
-    numbers_ = ServiceNumbers(remembered_services(pin_folder_of(config_.common)));
+    const std::string pins = pin_folder_of(config_.common);
+    numbers_ = ServiceNumbers(remembered_services({pins, beside_folder_of(pins)}));
     setup_ = build_setup(config_, *secret, numbers_);
     dataplane_ = make_bridge_dataplane(engine_, config_, setup_);
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
@@ -217,11 +218,22 @@ std::expected<void, std::string> Packetbridge::open() {
         log_warning("keep: the " + std::string(engine_.name) + " engine does not go on without this process");
     log_info(fmt::format("packetbridge {} ready: serves {} on {}, engine {} ({}), mode {}, api {}",
                          SPLICELB_VERSION, describe(config_), fmt::join(uplinks_of(config_.common), ", "),
-                         engine_.name, engine_.reason, to_string(engine_.mode),
+                         engine_.name, engine_.reason, describe_mode(),
                          config_.common.api ? config_.common.api->to_string() : "off"));
     begin_self_test(*setup_);
     backends_.replace(backends_of(config_), config_.backend_check);
     return {};
+}
+
+std::string Packetbridge::describe_mode() const {
+    const std::vector<Endpoint> beside = dataplane_->translated_beside();
+    std::vector<std::string> services;
+    for (const BridgeServiceConfig& service : config_.services) {
+        if (std::ranges::find(beside, service.backend) != beside.end())
+            services.push_back(service.vip.to_string());
+    }
+    const std::string mode(to_string(engine_.mode));
+    return services.empty() ? mode : fmt::format("{}, but translate for {}", mode, fmt::join(services, ", "));
 }
 
 void Packetbridge::begin_self_test(const JoinerSetup& setup) {

@@ -67,6 +67,8 @@ class Packetbridge {
     std::expected<void, std::string> take_uplinks();
     std::expected<void, std::string> take_host_lock();
     std::expected<void, std::string> apply(const PacketbridgeConfig& config);
+    // "adopt", "adopt, but translate for 192.0.2.10:80"
+    [[nodiscard]] std::string describe_mode() const;
     void begin_self_test(const JoinerSetup& setup);
     void leave();
     [[nodiscard]] PacketbridgeState state() const;

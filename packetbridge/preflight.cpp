@@ -35,7 +35,9 @@ void look_at_engine(const PacketbridgeConfig& config, Preflight& found) {
     if (config.common.engine != EngineChoice::nfqueue && config.mode != Mode::translate) {
         const AdoptionFindings adoption =
             judge_adoption(read_adoption_facts(*setup, uplinks_of(config.common)), *setup);
-        for (const std::string& obstacle : adoption.obstacles) {
+        std::vector<std::string> obstacles = adoption.obstacles;
+        for (const BackendObstacle& each : adoption.backends) obstacles.push_back(each.why);
+        for (const std::string& obstacle : obstacles) {
             if (config.mode == Mode::adopt)
                 found.missing("for mode adopt: " + obstacle);
             else

@@ -13,6 +13,15 @@
 
 char bridge_license[] SEC("license") = "Dual BSD/GPL";
 
+// Where a bridge adopts for some services and translates for others, the programs that translate stand behind these: what
+// is of no service here is theirs.
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, SPLICE_BESIDE_COUNT);
+	__type(key, __u32);
+	__type(value, __u32);
+} beside SEC(".maps");
+
 // Of the kernel's structs what is read here, found by name when the program is loaded (CO-RE).
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -346,7 +355,11 @@ int bridge_ad_in(struct __sk_buff *skb)
 	int action;
 	const enum splice_verdict verdict = splice_read_marked(skb, &marked);
 
-	if (verdict != SPLICE_CONTINUE) return splice_conclude_unread(skb, &marked, verdict);
+	if (verdict != SPLICE_CONTINUE) {
+		action = splice_conclude_unread(skb, &marked, verdict);
+		if (SPLICE_UNLIKELY(settings.beside) && !marked.service) bpf_tail_call(skb, &beside, SPLICE_BESIDE_INGRESS);
+		return action;
+	}
 	if (SPLICE_UNLIKELY(skb->ifindex == SPLICE_LOOPBACK_INTERFACE) && settings.uplink) {
 		const struct splice_mark_field field = splice_our_marks();
 		if (splice_mark_is_seen(&field, skb->mark)) return splice_enter_by_uplink(skb);
@@ -377,7 +390,10 @@ int bridge_ad_out(struct __sk_buff *skb)
 
 	const struct splice_mark_field field = splice_our_marks();
 
-	if (!splice_mark_is_adopted(&field, skb->mark)) return TC_ACT_UNSPEC;
+	if (!splice_mark_is_adopted(&field, skb->mark)) {
+		if (SPLICE_UNLIKELY(settings.beside)) bpf_tail_call(skb, &beside, SPLICE_BESIDE_EGRESS);
+		return TC_ACT_UNSPEC;
+	}
 	splice_make_linear(skb);
 	void *data = (void *)(long)skb->data;
 	void *end = (void *)(long)skb->data_end;

@@ -11,6 +11,9 @@
  *   flows       splice_flow_key {client, backend} -> splice_bridge_flow   made and removed by user space
  *   ports       backend port / 64 -> bits                  what does not leave from one of them is not looked up
  *
+ * and when adopting:
+ *   beside      SPLICE_BESIDE_* -> a program that translates other services, where there are such
+ *
  * and in memory that both see, struct splice_bridge_settings: secrets, the wall clock, which mark is
  * whose.
  */
@@ -51,7 +54,7 @@ struct splice_bridge_settings {
 	__u8 uplink_mac[6]; /* of the interface below */
 	__u32 uplink; /* by which balancers send: what this bridge tries by itself comes in there; 0: not known */
 	__u16 leaving; /* 1: nothing is opened any more */
-	__u16 zero;
+	__u16 beside; /* adopting, 1: what is of no service here goes to the programs in `beside` */
 };
 
 /* The number of the service whose packets are marked so. `family` is 4 or 6. */
@@ -67,6 +70,9 @@ struct splice_bridge_counters {
 };
 
 #define SPLICE_LOOKS_A_WINDOW 16
+
+/* By the side of the interface. */
+enum splice_beside { SPLICE_BESIDE_INGRESS, SPLICE_BESIDE_EGRESS, SPLICE_BESIDE_COUNT };
 
 /* splice_asked.door. The hop is known of SPLICE_FROM_BALANCER only. */
 enum splice_bridge_door { SPLICE_FROM_BALANCER, SPLICE_FROM_BACKEND };

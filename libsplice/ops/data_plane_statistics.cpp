@@ -4,6 +4,18 @@
 
 namespace splice {
 
+void DataPlaneStatistics::add(const DataPlaneStatistics& other) noexcept {
+    for (std::size_t i = 0; i < kVerdictCount; i++) verdicts[i] += other.verdicts[i];
+    for (std::size_t i = 0; i < kHeldLossCount; i++) held_lost[i] += other.held_lost[i];
+    flows += other.flows;
+    flows_expired += other.flows_expired;
+    sent_packets += other.sent_packets;
+    sent_bytes += other.sent_bytes;
+    send_failures += other.send_failures;
+    send_too_big += other.send_too_big;
+    queue_overruns += other.queue_overruns;
+}
+
 void DataPlaneStatistics::add(const VerdictCounters& counters) noexcept {
     for (std::size_t i = 0; i < kVerdictCount; i++) verdicts[i] += counters.of(static_cast<Verdict>(i));
 }

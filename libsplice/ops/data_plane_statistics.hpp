@@ -26,6 +26,8 @@ struct DataPlaneStatistics {
     std::uint64_t send_too_big = 0;
     std::uint64_t queue_overruns = 0;
 
+    // Another data path's, beside this one.
+    void add(const DataPlaneStatistics& other) noexcept;
     void add(const VerdictCounters& counters) noexcept;
     // A kernel program's, by verdict.
     void add(std::span<const __u64, kVerdictCount> counts) noexcept;

@@ -39,14 +39,18 @@ nlohmann::ordered_json backend_state_json(const std::vector<BackendState>& state
     return to_string(known->look);
 }
 
-nlohmann::ordered_json services_json(const PacketbridgeConfig& config,
+// `translated`: backends whose services translate beside the mode of the others.
+nlohmann::ordered_json services_json(const PacketbridgeState& state, const std::vector<Endpoint>& translated,
                                      const std::vector<BackendState>& backends) {
+    const PacketbridgeConfig& config = state.config;
     auto services = nlohmann::ordered_json::array();
     for (const BridgeServiceConfig& service : config.services) {
+        const bool beside = std::ranges::find(translated, service.backend) != translated.end();
         services.push_back({{"dscp", service.dscp},
                             {"vip", service.vip.to_string()},
                             {"backend", service.backend.to_string()},
                             {"backend_state", backend_state_json(backends, service.backend)},
+                            {"mode", to_string(beside ? Mode::translate : state.mode)},
                             {"window_scale", service.window_scale}});
     }
     return services;
@@ -99,16 +103,17 @@ std::string PacketbridgeApi::status() const {
     const std::lock_guard lock(mutex_);
     auto addresses = nlohmann::ordered_json::array();
     for (const IpAddress& address : state_.config.addresses) addresses.push_back(address.to_string());
-    nlohmann::ordered_json all = {{"version", SPLICELB_VERSION},
-                                  {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},
-                                  {"mode", to_string(state_.mode)},
-                                  {"interface", state_.config.common.interface},
-                                  {"uplinks", uplinks_of(state_.config.common)},
-                                  {"addresses", addresses},
-                                  {"flows", now.flows},
-                                  {"flows_opening", now.flows_opening},
-                                  {"max_flows", state_.config.common.max_flows},
-                                  {"services", services_json(state_.config, backends_.states())}};
+    nlohmann::ordered_json all = {
+        {"version", SPLICELB_VERSION},
+        {"engine", {{"name", state_.engine}, {"reason", state_.engine_reason}}},
+        {"mode", to_string(state_.mode)},
+        {"interface", state_.config.common.interface},
+        {"uplinks", uplinks_of(state_.config.common)},
+        {"addresses", addresses},
+        {"flows", now.flows},
+        {"flows_opening", now.flows_opening},
+        {"max_flows", state_.config.common.max_flows},
+        {"services", services_json(state_, dataplane_.translated_beside(), backends_.states())}};
     if (state_.config.number != 0) all["number"] = state_.config.number;
     return all.dump(2) + "\n";
 }

@@ -453,6 +453,46 @@ TEST_CASE("a first payload whose mark was lost, or is no service's, is counted b
     }
 }
 
+TEST_CASE(
+    "what is of no service that is adopted goes to the programs that translate beside, while there are "
+    "some") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        JoinerSetup others = joiner_setup(family);
+        for (JoinerService& service : others.services) service.carriage = splice_carriage_by_dscp(9);
+        BridgeHost host(Mode::adopt, family, others);
+        auto beside = BridgePrograms::load(Mode::translate, 16, std::nullopt);
+        REQUIRE(beside);
+        REQUIRE(beside->write(joiner_setup(family)));
+        AskedPackets asked(beside->ring());
+        Splicer splicer(std::make_shared<const SplicerSetup>(splicer_setup(family)));
+        Client client(family);
+        REQUIRE(client.connect(splicer, read_clock()) == SPLICE_answer_syn_ack);
+        Segment segment = client.segment(kGet);
+        segment.destination = topology(family).bridges[0];
+        segment.dscp = 1;
+        const PacketBytes packet = segment.build();
+        const auto becomes = [&] {
+            PacketBytes frame = frame_of(packet);
+            return BridgeHost::run(host.programs().ingress(), frame);
+        };
+        CHECK(becomes() == TC_ACT_UNSPEC);
+        REQUIRE(host.programs().set_beside(beside->ingress(), beside->egress()));
+        CHECK(becomes() == TC_ACT_SHOT);
+        const auto taken = asked.take();
+        REQUIRE(taken.size() == 1);
+        CHECK(taken[0] == packet);
+        REQUIRE(host.programs().set_beside(std::nullopt, std::nullopt));
+        CHECK(becomes() == TC_ACT_UNSPEC);
+        // What is adopted never gets there.
+        REQUIRE(host.programs().set_beside(beside->ingress(), beside->egress()));
+        segment.dscp = 9;
+        PacketBytes frame = frame_of(segment.build());
+        CHECK(BridgeHost::run(host.programs().ingress(), frame) != TC_ACT_UNSPEC);
+        CHECK(asked.take().empty());
+    }
+}
+
 TEST_CASE("a link's padding does not go to user space with the packet") {
     for (const int family : {4, 6}) {
         CAPTURE(family);

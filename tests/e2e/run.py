@@ -35,6 +35,7 @@ import cases_keepalived  # noqa: E402,F401
 import cases_uplinks  # noqa: E402,F401
 import cases_firewalls  # noqa: E402,F401
 import cases_narrow  # noqa: E402,F401
+import cases_by_service  # noqa: E402,F401
 import cases_slow  # noqa: E402,F401
 import cases_ecmp  # noqa: E402,F401
 import cases_wan  # noqa: E402,F401

@@ -22,15 +22,15 @@ std::string obstacle(Change change) {
     AdoptionFacts facts;
     change(facts);
     const AdoptionFindings findings = judge_adoption(facts, kOwnAddress);
-    REQUIRE(findings.obstacles.size() == 1);
-    return findings.obstacles[0];
+    REQUIRE(findings.obstacles.size() + findings.backends.size() == 1);
+    return *findings.first_obstacle();
 }
 
 }  // namespace
 
 TEST_CASE("a host as distributions install it can adopt") {
     const AdoptionFindings findings = judge_adoption({}, kOwnAddress);
-    CHECK(findings.obstacles.empty());
+    CHECK_FALSE(findings.first_obstacle());
     CHECK(findings.warnings.empty());
 }
 
@@ -66,7 +66,8 @@ TEST_CASE("a backend that is not a plain TCP socket of this host stops adoption"
     CHECK(obstacle(with({.mark = 7})).contains("sets a mark of its own (0x7)"));
     AdoptionFacts marked;
     marked.backends = {{.backend = *Endpoint::parse("192.0.2.10:80"), .mark = 7}};
-    CHECK(judge_adoption(marked, kOnVip).obstacles.empty());  // nothing of ours is carried by marks there
+    CHECK_FALSE(
+        judge_adoption(marked, kOnVip).first_obstacle());  // nothing of ours is carried by marks there
 }
 
 TEST_CASE("a firewall that drops what begins without a SYN is shown by its rule") {
@@ -92,7 +93,7 @@ TEST_CASE("a firewall that drops INVALID lets adopted connections through while 
     AdoptionFacts facts;
     facts.firewall.ipv4 =
         "-A INPUT -m conntrack --ctstate INVALID -j DROP\n-A INPUT -p tcp -m state --state NEW -j ACCEPT\n";
-    CHECK(judge_adoption(facts, kOwnAddress).obstacles.empty());
+    CHECK_FALSE(judge_adoption(facts, kOwnAddress).first_obstacle());
 }
 
 TEST_CASE("marks of the firewall matter where the backend has an address of its own") {
@@ -115,10 +116,25 @@ TEST_CASE(
     AdoptionFacts untracked;
     untracked.firewall.ipv4 =
         docker + "*raw\n-A PREROUTING -d 192.0.2.30/32 -p tcp -m tcp --dport 80 -j CT --notrack\nCOMMIT\n";
-    CHECK(judge_adoption(untracked, kOwnAddress).obstacles.empty());
+    CHECK_FALSE(judge_adoption(untracked, kOwnAddress).first_obstacle());
     AdoptionFacts other_family;
     other_family.firewall.ipv6 = docker;
-    CHECK(judge_adoption(other_family, kOwnAddress).obstacles.empty());
+    CHECK_FALSE(judge_adoption(other_family, kOwnAddress).first_obstacle());
+}
+
+TEST_CASE("what stands against one backend's adoption is of that backend, and none of the others'") {
+    JoinerSetup two = rules_with_backend("192.0.2.30:80");
+    two.services.push_back(
+        {.vip = *Endpoint::parse("192.0.2.10:81"), .backend = *Endpoint::parse("172.17.0.2:81")});
+    AdoptionFacts facts;
+    facts.backends = {{.backend = *Endpoint::parse("192.0.2.30:80")},
+                      {.backend = *Endpoint::parse("172.17.0.2:81"), .here = false, .way = "docker0"}};
+    const AdoptionFindings findings = judge_adoption(facts, two);
+    CHECK(findings.obstacles.empty());
+    REQUIRE(findings.backends.size() == 1);
+    CHECK(findings.backends[0].backend == *Endpoint::parse("172.17.0.2:81"));
+    facts.tcp_sack = 0;
+    CHECK(judge_adoption(facts, two).first_obstacle()->starts_with("net.ipv4.tcp_sack"));
 }
 
 TEST_CASE("what only may harm is a warning, of each uplink that it is of") {
@@ -127,7 +143,7 @@ TEST_CASE("what only may harm is a warning, of each uplink that it is of") {
                      {.name = "eth2", .rp_filter = 1, .arp_ignore = 1, .arp_announce = 1}};
     facts.backends = {{.backend = *Endpoint::parse("192.0.2.10:80"), .listens = false}};
     const AdoptionFindings findings = judge_adoption(facts, kOnVip);
-    CHECK(findings.obstacles.empty());
+    CHECK_FALSE(findings.first_obstacle());
     REQUIRE(findings.warnings.size() == 3);
     CHECK(findings.warnings[0].starts_with("rp_filter of eth2 is strict"));
     CHECK(findings.warnings[1].contains("arp_ignore of eth2"));

@@ -168,6 +168,8 @@ TEST_CASE("auto takes adoption, then translation in the kernel, then the queue, 
         return *choose_bridge_engine(EngineChoice::automatic, Mode::automatic, obstacles);
     };
     CHECK(choose(none).name == "ebpf");
+    CHECK(choose(none).by_service);
+    CHECK_FALSE(choose(no_adoption).by_service);
     CHECK(choose(none).mode == Mode::adopt);
     CHECK(choose(no_adoption).name == "ebpf");
     CHECK(choose(no_adoption).mode == Mode::translate);
@@ -175,6 +177,19 @@ TEST_CASE("auto takes adoption, then translation in the kernel, then the queue, 
     CHECK(choose(nothing).name == "nfqueue");
     CHECK(choose(nothing).mode == Mode::translate);
     CHECK(choose(nothing).reason == "auto: no ebpf, for no BPF");
+}
+
+TEST_CASE(
+    "what stands against one service's adoption leaves auto the others', where the kernel has both modes") {
+    const BridgeObstacles one{.adopt = {}, .translate = {}, .adopt_some = "its backend is elsewhere"};
+    const auto decision = choose_bridge_engine(EngineChoice::automatic, Mode::automatic, one);
+    CHECK(decision->mode == Mode::adopt);
+    CHECK(decision->by_service);
+    CHECK(decision->reason == "auto: each service by itself; no adoption, for its backend is elsewhere");
+    CHECK(choose_bridge_engine(EngineChoice::ebpf, Mode::adopt, one).error() ==
+          "mode adopt: its backend is elsewhere");
+    const BridgeObstacles alone{.adopt = {}, .translate = "no BPF", .adopt_some = "its backend is elsewhere"};
+    CHECK(choose_bridge_engine(EngineChoice::automatic, Mode::automatic, alone)->name == "nfqueue");
 }
 
 TEST_CASE("what is asked for by name and does not work is an error") {
