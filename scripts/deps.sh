@@ -3,7 +3,7 @@
 #   deps.sh            for `make build`, `make test` and `make lab`
 #   deps.sh --check    and for `make check`
 #   deps.sh --fuzz     and for `make fuzz`
-#   deps.sh --browser  and for the browser's case of `make test` (Chromium: 120 MB to load, 420 MB installed)
+#   deps.sh --browser  and for the browser's cases of `make test` (Chromium: 120 MB to load, 420 MB installed)
 #   deps.sh --caches   and for the cases of `make test` with other caches than nginx and Varnish
 #   deps.sh --ha       and for the cases of `make test` with two balancers and keepalived
 #   deps.sh --vm       and for `make vm-test`
@@ -41,7 +41,7 @@ if [[ ${1:-} == --check ]]; then
 fi
 # libFuzzer and the sanitizers' run time.
 [[ ${1:-} != --fuzz ]] || packages+=(libclang-rt-19-dev)
-# A client of its own kind: its ClientHello never fits one segment.
+# A client of its own kind, whose ClientHello never fits one segment; and what shows the balancer's page.
 [[ ${1:-} != --browser ]] || packages+=(chromium)
 # Backends of their own kinds.
 [[ ${1:-} != --caches ]] || packages+=(trafficserver squid)

@@ -10,6 +10,7 @@
 #include "libsplice/ops/metrics.hpp"
 
 SPLICE_EMBEDDED_DECLARE(openapi);
+SPLICE_EMBEDDED_DECLARE(page);
 
 namespace splice {
 namespace {
@@ -266,6 +267,24 @@ constexpr const char* kIndex = "SpliceLB balancer " SPLICELB_VERSION
                                "GET /stats          counters under Convey's names\n"
                                "GET /openapi.json   all calls, those that change something too\n";
 
+// What a browser may do with the page: nothing but its own script, its own style and this API. In nobody's
+// frame, for a click there may be meant for something else.
+constexpr const char* kPagePolicy =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src "
+    "data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+ApiReply front_page(const ApiRequest& request) {
+    ApiReply reply{.body = kIndex};
+    if (request.accept.find("text/html") != std::string::npos) {
+        reply = {.content_type = "text/html; charset=utf-8", .body = std::string(SPLICE_EMBEDDED(page))};
+        reply.headers.emplace_back("Content-Security-Policy", kPagePolicy);
+        reply.headers.emplace_back("Referrer-Policy", "no-referrer");
+    }
+    reply.headers.emplace_back("Vary", "Accept");
+    return reply;
+}
+
 ApiReply json_page(std::string text) {
     return {.status = 200, .content_type = "application/json", .body = std::move(text)};
 }
@@ -299,7 +318,7 @@ ApiRoutes BalancerApi::routes(MakeChange change) {
     ApiRoutes routes = operator_routes({.not_ready = [this] { return host_.reasons(); },
                                         .metrics = [this] { return metrics(); },
                                         .status = [this] { return status(); }});
-    routes.page("/", [](const ApiRequest&) { return ApiReply{.body = kIndex}; }, ApiRight::open);
+    routes.page("/", front_page, ApiRight::open);
     routes.page("/openapi.json",
                 [](const ApiRequest&) { return json_page(std::string(SPLICE_EMBEDDED(openapi))); });
     routes.page("/stats", [this](const ApiRequest&) { return json_page(stats()); });

@@ -31,6 +31,8 @@ import cases_host  # noqa: E402,F401
 import cases_hosts  # noqa: E402,F401
 import cases_caches  # noqa: E402,F401
 import cases_control  # noqa: E402,F401
+import cases_splicectl  # noqa: E402,F401
+import cases_page  # noqa: E402,F401
 import cases_keepalived  # noqa: E402,F401
 import cases_uplinks  # noqa: E402,F401
 import cases_firewalls  # noqa: E402,F401

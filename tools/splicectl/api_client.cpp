@@ -155,9 +155,12 @@ std::string describe_refusal(std::string_view asked, const ApiAnswer& answer) {
     constexpr unsigned kUnauthorized = 401, kNotFound = 404, kNotAllowed = 405;
     const Json parsed = Json::parse(answer.body, nullptr, false);
     const bool told = parsed.is_object() && parsed.contains("error") && parsed["error"].is_string();
-    std::string text =
-        fmt::format("{}: {}: {}", asked, answer.status,
-                    told ? harmless(parsed["error"].get<std::string>()) : first_line(answer.body));
+    const std::string words = told ? parsed["error"].get<std::string>() : std::string();
+    const std::string field = told ? text_at(parsed, "field") : std::string();
+    // Most sentences name what they are about.
+    const bool named = field.empty() || words.find(field) != std::string::npos;
+    std::string text = fmt::format("{}: {}: {}{}{}", asked, answer.status, named ? "" : harmless(field),
+                                   named ? "" : ": ", told ? harmless(words) : first_line(answer.body));
     if (answer.status == kUnauthorized)
         text += " (--token-file names the file with the balancer's token)";
     else if (!told && (answer.status == kNotFound || answer.status == kNotAllowed))

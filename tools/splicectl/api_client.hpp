@@ -2,16 +2,16 @@
 #pragma once
 
 #include <expected>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "libsplice/base/system_error.hpp"
+#include "tools/splicectl/json_values.hpp"
 #include "tools/splicectl/options.hpp"
 
 namespace splice::control {
-
-using Json = nlohmann::ordered_json;
 
 struct ApiAnswer {
     unsigned status = 0;

@@ -22,10 +22,11 @@ std::string failure_of(const Json& bridge) {
     return text_at(health.is_object() ? health : bridge, "failure");
 }
 
+// One that is ill keeps its keys where too many are (the panic threshold).
 bool takes_connections(const Json& bridge) {
     const std::string health = health_of(bridge);
     return text_at(bridge, "state") == "ready" && number_at(bridge, "weight").value_or(1) > 0 &&
-           (health.empty() || health == "up");
+           (health.empty() || health == "up" || number_at(bridge, "table_share").value_or(0) > 0);
 }
 
 std::string share_of(const Json& bridge) {
@@ -116,8 +117,8 @@ std::string status_view(const Json& status, const std::string& not_ready, const 
     text += fmt::format("engine {}, interface {}\n", harmless(text_at(engine, "name")),
                         harmless(text_at(status, "interface")));
     text +=
-        fmt::format("{} connections, room for {}; {} wait for their first request\n\n",
-                    text_at(status, "flows"), text_at(status, "max_flows"), text_at(status, "flows_pending"));
+        fmt::format("table: {} of {} entries; {} wait for their first request\n\n", text_at(status, "flows"),
+                    text_at(status, "max_flows"), text_at(status, "flows_pending"));
     Table table(
         {{"SERVICE"}, {"VIP"}, {"PROTOCOL"}, {"KEY"}, {"TAKE"}, {"CONNECTIONS", kRight}, {"ATTENTION"}});
     for (const Json& service : list_at(status, "services")) {

@@ -13,11 +13,6 @@
 namespace splice::control {
 namespace {
 
-std::optional<double> openings_of(const Json& bridge) {
-    if (const auto openings = number_at(bridge, "openings")) return openings;
-    return number_at(at(at(bridge, "health"), "signs"), "openings");
-}
-
 std::optional<double> openings_before(const Look* before, const BridgeLook& now) {
     if (!before) return std::nullopt;
     const auto found = std::ranges::find_if(before->bridges, [&](const BridgeLook& one) {
@@ -89,7 +84,7 @@ Look look_at(double seconds, const Json& status, std::string_view metrics, const
                                     .attention = attention(bridge),
                                     .share = number_at(bridge, "table_share").value_or(0),
                                     .connections = number_at(bridge, "flows").value_or(0),
-                                    .openings = openings_of(bridge)});
+                                    .openings = number_at(at(bridge, "totals"), "openings")});
     }
     return look;
 }

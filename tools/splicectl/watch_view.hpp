@@ -15,7 +15,7 @@ struct BridgeLook {
     std::string service, bridge, state, health, attention;
     double share = 0;
     double connections = 0;
-    std::optional<double> openings;  // since the balancer started; nothing: it does not count them
+    std::optional<double> openings;  // since the balancer started; nothing: it does not tell them
 };
 
 struct Look {

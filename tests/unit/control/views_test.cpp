@@ -116,6 +116,8 @@ TEST_CASE("a refusal says what was asked, the API's words and what to do") {
               .ends_with("--token-file names the file with the balancer's token)"));
     CHECK(describe_refusal("GET /x", {404, "not found\x1b[2J\nmore"}) ==
           "GET /x: 404: not found?[2J (is this a balancer's API, of this version?)");
+    CHECK(describe_refusal("GET /x", {422, R"({"error":"expected an address","field":"source"})"}) ==
+          "GET /x: 422: source: expected an address");
     CHECK(describe_refusal("GET /x", {500, ""}) == "GET /x: 500: ");
 }
 
@@ -157,7 +159,7 @@ TEST_CASE("the status begins with whether the balancer serves, and says what nee
     CHECK(status_view(status, "", "127.0.0.1:10001") ==
           "balancer 1.2 at 127.0.0.1:10001: ready\n"
           "engine ebpf, interface eth1\n"
-          "5 connections, room for 100; 1 wait for their first request\n"
+          "table: 5 of 100 entries; 1 wait for their first request\n"
           "\n"
           "SERVICE  VIP           PROTOCOL  KEY  TAKE    CONNECTIONS  ATTENTION\n"
           "web      192.0.2.1:80  http      uri  1 of 2            5  b2: drain\n");
