@@ -95,6 +95,13 @@ SystemResult<KernelMaps> KernelMaps::load(std::size_t max_flows, InheritedMaps i
     return maps;
 }
 
+SystemResult<void> KernelMaps::begin_anew() {
+    *this = KernelMaps(std::move(program_));
+    kernel() = {};
+    program_.renew_clock();
+    return start_clock();
+}
+
 SystemResult<void> KernelMaps::inherit(std::size_t max_flows, InheritedMaps inherited) {
     const auto capacity = static_cast<std::uint32_t>(max_flows);
     program_.object().set_capacity("flows", capacity);

@@ -40,6 +40,10 @@ class KernelMaps {
     // The program is verified and its maps are there. Inherited flows of another capacity or layout are to be
     // taken over. Errors: the kernel refuses the program.
     static SystemResult<KernelMaps> load(std::size_t max_flows, InheritedMaps inherited);
+    // Settings, clock and what is known here of the maps are again as load() left them; the maps' own entries
+    // are the caller's to take away. For tests, many of which share one program: the verifier takes half a
+    // second for it.
+    SystemResult<void> begin_anew();
 
     // 1 to SPLICE_MAX_UPLINKS; the first is where what is for a bridge on this host comes in.
     void write_uplinks(std::vector<Uplink> uplinks);

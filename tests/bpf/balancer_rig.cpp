@@ -1,12 +1,15 @@
 #include "tests/bpf/balancer_rig.hpp"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <linux/bpf.h>
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <ctime>
+#include <map>
+#include <numeric>
 #include <stdexcept>
 #include <string_view>
 
@@ -37,8 +40,23 @@ void fill(KernelMaps& maps, const SplicerSetup& setup) {
     whole(maps.write_setup(setup));
 }
 
-KernelMaps load(const SplicerSetup& setup) {
-    KernelMaps maps = whole(KernelMaps::load(setup.max_flows, {}));
+// Loaded programs that nobody uses now, by the flows that they have room for.
+std::multimap<std::size_t, KernelMaps>& idle_programs() {
+    static std::multimap<std::size_t, KernelMaps> idle;
+    return idle;
+}
+
+KernelMaps idle_or_loaded(std::size_t max_flows) {
+    auto idle = idle_programs().extract(max_flows);
+    if (idle.empty()) return whole(KernelMaps::load(max_flows, {}));
+    KernelMaps maps = std::move(idle.mapped());
+    empty_maps(maps.program());
+    whole(maps.begin_anew());
+    return maps;
+}
+
+KernelMaps begin(const SplicerSetup& setup) {
+    KernelMaps maps = idle_or_loaded(setup.max_flows);
     maps.write_uplinks({{.interface = 1, .address = kOwnMac, .transmits = true}});
     fill(maps, setup);
     return maps;
@@ -59,6 +77,53 @@ std::uint64_t jiffies_now(const splice_balancer_settings& settings) {
     const Duration since =
         read_clock().monotonic - std::chrono::seconds(static_cast<std::int64_t>(settings.monotonic_s));
     return settings.jiffies + static_cast<std::uint64_t>(since.count() / tick.tv_nsec);
+}
+
+struct LoadedMap {
+    Descriptor descriptor;
+    bpf_map_info about{};
+};
+
+std::vector<LoadedMap> maps_of(int program) {
+    bpf_prog_info info{};
+    std::uint32_t length = sizeof(info);
+    std::array<std::uint32_t, 16> ids{};
+    info.nr_map_ids = ids.size();
+    info.map_ids = reinterpret_cast<std::uintptr_t>(ids.data());
+    if (bpf_obj_get_info_by_fd(program, &info, &length) != 0 || info.nr_map_ids > ids.size())
+        throw std::runtime_error("ask for the program's maps");
+    std::vector<LoadedMap> maps;
+    for (std::size_t i = 0; i < info.nr_map_ids; ++i) {
+        LoadedMap& map = maps.emplace_back();
+        map.descriptor = Descriptor(bpf_map_get_fd_by_id(ids[i]));
+        length = sizeof(map.about);
+        if (bpf_obj_get_info_by_fd(map.descriptor.get(), &map.about, &length) != 0)
+            throw std::runtime_error("ask for a map of the program");
+    }
+    return maps;
+}
+
+void delete_all(int map, const bpf_map_info& about) {
+    std::vector<std::byte> key(about.key_size);
+    while (bpf_map_get_next_key(map, nullptr, key.data()) == 0) {
+        if (bpf_map_delete_elem(map, key.data()) != 0) throw std::runtime_error("empty a map");
+    }
+}
+
+// For every processor alike.
+void write_zeros(int map, const bpf_map_info& about) {
+    const std::size_t processors = about.type == BPF_MAP_TYPE_PERCPU_ARRAY
+                                       ? static_cast<std::size_t>(std::max(libbpf_num_possible_cpus(), 1))
+                                       : 1;
+    const std::size_t value = (about.value_size + 7UZ) / 8 * 8;  // the kernel rounds values up
+    const std::vector<std::byte> zeros(about.max_entries * processors * value);
+    std::vector<std::uint32_t> keys(about.max_entries);
+    std::iota(keys.begin(), keys.end(), 0U);
+    std::uint32_t count = about.max_entries;
+    bpf_map_batch_opts options{};
+    options.sz = sizeof(options);
+    if (bpf_map_update_batch(map, keys.data(), zeros.data(), &count, &options) != 0)
+        throw std::runtime_error("write zeros into a map");
 }
 
 }  // namespace
@@ -91,33 +156,53 @@ bool may_load_programs() {
 }
 
 Descriptor map_of(int program, std::string_view name) {
-    bpf_prog_info info{};
-    std::uint32_t length = sizeof(info);
-    std::array<std::uint32_t, 16> maps{};
-    info.nr_map_ids = maps.size();
-    info.map_ids = reinterpret_cast<std::uintptr_t>(maps.data());
-    if (bpf_obj_get_info_by_fd(program, &info, &length) != 0)
-        throw std::runtime_error("ask for the program's maps");
-    for (std::size_t i = 0; i < std::min<std::size_t>(info.nr_map_ids, maps.size()); ++i) {
-        Descriptor map(bpf_map_get_fd_by_id(maps[i]));
-        bpf_map_info about{};
-        length = sizeof(about);
-        if (bpf_obj_get_info_by_fd(map.get(), &about, &length) == 0 &&
-            std::string_view(about.name).ends_with(name))
-            return map;
+    std::vector<LoadedMap> maps = maps_of(program);
+    for (auto& [map, about] : maps) {
+        if (std::string_view(about.name).ends_with(name)) return std::move(map);
     }
     throw std::runtime_error("the program has no map " + std::string(name));
+}
+
+void empty_maps(int program) {
+    const std::vector<LoadedMap> maps = maps_of(program);
+    for (const auto& [map, about] : maps) {
+        const std::string_view name = about.name;
+        if (name.ends_with(".bss") || name.contains(".rodata")) continue;
+        switch (about.type) {
+            case BPF_MAP_TYPE_HASH:
+                delete_all(map.get(), about);
+                break;
+            case BPF_MAP_TYPE_ARRAY:
+            case BPF_MAP_TYPE_PERCPU_ARRAY:
+                write_zeros(map.get(), about);
+                break;
+            case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+                for (std::uint32_t key = 0; key < about.max_entries; ++key)
+                    (void)bpf_map_delete_elem(map.get(), &key);  // one that is not there
+                break;
+            case BPF_MAP_TYPE_RINGBUF:
+                (void)AskedPackets(map.get()).take();
+                break;
+            default:
+                throw std::runtime_error("no way to empty the map " + std::string(name));
+        }
+    }
 }
 
 // --- The kernel's side
 
 KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerSetup> setup)
-    : maps_(load(*setup)),
+    : max_flows_(setup->max_flows),
+      maps_(begin(*setup)),
       flows_(maps_.flows()),
       splicer_(setup, flows_),
       asked_(maps_.asked(), SPLICE_ASKED_TO_LOOK) {
     settings_ = settings_of(maps_.program());
     jiffies_ = jiffies_now(settings_in(settings_));
+}
+
+KernelBalancer::~KernelBalancer() {
+    idle_programs().emplace(max_flows_, std::move(maps_));
 }
 
 void KernelBalancer::replace_setup(std::shared_ptr<const SplicerSetup> setup) {

@@ -31,7 +31,12 @@ struct Outcome {
 
 class KernelBalancer {
   public:
+    // By a program that an earlier KernelBalancer of as many flows has left, with all of its maps as after a
+    // load, or by one that is loaded now: the verifier takes half a second for it.
     explicit KernelBalancer(std::shared_ptr<const SplicerSetup> setup);
+    ~KernelBalancer();
+    KernelBalancer(const KernelBalancer&) = delete;
+    KernelBalancer& operator=(const KernelBalancer&) = delete;
 
     Outcome handle(Instant now, Bytes packet, std::size_t vlan_tags = 0);
     // Pending flows whose wait is over.
@@ -55,6 +60,7 @@ class KernelBalancer {
   private:
     [[nodiscard]] std::optional<Verdict> counted(const splice_balancer_counters& before) const;
 
+    std::size_t max_flows_;
     KernelMaps maps_;
     BpfFlowStore flows_;
     Splicer splicer_;
@@ -87,6 +93,9 @@ class PortableBalancer {
 
 // The map of a loaded program whose name ends so.
 [[nodiscard]] Descriptor map_of(int program, std::string_view name);
+
+// Takes every entry out of the maps of a loaded program, and what waits in its ring. Its .bss stays.
+void empty_maps(int program);
 
 // Whether programs may be loaded here.
 [[nodiscard]] bool may_load_programs();
