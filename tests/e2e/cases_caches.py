@@ -67,6 +67,18 @@ def needs(program, package):
     return lambda _: None if shutil.which(program) else f"there is no {program}; scripts/deps.sh --caches installs Debian's {package}"
 
 
+def ask_in_two_in_time(world, path, bridge):
+    """A request line in two segments reaches the path's bridge. Where this machine sent the second later than first_payload_wait,
+    the client's address chose: once more."""
+    for _ in range(10):
+        late = world.late_first_payloads()
+        got = ask_in_two(world.connect(timeout=5, nagle=False), path, 7).bridge
+        if got == bridge:
+            return
+        true(world.late_first_payloads() > late, f"a request line in two segments: {got}, expected {bridge}")
+    raise AssertionError("ten requests in a row whose second segment left too late")
+
+
 def check_cache(world, command):
     """A bridge whose web service is that cache's: new connections, keep-alive, a large response, a split request line, junk."""
     bridge = "b2"
@@ -111,7 +123,7 @@ def check_cache(world, command):
     got = fetch(world, world.connect(timeout=30), name)
     equal(hashlib.sha256(got.body).hexdigest(), large_beginning(world), f"20 MB, {len(got.body)} bytes")
 
-    equal(ask_in_two(world.connect(timeout=5, nagle=False), paths[0], 7).bridge, bridge, "a request line in two segments")
+    ask_in_two_in_time(world, paths[0], bridge)
 
     with world.connect(timeout=5) as sock:
         sock.sendall(b"\x00\xff junk that no server takes \r\n\r\n")

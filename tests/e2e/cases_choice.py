@@ -21,8 +21,8 @@ def reloads(world):
 
 def serve_with(world, service, keys, hash_="key: uri"):
     """The service has these keys, until the case ends: `keys` is YAML, a line each."""
-    before = reloads(world)
-    world.clean_up.callback(lambda: eventually(lambda: reloads(world) >= before + 2, "the first configuration is back", seconds=15))
+    before = restored = reloads(world)
+    world.clean_up.callback(lambda: eventually(lambda: reloads(world) > restored, "the configuration before is back", seconds=15))
 
     def edit(text):
         head, name, rest = text.partition(f"  - name: {service}\n")
@@ -30,7 +30,12 @@ def serve_with(world, service, keys, hash_="key: uri"):
         more = "".join(f"    {key}\n" for key in keys)
         return f"{head}{name}{line}{more}    hash: {{ {hash_} }}\n{after.partition(chr(10))[2]}"
 
+    def note_reloads():
+        nonlocal restored
+        restored = reloads(world)
+
     world.edited("balancer.yaml", edit)
+    world.clean_up.callback(note_reloads)  # before the file is as it was
     eventually(lambda: reloads(world) > before, lambda: f"a reload: {world.log_of('balancer', of_this_case=True)[-500:]}", seconds=15)
 
 

@@ -129,7 +129,7 @@ def _(world):
     equal(world.owners(PATHS), before, "its keys come back")
 
 
-@case("a service with fewer bridges than it needs is told by /readyz until they are back")
+@case("a service with fewer bridges than it needs is told by /readyz until they are back", once=True)
 def _(world):
     name = f"web{world.family}"
     world.edited("balancer.yaml", lambda text: text.replace(f"  - name: {name}\n", f"  - name: {name}\n    need: 3\n"))

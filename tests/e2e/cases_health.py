@@ -277,7 +277,7 @@ def _(world):
     true(share(world, "b2") > 0, "b2 is placed")
 
 
-@case("a bridge tells of a backend that does not listen, and when it does again: on its page, by /readyz and once in the log")
+@case("a bridge tells of a backend that does not listen, and when it does again: on its page, by /readyz and once in the log", once=True)
 def _(world):
     vip, told = world.vip, "refuses connections"
     world.edited("b2.yaml", lambda text: text + "backend_check: 1s\n")

@@ -17,28 +17,30 @@ class Skip(Exception):
     """Raised by a case that can not run here; its text is the reason, which is counted and printed."""
 
 
-def case(sentence, requires=None, cases=CASES, balancers=1):
+def case(sentence, requires=None, cases=CASES, balancers=1, once=False):
     """Registers a function of one argument (the world, see world.py) under a sentence.
 
     requires: a function of the world that gives the reason why the case can not run there, or None.
     cases: the list that it belongs to.
     balancers: how many the lab has that it runs in, 1 or 3.
+    once: it has nothing to do with engine, mode and family, and runs in one combination of them.
     """
 
     def register(function):
         assert sentence not in [known.sentence for known in cases], sentence
-        cases.append(Case(sentence, function, requires, balancers))
+        cases.append(Case(sentence, function, requires, balancers, once))
         return function
 
     return register
 
 
 class Case:
-    def __init__(self, sentence, function, requires, balancers):
+    def __init__(self, sentence, function, requires, balancers, once):
         self.sentence = sentence
         self.function = function
         self.requires = requires
         self.balancers = balancers
+        self.once = once
 
     def slug(self):
         return "".join(c if c.isalnum() else "-" for c in self.sentence)[:60].strip("-")

@@ -3,6 +3,8 @@
 
 usage: run.py [--only WORD] [--family 4|6] [--point ENGINE:MODE]... [--wan CONTROL | --slow | --full] [--jobs N] [--repeat N]
               [--logs DIR] [--counts FILE] [--list]
+
+A case that is marked `once` has nothing to do with engine, mode and family: it runs in one of their combinations.
 """
 
 import argparse
@@ -48,6 +50,8 @@ from points import POINTS, why_no_multipath, why_not  # noqa: E402
 from world import BRIDGES, SOURCE, Lab, World  # noqa: E402
 
 FAMILIES = [4, 6]
+LABS_A_CORE = 2  # one alone keeps half a core busy
+SLICES = 2  # of a point's and family's cases, each in a lab of its own: what is side by side then ends nearly together
 # On both of the router's interfaces: 40 ms there and back, 2 % lost each way, one in twenty not delayed.
 WAN = "delay 20ms loss 2% duplicate 1% reorder 5%"
 
@@ -61,18 +65,21 @@ def parse_arguments():
                         "congestion control on every host (bbr, cubic, ...) instead of the others")
     parser.add_argument("--slow", action="store_true", help="the cases that wait for minutes instead of the others")
     parser.add_argument("--full", action="store_true", help="the cases that wait for minutes, too (make e2e-full)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="so many points side by side, each in a lab of its "
-                        "own; default: one a core")
+    parser.add_argument("--jobs", type=int, default=LABS_A_CORE * (os.cpu_count() or 1), help="so many labs side by side, each "
+                        f"with a slice of one point's and family's cases; default: {LABS_A_CORE} a core")
     parser.add_argument("--repeat", type=int, default=1, help="the chosen cases so many times in each lab: once in a hundred is a fault")
     parser.add_argument("--logs", default=os.path.join(SOURCE, "build/test-logs/e2e"), help="where logs of failing cases go")
     parser.add_argument("--counts", help="write 'passed failed skipped' there")
+    parser.add_argument("--slice", metavar="I/N", default="0/1", help="the Ith of N slices of the cases, from 0")
+    parser.add_argument("--share", metavar="I/N", default="0/1", help="of the cases that run once, those that fall to the Ith "
+                        "of N combinations of engine, mode and family")
     parser.add_argument("--tally", help="write what became of the cases there, as JSON, instead of printing it at the end")
     parser.add_argument("--list", action="store_true", help="print the sentences and end")
     return parser.parse_args()
 
 
 def run_point(point, families, cases, tally, log_dir, balancers):
-    """One lab, with so many balancers, for all families of a matrix point."""
+    """One lab, with so many balancers, for a matrix point and these families."""
     engine, mode = point.split(":")
     lab = Lab(f"e2e-{os.getpid()}", engine, mode, balancers)
     try:
@@ -95,6 +102,16 @@ def run_point(point, families, cases, tally, log_dir, balancers):
 def listen_for_the_end():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def leave_out_others(cases, share, slice_):
+    """Of the cases that run once only those that fall to this combination, and of all of these one slice."""
+    index, runs = map(int, share.split("/"))
+    once = [item for item in cases if item.once]
+    others = [item for number, item in enumerate(once) if number % runs != index]
+    mine = [item for item in cases if item not in others]
+    index, slices = map(int, slice_.split("/"))
+    return mine[len(mine) * index // slices:len(mine) * (index + 1) // slices]
 
 
 def chosen_list(arguments):
@@ -142,12 +159,14 @@ def main():
     listen_for_the_end()
     tally = harness.Tally()
     points = arguments.point or POINTS
-    if len(points) > 1 and arguments.jobs > 1:
-        side_by_side.run(os.path.realpath(__file__), sys.argv[1:], points, arguments.jobs, tally)
+    parts = [(point, family) for point in points for family in arguments.family or FAMILIES]
+    if len(parts) > 1 and arguments.jobs > 1:
+        side_by_side.run(os.path.realpath(__file__), sys.argv[1:], parts, SLICES, arguments.jobs, tally)
         listen_for_the_end()
     else:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
+        cases = leave_out_others(cases, arguments.share, arguments.slice)
         for point in points:
             run_or_say_why_not(point, arguments.family or FAMILIES, cases, tally, arguments.logs)
     if arguments.tally:

@@ -1,4 +1,4 @@
-"""Points of the matrix side by side, each as a run of its own: cases wait more than they work."""
+"""Points of the matrix side by side, slices of each family's cases as runs of their own: cases wait more than they work."""
 
 import concurrent.futures
 import os
@@ -12,12 +12,13 @@ _END = None  # no line follows
 
 
 class _Run:
-    """One point's run. Its lines wait until somebody takes them."""
+    """A slice of one point's and family's cases. Its lines wait until somebody takes them."""
 
-    def __init__(self, program, arguments, point, folder):
-        self.point = point
-        self.tally = os.path.join(folder, point)
-        self._command = [sys.executable, program, *arguments, "--point", point, "--tally", self.tally]
+    def __init__(self, program, arguments, folder, *, point, family, share, slice_):
+        self.title = f"IPv{family} {point}, slice {slice_}"
+        self.tally = os.path.join(folder, self.title.translate(str.maketrans("/ ", "--")))
+        self._command = [sys.executable, program, *arguments, "--point", point, "--family", str(family), "--share", share,
+                         "--slice", slice_, "--tally", self.tally]
         self._lines = queue.SimpleQueue()
         self._process = None
 
@@ -43,12 +44,12 @@ class _Run:
         return self._process.returncode
 
 
-def _without_points(arguments):
-    """The arguments that are not --point's or --counts'."""
+def _without_parts(arguments):
+    """The arguments that are not --point's, --family's or --counts'."""
     kept, words = [], iter(arguments)
     for word in words:
         name, given, _ = word.partition("=")
-        if name in ("--point", "--counts"):
+        if name in ("--point", "--family", "--counts"):
             if not given:
                 next(words)
         else:
@@ -56,10 +57,13 @@ def _without_points(arguments):
     return kept
 
 
-def run(program, arguments, points, jobs, tally):
-    """program: run.py; arguments: its own. Prints one point after the other, in their order."""
+def run(program, arguments, parts, slices, jobs, tally):
+    """program: run.py; arguments: its own; parts: points with their family. Prints one after the other what runs side by side.
+    The last slices come first: their cases take longest, and what is left for the end should be short."""
     with tempfile.TemporaryDirectory(prefix="splicelb-e2e-") as folder:
-        runs = [_Run(program, _without_points(arguments), point, folder) for point in points]
+        runs = [_Run(program, _without_parts(arguments), folder, point=point, family=family, share=f"{index}/{len(parts)}",
+                     slice_=f"{number}/{slices}")
+                for number in reversed(range(slices)) for index, (point, family) in enumerate(parts)]
         pool = concurrent.futures.ThreadPoolExecutor(jobs)
         try:
             for each in runs:
@@ -69,7 +73,7 @@ def run(program, arguments, points, jobs, tally):
                 if os.path.exists(each.tally):
                     tally.add_saved(each.tally)
                 else:
-                    tally.failed.append((each.point, f"its run ended with {each.exit_code()} before it had counted"))
+                    tally.failed.append((each.title, f"its run ended with {each.exit_code()} before it had counted"))
         finally:
             # Each takes its lab away.
             for number in (signal.SIGINT, signal.SIGTERM):

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import glob
 import hashlib
+import http.client
 import itertools
 import os
 import socket
@@ -243,17 +244,23 @@ class World:
 
     # What the programs say of themselves
 
-    def page(self, program, path, *words, check=True):
-        """A page of the program's own API; `words` are curl's."""
-        port = 10001 if program in BALANCERS else 10002
-        url = f"http://127.0.0.1:{port}{path}"
-        return self.lab.on(program, "curl", "-sS", "--max-time", "5", *words, url, check=check)
-
     def api(self, program, path):
-        """Status and body of the program's own API."""
-        text = self.page(program, path, "-w", "\n%{http_code}")
-        body, status = text.rsplit("\n", 1)
-        return int(status), body
+        """Status and body of a page of the program's own API. RuntimeError: it does not answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", 10001 if program in BALANCERS else 10002, timeout=5)
+        try:
+            with self.lab.inside(program):
+                connection.connect()
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise RuntimeError(f"{path} of {program}: {error!r}") from error
+        finally:
+            connection.close()
+
+    def page(self, program, path):
+        """Its body, whatever the status."""
+        return self.api(program, path)[1]
 
     def not_ready(self, program, reason, seconds=5):
         """Waits until /readyz says 503 for that reason. Another one may come first: an interface that goes is down before."""
@@ -347,7 +354,8 @@ class World:
                 state.write(self.lab.on(host, "iptables-save", "-c", check=False))
                 state.write(self.lab.on(host, "ip6tables-save", "-c", check=False))
                 state.write(self.lab.on(host, "nft", "list", "ruleset", check=False))
-                state.write(self.page(host, "/metrics", check=False))
+                with contextlib.suppress(RuntimeError):
+                    state.write(self.page(host, "/metrics"))
                 state.write(self.lab.on(host, "cat", "/proc/net/netstat", check=False))
 
 
