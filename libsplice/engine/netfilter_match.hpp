@@ -31,6 +31,7 @@ struct NetfilterMatch {
     std::uint32_t except_mark = 0;  // packets with this mark (SO_MARK) do not match; 0 = whatever their mark
     std::uint16_t queue = 0;
     bool bypass = false;  // pass packets while no process holds the queue
+    friend bool operator==(const NetfilterMatch&, const NetfilterMatch&) = default;
 };
 
 // Whether the rule takes packets of the family, 4 or 6.

@@ -32,17 +32,21 @@ SystemResult<NetfilterRules> NetfilterRules::install(const std::string& owner,
         auto table = NftTable::install(table_of(owner), nft_rules(rules));
         if (!table) return std::unexpected(table.error());
         remove_iptables_rules(owner);
-        return NetfilterRules(std::move(*table));
+        return NetfilterRules(std::move(*table), rules);
     }
     auto chains = IptablesRules::install(owner, rules);
     if (!chains) return std::unexpected(chains.error());
     remove_nft_table(table_of(owner));
-    return NetfilterRules(std::move(*chains));
+    return NetfilterRules(std::move(*chains), rules);
 }
 
 SystemResult<void> NetfilterRules::replace(const std::vector<NetfilterMatch>& rules) {
-    if (auto* const table = std::get_if<NftTable>(&installed_)) return table->replace(nft_rules(rules));
-    return std::get<IptablesRules>(installed_).replace(rules);
+    if (rules == rules_) return {};
+    auto* const table = std::get_if<NftTable>(&installed_);
+    auto replaced =
+        table ? table->replace(nft_rules(rules)) : std::get<IptablesRules>(installed_).replace(rules);
+    if (replaced) rules_ = rules;
+    return replaced;
 }
 
 bool NetfilterRules::are_whole() {

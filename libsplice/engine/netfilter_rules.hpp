@@ -27,6 +27,7 @@ class NetfilterRules {
                                                 NetfilterTool tool = NetfilterTool::automatic);
 
     // Other rules of the same owner in the place of these (a reload). After an error those before are back.
+    // The same rules cost nothing: iptables, asked many times, takes up to some tenths of a second.
     SystemResult<void> replace(const std::vector<NetfilterMatch>& rules);
 
     // Whether they are as they were installed. Cheap while no rule of this host has changed.
@@ -38,10 +39,12 @@ class NetfilterRules {
     [[nodiscard]] NetfilterTool tool() const noexcept;
 
   private:
-    explicit NetfilterRules(std::variant<NftTable, IptablesRules> installed) noexcept
-        : installed_(std::move(installed)) {}
+    NetfilterRules(std::variant<NftTable, IptablesRules> installed,
+                   std::vector<NetfilterMatch> rules) noexcept
+        : installed_(std::move(installed)), rules_(std::move(rules)) {}
 
     std::variant<NftTable, IptablesRules> installed_;
+    std::vector<NetfilterMatch> rules_;
 };
 
 // Whether the kernel's nftables can queue packets. The error says what it answers.

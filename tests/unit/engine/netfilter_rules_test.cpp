@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "libsplice/engine/ruleset_stamp.hpp"
 #include "tests/support/lab/lab.hpp"
 
 using namespace splice;
@@ -78,6 +79,19 @@ TEST_CASE("by nftables: rules are replaced and put right as a whole, and go with
             CHECK(rules->are_whole());
         }
         CHECK_FALSE(is_in_nftables("splicelb"));
+    });
+}
+
+TEST_CASE("the same rules again do not ask netfilter") {
+    lab::in_new_namespace([] {
+        auto rules = NetfilterRules::install("BALANCER", {to_vip("192.0.2.10:80")});
+        REQUIRE(rules);
+        const std::string stamp = ruleset_stamp();
+        REQUIRE(rules->replace({to_vip("192.0.2.10:80")}));
+        CHECK(ruleset_stamp() == stamp);
+        REQUIRE(rules->replace({to_vip("192.0.2.11:81")}));
+        CHECK(ruleset_stamp() != stamp);
+        CHECK(rules->are_whole());
     });
 }
 
