@@ -14,6 +14,7 @@
 #include "libsplice/engine/bpf_flow_store.hpp"
 #include "libsplice/engine/bpf_ring.hpp"
 #include "libsplice/engine/clock.hpp"
+#include "libsplice/engine/icmp_errors.hpp"
 #include "libsplice/engine/loopback_tap.hpp"
 #include "libsplice/engine/packet_loop.hpp"
 #include "libsplice/ops/trace.hpp"
@@ -170,6 +171,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         auto tap = LoopbackTap::open(SPLICE_PROBE_PORT_FIRST);
         if (!tap) return std::unexpected(tap.error());
         sources.push_back(std::move(*tap));
+        if (auto hears = add_icmp_errors(sources, SPLICE_PROBE_PORT_FIRST); !hears) return hears;
         auto loop = PacketLoop::open(std::move(sources), *this);
         if (!loop) return std::unexpected(loop.error());
         loop_ = std::move(*loop);
@@ -184,6 +186,10 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
             return Disposition::drop;
         }
         const PacketTrace trace(packet.bytes);
+        if (source > kLoopbackSource) {  // ICMP errors
+            if (checks_.hear_error(now.monotonic, packet.bytes)) tell_health();
+            return Disposition::drop;
+        }
         if (const auto verdict = checks_.handle(now, packet.bytes, packet.checksum_finished, out)) {
             trace.say(*verdict);
             tell_health();

@@ -9,6 +9,7 @@
 
 #include "balancer/bridge_routes.hpp"
 #include "libsplice/engine/clock.hpp"
+#include "libsplice/engine/icmp_errors.hpp"
 #include "libsplice/engine/queued_machine.hpp"
 #include "libsplice/ops/trace.hpp"
 
@@ -66,6 +67,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         checks_.replace_setup(read_clock().monotonic, setup_);
         std::vector<std::unique_ptr<PacketSource>> more;
         more.push_back(routes_->notices());
+        if (auto hears = add_icmp_errors(more, SPLICE_PROBE_PORT_FIRST); !hears) return hears;
         return queued_.start({{.number = kBalancerQueue}}, *this, matches_for(*setup_), std::move(more));
     }
 
@@ -129,6 +131,8 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     }
 
   private:
+    static constexpr std::size_t kQueueSource = 0;  // of start()'s; the others with packets are ICMP errors
+
     void take_signs(Instant now) {
         const std::vector<SignedBridge> seen = splicer_.take_signs();
         totals_.add(seen);
@@ -140,8 +144,12 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         setup_ = setup;
         routes_->ask_soon();
     }
-    Disposition handle(std::size_t /*queue*/, Instant now, QueuedPacket& packet, Actions& out) override {
+    Disposition handle(std::size_t source, Instant now, QueuedPacket& packet, Actions& out) override {
         const PacketTrace trace(packet.bytes);
+        if (source != kQueueSource) {
+            if (checks_.hear_error(now.monotonic, packet.bytes)) tell_health();
+            return Disposition::drop;
+        }
         if (const auto verdict = checks_.handle(now, packet.bytes, packet.checksum_finished, out)) {
             trace.say(*verdict);
             tell_health();

@@ -78,6 +78,35 @@ HealthLine line_of(const HealthChange& change, const View& view) {
             .text = fmt::format("{} is ill: {}; {}", bridge, why_ill(change, rule), view.up())};
 }
 
+// Where that is not as the file says.
+std::optional<std::string> number_line(const BridgeHealth& bridge, const View& view,
+                                       const SplicerSetup& setup) {
+    constexpr auto kMeans =
+        "; connections of it that another balancer sees first are lost: correct number: on one side";
+    const std::string named =
+        fmt::format("service {}: bridge {}", view.health.service, view.name(bridge.bridge));
+    const std::uint16_t number = setup.bridges[bridge.bridge].number;
+    if (bridge.number_word == NumberWord::differs)
+        return fmt::format("{} calls itself number {}, and this file calls it {}{}", named,
+                           bridge.told_number, number, kMeans);
+    if (bridge.number_word == NumberWord::missing)
+        return fmt::format("{} has no number, or another lane key, and this file calls it {}{}", named,
+                           number, kMeans);
+    return std::nullopt;
+}
+
+void tell_number(const BridgeHealth& bridge, const View& view, const SplicerSetup& setup,
+                 std::map<std::uint16_t, std::string>& told, std::vector<HealthLine>& lines) {
+    if (auto line = number_line(bridge, view, setup)) {
+        if (std::string& before = told[bridge.bridge]; before != *line)
+            lines.push_back({.warns = true, .text = before = std::move(*line)});
+    } else if (bridge.number_word == NumberWord::agrees && told.erase(bridge.bridge) != 0) {
+        lines.push_back({.warns = false,
+                         .text = fmt::format("service {}: bridge {} has the number that this file says",
+                                             view.health.service, view.name(bridge.bridge))});
+    }
+}
+
 bool has(const std::vector<std::uint16_t>& bridges, std::uint16_t bridge) {
     return std::ranges::find(bridges, bridge) != bridges.end();
 }
@@ -116,7 +145,15 @@ std::string describe_failure(ProbeEnd end, const std::string& words) {
         case ProbeEnd::late:
             return "its connection was taken, but the answer did not come in time";
         case ProbeEnd::wrong:
+        case ProbeEnd::unreachable:
+        case ProbeEnd::too_big:
             return words;
+        case ProbeEnd::secret:
+            return "the bridge does not know its cookie: its secret differs";
+        case ProbeEnd::clock:
+            return "the bridge does not take its cookie, though their secrets agree: does its clock differ, "
+                   "or the "
+                   "dscp of its service?";
         case ProbeEnd::passed:
             break;
     }
@@ -133,10 +170,17 @@ std::vector<HealthLine> HealthWords::tell(const HealthNews& news, const Balancer
         const View view{health, *service,
                         setup.services[static_cast<std::size_t>(service - config.services.begin())]};
         const auto before = std::ranges::find(told_, health.service, &Told::service);
-        const Told was = before == told_.end()
-                             ? Told{.service = health.service, .panics = false, .narrow = {}, .starting = {}}
-                             : *before;
-        Told now{.service = health.service, .panics = health.panics, .narrow = {}, .starting = {}};
+        const Told was = before == told_.end() ? Told{.service = health.service,
+                                                      .panics = false,
+                                                      .narrow = {},
+                                                      .starting = {},
+                                                      .numbers = {}}
+                                               : *before;
+        Told now{.service = health.service,
+                 .panics = health.panics,
+                 .narrow = {},
+                 .starting = {},
+                 .numbers = was.numbers};
         for (const HealthChange& change : news.changes) {
             if (change.service == health.service) lines.push_back(line_of(change, view));
         }
@@ -148,6 +192,7 @@ std::vector<HealthLine> HealthWords::tell(const HealthNews& news, const Balancer
                 lines.push_back({.warns = false,
                                  .text = fmt::format("service {}: bridge {} has all its keys again",
                                                      health.service, view.name(bridge.bridge))});
+            tell_number(bridge, view, setup, now.numbers, lines);
             const bool knew = has(was.narrow, bridge.bridge);
             if (bridge.narrow) now.narrow.push_back(bridge.bridge);
             if (bridge.narrow == knew) continue;

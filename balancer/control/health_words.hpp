@@ -1,6 +1,7 @@
 // What the log tells of bridges' health.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,8 +29,9 @@ class HealthWords {
     struct Told {
         std::string service;
         bool panics = false;
-        std::vector<std::uint16_t> narrow;    // bridges
-        std::vector<std::uint16_t> starting;  // that have not all their keys
+        std::vector<std::uint16_t> narrow;             // bridges
+        std::vector<std::uint16_t> starting;           // that have not all their keys
+        std::map<std::uint16_t, std::string> numbers;  // what was said of those whose number differs
     };
     std::vector<Told> told_;
 };

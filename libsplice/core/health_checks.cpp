@@ -10,9 +10,25 @@
 namespace splice {
 namespace {
 
-CheckResult result_of(ProbeEnd end) noexcept {
-    if (end == ProbeEnd::passed) return CheckResult::passed;
-    return end == ProbeEnd::silent ? CheckResult::silent : CheckResult::failed;
+// What a router or this host itself says of the way to a bridge is no word of the bridge's.
+CheckResult result_of(const ProbeResult& result) noexcept {
+    if (result.end == ProbeEnd::passed) return CheckResult::passed;
+    return result.end == ProbeEnd::silent || result.from_elsewhere ? CheckResult::silent
+                                                                   : CheckResult::failed;
+}
+
+NumberWord word_of(const ToldNumber& told, std::uint16_t expected) noexcept {
+    if (!told.timestamps || expected == 0) return NumberWord::unknown;
+    if (told.lane == SPLICE_NO_LANE) return NumberWord::missing;
+    switch (splice_lane_compare(told.lane, expected)) {
+        case SPLICE_LANE_IS_ITS:
+            return NumberWord::agrees;
+        case SPLICE_LANE_DISAGREES:
+            return NumberWord::differs;
+        case SPLICE_LANE_SAYS_NOTHING:
+            break;
+    }
+    return NumberWord::unknown;
 }
 
 // Whether a TCP segment without IPv6 extension headers has a port of checks at either end: nearly all packets
@@ -107,12 +123,24 @@ std::optional<Verdict> HealthChecks::handle(Instant now, Bytes packet, bool chec
     Verdict verdict = SPLICE_drop_check;
     if (checksum_finished && !splice_verify_tcp_checksum(packet.data(), &judged)) {
         verdict = SPLICE_drop_bad_tcp_checksum;
-    } else if (answers ? prober_.handle(now, judged, packet, out) : prober_.handle_bounced(judged)) {
+    } else if (answers ? prober_.handle(now, judged, packet, out)
+                       : prober_.handle_bounced(judged, packet, setup_->secret)) {
         verdict = SPLICE_hear_check;
         take_results(now.monotonic);
     }
     verdicts_.add(verdict);
     return verdict;
+}
+
+bool HealthChecks::hear_error(Duration now, Bytes packet) {
+    splice_packet judged{};
+    if (services_.empty() ||
+        splice_parse_ip(packet.data(), packet.data() + packet.size(), &judged) != SPLICE_CONTINUE ||
+        !splice_is_icmp_error(&judged) || !prober_.handle_icmp(judged, packet))
+        return false;
+    verdicts_.add(SPLICE_hear_check);
+    take_results(now);
+    return true;
 }
 
 void HealthChecks::see(Duration now, std::span<const SignedBridge> seen) {
@@ -167,6 +195,7 @@ void HealthChecks::begin(Instant now, const SplicerService& running, Service& se
                                       .proxy_header = running.proxy_protocol == ProxyProtocol::accept,
                                       .mss = running.mss,
                                       .full_segment = full_segment,
+                                      .keyed_clock = running.lanes,
                                       .timeout = check.timeout},
                                      out);
     if (begun)
@@ -185,11 +214,13 @@ void HealthChecks::take_results(Duration now) {
         const auto bridge = std::ranges::find(service->bridges, asked.bridge, &Bridge::number);
         if (bridge == service->bridges.end()) continue;
         if (asked.full_segment) {
-            const bool narrow = result.end == ProbeEnd::silent && !bridge->failure;
+            const bool lost = result.end == ProbeEnd::silent || result.end == ProbeEnd::too_big;
+            const bool narrow = lost && !bridge->failure;
             news_ |= std::exchange(bridge->narrow, narrow) != narrow;
             continue;
         }
         ++bridge->checks[static_cast<std::size_t>(result.end)];
+        if (result.number) take_number(*bridge, *result.number);
         if (result.end == ProbeEnd::passed) {
             bridge->failure.reset();
             bridge->words.clear();
@@ -199,9 +230,22 @@ void HealthChecks::take_results(Duration now) {
         }
         Check check = asked.check;
         check.bridge = static_cast<std::size_t>(bridge - service->bridges.begin());
-        service->health.end(now, check, result_of(result.end));
+        service->health.end(now, check, result_of(result));
         take_events(*service);
     }
+}
+
+// A lane key that is derived changes with the cookies', and two hosts do not change theirs at once.
+void HealthChecks::take_number(Bridge& bridge, const ToldNumber& told) {
+    const splice_secret& secret = setup_->secret;
+    const NumberWord word = secret.lane_is_derived && secret.count > 1
+                                ? NumberWord::unknown
+                                : word_of(told, setup_->bridges[bridge.number].number);
+    const bool differs = word == NumberWord::differs || word == NumberWord::missing;
+    if (differs) ++bridge.numbers_differ;
+    const std::uint32_t number = word == NumberWord::differs ? told.lane : 0;
+    news_ |= std::exchange(bridge.number_word, word) != word;
+    news_ |= std::exchange(bridge.told_number, number) != number;
 }
 
 void HealthChecks::take_events(Service& service) {
@@ -247,7 +291,10 @@ HealthReport HealthChecks::report() const {
                                     .checks = bridge.checks,
                                     .signs = bridge.signs,
                                     .failure = bridge.failure,
-                                    .words = bridge.words});
+                                    .words = bridge.words,
+                                    .number_word = bridge.number_word,
+                                    .told_number = bridge.told_number,
+                                    .numbers_differ = bridge.numbers_differ});
         }
         report.push_back(std::move(told));
     }

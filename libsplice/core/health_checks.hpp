@@ -30,6 +30,14 @@ inline constexpr std::uint32_t kFullSegmentEach = 16;
 // and the quick checks' 250 ms.
 inline constexpr Duration kSignsEach = 50ms;
 
+// What a bridge's answers to checks say of its number, where balancer and service have lanes.
+enum class NumberWord : std::uint8_t {
+    unknown,  // nothing, so far
+    agrees,   // the one that the balancer's file says
+    differs,  // another one
+    missing,  // that it has none
+};
+
 struct BridgeHealth {
     std::uint16_t bridge = 0;  // index into SplicerSetup::bridges
     HealthState state = HealthState::up;
@@ -42,7 +50,10 @@ struct BridgeHealth {
     std::array<std::uint64_t, kProbeEnds> checks{};
     PassiveSigns signs;               // since it is checked
     std::optional<ProbeEnd> failure;  // of the last check that failed, since the last one that passed
-    std::string words;                // of that failure, where it was a wrong answer
+    std::string words;                // of that failure, where there is more to say of it
+    NumberWord number_word = NumberWord::unknown;
+    std::uint32_t told_number = 0;     // where it differs
+    std::uint64_t numbers_differ = 0;  // answers by which it differed or was missing
 };
 
 struct ServiceHealth {
@@ -88,6 +99,9 @@ class HealthChecks {
     [[nodiscard]] bool wants_signs(Duration now) const noexcept {
         return !services_.empty() && now >= next_signs_;
     }
+    // Of an ICMP error that came to this host, which is nobody's but a check's: whether it is about one that
+    // runs. `packet` begins at the IP header; any bytes are survived.
+    bool hear_error(Duration now, Bytes packet);
     void see(Duration now, std::span<const SignedBridge> seen);
     void expire(Instant now, Actions& out);
     [[nodiscard]] std::optional<Duration> next_deadline() const noexcept;
@@ -109,6 +123,9 @@ class HealthChecks {
         std::string words;
         std::uint32_t begun = 0;
         bool narrow = false;
+        NumberWord number_word = NumberWord::unknown;
+        std::uint32_t told_number = 0;
+        std::uint64_t numbers_differ = 0;
     };
     struct Service {
         std::string name;
@@ -131,6 +148,7 @@ class HealthChecks {
     void begin(Instant now, const SplicerService& running, Service& service, const Check& check,
                bool full_segment, Actions& out);
     void take_results(Duration now);
+    void take_number(Bridge& bridge, const ToldNumber& told);
     void take_events(Service& service);
 
     std::shared_ptr<const SplicerSetup> setup_;

@@ -1,8 +1,12 @@
 #include "libsplice/core/prober.hpp"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
+#include "libsplice/base/limits.hpp"
 #include "libsplice/datapath/packet.h"
+#include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/segment.h"
 
 namespace splice {
@@ -22,9 +26,15 @@ std::size_t payload_max(std::uint16_t mss) noexcept {
     return mss > 2 * kTimestamps ? mss - kTimestamps : mss;
 }
 
-// What the balancer would have answered to this client's SYN.
-std::uint32_t cookie_for(const ProbeOrder& order, std::uint16_t port, Seq isn, const splice_secret& secret,
-                         std::int64_t unix_s) noexcept {
+// What the balancer would have answered to this client's SYN, now.
+struct SynAnswer {
+    Seq cookie;
+    std::uint32_t lane_hash = 0;
+    std::uint32_t tsval = 0;
+};
+
+SynAnswer answer_for(const ProbeOrder& order, std::uint16_t port, Seq isn, const splice_secret& secret,
+                     Instant now) noexcept {
     splice_packet syn{};
     syn.ends.source = order.own.raw();
     syn.ends.destination = order.vip.address.raw();
@@ -35,7 +45,50 @@ std::uint32_t cookie_for(const ProbeOrder& order, std::uint16_t port, Seq isn, c
     splice_tcp_options offered{};
     offered.mss = order.mss;
     offered.window_scale = SPLICE_NO_WINDOW_SCALE;
-    return splice_cookie_make(&secret, &syn, &offered, static_cast<std::uint64_t>(unix_s));
+    std::uint16_t proof = 0;
+    const Seq cookie(
+        splice_cookie_issue(&secret, &syn, &offered, static_cast<std::uint64_t>(now.unix_s), &proof));
+    if (!order.keyed_clock) return {.cookie = cookie, .tsval = now.tsval()};
+    const std::uint32_t hash = splice_lane_hash(&secret.lane, splice_flow_toward_server(&syn));
+    return {
+        .cookie = cookie, .lane_hash = hash, .tsval = splice_clock_of_syn_ack(hash, proof, now.unix_ms())};
+}
+
+bool is_too_big(const splice_packet& packet) noexcept {
+    return packet.family == 4 ? packet.icmp_type == 3 && packet.icmp_code == 4 : packet.icmp_type == 2;
+}
+
+// In the words of RFC 792, RFC 1812 section 5.2.7.1 and RFC 4443.
+std::string_view unreachable_words(const splice_packet& packet) noexcept {
+    const std::uint8_t code = packet.icmp_code;
+    constexpr std::array<std::string_view, 16> kIpv4{"network unreachable",
+                                                     "host unreachable",
+                                                     "protocol unreachable",
+                                                     "port unreachable",
+                                                     "",
+                                                     "source route failed",
+                                                     "network unknown",
+                                                     "host unknown",
+                                                     "host isolated",
+                                                     "network prohibited",
+                                                     "host prohibited",
+                                                     "network unreachable for its mark",
+                                                     "host unreachable for its mark",
+                                                     "prohibited by a firewall",
+                                                     "host precedence violation",
+                                                     "precedence cutoff"};
+    constexpr std::array<std::string_view, 7> kIpv6{"no route",
+                                                    "prohibited by a firewall",
+                                                    "beyond the scope of the source address",
+                                                    "address unreachable",
+                                                    "port unreachable",
+                                                    "source address failed a filter",
+                                                    "route rejected"};
+    const bool unreachable = packet.icmp_type == (packet.family == 4 ? 3 : 1);
+    if (unreachable && packet.family == 4 && code < kIpv4.size()) return kIpv4[code];
+    if (unreachable && packet.family == 6 && code < kIpv6.size()) return kIpv6[code];
+    if (packet.icmp_type == (packet.family == 4 ? 11 : 3)) return "time to live exceeded";
+    return "an ICMP error";
 }
 
 }  // namespace
@@ -52,6 +105,14 @@ std::string_view to_string(ProbeEnd end) noexcept {
             return "late";
         case ProbeEnd::wrong:
             return "wrong";
+        case ProbeEnd::secret:
+            return "secret";
+        case ProbeEnd::clock:
+            return "clock";
+        case ProbeEnd::unreachable:
+            return "unreachable";
+        case ProbeEnd::too_big:
+            return "too_big";
         case ProbeEnd::passed:
             break;
     }
@@ -91,8 +152,10 @@ bool Prober::begin(Instant now, const splice_secret& secret, ProbeOrder order, A
     probe->first = isn + 1;
     probe->next =
         probe->first + static_cast<std::uint32_t>(probe->stream.size()) + (probe->ends_stream ? 1 : 0);
-    probe->awaited = Seq(cookie_for(order, port, isn, secret, now.unix_s)) + 1;
-    probe->echo = now.tsval();  // as if we had answered the SYN now
+    const SynAnswer answered = answer_for(order, port, isn, secret, now);
+    probe->awaited = answered.cookie + 1;
+    probe->echo = answered.tsval;
+    probe->lane_hash = answered.lane_hash;
     probe->runs = true;
     probe->deadline = now.monotonic + order.timeout;
     probe->gap = kFirstRepeat;
@@ -106,7 +169,8 @@ bool Prober::begin(Instant now, const splice_secret& secret, ProbeOrder order, A
 }
 
 // What is lost of it is sent again whole: it is one segment nearly always.
-void Prober::send_stream(Instant now, std::uint16_t port, const Probe& probe, Actions& out) {
+void Prober::send_stream(Instant now, std::uint16_t port, Probe& probe, Actions& out) {
+    ++probe.sent;
     const std::string_view stream = probe.stream;
     const std::size_t most = payload_max(probe.order.mss);
     if (stream.empty()) return send(now, port, probe, SPLICE_ACK | SPLICE_FIN, probe.first, {}, out);
@@ -163,13 +227,55 @@ bool Prober::handle(Instant now, const splice_packet& packet, Bytes bytes, Actio
     return true;
 }
 
-bool Prober::handle_bounced(const splice_packet& packet) {
+// A bridge sends back at once what its backend refuses, and by its third time what its secret or its clock
+// does not know (Strangers). By another secret it seals its name otherwise, too.
+bool Prober::handle_bounced(const splice_packet& packet, Bytes bytes, const splice_secret& secret) {
     const Endpoint vip{IpAddress(packet.ends.destination), splice_ntohs(packet.ends.destination_port)};
     const std::uint16_t port = splice_ntohs(packet.ends.source_port);
     Probe* const probe = find(vip, port, packet.ends.source);
     if (!probe) return false;
-    if (probe->runs && Seq(packet.seq) == probe->first && !probe->acknowledged)
-        finish(port, *probe, ProbeEnd::bounced);
+    if (!probe->runs || Seq(packet.seq) != probe->first || probe->acknowledged) return true;
+    const splice_refusal refusal =
+        splice_read_refusal(bytes.data(), bytes.data() + bytes.size(), &packet, &secret);
+    ProbeEnd end = ProbeEnd::bounced;
+    if (probe->sent > kUnknownRepeats)
+        end = splice_refusal_is_of(&refusal, &probe->order.bridge.raw()) ? ProbeEnd::clock : ProbeEnd::secret;
+    finish(port, *probe, end);
+    return true;
+}
+
+// Anyone can send one. Who has not seen the opening guesses its port and its sequence number.
+bool Prober::handle_icmp(const splice_packet& packet, Bytes bytes) {
+    splice_packet quoted{};
+    if (splice_parse_icmp_error(bytes.data(), bytes.data() + bytes.size(), &packet, &quoted) !=
+        SPLICE_CONTINUE)
+        return false;
+    const std::uint16_t port = splice_ntohs(quoted.ends.source_port);
+    if (!splice_is_probe_port(quoted.ends.source_port)) return false;
+    Probe* const probe = probes_[port - SPLICE_PROBE_PORT_FIRST].get();
+    if (!probe || !probe->runs || probe->heard) return false;
+    const ProbeOrder& order = probe->order;
+    const Seq seq(quoted.seq);
+    if (!splice_address_equal(&order.own.raw(), &quoted.ends.source) ||
+        !splice_address_equal(&order.bridge.raw(), &quoted.ends.destination) ||
+        splice_ntohs(quoted.ends.destination_port) != order.vip.port || before(seq, probe->first) ||
+        !before(seq, probe->next))
+        return false;
+    const IpAddress from(packet.ends.source);
+    const bool elsewhere = !(from == order.bridge);
+    if (is_too_big(packet)) {
+        // The last two bytes (RFC 1191), or four (RFC 4443), before the quoted packet.
+        const std::byte* const quote = bytes.data() + packet.payload_offset;
+        const std::uint32_t mtu =
+            packet.family == 4 ? splice_load_be16(quote - 2) : splice_load_be32(quote - 4);
+        finish(port, *probe, ProbeEnd::too_big,
+               "larger than the way to it, where " + from.to_string() + " takes " + std::to_string(mtu) +
+                   " bytes",
+               elsewhere);
+    } else {
+        finish(port, *probe, ProbeEnd::unreachable,
+               std::string(unreachable_words(packet)) + ", says " + from.to_string(), elsewhere);
+    }
     return true;
 }
 
@@ -186,7 +292,7 @@ void Prober::take(Instant now, std::uint16_t port, Probe& probe, const splice_pa
     if ((packet.tcp_flags & (SPLICE_ACK | SPLICE_SYN)) != SPLICE_ACK || before(acknowledged, probe.first) ||
         before(probe.next, acknowledged))
         return;
-    probe.heard = true;
+    if (!std::exchange(probe.heard, true)) note_number(now, probe, packet, bytes);
     if (acknowledged == probe.next && !probe.acknowledged) {
         probe.acknowledged = true;
         unschedule(port, probe);
@@ -207,6 +313,17 @@ void Prober::take(Instant now, std::uint16_t port, Probe& probe, const splice_pa
     }
     // Also of what came out of order: the server learns what is missing.
     if (speaks) send(now, port, probe, SPLICE_ACK, probe.next, {}, out);
+}
+
+// The first answer shows the clock that the bridge has given to the connection.
+void Prober::note_number(Instant now, Probe& probe, const splice_packet& packet, Bytes bytes) noexcept {
+    if (!probe.order.keyed_clock) return;
+    splice_tcp_options options{};
+    splice_parse_tcp_options(bytes.data(), bytes.data() + bytes.size(), &packet, &options);
+    probe.number.emplace();
+    if (options.malformed || options.timestamps_offset == 0) return;
+    probe.number = {.timestamps = true,
+                    .lane = splice_lane_of(probe.lane_hash, options.tsval, now.unix_ms())};
 }
 
 // Takes what continues the stream. What is ahead of it comes again.
@@ -255,9 +372,13 @@ void Prober::unschedule(std::uint16_t port, const Probe& probe) noexcept {
     deadlines_.erase({std::min(probe.deadline, probe.repeat), port});
 }
 
-void Prober::finish(std::uint16_t port, Probe& probe, ProbeEnd end, std::string words) {
+void Prober::finish(std::uint16_t port, Probe& probe, ProbeEnd end, std::string words, bool from_elsewhere) {
     unschedule(port, probe);
-    results_.push_back({.id = probe.order.id, .end = end, .words = std::move(words)});
+    results_.push_back({.id = probe.order.id,
+                        .end = end,
+                        .words = std::move(words),
+                        .from_elsewhere = from_elsewhere,
+                        .number = probe.number});
     probe.runs = false;
     probe.stream = {};
     probe.received = {};

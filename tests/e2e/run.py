@@ -28,6 +28,7 @@ import cases_lanes  # noqa: E402,F401
 import cases_drain  # noqa: E402,F401
 import cases_kernel  # noqa: E402,F401
 import cases_health  # noqa: E402,F401
+import cases_checks  # noqa: E402,F401
 import cases_failures  # noqa: E402,F401
 import cases_host  # noqa: E402,F401
 import cases_hosts  # noqa: E402,F401

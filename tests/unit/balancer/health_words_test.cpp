@@ -96,13 +96,40 @@ TEST_CASE("a change of a bridge's state is one line: who, why, and how many are 
 
 TEST_CASE("every way in which a check fails has words of its own") {
     std::vector<std::string> texts;
-    for (const ProbeEnd end : {ProbeEnd::silent, ProbeEnd::bounced, ProbeEnd::reset, ProbeEnd::late}) {
+    for (const ProbeEnd end : {ProbeEnd::silent, ProbeEnd::bounced, ProbeEnd::reset, ProbeEnd::late,
+                               ProbeEnd::secret, ProbeEnd::clock}) {
         const std::string text = describe_failure(end, "");
         CHECK_FALSE(text.empty());
         CHECK(std::ranges::find(texts, text) == texts.end());
         texts.push_back(text);
     }
     CHECK(describe_failure(ProbeEnd::wrong, "TLS alert 40") == "TLS alert 40");
+    CHECK(describe_failure(ProbeEnd::unreachable, "no route, says ::1") == "no route, says ::1");
+}
+
+TEST_CASE("a bridge whose number differs from the file's is told of once, and when it agrees") {
+    Rig rig;
+    rig.config.services[0].bridges[1].number = 2;
+    rig.build();
+    rig.health(1).number_word = NumberWord::differs;
+    rig.health(1).told_number = 7;
+    auto lines = rig.tell();
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].warns);
+    CHECK(lines[0].text.starts_with(
+        "service cdn: bridge b2 (192.0.2.22) calls itself number 7, and this file calls it 2"));
+    CHECK(rig.tell().empty());
+    rig.health(1).number_word = NumberWord::missing;
+    lines = rig.tell();
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].text.starts_with("service cdn: bridge b2 (192.0.2.22) has no number"));
+    rig.health(1).number_word = NumberWord::unknown;
+    CHECK(rig.tell().empty());
+    rig.health(1).number_word = NumberWord::agrees;
+    lines = rig.tell();
+    REQUIRE(lines.size() == 1);
+    CHECK_FALSE(lines[0].warns);
+    CHECK(rig.tell().empty());
 }
 
 TEST_CASE("panic and narrow ways are told when they begin and when they end") {

@@ -3,9 +3,12 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
+#include "libsplice/datapath/bridge_rules.h"
 #include "tests/support/lib/machines.hpp"
+#include "tests/unit/datapath/raw_packet.hpp"
 
 using namespace splice;
 using namespace splice::testing;
@@ -50,7 +53,11 @@ struct Rig {
             static_cast<std::size_t>(std::ranges::find(bridges, opening.destination) - bridges.begin());
         if (opening.packet.tcp_flags & SPLICE_RST) return;
         ++asked[place];
-        if (packet.size() > narrow_at[place]) return;
+        if (!errors[place].empty()) return answer_by_icmp(errors[place], packet, 3, 1);
+        if (packet.size() > narrow_at[place]) {
+            if (too_big[place]) answer_by_icmp("192.0.2.1", packet, 3, 4);
+            return;
+        }
         const std::string& answer = answers[place];
         if (answer.empty()) return;
         if (answer == "bounce") {
@@ -69,7 +76,29 @@ struct Rig {
         segment.seq = opening.packet.ack;
         segment.ack = opening.packet.seq + opening.packet.payload_length;
         segment.payload = answer;
+        if (setup->services[0].lanes)
+            segment.timestamps = Timestamps{clock_of(place, opening), opening.options.tsval};
         verdicts[hear(segment.build())]++;
+    }
+    void answer_by_icmp(const std::string& from, const PacketBytes& about, std::uint8_t type,
+                        std::uint8_t code) {
+        Octets quoted(about.size());
+        std::memcpy(quoted.data(), about.data(), about.size());
+        const Octets error = RawPacket{.source = from, .destination = kOwn}.build_icmp(type, code, quoted);
+        PacketBytes bytes(error.size());
+        std::memcpy(bytes.data(), error.data(), error.size());
+        CHECK(checks.hear_error(at(now + 0.001).monotonic, bytes));
+    }
+    // A bridge's first TSval, by its number.
+    [[nodiscard]] std::uint32_t clock_of(std::size_t place, const Parsed& opening) const {
+        splice_packet as_client = opening.packet;
+        as_client.ends.destination = setup->services[0].vip.address.raw();
+        splice_negotiated negotiated{};
+        REQUIRE(splice_cookie_check_segment(&setup->secret, &as_client,
+                                            static_cast<std::uint64_t>(at(now).unix_s), &negotiated));
+        return splice_bridge_first_tsval(
+            splice_lane_hash(&setup->secret.lane, splice_flow_toward_server(&as_client)),
+            opening.options.tsecr, negotiated.proof, numbers[place], at(now).unix_ms());
     }
     Verdict hear(const PacketBytes& packet) {
         SentPackets out;
@@ -84,6 +113,9 @@ struct Rig {
     HealthChecks checks{1};
     std::vector<std::string> answers = std::vector<std::string>(3, "HTTP/1.1 200 OK\r\n");
     std::vector<std::size_t> narrow_at = std::vector<std::size_t>(3, 65535);
+    std::vector<std::string> errors = std::vector<std::string>(3);  // who answers with one; nobody
+    std::vector<bool> too_big = std::vector<bool>(3);
+    std::vector<std::uint32_t> numbers = std::vector<std::uint32_t>(3);
     std::vector<int> asked = std::vector<int>(3);
     std::map<Verdict, int> verdicts;
 };
@@ -157,6 +189,65 @@ TEST_CASE(
     CHECK(rig.of(0).state == HealthState::up);
     rig.run_for(3);
     CHECK(rig.of(1).ends_flows);
+}
+
+TEST_CASE("an ICMP error fails a check at once, and a router's is no sign of life of the bridge") {
+    Rig rig;
+    rig.errors[1] = topology(4).bridges[1];
+    rig.errors[2] = "192.0.2.1";
+    rig.run_for(2.3);  // every bridge is asked once
+    for (const std::size_t bridge : {1UZ, 2UZ}) {
+        CHECK(rig.of(bridge).failure == ProbeEnd::unreachable);
+        CHECK(rig.of(bridge).words == "host unreachable, says " + rig.errors[bridge]);
+    }
+    CHECK(rig.checks.verdicts().of(SPLICE_hear_check) >= 2);
+    rig.run_for(10);
+    CHECK(rig.of(0).state == HealthState::up);
+    CHECK(rig.of(1).state == HealthState::ill);
+    CHECK(rig.of(2).state == HealthState::gone);
+    rig.errors[2].clear();
+    rig.run_for(10);
+    CHECK(rig.of(2).state == HealthState::up);
+}
+
+TEST_CASE("a way that is too narrow for full segments and says so is told of, and takes nobody out") {
+    Rig rig;
+    rig.narrow_at[1] = 1400;
+    rig.too_big[1] = true;
+    rig.run_for(2.0 * kFullSegmentEach * 1.2);
+    CHECK(rig.of(1).narrow);
+    CHECK(rig.of(1).state == HealthState::up);
+    CHECK(rig.of(1).checks[static_cast<std::size_t>(ProbeEnd::too_big)] == 0);
+}
+
+TEST_CASE(
+    "a bridge whose number is another than the file says, or that has none, is told from its answers' "
+    "clocks") {
+    SplicerSetup setup = checked_setup();
+    setup.services[0].keyed_clock = setup.services[0].lanes = true;
+    setup.bridges[0].number = 1;
+    setup.bridges[1].number = 2;
+    setup.bridges[2].number = 3;
+    Rig rig(setup);
+    rig.numbers = {1, 5, 0};
+    rig.run_for(5);
+    CHECK(rig.of(0).number_word == NumberWord::agrees);
+    CHECK(rig.of(0).numbers_differ == 0);
+    CHECK(rig.of(1).number_word == NumberWord::differs);
+    CHECK(rig.of(1).told_number == 5);
+    CHECK(rig.of(1).numbers_differ >= 2);
+    CHECK(rig.of(2).number_word == NumberWord::missing);
+    for (const std::size_t bridge : {0UZ, 1UZ, 2UZ}) CHECK(rig.of(bridge).state == HealthState::up);
+    static_cast<void>(rig.checks.take_news());
+    rig.numbers = {1, 2, 3};
+    rig.run_for(5);
+    CHECK(rig.checks.take_news());
+    for (const std::size_t bridge : {0UZ, 1UZ, 2UZ}) CHECK(rig.of(bridge).number_word == NumberWord::agrees);
+    // Where the file says no number, none is expected.
+    setup.bridges[1].number = 0;
+    rig.replace(setup);
+    rig.run_for(5);
+    CHECK(rig.of(1).number_word == NumberWord::unknown);
 }
 
 TEST_CASE("a way that loses full segments is told of, and takes nobody out") {

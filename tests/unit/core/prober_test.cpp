@@ -2,16 +2,31 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <random>
 #include <set>
 
 #include "libsplice/datapath/balancer_rules.h"
+#include "libsplice/datapath/bridge_rules.h"
 #include "tests/support/lib/machines.hpp"
+#include "tests/unit/datapath/raw_packet.hpp"
 
 using namespace splice;
 using namespace splice::testing;
 
 namespace {
+
+Octets octets_of(const PacketBytes& bytes) {
+    Octets octets(bytes.size());
+    std::memcpy(octets.data(), bytes.data(), bytes.size());
+    return octets;
+}
+
+PacketBytes bytes_of(const Octets& octets) {
+    PacketBytes bytes(octets.size());
+    std::memcpy(bytes.data(), octets.data(), octets.size());
+    return bytes;
+}
 
 // A prober, and a bridge with its server, which speaks as the test says.
 struct Rig {
@@ -37,7 +52,8 @@ struct Rig {
         out = {};
         REQUIRE(prober.begin(at(seconds), kSecret, order, out));
         REQUIRE(out.sent.size() == 1);
-        opening = parse(out.sent[0]);
+        opening_bytes = out.sent[0];
+        opening = parse(opening_bytes);
         return opening;
     }
     // From the server: `offset` bytes into its stream, acknowledging the opening.
@@ -63,6 +79,35 @@ struct Rig {
         REQUIRE(splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet) == SPLICE_CONTINUE);
         return prober.handle(at(seconds), packet, bytes, out);
     }
+    // The opening as a bridge with that secret sends it back.
+    [[nodiscard]] PacketBytes bounce(const splice_secret& secret) const {
+        PacketBytes bytes = out.sent[0];
+        splice_packet packet = parse(bytes).packet;
+        std::byte* const data = bytes.data();
+        const std::uint16_t mark =
+            splice_refusal_mark(&secret, &packet, &order.vip.address.raw(), &order.bridge.raw());
+        REQUIRE(splice_carry_back(data, data + bytes.size(), &packet, &order.vip.address.raw()) ==
+                SPLICE_CONTINUE);
+        splice_write_refusal(data, data + bytes.size(), &packet, mark);
+        return bytes;
+    }
+    bool handle_bounced(const PacketBytes& bytes) {
+        return prober.handle_bounced(parse(bytes).packet, bytes, kSecret);
+    }
+    // An ICMP error from there about the opening; one about its length tells of 1300 bytes.
+    [[nodiscard]] PacketBytes icmp(const std::string& from, std::uint8_t type, std::uint8_t code) const {
+        const RawPacket error{.family = family, .source = from, .destination = own()};
+        PacketBytes bytes = bytes_of(error.build_icmp(type, code, octets_of(opening_bytes)));
+        const std::size_t mtu_at = family == 4 ? 20 + 6 : 40 + 6;
+        bytes[mtu_at] = std::byte{1300 >> 8};
+        bytes[mtu_at + 1] = std::byte{1300 & 255};
+        return bytes;
+    }
+    bool handle_icmp(const PacketBytes& bytes) {
+        splice_packet packet{};
+        REQUIRE(splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet) == SPLICE_CONTINUE);
+        return prober.handle_icmp(packet, bytes);
+    }
     void expire(double seconds) {
         out = {};
         prober.expire(at(seconds), out);
@@ -86,6 +131,7 @@ struct Rig {
     ProbeOrder order;
     Prober prober{1};
     SentPackets out;
+    PacketBytes opening_bytes;
     Parsed opening;
 };
 
@@ -195,19 +241,143 @@ TEST_CASE("a RST ends a probe only where its number can be the server's") {
 }
 
 TEST_CASE("an opening that comes back marked was refused by its bridge; a bounce of nothing is not") {
-    Rig rig;
-    rig.begin();
-    PacketBytes bounced = rig.out.sent[0];
-    splice_packet packet = rig.opening.packet;
-    std::byte* const data = bounced.data();
-    REQUIRE(splice_carry_back(data, data + bounced.size(), &packet, &rig.order.vip.address.raw()) ==
-            SPLICE_CONTINUE);
-    CHECK(rig.prober.handle_bounced(parse(bounced).packet));
-    CHECK(rig.result() == "bounced");
-    CHECK(rig.prober.handle_bounced(parse(bounced).packet));
-    CHECK(rig.result().empty());
-    packet.ends.source_port = splice_htons(40000);
-    CHECK_FALSE(rig.prober.handle_bounced(packet));
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        rig.begin();
+        const PacketBytes bounced = rig.bounce(kSecret);
+        CHECK(rig.handle_bounced(bounced));
+        CHECK(rig.result() == "bounced");
+        CHECK(rig.handle_bounced(bounced));
+        CHECK(rig.result().empty());
+        splice_packet other = parse(bounced).packet;
+        other.ends.source_port = splice_htons(40000);
+        CHECK_FALSE(rig.prober.handle_bounced(other, bounced, kSecret));
+    }
+}
+
+TEST_CASE(
+    "what a bridge sends back when the opening comes a third time, its cookie is none to it: by its secret, "
+    "or its clock") {
+    for (const int family : {4, 6}) {
+        for (const bool other_secret : {false, true}) {
+            Rig rig(family);
+            rig.begin();
+            splice_secret secret = kSecret;
+            if (other_secret) secret.keys[0].k0 ^= 1;
+            rig.expire(0.2);
+            rig.expire(0.6);
+            REQUIRE(rig.out.sent.size() == 1);
+            CHECK(rig.handle_bounced(rig.bounce(secret)));
+            CHECK(rig.result() == (other_secret ? "secret" : "clock"));
+        }
+    }
+}
+
+TEST_CASE("an ICMP error about a probe's opening ends it at once, in words, and says whose they are") {
+    for (const int family : {4, 6}) {
+        const char* const router = family == 4 ? "192.0.2.1" : "2001:db8::1";
+        const std::string bridge = topology(family).bridges[1];
+        struct Error {
+            std::uint8_t type, code;
+            std::string from;
+            std::string result;
+        };
+        const std::string says = std::string(", says ") + router;
+        const std::vector<Error> errors =
+            family == 4 ? std::vector<Error>{{3, 1, router, "unreachable: host unreachable" + says},
+                                             {3, 3, bridge,
+                                              std::string("unreachable: port unreachable, says ") + bridge},
+                                             {3, 13, router, "unreachable: prohibited by a firewall" + says},
+                                             {3, 99, router, "unreachable: an ICMP error" + says},
+                                             {11, 0, router, "unreachable: time to live exceeded" + says},
+                                             {3, 4, router,
+                                              std::string("too_big: larger than the way to it, where ") +
+                                                  router + " takes 1300 bytes"}}
+                        : std::vector<Error>{
+                              {1, 0, router, "unreachable: no route" + says},
+                              {1, 4, bridge, std::string("unreachable: port unreachable, says ") + bridge},
+                              {1, 3, router, "unreachable: address unreachable" + says},
+                              {3, 0, router, "unreachable: time to live exceeded" + says},
+                              {2, 0, router,
+                               std::string("too_big: larger than the way to it, where ") + router +
+                                   " takes 1300 bytes"}};
+        for (const Error& error : errors) {
+            CAPTURE(error.result);
+            Rig rig(family);
+            rig.begin();
+            CHECK(rig.handle_icmp(rig.icmp(error.from, error.type, error.code)));
+            const auto results = rig.prober.take_results();
+            REQUIRE(results.size() == 1);
+            CHECK(std::string(to_string(results[0].end)) + ": " + results[0].words == error.result);
+            CHECK(results[0].from_elsewhere == (error.from == router));
+            CHECK(rig.prober.running() == 0);
+        }
+    }
+}
+
+TEST_CASE("an ICMP error that does not know the opening's numbers, or comes after an answer, ends no probe") {
+    for (const int family : {4, 6}) {
+        const char* const router = family == 4 ? "192.0.2.1" : "2001:db8::1";
+        const std::uint8_t type = family == 4 ? 3 : 1;
+        Rig rig(family);
+        rig.begin();
+        const PacketBytes good = rig.icmp(router, type, 1);
+        const std::size_t ip = family == 4 ? 20 : 40;
+        const std::size_t tcp = ip + 8 + ip;  // of the quoted segment
+        for (const std::size_t at : {ip + 8 + (family == 4 ? 15UZ : 23UZ),
+                                     ip + 8 + (family == 4 ? 19UZ : 39UZ), tcp, tcp + 1, tcp + 3, tcp + 4}) {
+            CAPTURE(at);
+            PacketBytes wrong = good;
+            wrong[at] ^= std::byte{0x40};
+            CHECK_FALSE(rig.handle_icmp(wrong));
+        }
+        CHECK(rig.handle(rig.answer("")));
+        CHECK_FALSE(rig.handle_icmp(good));
+        CHECK(rig.result().empty());
+    }
+}
+
+TEST_CASE(
+    "a probe of a service with a keyed clock echoes that clock, and the answer's tells the bridge's number") {
+    for (const int family : {4, 6}) {
+        Rig rig(family);
+        rig.order.keyed_clock = true;
+        const Parsed opening = rig.begin();
+        splice_packet as_client = opening.packet;
+        as_client.ends.destination = rig.order.vip.address.raw();
+        splice_negotiated negotiated{};
+        REQUIRE(splice_cookie_check_segment(&kSecret, &as_client, static_cast<std::uint64_t>(at(0).unix_s),
+                                            &negotiated));
+        CHECK(splice_balancer_clock_holds(&as_client, opening.options.tsecr, &kSecret, negotiated.proof,
+                                          at(0).unix_ms()));
+        const std::uint32_t hash = splice_lane_hash(&kSecret.lane, splice_flow_toward_server(&as_client));
+        Segment answer = rig.answer("HTTP/1.1 200 OK\r\n");
+        answer.timestamps->value =
+            splice_bridge_first_tsval(hash, opening.options.tsecr, negotiated.proof, 7, at(0).unix_ms());
+        CHECK(rig.handle(answer));
+        auto results = rig.prober.take_results();
+        REQUIRE(results.size() == 1);
+        REQUIRE(results[0].number);
+        CHECK(results[0].number->timestamps);
+        CHECK(results[0].number->lane == 7);
+
+        // A bridge without a number goes on with the clock that was echoed.
+        const Parsed again = rig.begin();
+        answer = rig.answer("HTTP/1.1 200 OK\r\n");
+        answer.timestamps->value = again.options.tsecr;
+        CHECK(rig.handle(answer));
+        results = rig.prober.take_results();
+        REQUIRE(results.size() == 1);
+        CHECK(results[0].number->lane == SPLICE_NO_LANE);
+
+        rig.begin();
+        answer = rig.answer("HTTP/1.1 200 OK\r\n");
+        answer.timestamps.reset();
+        CHECK(rig.handle(answer));
+        results = rig.prober.take_results();
+        REQUIRE(results.size() == 1);
+        CHECK_FALSE(results[0].number->timestamps);
+    }
 }
 
 TEST_CASE("a tcp probe passes when what it sends is acknowledged; without anything to send it closes") {
