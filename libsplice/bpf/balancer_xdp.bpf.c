@@ -854,6 +854,16 @@ SPLICE_SUBPROGRAM int hear_check(struct xdp_md *ctx, const struct splice_packet 
 	return ask_within_budget(ctx, packet, SPLICE_ASK_CHECK, SPLICE_drop_check);
 }
 
+/* The flow's bridge stops, and says that the connection is over. */
+SPLICE_SUBPROGRAM int end_flow(struct xdp_md *ctx, const struct splice_packet *packet, struct splice_flow_entry *entry)
+{
+	if (!entry) return count(SPLICE_drop_orphan, XDP_DROP); /* never: the rule has looked */
+	if (splice_l4_length(packet) > SPLICE_CHECKED_SEGMENT_MAX) return count(SPLICE_drop_refused_late, XDP_DROP);
+	if (!splice_segment_checksum_right(ctx, packet)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
+	splice_flow_end(entry, now_s());
+	return count(SPLICE_drop_refused_late, XDP_DROP);
+}
+
 /* What nearly every packet does not need. `entry` is the flow's, or null; so is `service` when only the entry was asked. */
 static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *packet, struct splice_flow_entry *entry,
 				     const struct splice_service_entry *service, __u32 lane,
@@ -885,6 +895,8 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 		return next_choice(ctx, packet, entry);
 	case SPLICE_STEP_BOUNCED:
 		return ask_of_bounced(ctx, packet);
+	case SPLICE_STEP_END:
+		return end_flow(ctx, packet, entry);
 	default: /* pending, and flows that every choice has refused, or whose bridge is down */
 		return ask_of_flow(ctx, packet, entry);
 	}

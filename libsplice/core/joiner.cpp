@@ -33,6 +33,8 @@ struct Joiner::Impl {
     Verdict icmp_from_balancer(MutableBytes bytes, splice_packet& packet, const JoinerService& service);
     [[nodiscard]] Verdict judge_unmarked(Instant now, const splice_packet& packet) noexcept;
 
+    void tell_balancer(const splice_flow_key& key, const splice_bridge_flow& flow, Actions& out);
+
     Verdict from_backend(Instant now, MutableBytes bytes, bool checksum_finished, Actions& out);
     Verdict established_answer(Instant now, const splice_packet& packet, MutableBytes bytes,
                                const splice_flow_key& key, const KnownConnection& known, Actions& out);
@@ -119,9 +121,26 @@ std::size_t Joiner::reset_flows(Actions& out) {
         const splice_translation& ends = flow.translation;
         send({key.client, ends.backend, key.client_port, ends.backend_port, 0}, flow.client_next);
         send({ends.vip, key.client, ends.vip_port, key.client_port, 0}, flow.server_next);
+        impl_->tell_balancer(key, flow, out);
         ++count;
     });
     return count;
+}
+
+// Clients that are reset say nothing more, so the balancer would count the connection as open until it is
+// idle for long. By which of this host's addresses the balancer knows it, no flow tells: the name of each is
+// sealed, and the balancer takes its own.
+void Joiner::Impl::tell_balancer(const splice_flow_key& key, const splice_bridge_flow& flow, Actions& out) {
+    const splice_translation& ends = flow.translation;
+    const int family = IpAddress(key.client).family();
+    for (const IpAddress& own : setup->addresses) {
+        if (own.family() != family) continue;
+        const splice_ends as_client{key.client, own.raw(), key.client_port, ends.vip_port, 0};
+        splice_segment reset;
+        splice_write_ending_rst(&reset, &as_client, static_cast<std::uint32_t>(family), flow.client_next);
+        std::vector<std::byte> bytes(bytes_of(reset).begin(), bytes_of(reset).end());
+        bounce(bytes, ends.vip, setup->secret, {}, out);
+    }
 }
 
 void Joiner::expire(Instant now, Actions& /*out*/) noexcept {

@@ -504,6 +504,10 @@ Verdict Splicer::Impl::take_step(Walk& walk, bool ordinary) {
             return end_refused(walk);
         case SPLICE_STEP_RESET:
             return reset_ended(walk);
+        case SPLICE_STEP_END:
+            splice_flow_end(&*walk.entry, walk.now.seconds());
+            (void)flows.put(walk.key, *walk.entry);  // not new
+            break;
         case SPLICE_STEP_DROP:
             break;
     }

@@ -30,6 +30,7 @@ enum splice_balancer_step {
 	SPLICE_STEP_KEEP_ALIVE, /* a client that has not asked yet probes its connection: answer from the cookie alone */
 	SPLICE_STEP_REFUSE, /* of a flow that every choice has refused: only RST is left to say */
 	SPLICE_STEP_RESET, /* of a flow whose bridge is down: answer with RST */
+	SPLICE_STEP_END, /* the flow's bridge stops, and has ended the connection at both ends: the entry is closed */
 };
 
 struct splice_balancer_decision {
@@ -210,8 +211,14 @@ SPLICE_INLINE struct splice_balancer_decision splice_balancer_bounced(const stru
 {
 	struct splice_negotiated negotiated;
 
+	const int ends = packet->tcp_flags & SPLICE_RST; /* no client's RST is ever bounced */
+
+	if (entry ? !splice_flow_is_open(entry) : ends)
+		return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_unknown);
 	if (!entry) return splice_balancer_says(SPLICE_STEP_BOUNCED, SPLICE_CONTINUE);
-	if (!splice_flow_is_open(entry)) return splice_balancer_says(SPLICE_STEP_DROP, SPLICE_drop_refused_unknown);
+	if (ends)
+		return splice_balancer_says(refuser == SPLICE_REFUSER_PRESENT ? SPLICE_STEP_END : SPLICE_STEP_DROP,
+					    SPLICE_drop_refused_late);
 	const int valid = splice_balancer_cookie_valid(packet, secret, unix_s, &negotiated);
 	if (entry->flags & SPLICE_FLOW_ANSWERED) {
 		if (refuser == SPLICE_REFUSER_PRESENT && !(valid && splice_flow_is_own(entry, packet->ack - 1)))
@@ -343,6 +350,13 @@ SPLICE_INLINE void splice_flow_touch(struct splice_flow_entry *entry, const stru
 		entry->flags = flags;
 	}
 	if (entry->last_seen_s != now_s) entry->last_seen_s = now_s;
+}
+
+/* What is left of a connection that its bridge has ended: as after the client's RST. */
+SPLICE_INLINE void splice_flow_end(struct splice_flow_entry *entry, __u32 now_s)
+{
+	entry->flags |= SPLICE_FLOW_RESET;
+	entry->last_seen_s = now_s;
 }
 
 /* The entry of a connection that begins with `packet` and goes to choice 0 of `row`. */

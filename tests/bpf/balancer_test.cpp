@@ -1015,6 +1015,41 @@ TEST_CASE("a refusal after the server has answered is late") {
             CHECK(pair.in_kernel(bounced(client.segment(kGet), other)) == SPLICE_drop_refused_late);
 }
 
+TEST_CASE(
+    "a RST that a stopping bridge sends back closes its flow; another bridge's, a client's and a damaged one "
+    "do not") {
+    both_families([](int family) {
+        Pair pair(family);
+        Client client = pair.opened();
+        Segment heard = client.segment("", 28, SPLICE_ACK);
+        heard.ack += 1000;
+        CHECK(pair.in_kernel(heard) == SPLICE_forward_open);
+        const std::string bridge = parse(pair.handle(heard).sent.at(0)).destination;
+        const auto open = [&] {
+            (void)pair.kernel.expire(read_clock());
+            const std::uint64_t portable = pair.portable.splicer().flow_counts().of(1, 0).open +
+                                           pair.portable.splicer().flow_counts().of(1, 1).open +
+                                           pair.portable.splicer().flow_counts().of(1, 2).open;
+            return portable;
+        };
+        Segment over = client.segment("", 28, SPLICE_RST);
+        over.ack = 0;
+        for (const std::string& other : topology(family).bridges)
+            if (other != bridge) CHECK(pair.in_kernel(bounced(over, other)) == SPLICE_drop_refused_late);
+        CHECK(pair.in_kernel(damaged(bounced(client.segment("x", 28, SPLICE_RST), bridge).build())) ==
+              SPLICE_drop_bad_tcp_checksum);
+        CHECK(open() == 1);
+        CHECK(pair.in_kernel(bounced(over, bridge)) == SPLICE_drop_refused_late);
+        CHECK(open() == 0);
+        // Its bridge runs on after all: the flow speaks again, and is open.
+        CHECK(pair.in_kernel(heard) == SPLICE_forward_open);
+        CHECK(open() == 1);
+        Client unknown(family, 41000);
+        Segment stray = unknown.segment("", 28, SPLICE_RST);
+        CHECK(pair.in_kernel(bounced(stray, bridge)) == SPLICE_drop_refused_unknown);
+    });
+}
+
 TEST_CASE("what a bridge does not have goes to who else its lane may mean, each once, and then is answered") {
     both_families([](int family) {
         const auto& bridges = topology(family).bridges;

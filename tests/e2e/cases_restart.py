@@ -1,12 +1,13 @@
 """Programs that end, well or badly, and backends that refuse."""
 
+import json
 import socket
 import threading
 
 import tcx
 from harness import case, equal, eventually, true
 from http_client import ask, request
-from world import PROGRAMS
+from world import BRIDGES, PROGRAMS
 
 PATHS = [f"/choice/{n}" for n in range(30)]
 
@@ -161,8 +162,16 @@ def _(world):
     works(world)
 
 
+def open_at(world, bridge):
+    """Connections of the web service that the balancer counts as open at that bridge."""
+    services = json.loads(world.page("balancer", "/status"))["services"]
+    web = next(each for each in services if each["name"] == f"web{world.family}")
+    return next(each for each in web["bridges"] if each["name"] == bridge)["flows"]
+
+
 @case("a bridge that stops ends its translated connections at both ends at once", requires=only_translate)
 def _(world):
+    before = {bridge: open_at(world, bridge) for bridge in BRIDGES}
     busy = Download(world)
     busy.read_to(1 << 20)
     bridge = busy.bridge
@@ -171,9 +180,7 @@ def _(world):
     ask(idle, path)
     ports = [idle.getsockname()[1], busy.port]
     true(all(world.sockets_of(bridge, port) for port in ports), "the backend has both")
-    # The balancer hears clients alone, and these say nothing more: it would count both as open for minutes.
-    world.clean_up.callback(world.lab.start, "balancer")
-    world.clean_up.callback(world.lab.stop, "balancer")
+    eventually(lambda: open_at(world, bridge) >= before[bridge] + 2, "the balancer counts both", seconds=15)
     world.clean_up.callback(world.lab.start, bridge)
     world.lab.stop(bridge)
     for what in (lambda: idle.recv(1), lambda: busy.read_to(Download.SIZE)):
@@ -183,6 +190,9 @@ def _(world):
             continue
         raise AssertionError("a connection went on without its bridge")
     eventually(lambda: not any(world.sockets_of(bridge, port) for port in ports), "the backend has forgotten both")
+    # Clients that are reset say nothing more: the bridge has told the balancer.
+    eventually(lambda: open_at(world, bridge) <= before[bridge],
+               lambda: f"the balancer counts neither: {open_at(world, bridge)}, {before[bridge]} before", seconds=15)
     true(": reset at both ends" in world.log_of(bridge, of_this_case=True), "the log tells of it")
 
 

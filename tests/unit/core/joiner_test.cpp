@@ -1125,6 +1125,17 @@ TEST_CASE(
             CHECK(rig.bridge.reset_flows(rig.out) == 1);
             REQUIRE(rig.out.sent.size() == 2);
             const Parsed backend = parse(rig.out.sent[0]), client = parse(rig.out.sent[1]);
+            REQUIRE(rig.out.bounced.size() == 1);
+            const Parsed word = parse(rig.out.bounced[0]);
+            CHECK(word.packet.tcp_flags == SPLICE_RST);
+            CHECK(word.source == topology(family).client);
+            CHECK(word.destination == topology(family).vip);
+            CHECK(word.dscp == SPLICE_CARRIAGE_BOUNCE);
+            CHECK(word.checksums_right);
+            const PacketBytes& bytes = rig.out.bounced[0];
+            const splice_refusal refusal =
+                splice_read_refusal(bytes.data(), bytes.data() + bytes.size(), &word.packet, &kSecret);
+            CHECK(splice_refusal_is_of(&refusal, &IpAddress::parse(topology(family).bridges[0])->raw()));
             CHECK(backend.packet.tcp_flags == SPLICE_RST);
             CHECK(backend.source == topology(family).client);
             CHECK(backend.destination == topology(family).backend);

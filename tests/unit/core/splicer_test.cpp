@@ -1205,6 +1205,32 @@ TEST_CASE("a refusal of a flow that was answered already goes nowhere") {
     CHECK(rig.handle(bounced) == SPLICE_drop_refused_late);
 }
 
+TEST_CASE(
+    "a RST that a stopping bridge sends back ends its flow for the counts, before and after the answer") {
+    for (const bool answered : {false, true}) {
+        Rig rig;
+        const Client client = rig.connected();
+        rig.handle(client.segment(kGet));
+        const std::string bridge = parse(rig.packet).destination;
+        const auto open = [&] {
+            std::uint64_t count = 0;
+            for (std::uint16_t each = 0; each < 3; ++each)
+                count += rig.splicer.flow_counts().of(1, each).open;
+            return count;
+        };
+        Segment heard = client.segment("", 28, SPLICE_ACK);
+        heard.ack += 1000;
+        if (answered) CHECK(rig.handle(heard) == SPLICE_forward_open);
+        CHECK(open() == 1);
+        Segment over = client.segment("", 28, SPLICE_RST);
+        over.ack = 0;
+        over.refused_by = bridge;
+        CHECK(rig.handle(over) == SPLICE_drop_refused_late);
+        CHECK(open() == 0);
+        CHECK(rig.out.sent.empty());
+    }
+}
+
 TEST_CASE("a first payload that another balancer sent to a bridge which refused passes over that bridge") {
     for (const int family : {4, 6}) {
         Rig rig(family), other(family);
