@@ -6,7 +6,7 @@ from browser import Browser, SHIFT, why_no_browser
 from cases_choice import serve_with
 from cases_drain import PATHS, bridge
 from cases_health import check_services
-from cases_splicectl import prints, put_back, run, web
+from cases_splicectl import prints, put_back, restart_with_api, run, web
 from harness import case, equal, eventually, true
 from http_client import ask
 from world import BRIDGES, BUILD
@@ -257,13 +257,7 @@ def with_token(world):
         os.fchmod(file.fileno(), 0o600)
         file.write(TOKEN + "\n")
 
-    def restart():
-        world.lab.stop("balancer")
-        world.lab.start("balancer")
-
-    world.clean_up.callback(restart)
-    world.edited("balancer.yaml", lambda text: text.replace('api: { listen: "127.0.0.1:10001"', f'api: {{ token_file: {path}, listen: "127.0.0.1:10001"'))
-    restart()
+    restart_with_api(world, f'token_file: {path}, listen: "127.0.0.1:10001"')
     return path
 
 

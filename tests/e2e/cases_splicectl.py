@@ -3,7 +3,10 @@
 import collections
 import json
 import os
+import re
+import shutil
 import subprocess
+import tempfile
 import threading
 
 from cases_drain import PATHS
@@ -47,6 +50,17 @@ def web(world):
 def bridges(world):
     """Of the web service, by name, as `splicectl bridges` has them as JSON."""
     return {each["name"]: each for each in as_json(world, "bridges", web(world))}
+
+
+def restart_with_api(world, keys):
+    """The balancer has these keys of `api` instead of its own for the rest of the case."""
+    def restart():
+        world.lab.stop("balancer")
+        world.lab.start("balancer")
+
+    world.clean_up.callback(restart)
+    world.edited("balancer.yaml", lambda text: re.sub(r'(?m)^api: \{ listen: "[^"]*"', f"api: {{ {keys}", text))
+    restart()
 
 
 def put_back(world, *services):
@@ -183,6 +197,24 @@ def _(world):
     equal({(each["name"], each["state"]) for each in as_json(world, "bridges")}, {("b1", "ready"), ("b2", "drain"), ("b3", "ready")},
           "every service's bridges")
     true("b2" not in world.owners(PATHS).values(), "new connections")
+
+
+@case("splicectl changes a balancer whose API is a Unix socket, and says so where it may not open it")
+def _(world):
+    path = f"{world.lab.run_dir}/api.sock"
+    restart_with_api(world, f'listen: "unix:{path}"')
+    api = ("--api", f"unix:{path}")
+    true(prints(world, *api, "status").splitlines()[0].endswith(f"at unix:{path}: ready"), "the status")
+    true(": drain, " in prints(world, *api, "drain", f"{web(world)}/b2"), "drain")
+    true("b2" not in world.owners(PATHS).values(), "new connections")
+    prints(world, *api, "reset", f"{web(world)}/b2")
+    with tempfile.TemporaryDirectory() as folder:  # the build's own may be closed to others
+        os.chmod(folder, 0o755)
+        tool = shutil.copy(TOOL, folder)
+        nobody = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", "--regid", "65534", tool, *api, "status"], text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+    equal((nobody.returncode, nobody.stdout), (1, ""), "who may not open the socket")
+    true("Permission denied" in nobody.stderr and "is it allowed to you?" in nobody.stderr, nobody.stderr)
 
 
 class Watch(threading.Thread):
