@@ -246,11 +246,11 @@ class World:
 
     def api(self, program, path):
         """Status and body of a page of the program's own API. RuntimeError: it does not answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", 10001 if program in BALANCERS else 10002, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self._api_port(program), timeout=5)
         try:
             with self.lab.inside(program):
                 connection.connect()
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Accept": "*/*"})
             response = connection.getresponse()
             return response.status, response.read().decode()
         except (OSError, http.client.HTTPException) as error:
@@ -258,9 +258,15 @@ class World:
         finally:
             connection.close()
 
-    def page(self, program, path):
-        """Its body, whatever the status."""
-        return self.api(program, path)[1]
+    def page(self, program, path, *words):
+        """Its body, whatever the status; with `words`, which are curl's, what that prints."""
+        if not words:
+            return self.api(program, path)[1]
+        return self.lab.on(program, "curl", "-sS", "--max-time", "5", *words, f"http://127.0.0.1:{self._api_port(program)}{path}")
+
+    @staticmethod
+    def _api_port(program):
+        return 10001 if program in BALANCERS else 10002
 
     def not_ready(self, program, reason, seconds=5):
         """Waits until /readyz says 503 for that reason. Another one may come first: an interface that goes is down before."""
