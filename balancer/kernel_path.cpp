@@ -223,6 +223,7 @@ HostFactList KernelPath::facts() {
     for (OnUplink& on : uplinks_) {
         facts.push_back(program_fact(on));
         facts.push_back(addresses_fact(on));
+        facts.push_back(merging_fact(on));
     }
     return facts;
 }
@@ -257,6 +258,19 @@ HostFact KernelPath::addresses_fact(OnUplink& on) {
                 return "is old, for they have changed";
             },
             .put_right = [this, &on] { return follow_addresses(on); }};
+}
+
+// Of generic XDP alone. Devices below come and go, and bring their own.
+HostFact KernelPath::merging_fact(OnUplink& on) {
+    return {.kind = "merging",
+            .words = "that nothing below generic XDP merges packets (GRO) on " + on.interface.name,
+            .observe = [&on]() -> std::optional<std::string> {
+                const std::string who = on.no_merging ? on.no_merging->who_merges() : "";
+                return who.empty() ? std::nullopt : std::optional("is not so at " + who);
+            },
+            .put_right = [&on] { return on.no_merging->again(); },
+            .may_wait = true,
+            .silent = true};
 }
 
 // The interface was removed and is back, under another index; or somebody detached the link.

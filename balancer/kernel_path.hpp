@@ -71,6 +71,7 @@ class KernelPath {
     SystemResult<void> pin_link(OnUplink& on);
     SystemResult<void> attach_again(OnUplink& on);
     SystemResult<void> follow_addresses(OnUplink& on);
+    [[nodiscard]] HostFact merging_fact(OnUplink& on);
     [[nodiscard]] bool is_attached() const noexcept;
     [[nodiscard]] std::string folder_name(int layout) const;
     // Where the maps know of it.

@@ -21,6 +21,7 @@
 
 #include "libsplice/engine/attached_program.hpp"
 #include "libsplice/engine/next_hop.hpp"
+#include "libsplice/engine/stacked_devices.hpp"
 
 namespace splice {
 namespace {
@@ -95,6 +96,13 @@ int set_gro(const std::string& interface, bool on) noexcept {
     value.cmd = ETHTOOL_SGRO;
     value.data = on ? 1 : 0;
     return ask_ethtool(interface, &value);
+}
+
+// One that cannot say has none.
+bool merges(const std::string& interface) noexcept {
+    ethtool_value value{};
+    value.cmd = ETHTOOL_GGRO;
+    return ask_ethtool(interface, &value) == 0 && value.data != 0;
 }
 
 // A veth counts there what its peer has taken.
@@ -189,28 +197,40 @@ std::string driver_of(const std::string& interface) {
 }
 
 SystemResult<NoPacketMerging> NoPacketMerging::on(const std::string& interface) {
-    ethtool_value value{};
-    value.cmd = ETHTOOL_GGRO;
-    // An interface that cannot say has none.
-    if (ask_ethtool(interface, &value) != 0 || value.data == 0) return NoPacketMerging(interface, false);
-    if (const int error = set_gro(interface, false))
-        return system_error(
-            "turn off generic receive offload of " + interface, error,
-            "generic XDP must see packets as they came; try ethtool -K " + interface + " gro off");
-    return NoPacketMerging(interface, true);
+    NoPacketMerging off(interface);
+    if (auto done = off.again(); !done) return std::unexpected(done.error());
+    return off;
+}
+
+std::string NoPacketMerging::who_merges() const {
+    for (const std::string& name : with_devices_below(interface_))
+        if (merges(name)) return name;
+    return {};
+}
+
+SystemResult<void> NoPacketMerging::again() {
+    for (const std::string& name : with_devices_below(interface_)) {
+        if (!merges(name)) continue;
+        if (const int error = set_gro(name, false))
+            return system_error(
+                "turn off generic receive offload of " + name, error,
+                "generic XDP must see packets as they came; try ethtool -K " + name + " gro off");
+        if (std::ranges::find(were_on_, name) == were_on_.end()) were_on_.push_back(name);
+    }
+    return {};
 }
 
 NoPacketMerging::NoPacketMerging(NoPacketMerging&& other) noexcept
-    : interface_(std::move(other.interface_)), was_on_(std::exchange(other.was_on_, false)) {}
+    : interface_(std::move(other.interface_)), were_on_(std::exchange(other.were_on_, {})) {}
 
 NoPacketMerging& NoPacketMerging::operator=(NoPacketMerging&& other) noexcept {
     std::swap(interface_, other.interface_);
-    std::swap(was_on_, other.was_on_);
+    std::swap(were_on_, other.were_on_);
     return *this;
 }
 
 NoPacketMerging::~NoPacketMerging() {
-    if (was_on_) (void)set_gro(interface_, true);
+    for (const std::string& name : were_on_) (void)set_gro(name, true);
 }
 
 }  // namespace splice

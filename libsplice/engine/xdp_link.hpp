@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "libsplice/base/system_error.hpp"
 #include "libsplice/base/xdp_mode.hpp"
@@ -51,22 +52,26 @@ class XdpLink {
 // The name of the interface's driver ("veth", "ixgbe"), or "unknown" (SIOCETHTOOL).
 [[nodiscard]] std::string driver_of(const std::string& interface);
 
-// While it lives, the interface merges no packets (GRO, LRO). Generic XDP runs behind GRO and would edit
-// merged packets, whose checksums are not finished.
+// While it lives, the interface merges no packets (GRO, LRO), nor does any device below it, a bridge's port
+// or what a VLAN is made on, where merging is done. Generic XDP runs behind GRO and would edit merged
+// packets, whose checksums are not finished.
 class NoPacketMerging {
   public:
     static SystemResult<NoPacketMerging> on(const std::string& interface);
     NoPacketMerging(NoPacketMerging&& other) noexcept;
     NoPacketMerging& operator=(NoPacketMerging&& other) noexcept;
     ~NoPacketMerging();
+    // The first device that merges now: a port that came later, or one that somebody turned on. Empty: none.
+    [[nodiscard]] std::string who_merges() const;
+    // Turns it off there, too.
+    SystemResult<void> again();
     // Leaves it so: the data path goes on without this process.
-    void keep() noexcept { was_on_ = false; }
+    void keep() noexcept { were_on_.clear(); }
 
   private:
-    NoPacketMerging(std::string interface, bool was_on) noexcept
-        : interface_(std::move(interface)), was_on_(was_on) {}
+    explicit NoPacketMerging(std::string interface) noexcept : interface_(std::move(interface)) {}
     std::string interface_;
-    bool was_on_ = false;
+    std::vector<std::string> were_on_;
 };
 
 }  // namespace splice

@@ -8,6 +8,7 @@ import subprocess
 from cases_hosts import all_served_by, check_host, check_large, has_line, paths_of, starts
 from cases_kernel import restart
 from cases_restart import only_ebpf
+from cases_transfer import upload
 from harness import Skip, case, equal, eventually, true
 from http_client import ask
 from world import BUILD
@@ -200,22 +201,57 @@ def _(world):
         true(done.returncode != 0 and "eth9" in done.stdout, f"{program}: {done.returncode} {done.stdout}")
 
 
+def merges(world, host, interface):
+    return "generic-receive-offload: on" in world.lab.on(host, "ethtool", "-k", interface)
+
+
+def on_linux_bridge(world, host):
+    """The host's addresses are on br0 for the rest of the case, of which eth1 is a port that merges packets, as a card does."""
+    lab = world.lab
+    _, address4, address6, extra = next(each for each in (
+        ("balancer", "192.168.33.10", "fd33::10", []), ("b2", "192.168.33.22", "fd33::22", [("192.168.33.32/32", "fd33::32/128")]))
+        if each[0] == host)
+    lab.stop(host)
+    world.clean_up.callback(lab.start, host)
+    merged = merges(world, host, "eth1")
+    world.clean_up.callback(lab.on, host, "ethtool", "-K", "eth1", "gro", "on" if merged else "off")
+    lab.on(host, "ethtool", "-K", "eth1", "gro", "on")
+    lab.on(host, "ip", "link", "add", "br0", "type", "bridge")
+    world.clean_up.callback(move_addresses, world, host, "br0", "eth1", address4, address6, extra)
+    move_addresses(world, host, "eth1", "br0", address4, address6, extra)
+    world.edited(f"{host}.yaml", lambda text: text.replace("interface: eth1\n", "interface: br0\n"))
+    lab.start(host)
+    world.clean_up.callback(lab.stop, host)
+
+
 @case("a Linux bridge as the balancer's uplink, and as a bridge's")
 def _(world):
-    lab = world.lab
-    for host, address4, address6 in (("balancer", "192.168.33.10", "fd33::10"), ("b2", "192.168.33.22", "fd33::22")):
-        extra = [] if host == "balancer" else [("192.168.33.32/32", "fd33::32/128")]
-        lab.stop(host)
-        world.clean_up.callback(lab.start, host)
-        lab.on(host, "ip", "link", "add", "br0", "type", "bridge")
-        world.clean_up.callback(move_addresses, world, host, "br0", "eth1", address4, address6, extra)
-        move_addresses(world, host, "eth1", "br0", address4, address6, extra)
-        world.edited(f"{host}.yaml", lambda text: text.replace("interface: eth1\n", "interface: br0\n"))
-        lab.start(host)
-        world.clean_up.callback(lab.stop, host)
+    for host in ("balancer", "b2"):
+        on_linux_bridge(world, host)
     for path in PATHS:
         equal(ask(world.connect(timeout=4), path).status, 200, f"status of {path}")
     check_large(world, "b2")
+    upload(world, 2_000_000, "linux-bridge.bin")
+
+
+@case("generic XDP on a Linux bridge: its ports merge no packets while the balancer runs, later ones neither, and do so again after it",
+      requires=only_ebpf)
+def _(world):
+    lab = world.lab
+    on_linux_bridge(world, "balancer")
+    true(not merges(world, "balancer", "eth1"), "eth1 merges none")
+    upload(world, 2_000_000, "ports.bin")
+    lab.on("balancer", "ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1")
+    world.clean_up.callback(lab.on, "balancer", "ip", "link", "del", "late0")
+    lab.on("balancer", "ethtool", "-K", "late0", "gro", "on")
+    lab.on("balancer", "ip", "link", "set", "late0", "master", "br0")
+    eventually(lambda: not merges(world, "balancer", "late0"), "a port that comes later merges none", 15)
+    lab.on("balancer", "ethtool", "-K", "eth1", "gro", "on")
+    eventually(lambda: not merges(world, "balancer", "eth1"), "nor one that somebody turned on", 15)
+    upload(world, 2_000_000, "ports2.bin")
+    lab.stop("balancer")
+    equal([merges(world, "balancer", name) for name in ("eth1", "late0")], [True, True], "after the stop")
+    lab.start("balancer")
 
 
 def move_addresses(world, host, source, target, address4, address6, extra):
