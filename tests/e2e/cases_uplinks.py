@@ -205,40 +205,137 @@ def merges(world, host, interface):
     return "generic-receive-offload: on" in world.lab.on(host, "ethtool", "-k", interface)
 
 
-def on_linux_bridge(world, host):
-    """The host's addresses are on br0 for the rest of the case, of which eth1 is a port that merges packets, as a card does."""
+ADDRESSES = {"balancer": ("192.168.33.10/24", "fd33::10/64"), "b2": ("192.168.33.22/24", "fd33::22/64", "192.168.33.32/32", "fd33::32/128")}
+
+
+class LinuxBridge:
+    """eth1 as its port."""
+
+    NAME = "br0"
+
+    def __init__(self, world, host):
+        self._lab, self._host = world.lab, host
+
+    def make(self):
+        # Else it takes the lowest address of its ports, whichever come.
+        own = self._lab.on(self._host, "cat", "/sys/class/net/eth1/address").strip()
+        self._lab.on(self._host, "ip", "link", "add", "br0", "address", own, "type", "bridge")
+        self._lab.on(self._host, "ip", "link", "set", "br0", "up")
+        self._lab.on(self._host, "ip", "link", "set", "eth1", "master", "br0")
+
+    def end(self):
+        self._lab.on(self._host, "ip", "link", "del", "br0")
+
+
+class Vlan:
+    """VLAN 100 on eth1, whose other end is tagged likewise."""
+
+    NAME = "eth1.100"
+
+    def __init__(self, world, host):
+        self._lab, self._host, self._port = world.lab, host, f"to-{host}"
+
+    def make(self):
+        for host, parent, name in ((self._host, "eth1", "eth1.100"), ("segment", self._port, f"{self._host}.100")):
+            self._lab.on(host, "ip", "link", "add", "link", parent, "name", name, "type", "vlan", "id", "100")
+            self._lab.on(host, "ip", "link", "set", name, "up")
+        self._lab.on("segment", "ip", "link", "set", self._port, "nomaster")
+        self._lab.on("segment", "ip", "link", "set", f"{self._host}.100", "master", "segment")
+
+    def end(self):
+        self._lab.on(self._host, "ip", "link", "del", "eth1.100")
+        self._lab.on("segment", "ip", "link", "del", f"{self._host}.100")
+        self._lab.on("segment", "ip", "link", "set", self._port, "master", "segment")
+
+
+class Bond:
+    """Of eth1 alone, active-backup."""
+
+    NAME = "bond0"
+
+    def __init__(self, world, host):
+        self._lab, self._host = world.lab, host
+
+    def make(self):
+        self._lab.on(self._host, "ip", "link", "add", "bond0", "type", "bond", "mode", "active-backup", "miimon", "100")
+        self._lab.on(self._host, "ip", "link", "set", "eth1", "down")
+        self._lab.on(self._host, "ip", "link", "set", "eth1", "master", "bond0")
+        self._lab.on(self._host, "ip", "link", "set", "bond0", "up")
+
+    def end(self):
+        self._lab.on(self._host, "ip", "link", "del", "bond0")
+        self._lab.on(self._host, "ip", "link", "set", "eth1", "up")
+
+
+def move_addresses(world, host, source, target, between):
+    """The host's addresses and default routes go from one device to the other; `between` makes or ends one of them."""
     lab = world.lab
-    _, address4, address6, extra = next(each for each in (
-        ("balancer", "192.168.33.10", "fd33::10", []), ("b2", "192.168.33.22", "fd33::22", [("192.168.33.32/32", "fd33::32/128")]))
-        if each[0] == host)
+    for address in ADDRESSES[host]:
+        lab.on(host, "ip", "address", "del", address, "dev", source)
+    between()
+    for address in ADDRESSES[host]:
+        lab.on(host, "ip", "address", "add", address, "dev", target, *(["nodad"] if ":" in address else []))
+    lab.on(host, "ip", "route", "replace", "default", "via", "192.168.33.1", "dev", target)
+    lab.on(host, "ip", "-6", "route", "replace", "default", "via", "fd33::1", "dev", target)
+    eventually(lambda: " 0% packet loss" in lab.on(host, "ping", "-c", "1", "-W", "1", "192.168.33.1", check=False), f"{target} leads out", 15)
+
+
+def on_device(world, host, kind):
+    """The host's addresses are on a device above eth1 for the rest of the case; eth1 merges packets, as a card does."""
+    lab = world.lab
     lab.stop(host)
     world.clean_up.callback(lab.start, host)
     merged = merges(world, host, "eth1")
     world.clean_up.callback(lab.on, host, "ethtool", "-K", "eth1", "gro", "on" if merged else "off")
     lab.on(host, "ethtool", "-K", "eth1", "gro", "on")
-    lab.on(host, "ip", "link", "add", "br0", "type", "bridge")
-    world.clean_up.callback(move_addresses, world, host, "br0", "eth1", address4, address6, extra)
-    move_addresses(world, host, "eth1", "br0", address4, address6, extra)
-    world.edited(f"{host}.yaml", lambda text: text.replace("interface: eth1\n", "interface: br0\n"))
+    device = kind(world, host)
+    world.clean_up.callback(move_addresses, world, host, kind.NAME, "eth1", device.end)
+    move_addresses(world, host, "eth1", kind.NAME, device.make)
+    world.edited(f"{host}.yaml", lambda text: text.replace("interface: eth1\n", f"interface: {kind.NAME}\n"))
     lab.start(host)
     world.clean_up.callback(lab.stop, host)
 
 
+def all_work_on(world, kind):
+    """Balancer and a bridge on such devices, one after the other, and together."""
+    for host in ("balancer", "b2"):
+        on_device(world, host, kind)
+        for path in PATHS:
+            equal(ask(world.connect(timeout=4), path).status, 200, f"status of {path}")
+    world.notes.append(re.search(r"engine (.*?), (mode|api)", starts(world, "balancer"))[1])
+    check_large(world, "b2")
+    upload(world, 2_000_000, f"{kind.NAME}.bin")
+
+
 @case("a Linux bridge as the balancer's uplink, and as a bridge's")
 def _(world):
-    for host in ("balancer", "b2"):
-        on_linux_bridge(world, host)
-    for path in PATHS:
-        equal(ask(world.connect(timeout=4), path).status, 200, f"status of {path}")
-    check_large(world, "b2")
-    upload(world, 2_000_000, "linux-bridge.bin")
+    all_work_on(world, LinuxBridge)
+
+
+def kernel_has(kind):
+    """What a case needs: that the kernel makes such devices."""
+    def why_not(_):
+        words = ["unshare", "-n", "sh", "-c", "ip link set lo up && ip link add probe0 type veth && " + kind]
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        return f"not in this kernel: {done.stdout.strip()}" if done.returncode else None
+    return why_not
+
+
+@case("a VLAN as the balancer's uplink, and as a bridge's", requires=kernel_has("ip link add link probe0 name probe0.5 type vlan id 5"))
+def _(world):
+    all_work_on(world, Vlan)
+
+
+@case("a bond as the balancer's uplink, and as a bridge's", requires=kernel_has("ip link add probe1 type bond mode active-backup"))
+def _(world):
+    all_work_on(world, Bond)
 
 
 @case("generic XDP on a Linux bridge: its ports merge no packets while the balancer runs, later ones neither, and do so again after it",
       requires=only_ebpf)
 def _(world):
     lab = world.lab
-    on_linux_bridge(world, "balancer")
+    on_device(world, "balancer", LinuxBridge)
     true(not merges(world, "balancer", "eth1"), "eth1 merges none")
     upload(world, 2_000_000, "ports.bin")
     lab.on("balancer", "ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1")
@@ -252,20 +349,3 @@ def _(world):
     lab.stop("balancer")
     equal([merges(world, "balancer", name) for name in ("eth1", "late0")], [True, True], "after the stop")
     lab.start("balancer")
-
-
-def move_addresses(world, host, source, target, address4, address6, extra):
-    """The host's addresses and default routes go from one device to the other; eth1 is br0's port while br0 has them."""
-    lab = world.lab
-    if target == "br0":
-        lab.on(host, "ip", "link", "set", "br0", "up")
-        lab.on(host, "ip", "link", "set", "eth1", "master", "br0")
-    for address in (f"{address4}/24", f"{address6}/64", *(each for pair in extra for each in pair)):
-        words = ["nodad"] if ":" in address else []
-        lab.on(host, "ip", "address", "del", address, "dev", source)
-        lab.on(host, "ip", "address", "add", address, "dev", target, *words)
-    if target == "eth1":
-        lab.on(host, "ip", "link", "del", "br0")
-    lab.on(host, "ip", "route", "replace", "default", "via", "192.168.33.1", "dev", target)
-    lab.on(host, "ip", "-6", "route", "replace", "default", "via", "fd33::1", "dev", target)
-    eventually(lambda: not lab.on(host, "ping", "-c", "1", "-W", "1", "192.168.33.1", check=False).count("100% packet loss"), f"{target} leads out", 10)
