@@ -17,6 +17,7 @@
 #include "libsplice/config/common.hpp"
 #include "libsplice/core/bridge_totals.hpp"
 #include "libsplice/core/flow_counts.hpp"
+#include "libsplice/core/flow_page.hpp"
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/health_checks.hpp"
 #include "libsplice/core/splicer.hpp"
@@ -76,6 +77,11 @@ class DataPlane {
     [[nodiscard]] virtual BalancerStatistics statistics() const = 0;
     // Connections by service and bridge. Any thread, after start(); waits for the packets' thread.
     [[nodiscard]] virtual FlowCounts flow_counts() = 0;
+    // As read_flow_page(). Any thread, after start(); where the entries are the packets' thread's, it waits
+    // for that.
+    [[nodiscard]] virtual std::expected<FlowPage, std::string> flow_page(const FlowFilter& wanted,
+                                                                         std::size_t limit,
+                                                                         std::string_view after) = 0;
     // What each bridge was given since the start. Any thread, after start(); waits for the packets' thread.
     [[nodiscard]] virtual BridgeTotals bridge_totals() = 0;
     // The ways to the bridges, as BridgeRoutes::known_mtus() says; null while they are not looked up. Any

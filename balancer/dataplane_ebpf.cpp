@@ -136,6 +136,11 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         return counts;
     }
 
+    std::expected<FlowPage, std::string> flow_page(const FlowFilter& wanted, std::size_t limit,
+                                                   std::string_view after) override {
+        return read_flow_page(*flows_, wanted, limit, after);
+    }
+
     BridgeTotals bridge_totals() override {
         BridgeTotals totals;
         loop_->run([&] {

@@ -109,6 +109,13 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         return counts;
     }
 
+    std::expected<FlowPage, std::string> flow_page(const FlowFilter& wanted, std::size_t limit,
+                                                   std::string_view after) override {
+        std::expected<FlowPage, std::string> page;
+        queued_.run([&] { page = read_flow_page(splicer_.flow_store(), wanted, limit, after); });
+        return page;
+    }
+
     BridgeTotals bridge_totals() override {
         BridgeTotals totals;
         queued_.run([&] {

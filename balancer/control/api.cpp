@@ -4,6 +4,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "balancer/control/flow_list.hpp"
 #include "balancer/control/health_words.hpp"
 #include "libsplice/base/embedded.hpp"
 #include "libsplice/base/verdict.hpp"
@@ -264,6 +265,7 @@ constexpr const char* kIndex = "SpliceLB balancer " SPLICELB_VERSION
                                "GET /status         services, bridges and flows as JSON\n"
                                "GET /loadbalancers  services and bridges, which may be changed\n"
                                "GET /explain        ?service=NAME&url=URL: which bridge gets it, and why\n"
+                               "GET /flows          connections, filtered, a page at a time\n"
                                "GET /stats          counters under Convey's names\n"
                                "GET /openapi.json   all calls, those that change something too\n";
 
@@ -321,6 +323,12 @@ ApiRoutes BalancerApi::routes(MakeChange change) {
     routes.page("/", front_page, ApiRight::open);
     routes.page("/openapi.json",
                 [](const ApiRequest&) { return json_page(std::string(SPLICE_EMBEDDED(openapi))); });
+    routes.page("/flows", [this](const ApiRequest& request) {
+        return list_flows(snapshot(), request,
+                          [this](const FlowFilter& wanted, std::size_t limit, const std::string& after) {
+                              return dataplane_.flow_page(wanted, limit, after);
+                          });
+    });
     routes.page("/stats", [this](const ApiRequest&) { return json_page(stats()); });
     routes.page("/explain",
                 [this](const ApiRequest& request) { return explainer_.explain(snapshot(), request); });

@@ -47,6 +47,22 @@ void MemoryFlowStore::change_if(const Change& change) {
     });
 }
 
+FlowPiece MemoryFlowStore::piece(std::uint64_t place, std::size_t most) const {
+    FlowPiece piece;
+    std::uint64_t bucket = place;
+    for (; bucket < table_.buckets(); ++bucket) {
+        const std::size_t more = table_.bucket_size(static_cast<std::size_t>(bucket));
+        // Empty buckets cost little, but there may be many.
+        piece.looked_at = piece.flows.size() + static_cast<std::size_t>(bucket - place) / 8;
+        if (bucket != place && (piece.flows.size() + more > most || piece.looked_at > most)) break;
+        table_.visit_bucket(static_cast<std::size_t>(bucket), [&](const Table::Entry& entry) {
+            piece.flows.emplace_back(entry.first, entry.second.value);
+        });
+    }
+    if (bucket < table_.buckets()) piece.next = bucket;
+    return piece;
+}
+
 void MemoryFlowStore::set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept {
     capacity_ = capacity;
     timeouts_ = timeouts;

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "libsplice/base/time.hpp"
 #include "libsplice/core/flow_counts.hpp"
@@ -20,6 +22,13 @@
 #include "libsplice/datapath/flow.h"
 
 namespace splice {
+
+// Some of a store's entries, next to each other in it.
+struct FlowPiece {
+    std::vector<std::pair<splice_flow_key, splice_flow_entry>> flows;
+    std::size_t looked_at = 0;          // what reading it cost, in entries
+    std::optional<std::uint64_t> next;  // the place of the next piece; nothing: it is the last
+};
 
 class FlowStore {
   public:
@@ -40,6 +49,13 @@ class FlowStore {
     [[nodiscard]] virtual std::size_t size() const noexcept = 0;
     // The same, by service and bridge. as_of() says how old that is.
     [[nodiscard]] virtual const FlowCounts& counts() const noexcept = 0;
+
+    // The piece at `place`, 0 or the `next` of the piece before: at most `most` entries, or all those of one
+    // place where they are more. Entries that come and go between two calls are in a piece or not; those that
+    // stay are in one, while generation() stays.
+    [[nodiscard]] virtual FlowPiece piece(std::uint64_t place, std::size_t most) const = 0;
+    // Another one: places of before mean nothing any more.
+    [[nodiscard]] virtual std::uint64_t generation() const noexcept { return 0; }
 
     // From now on; what is there stays.
     virtual void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept = 0;
@@ -62,6 +78,8 @@ class MemoryFlowStore final : public FlowStore {
     [[nodiscard]] std::size_t size() const noexcept override { return table_.size(); }
     // Always of now.
     [[nodiscard]] const FlowCounts& counts() const noexcept override { return counts_; }
+    [[nodiscard]] FlowPiece piece(std::uint64_t place, std::size_t most) const override;
+    [[nodiscard]] std::uint64_t generation() const noexcept override { return table_.buckets(); }
     void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept override;
     std::size_t expire(Instant now, const Gone& gone) override;
     [[nodiscard]] std::optional<Duration> next_expiry() const noexcept override;

@@ -42,6 +42,15 @@ class FlowTable {
         return found == entries_.end() ? nullptr : &*found;
     }
 
+    // The hash table's own, for walks that are interrupted: their number changes when the table grows, and
+    // then entries are in others.
+    [[nodiscard]] std::size_t buckets() const noexcept { return entries_.bucket_count(); }
+    [[nodiscard]] std::size_t bucket_size(std::size_t bucket) const { return entries_.bucket_size(bucket); }
+    template <class Visit>
+    void visit_bucket(std::size_t bucket, Visit&& visit) const {
+        for (auto each = entries_.cbegin(bucket); each != entries_.cend(bucket); ++each) visit(*each);
+    }
+
     // A new entry in list 0, or null when the table holds `capacity`. The key must not be there.
     [[nodiscard]] Entry* insert(const splice_flow_key& key, std::size_t capacity, std::uint32_t now_s) {
         if (entries_.size() >= capacity) return nullptr;

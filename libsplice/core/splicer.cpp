@@ -296,6 +296,10 @@ std::vector<SignedBridge> Splicer::take_signs() {
     return taken;
 }
 
+const FlowStore& Splicer::flow_store() const noexcept {
+    return impl_->flows;
+}
+
 const FlowCounts& Splicer::flow_counts() const noexcept {
     return impl_->flows.counts();
 }

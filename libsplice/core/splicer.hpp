@@ -198,6 +198,8 @@ class Splicer {
     [[nodiscard]] std::size_t flows() const noexcept;
     // Connections by service and bridge; valid until the next call of anything else.
     [[nodiscard]] const FlowCounts& flow_counts() const noexcept;
+    // Its entries, for those who look.
+    [[nodiscard]] const FlowStore& flow_store() const noexcept;
 
   private:
     struct Impl;

@@ -6,9 +6,10 @@
 
 namespace splice {
 
-std::uint32_t read_bpf_batch(int map, BpfCursor& cursor, void* keys, void* values) noexcept {
+std::uint32_t read_bpf_batch(int map, BpfCursor& cursor, void* keys, void* values,
+                             std::uint32_t most) noexcept {
     std::uint64_t next = 0;
-    std::uint32_t count = kBpfBatch;
+    std::uint32_t count = most;
     const int error =
         bpf_map_lookup_batch(map, cursor ? &*cursor : nullptr, &next, keys, values, &count, nullptr);
     if (error == 0) {

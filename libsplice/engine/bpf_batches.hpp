@@ -16,8 +16,9 @@ inline constexpr std::uint32_t kBpfBatch = 4096;
 using BpfCursor = std::optional<std::uint64_t>;
 
 // The next entries from `cursor` on, which it moves; after the last ones, to the beginning. `keys` and
-// `values` have room for kBpfBatch. The number of entries.
-std::uint32_t read_bpf_batch(int map, BpfCursor& cursor, void* keys, void* values) noexcept;
+// `values` have room for `most`. The number of entries.
+std::uint32_t read_bpf_batch(int map, BpfCursor& cursor, void* keys, void* values,
+                             std::uint32_t most = kBpfBatch) noexcept;
 // `count` keys of `key_size` bytes each. Those that are gone already are passed over.
 void delete_bpf_batch(int map, const void* keys, std::size_t count, std::size_t key_size) noexcept;
 

@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 #include <vector>
 
@@ -53,6 +54,26 @@ void BpfFlowStore::change_if(const Change& change) {
         });
     // Those that have gone meanwhile stay gone.
     for (const auto& [key, entry] : changed) (void)bpf_map_update_elem(map_, &key, &entry, BPF_EXIST);
+}
+
+// The kernel gives whole buckets, and says so when there is no room for the first one.
+FlowPiece BpfFlowStore::piece(std::uint64_t place, std::size_t most) const {
+    constexpr std::size_t kLongestChain = 4096;
+    std::vector<splice_flow_key> keys;
+    std::vector<splice_flow_entry> values;
+    for (; most <= kLongestChain; ++most) {
+        keys.resize(most);
+        values.resize(most);
+        BpfCursor cursor = place == 0 ? BpfCursor{} : BpfCursor{place};
+        const std::uint32_t count =
+            read_bpf_batch(map_, cursor, keys.data(), values.data(), static_cast<std::uint32_t>(most));
+        if (count == 0 && !cursor && errno == ENOSPC) continue;
+        FlowPiece piece{.flows = {}, .looked_at = std::max<std::size_t>(count, 1), .next = cursor};
+        piece.flows.reserve(count);
+        for (std::uint32_t i = 0; i < count; ++i) piece.flows.emplace_back(keys[i], values[i]);
+        return piece;
+    }
+    return {};
 }
 
 void BpfFlowStore::set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept {

@@ -22,6 +22,8 @@ class BpfFlowStore final : public FlowStore {
     [[nodiscard]] std::size_t size() const noexcept override { return size_; }
     // As the last whole sweep counted them; as of its beginning.
     [[nodiscard]] const FlowCounts& counts() const noexcept override { return counts_; }
+    // Any thread.
+    [[nodiscard]] FlowPiece piece(std::uint64_t place, std::size_t most) const override;
     void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept override;
     std::size_t expire(Instant now, const Gone& gone) override;
     [[nodiscard]] std::optional<Duration> next_expiry() const noexcept override { return next_piece_; }

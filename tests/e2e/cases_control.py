@@ -202,6 +202,35 @@ def _(world):
     true(grown[answer.bridge] > 4000, f"the bytes of a large request: {grown}")
 
 
+@case("/flows tells each connection with its bridge, by pages and by filters")
+def _(world):
+    api = api_of(world)
+    service = web(world)
+    bridges = {}
+    for number in range(30):
+        sock = world.connect()
+        bridges[sock.getsockname()[1]] = ask(sock, f"/flows/{number}").bridge
+
+    def pages(query):
+        found, after = [], ""
+        while after is not None:
+            page = api.call("GET", f"/flows?service={service}&client={world.client}{query}&after={after}", status=200)
+            found += page["flows"]
+            after = page["next"]
+        return {int(flow["client"].rpartition(":")[2]): flow for flow in found if flow["state"] in ("open", "unanswered")}
+
+    for query in ("&limit=7", "&limit=1000", ""):
+        flows = pages(query)
+        equal({port: flows[port]["bridge"] for port in bridges if port in flows}, bridges, f"the connections by {query}")
+    only = pages("&bridge=b2")
+    equal(sorted(port for port in only if port in bridges), sorted(port for port, bridge in bridges.items() if bridge == "b2"), "b2's")
+    port = next(iter(bridges))
+    host = world.client if world.family == 4 else f"[{world.client}]"
+    one = api.call("GET", f"/flows?client={host}:{port}&limit=1000", status=200)
+    equal([flow["client"] for flow in one["flows"]], [f"{host}:{port}"], "one client's port")
+    equal(one["flows"][0]["service"], service, "its service")
+
+
 REFUSALS = [
     ("POST", "/loadbalancer", "no json", 400, None),
     ("POST", "/loadbalancer", "[" * 60_000, 400, None),
@@ -236,6 +265,13 @@ REFUSALS = [
     ("PATCH", "/loadbalancer/{service}/backend/{bridge}", {"weight": True}, 422, "weight"),
     ("PATCH", "/loadbalancer/{service}/backend/{bridge}", {"address": "192.0.2.1"}, 422, "address"),
     ("PATCH", "/loadbalancer/{service}/backend/00000000-0000-0000-0000-000000000000", {"weight": 1}, 404, "backend"),
+    ("GET", "/flows?service=none", None, 404, "service"),
+    ("GET", "/flows?bridge=none", None, 404, "bridge"),
+    ("GET", "/flows?client=x", None, 422, "client"),
+    ("GET", "/flows?limit=0", None, 422, "limit"),
+    ("GET", "/flows?limit=1001", None, 422, "limit"),
+    ("GET", "/flows?after=nowhere", None, 422, "after"),
+    ("GET", "/flows?colour=red", None, 422, "colour"),
     ("GET", "/explain", None, 422, "service"),
     ("GET", "/explain?service=none&url=/", None, 404, "service"),
     ("GET", "/explain?service=web4", None, 422, "url"),
