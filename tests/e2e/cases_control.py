@@ -28,7 +28,7 @@ class Api:
         words = [*words, "-X", method, "-w", "\n%{http_code}"]
         if body is not None or raw is not None:
             words += ["-H", "Content-Type: application/json", "--data-binary", json.dumps(body) if raw is None else raw]
-        text = self._world.page("balancer", path, *words)
+        text = self._world.curl_api("balancer", path, *words)
         answer, code = text.rsplit("\n", 1)
         if status is not None:
             equal(int(code), status, f"{method} {path} {body or raw or ''} says {answer}")
@@ -150,7 +150,7 @@ def _(world):
     true(not served(), "it serves no more")
 
 
-@case("a service without an address takes one of ipam, which the host then has, and gives it back")
+@case("a service without an address takes one of ipam, which the host then has, and gives it back", once=True)
 def _(world):
     api = api_of(world)
 
@@ -282,7 +282,7 @@ REFUSALS = [
 ]
 
 
-@case("what the API refuses it names, with its code and its field, and nothing changes")
+@case("what the API refuses it names, with its code and its field, and nothing changes", once=True)
 def _(world):
     api = api_of(world)
     before = settings(api.call("GET", "/loadbalancers", status=200))
@@ -292,14 +292,14 @@ def _(world):
         raw = body if isinstance(body, str) else None
         answer = api.call(method, path.format(**names), None if raw else body, status, raw=raw)
         equal(answer.get("field"), field, f"the field of {method} {path} {str(body)[:80]}: {answer}")
-    equal(world.page("balancer", "/loadbalancer", "-d", "{}", "-o", "/dev/null", "-w", "%{http_code}"), "415", "a form")
+    equal(world.curl_api("balancer", "/loadbalancer", "-d", "{}", "-o", "/dev/null", "-w", "%{http_code}"), "415", "a form")
     world.lab.on("balancer", "sh", "-c", f"head -c 70000 /dev/zero | tr '\\0' ' ' > {world.lab.run_dir}/big")
     api.call("POST", "/loadbalancer", raw=f"@{world.lab.run_dir}/big", status=413)
     equal(settings(api.call("GET", "/loadbalancers", status=200)), before, "the services")
     true(not os.path.exists(f"{world.lab.run_dir}/balancer.state.json"), "no change is kept")
 
 
-@case("explain says of each URL which bridge it gets, and why another one that should have it does not")
+@case("explain says of each URL which bridge it gets, and why another one that should have it does not", once=True)
 def _(world):
     api = api_of(world)
     service = web(world)
@@ -322,7 +322,7 @@ def _(world):
     equal(answer["why"], f"{wanted[0][0]} would be before it, but its state is drain", "why")
 
 
-@case("what the file says later does not undo what the API said, and the log tells of each")
+@case("what the file says later does not undo what the API said, and the log tells of each", once=True)
 def _(world):
     api = api_of(world)
     _, path = api.bridge(web(world), "b3")
@@ -340,11 +340,7 @@ def shape(value, rng):
     return rng.choice([None, True, -1, 2**40, 1.5, "", "x" * 300, [], {}, [value], {"a": value}, "\u0000", "\ud83d\ude00", value])
 
 
-def only_ipv4(world):
-    return None if world.family == 4 else "the API is the same for both families"
-
-
-@case("a thousand connections, slow writers and mutated bodies at the API: requests go on, and it answers afterwards", requires=only_ipv4)
+@case("a thousand connections, slow writers and mutated bodies at the API: requests go on, and it answers afterwards", once=True)
 def _(world):
     api = api_of(world)
     before = settings(api.call("GET", "/loadbalancers", status=200))

@@ -48,14 +48,14 @@ def check_clean(browser):
     equal({url for url in browser.requests if not url.startswith((API, "data:"))}, set(), "requests to others")
 
 
-@case("the page is one small file that loads nothing else, and a reader without a browser gets text")
+@case("the page is one small file that loads nothing else, and a reader without a browser gets text", once=True)
 def _(world):
-    head = world.page("balancer", "/", "-sD", "-", "-o", "/dev/null", "-H", "Accept: text/html,*/*;q=0.8").lower()
+    head = world.curl_api("balancer", "/", "-sD", "-", "-o", "/dev/null", "-H", "Accept: text/html,*/*;q=0.8").lower()
     policy = next(line for line in head.splitlines() if line.startswith("content-security-policy:"))
     for words in ("default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'"):
         true(words in policy, f"{words} in {policy}")
     true("content-type: text/html" in head, head)
-    page = world.page("balancer", "/", "-H", "Accept: text/html,*/*;q=0.8")
+    page = world.curl_api("balancer", "/", "-H", "Accept: text/html,*/*;q=0.8")
     true(page.startswith("<!DOCTYPE html>") and len(page.encode()) < LARGEST, f"{len(page)} bytes: {page[:60]}")
     true("innerHTML" not in page and "http://" not in page.replace("http://www.w3.org/2000/svg", "").replace("http://host/path", ""),
          "it writes no markup and names nobody else")
@@ -65,7 +65,7 @@ def _(world):
 
 
 @case("a bridge is drained on the page by the keyboard alone: its share goes to zero in real requests, and comes back",
-      requires=why_no_browser)
+      requires=why_no_browser, once=True)
 def _(world):
     put_back(world)
     before = world.owners(PATHS)
@@ -107,7 +107,7 @@ def _(world):
     check_clean(browser)
 
 
-@case("the last bridge that takes connections is drained on the page only when that is said twice", requires=why_no_browser)
+@case("the last bridge that takes connections is drained on the page only when that is said twice", requires=why_no_browser, once=True)
 def _(world):
     put_back(world)
     browser = opened(world)
@@ -123,7 +123,7 @@ def _(world):
     equal(bridge(world, "b2")["state"], "drain", "its state")
 
 
-@case("the page explains a URL as its request is served", requires=why_no_browser)
+@case("the page explains a URL as its request is served", requires=why_no_browser, once=True)
 def _(world):
     owners = world.owners(PATHS[:8])
     browser = opened(world)
@@ -145,7 +145,7 @@ def _(world):
     check_clean(browser)
 
 
-@case("the page shows connections per second, what health checks say and hot keys, whatever bytes these are of", requires=why_no_browser)
+@case("the page shows connections per second, what health checks say and hot keys, whatever bytes these are of", requires=why_no_browser, once=True)
 def _(world):
     check_services(world, ["web"])
     serve_with(world, web(world), ["hot_keys: { top: 4, spread: 2 }"])
@@ -200,7 +200,7 @@ CONTRASTS = """(() => {
 })()"""
 
 
-@case("a bridge whose connections are not answered is told of on the page, though nobody checks it", requires=why_no_browser)
+@case("a bridge whose connections are not answered is told of on the page, though nobody checks it", requires=why_no_browser, once=True)
 def _(world):
     browser = opened(world)
     world.lab.stop("nginx2")
@@ -218,7 +218,7 @@ def _(world):
     check_clean(browser)
 
 
-@case("the page is read in light and in dark and by a screen reader: contrast, names and titles", requires=why_no_browser)
+@case("the page is read in light and in dark and by a screen reader: contrast, names and titles", requires=why_no_browser, once=True)
 def _(world):
     put_back(world)
     prints(world, "drain", f"{web(world)}/b3")
@@ -261,7 +261,7 @@ def with_token(world):
     return path
 
 
-@case("where changes need a token, the page asks for it when one is refused, and keeps it for its tab alone", requires=why_no_browser)
+@case("where changes need a token, the page asks for it when one is refused, and keeps it for its tab alone", requires=why_no_browser, once=True)
 def _(world):
     path = with_token(world)
     name = f"Drain: b2 of {web(world)}"

@@ -268,6 +268,11 @@ class World:
     def _api_port(program):
         return 10001 if program in BALANCERS else 10002
 
+    def curl_api(self, program, path, *words):
+        """What curl prints of a page of the program's own API; `words` are its own."""
+        port = 10001 if program in BALANCERS else 10002
+        return self.lab.on(program, "curl", "-sS", "--max-time", "15", *words, f"http://127.0.0.1:{port}{path}")
+
     def not_ready(self, program, reason, seconds=5):
         """Waits until /readyz says 503 for that reason. Another one may come first: an interface that goes is down before."""
         told = None
