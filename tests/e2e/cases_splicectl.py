@@ -184,7 +184,8 @@ def _(world):
     equal(world.owners(paths), before, "every key is where it was")
 
 
-@case("a bridge's name that several services have is refused with the candidates, and changes in all when that is said")
+@case("a bridge's name that several services have is refused with the candidates, and changes in all when that is said",
+      once=True)
 def _(world):
     services = [each["name"] for each in as_json(world, "services")]
     put_back(world, *services)
@@ -199,7 +200,7 @@ def _(world):
     true("b2" not in world.owners(PATHS).values(), "new connections")
 
 
-@case("splicectl changes a balancer whose API is a Unix socket, and says so where it may not open it")
+@case("splicectl changes a balancer whose API is a Unix socket, and says so where it may not open it", once=True)
 def _(world):
     path = f"{world.lab.run_dir}/api.sock"
     restart_with_api(world, f'listen: "unix:{path}"')
@@ -215,6 +216,24 @@ def _(world):
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
     equal((nobody.returncode, nobody.stdout), (1, ""), "who may not open the socket")
     true("Permission denied" in nobody.stderr and "is it allowed to you?" in nobody.stderr, nobody.stderr)
+
+
+@case("splicectl finds a client's connection and its bridge among the flows")
+def _(world):
+    ports = world.fresh_ports(3)
+    sockets = [world.connect(source_port=port) for port in ports]
+    for port, sock, path in zip(ports, sockets, PATHS):
+        bridge = ask(sock, path).bridge
+        client = f"{world.bracketed(world.client)}:{port}"
+        flows = as_json(world, "flows", "--client", client)
+        equal([(each["client"], each["service"], each["bridge"]) for each in flows["flows"]], [(client, web(world), bridge)], "the flow")
+        listed = as_json(world, "flows", "--service", web(world), "--bridge", bridge, "--limit", "1000000")
+        true(client in [each["client"] for each in listed["flows"]] and not listed["more"], "it is among its bridge's")
+        equal({each["bridge"] for each in listed["flows"]}, {bridge}, "the bridges of these")
+        line = prints(world, "flows", "--client", client).splitlines()[1]
+        equal(line.split()[:3], [client, web(world), bridge], "its line")
+    code, output, errors = run(world, "flows", "--client", world.client, "--limit", "2")
+    true(code == 0 and len(output.splitlines()) == 3 and "there are more" in errors, f"a limit: {code} {output} {errors}")
 
 
 class Watch(threading.Thread):
