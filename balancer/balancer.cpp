@@ -367,6 +367,7 @@ void Balancer::look() {
     follow_routes();
     follow_health();
     const Duration now = read_clock().monotonic;
+    vips_.announce_again(now);
     const BalancerStatistics statistics = dataplane_->statistics();
     for (const std::string& line : trouble_.look(now, statistics)) log_warning(line);
     if (const std::uint64_t more = trouble_.look(now, statistics.lanes_disagree))

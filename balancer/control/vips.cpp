@@ -2,7 +2,16 @@
 
 #include <algorithm>
 
+#include "libsplice/engine/announcement.hpp"
+#include "libsplice/engine/clock.hpp"
+#include "libsplice/ops/log.hpp"
+
 namespace splice {
+namespace {
+
+constexpr Duration kAnnounceInterval = std::chrono::seconds(2);
+
+}  // namespace
 
 HostFactList Vips::facts(const std::vector<IpAddress>& wanted) {
     HostFactList facts;
@@ -40,7 +49,23 @@ SystemResult<void> Vips::add(const IpAddress& address) {
     auto added = AddedAddress::add(interface_, address);
     if (!added) return std::unexpected(added.error());
     added_.emplace_back(address, std::move(*added));
+    announce(address);
+    announce_next_.emplace_back(address, read_clock().monotonic + kAnnounceInterval);
     return {};
+}
+
+void Vips::announce(const IpAddress& address) const {
+    if (const auto told = announce_address(interface_, address); !told)
+        log_warning(told.error().text +
+                    "; hosts that knew it elsewhere find out by themselves, in half a minute");
+}
+
+void Vips::announce_again(Duration now) {
+    std::erase_if(announce_next_, [&](const auto& due) {
+        if (due.second > now) return false;
+        if (has(due.first)) announce(due.first);
+        return true;
+    });
 }
 
 void Vips::remove(const IpAddress& address) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "libsplice/base/address.hpp"
+#include "libsplice/base/time.hpp"
 #include "libsplice/engine/interface.hpp"
 
 namespace splice {
@@ -16,6 +17,9 @@ class Vips {
   public:
     explicit Vips(std::string interface) : interface_(std::move(interface)) {}
 
+    // Tells the link again of those that were added a while ago: hosts that learned something else of them
+    // just before may not have listened (RFC 5227 section 2.3 says twice, 2 s apart). About once a second.
+    void announce_again(Duration now);
     // Leaves those that were added to the next start.
     void keep() noexcept;
     // That the host has each of them. They refer to this.
@@ -30,7 +34,10 @@ class Vips {
     SystemResult<void> add(const IpAddress& address);
     void remove(const IpAddress& address);
 
+    void announce(const IpAddress& address) const;
+
     std::string interface_;
+    std::vector<std::pair<IpAddress, Duration>> announce_next_;  // and when
     std::vector<std::pair<IpAddress, AddedAddress>> added_;
 };
 

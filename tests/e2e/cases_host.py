@@ -464,3 +464,19 @@ def _(world):
                    "the address is put right", 15)
     equal(world.log_of("balancer").count(words), told + 1, "lines that tell of the fight")
     all_served(world)
+
+
+@case("a balancer that starts tells the link of its VIP: a router that knew it elsewhere sends it there at once")
+def _(world):
+    own = world.lab.on("balancer", "cat", "/sys/class/net/eth1/address").strip()
+
+    def knows():
+        return re.findall(r"lladdr (\S+)", world.lab.on("router", "ip", "neigh", "show", world.vip))
+
+    world.lab.stop("balancer")
+    world.clean_up.callback(lambda: world.lab.runs("balancer") or world.lab.start("balancer"))
+    world.lab.on("router", "ip", "neigh", "replace", world.vip, "lladdr", "02:00:00:00:00:99", "dev", "eth1", "nud", "reachable")
+    equal(knows(), ["02:00:00:00:00:99"], "where the router thinks the VIP is")
+    world.lab.start("balancer")
+    eventually(lambda: knows() == [own], "the router was told", seconds=5)
+    true(served(world, PATHS[0]), "a request is served")

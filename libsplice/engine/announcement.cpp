@@ -1,0 +1,120 @@
+#include "libsplice/engine/announcement.hpp"
+
+#include <arpa/inet.h>
+#include <net/ethernet.h>
+#include <net/if_arp.h>
+#include <netinet/icmp6.h>
+#include <netinet/if_ether.h>
+#include <netinet/in.h>
+#include <netpacket/packet.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "libsplice/engine/descriptor.hpp"
+#include "libsplice/engine/interface.hpp"
+
+namespace splice {
+namespace {
+
+using MacAddress = std::array<std::uint8_t, ETH_ALEN>;
+
+// A packet socket of the interface, and the interface's own address; nothing where it has none.
+struct LinkSocket {
+    Descriptor socket;
+    std::optional<MacAddress> own;
+};
+
+SystemResult<LinkSocket> open_link(std::uint32_t interface, std::uint16_t protocol,
+                                   const std::string& doing) {
+    LinkSocket link{.socket = Descriptor(socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0)), .own = {}};
+    if (!link.socket) return system_error(doing, errno, "it needs CAP_NET_RAW: run it as root");
+    sockaddr_ll address{};
+    address.sll_family = AF_PACKET;
+    address.sll_protocol = htons(protocol);
+    address.sll_ifindex = static_cast<int>(interface);
+    socklen_t length = sizeof(address);
+    auto* const raw = reinterpret_cast<sockaddr*>(&address);
+    if (bind(link.socket.get(), raw, sizeof(address)) != 0 ||
+        getsockname(link.socket.get(), raw, &length) != 0)
+        return system_error(doing, errno);
+    if (address.sll_hatype == ARPHRD_ETHER && address.sll_halen == ETH_ALEN)
+        std::memcpy(link.own.emplace().data(), address.sll_addr, ETH_ALEN);
+    return link;
+}
+
+SystemResult<void> announce_ipv4(const LinkSocket& link, std::uint32_t interface, const IpAddress& address,
+                                 const std::string& doing) {
+    ether_arp arp{};
+    arp.arp_hrd = htons(ARPHRD_ETHER);
+    arp.arp_pro = htons(ETHERTYPE_IP);
+    arp.arp_hln = ETH_ALEN;
+    arp.arp_pln = 4;
+    arp.arp_op = htons(ARPOP_REQUEST);
+    const std::uint8_t* const ipv4 = address.raw().bytes + 12;
+    std::memcpy(arp.arp_sha, link.own->data(), ETH_ALEN);
+    std::memcpy(arp.arp_spa, ipv4, 4);
+    std::memcpy(arp.arp_tpa, ipv4, 4);
+    sockaddr_ll everybody{};
+    everybody.sll_family = AF_PACKET;
+    everybody.sll_protocol = htons(ETH_P_ARP);
+    everybody.sll_ifindex = static_cast<int>(interface);
+    everybody.sll_halen = ETH_ALEN;
+    std::memset(everybody.sll_addr, 0xff, ETH_ALEN);
+    if (sendto(link.socket.get(), &arp, sizeof(arp), 0, reinterpret_cast<const sockaddr*>(&everybody),
+               sizeof(everybody)) < 0)
+        return system_error(doing, errno);
+    return {};
+}
+
+// The kernel writes the checksum, and the IPv6 header from the address that the socket is bound to.
+SystemResult<void> announce_ipv6(const LinkSocket& link, std::uint32_t interface, const IpAddress& address,
+                                 const std::string& doing) {
+    const Descriptor out(socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMPV6));
+    if (!out) return system_error(doing, errno, "it needs CAP_NET_RAW: run it as root");
+    const int hops = 255;  // others are refused (RFC 4861 section 7.1.2)
+    const auto index = static_cast<int>(interface);
+    sockaddr_in6 own{};
+    own.sin6_family = AF_INET6;
+    std::memcpy(&own.sin6_addr, address.raw().bytes, sizeof(own.sin6_addr));
+    if (setsockopt(out.get(), IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof(hops)) != 0 ||
+        setsockopt(out.get(), IPPROTO_IPV6, IPV6_MULTICAST_IF, &index, sizeof(index)) != 0 ||
+        bind(out.get(), reinterpret_cast<const sockaddr*>(&own), sizeof(own)) != 0)
+        return system_error(doing, errno);
+    struct {
+        nd_neighbor_advert advert{};
+        nd_opt_hdr option{.nd_opt_type = ND_OPT_TARGET_LINKADDR, .nd_opt_len = 1};  // times 8 bytes
+        MacAddress mac{};
+    } message;
+    static_assert(sizeof(message) == sizeof(nd_neighbor_advert) + 8);
+    message.advert.nd_na_type = ND_NEIGHBOR_ADVERT;
+    message.advert.nd_na_flags_reserved = ND_NA_FLAG_OVERRIDE;
+    message.advert.nd_na_target = own.sin6_addr;
+    message.mac = *link.own;
+    sockaddr_in6 all_nodes{};
+    all_nodes.sin6_family = AF_INET6;
+    all_nodes.sin6_scope_id = interface;
+    inet_pton(AF_INET6, "ff02::1", &all_nodes.sin6_addr);
+    if (sendto(out.get(), &message, sizeof(message), 0, reinterpret_cast<const sockaddr*>(&all_nodes),
+               sizeof(all_nodes)) < 0)
+        return system_error(doing, errno);
+    return {};
+}
+
+}  // namespace
+
+SystemResult<void> announce_address(const std::string& interface, const IpAddress& address) {
+    const std::string doing = "announce " + address.to_string() + " on " + interface;
+    const std::uint32_t index = interface_index(interface);
+    if (index == 0) return system_error(doing, ENODEV);
+    const bool ipv4 = address.family() == 4;
+    const auto link = open_link(index, ipv4 ? ETH_P_ARP : ETH_P_IPV6, doing);
+    if (!link) return std::unexpected(link.error());
+    if (!link->own) return {};
+    return ipv4 ? announce_ipv4(*link, index, address, doing) : announce_ipv6(*link, index, address, doing);
+}
+
+}  // namespace splice
