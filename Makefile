@@ -26,6 +26,7 @@ test: deps ## unit tests, fuzzers for seconds, and the end-to-end suite but for 
 	@scripts/deps.sh --fuzz || true # what is missing is a skip with its reason
 	@scripts/deps.sh --browser || true # likewise
 	@scripts/deps.sh --ha || true # likewise
+	@scripts/deps.sh --metrics || true # likewise
 	@tests/run_all.py
 
 unit: deps ## unit tests alone

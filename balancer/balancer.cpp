@@ -212,7 +212,7 @@ std::expected<void, std::string> Balancer::open() {
 }
 
 std::expected<void, std::string> Balancer::start_api() {
-    api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_, guard_ ? &*guard_ : nullptr);
+    api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_, reloads_, guard_ ? &*guard_ : nullptr);
     if (!config_.common.api) return {};
     auto access = api_access(config_.common);
     if (!access) return std::unexpected(access.error());
@@ -453,8 +453,9 @@ void Balancer::look_at_host(bool all) {
 }
 
 void Balancer::reload(std::string_view why) {
-    const Duration began = read_clock().monotonic;
+    const Instant began = read_clock();
     const auto refused = [&](std::string_view kept, std::string_view text) {
+        reloads_.refused(began, read_clock());
         log_error(fmt::format("reload ({}) refused, {}: {}", why, kept, text));
     };
     auto config = configuration_of(options_);
@@ -474,7 +475,9 @@ void Balancer::reload(std::string_view why) {
     for (const ServiceChange& change : changes)
         (change.removed ? log_warning : log_info)(fmt::format("reload ({}): {}", why, change.to_string()));
     log_warnings_about(config_);
-    const auto took = std::chrono::ceil<std::chrono::milliseconds>(read_clock().monotonic - began);
+    const Instant ended = read_clock();
+    reloads_.applied(began, ended);
+    const auto took = std::chrono::ceil<std::chrono::milliseconds>(ended.monotonic - began.monotonic);
     log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()));
 }
 

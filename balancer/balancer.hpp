@@ -117,6 +117,7 @@ class Balancer {
     std::unique_ptr<DataPlane> dataplane_;
     Vips vips_;
     HostFacts host_;
+    Reloads reloads_;
     Drains drains_;
     HealthWords health_words_;
     HealthReport health_;  // what runs goes by it, but where `health_is_new_`

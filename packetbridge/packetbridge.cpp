@@ -204,7 +204,7 @@ std::expected<void, std::string> Packetbridge::open() {
     dataplane_ = make_bridge_dataplane(engine_, config_, setup_);
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
     if (auto established = host_.establish(facts()); !established) return established;
-    api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_, backends_);
+    api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_, reloads_, backends_);
     if (config_.common.api) {
         auto access = api_access(config_.common);
         if (!access) return std::unexpected(access.error());
@@ -305,17 +305,21 @@ void Packetbridge::look_at_host(bool all) {
 }
 
 void Packetbridge::reload(std::string_view why) {
-    const Duration began = read_clock().monotonic;
+    const Instant began = read_clock();
+    const auto refused = [&](std::string_view text) {
+        reloads_.refused(began, read_clock());
+        log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, text));
+    };
     auto config = configuration_of(options_);
-    if (!config)
-        return log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, config.error().text));
+    if (!config) return refused(config.error().text);
     const std::vector<std::string> removed = services_missing_in(*config, config_);
-    if (auto applied = apply(*config); !applied)
-        return log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, applied.error()));
+    if (auto applied = apply(*config); !applied) return refused(applied.error());
     for (const std::string& service : removed)
         log_warning(
             fmt::format("reload ({}): the service {} is gone; its translated connections end", why, service));
-    const auto took = std::chrono::ceil<std::chrono::milliseconds>(read_clock().monotonic - began);
+    const Instant ended = read_clock();
+    reloads_.applied(began, ended);
+    const auto took = std::chrono::ceil<std::chrono::milliseconds>(ended.monotonic - began.monotonic);
     log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()));
 }
 

@@ -84,6 +84,7 @@ class Packetbridge {
     std::optional<InterfaceLock> host_lock_;
     std::unique_ptr<BridgeDataPlane> dataplane_;
     HostFacts host_;
+    Reloads reloads_;
     BackendWatch backends_;
     std::unique_ptr<PacketbridgeApi> api_;
     std::optional<ApiServer> api_server_;

@@ -6,6 +6,7 @@
 #   deps.sh --browser  and for the browser's cases of `make test` (Chromium: 120 MB to load, 420 MB installed)
 #   deps.sh --caches   and for the cases of `make test` with other caches than nginx and Varnish
 #   deps.sh --ha       and for the cases of `make test` with two balancers and keepalived
+#   deps.sh --metrics  and for the tests of alerts and dashboard (promtool and Prometheus: 170 MB installed)
 #   deps.sh --vm       and for `make vm-test`
 #   deps.sh --runtime  prints what the executables alone need
 set -euo pipefail
@@ -47,6 +48,8 @@ fi
 [[ ${1:-} != --caches ]] || packages+=(trafficserver squid)
 # Who of two balancers has the VIPs.
 [[ ${1:-} != --ha ]] || packages+=(keepalived)
+# Who reads the metrics.
+[[ ${1:-} != --metrics ]] || packages+=(prometheus)
 # Machines in software, their file system, and Ruby for the Vagrantfile.
 if [[ ${1:-} == --vm ]]; then
     packages+=(qemu-system-x86 mmdebstrap e2fsprogs ruby shellcheck)

@@ -19,7 +19,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 void write_counters(MetricsPage& page, const BalancerStatistics& now) {
-    write_statistics(page, "balancer", now);
+    write_statistics(page, Program::balancer, now);
     page.gauge("splicelb_balancer_bridges_unreachable", "Bridges whose next hop is not known",
                static_cast<double>(now.bridges_unreachable));
     for (std::size_t i = 0; i < kFallbackCount; i++) {
@@ -294,9 +294,10 @@ ApiReply json_page(std::string text) {
 }  // namespace
 
 BalancerApi::BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host,
-                         const PortGuard* guard)
+                         const Reloads& reloads, const PortGuard* guard)
     : dataplane_(dataplane),
       host_(host),
+      reloads_(reloads),
       guard_(guard),
       shown_(std::make_shared<const Shown>(std::move(state))) {}
 
@@ -341,6 +342,7 @@ std::string BalancerApi::metrics() const {
     const BalancerStatistics now = dataplane_.statistics();
     write_counters(page, now);
     write_host_facts(page, "balancer", host_);
+    reloads_.write(page, "balancer");
     if (guard_ != nullptr)
         page.counter(
             "splicelb_balancer_slipped_packets_total",
@@ -348,6 +350,8 @@ std::string BalancerApi::metrics() const {
             guard_->dropped());
     const Snapshot all = snapshot();
     const Shown& shown = *all.shown;
+    page.gauge("splicelb_balancer_max_flows", "Flow entries that the table has room for",
+               static_cast<double>(shown.setup->max_flows));
     for (std::size_t i = 0; i < shown.config.services.size(); i++) {
         const ServiceView view = view_of(all, i);
         page.gauge("splicelb_balancer_service_info", "The number and the mark of a service", 1,

@@ -12,13 +12,15 @@
 #include "libsplice/engine/port_guard.hpp"
 #include "libsplice/ops/api_routes.hpp"
 #include "libsplice/ops/host_facts.hpp"
+#include "libsplice/ops/reloads.hpp"
 
 namespace splice {
 
 class BalancerApi {
   public:
-    // `dataplane`, `host` and `guard`, which may be null, must outlive the API.
-    BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host, const PortGuard* guard);
+    // `dataplane`, `host`, `reloads` and `guard`, which may be null, must outlive the API.
+    BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host, const Reloads& reloads,
+                const PortGuard* guard);
 
     void replace(BalancerState state);
     // Any thread; waits for the packets' thread.
@@ -33,6 +35,7 @@ class BalancerApi {
 
     DataPlane& dataplane_;
     const HostFacts& host_;
+    const Reloads& reloads_;
     const PortGuard* guard_;
     Explainer explainer_;
     mutable std::mutex mutex_;

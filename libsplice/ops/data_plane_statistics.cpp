@@ -35,14 +35,19 @@ void DataPlaneStatistics::read(const HeldLossCounters& lost) noexcept {
     for (std::size_t i = 0; i < kHeldLossCount; i++) held_lost[i] = lost.of(static_cast<HeldLoss>(i));
 }
 
-void write_statistics(MetricsPage& page, std::string_view program, const DataPlaneStatistics& now) {
+void write_statistics(MetricsPage& page, Program program, const DataPlaneStatistics& now) {
+    const std::string prefix = program == Program::balancer ? "splicelb_balancer_" : "splicelb_bridge_";
     const auto counter = [&](const char* what, const char* help, std::uint64_t value,
                              const MetricLabels& labels = {}) {
-        page.counter("splicelb_" + std::string(program) + "_" + what + "_total", help, value, labels);
+        page.counter(prefix + what + "_total", help, value, labels);
     };
-    for (std::size_t i = 0; i < kVerdictCount; i++)
+    for (std::size_t i = 0; i < kVerdictCount; i++) {
+        const auto verdict = static_cast<Verdict>(i);
+        // A count that should not be is shown all the same.
+        if (!can_give(program, verdict) && now.verdicts[i] == 0) continue;
         counter("packets", "Packets by what became of them", now.verdicts[i],
-                {{"verdict", std::string(verdict_name(static_cast<Verdict>(i)))}});
+                {{"verdict", std::string(verdict_name(verdict))}});
+    }
     for (std::size_t i = 0; i < kHeldLossCount; i++)
         counter("held_lost", "Held packets that were never sent on, by why", now.held_lost[i],
                 {{"reason", std::string(held_loss_name(static_cast<HeldLoss>(i)))}});

@@ -4,9 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <span>
-#include <string_view>
 
 #include "libsplice/base/verdict.hpp"
+#include "libsplice/base/verdict_givers.hpp"
 #include "libsplice/core/held_loss.hpp"
 #include "libsplice/datapath/defs.h"
 #include "libsplice/engine/raw_socket.hpp"
@@ -35,7 +35,8 @@ struct DataPlaneStatistics {
     void read(const HeldLossCounters& lost) noexcept;
 };
 
-// Under splicelb_PROGRAM_. What a flow is the program's own page says.
-void write_statistics(MetricsPage& page, std::string_view program, const DataPlaneStatistics& now);
+// Under splicelb_balancer_ or splicelb_bridge_, with the verdicts that the program can give. What a flow is
+// the program's own page says.
+void write_statistics(MetricsPage& page, Program program, const DataPlaneStatistics& now);
 
 }  // namespace splice

@@ -148,6 +148,8 @@ void HostFacts::publish() {
         if (watched.wrong) reasons.push_back(*watched.wrong);
     const std::lock_guard lock(mutex_);
     reasons_ = std::move(reasons);
+    // A counter that begins at its first repair would hide it from whoever asks for the increase.
+    for (const Watched& watched : facts_) repairs_.try_emplace(watched.fact.kind, 0);
 }
 
 std::map<std::string, std::uint64_t> HostFacts::repairs() const {

@@ -40,7 +40,7 @@ class HostFacts {
     // for each change of a fact; what stays wrong is said again every minute.
     HostReport look(Instant now, bool all);
 
-    // How often facts of each kind were put right.
+    // How often facts of each kind were put right; every kind that was ever watched is there.
     [[nodiscard]] std::map<std::string, std::uint64_t> repairs() const;
     // Why traffic does not flow as it should, in words; empty when all facts hold.
     [[nodiscard]] std::vector<std::string> reasons() const;

@@ -18,7 +18,7 @@ constexpr const char* kIndex = "SpliceLB packetbridge " SPLICELB_VERSION
                                "GET /status   services and flows as JSON\n";
 
 void write_counters(MetricsPage& page, const BridgeStatistics& now) {
-    write_statistics(page, "bridge", now);
+    write_statistics(page, Program::bridge, now);
     page.gauge("splicelb_bridge_flows", "Translated flows", static_cast<double>(now.flows));
     page.gauge("splicelb_bridge_flows_opening", "Flows whose handshake is being replayed",
                static_cast<double>(now.flows_opening));
@@ -59,8 +59,8 @@ nlohmann::ordered_json services_json(const PacketbridgeState& state, const std::
 }  // namespace
 
 PacketbridgeApi::PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane,
-                                 const HostFacts& host, const BackendWatch& backends)
-    : dataplane_(dataplane), host_(host), backends_(backends), state_(std::move(state)) {}
+                                 const HostFacts& host, const Reloads& reloads, const BackendWatch& backends)
+    : dataplane_(dataplane), host_(host), reloads_(reloads), backends_(backends), state_(std::move(state)) {}
 
 void PacketbridgeApi::replace(PacketbridgeState state) {
     const std::lock_guard lock(mutex_);
@@ -88,7 +88,10 @@ std::string PacketbridgeApi::metrics() const {
     write_counters(page, dataplane_.statistics());
     write_backends(page, backends_.states());
     write_host_facts(page, "bridge", host_);
+    reloads_.write(page, "bridge");
     const std::lock_guard lock(mutex_);
+    page.gauge("splicelb_bridge_max_flows", "Translated flows that there is room for",
+               static_cast<double>(state_.config.common.max_flows));
     if (state_.config.number != 0)
         page.gauge("splicelb_bridge_number", "The number of this bridge in the fleet", state_.config.number);
     page.gauge("splicelb_bridge_info", "Version, engine and mode", 1,

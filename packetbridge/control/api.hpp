@@ -7,6 +7,7 @@
 
 #include "libsplice/ops/api_server.hpp"
 #include "libsplice/ops/host_facts.hpp"
+#include "libsplice/ops/reloads.hpp"
 #include "packetbridge/backend_watch.hpp"
 #include "packetbridge/config.hpp"
 #include "packetbridge/dataplane.hpp"
@@ -23,9 +24,9 @@ struct PacketbridgeState {
 
 class PacketbridgeApi {
   public:
-    // `dataplane`, `host` and `backends` must outlive the API.
+    // `dataplane`, `host`, `reloads` and `backends` must outlive the API.
     PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane, const HostFacts& host,
-                    const BackendWatch& backends);
+                    const Reloads& reloads, const BackendWatch& backends);
 
     void replace(PacketbridgeState state);
     // Bound to this object.
@@ -38,6 +39,7 @@ class PacketbridgeApi {
 
     const BridgeDataPlane& dataplane_;
     const HostFacts& host_;
+    const Reloads& reloads_;
     const BackendWatch& backends_;
     mutable std::mutex mutex_;
     PacketbridgeState state_;  // under mutex_

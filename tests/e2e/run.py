@@ -36,6 +36,7 @@ import cases_caches  # noqa: E402,F401
 import cases_control  # noqa: E402,F401
 import cases_splicectl  # noqa: E402,F401
 import cases_page  # noqa: E402,F401
+import cases_metrics  # noqa: E402,F401
 import cases_keepalived  # noqa: E402,F401
 import cases_uplinks  # noqa: E402,F401
 import cases_firewalls  # noqa: E402,F401

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 
@@ -47,6 +48,13 @@ Instant at(Duration time) {
 
 using Lines = std::vector<std::string>;
 
+// Every kind is counted from 0 on.
+bool none_repaired(const HostFacts& facts) {
+    const auto repairs = facts.repairs();
+    return !repairs.empty() &&
+           std::ranges::all_of(repairs, [](const auto& each) { return each.second == 0; });
+}
+
 }  // namespace
 
 TEST_CASE("a fact that is lost is put right, told once and counted") {
@@ -76,7 +84,7 @@ TEST_CASE("a fact that cannot be put right is a reason, told at once, every minu
     thing.is_there = true;
     CHECK(facts.look(at(61s), false).infos == Lines{"the thing is as it should be again"});
     CHECK(facts.reasons().empty());
-    CHECK(facts.repairs().empty());
+    CHECK(none_repaired(facts));
 }
 
 TEST_CASE("a program that undoes the repair again and again is told of, and the repair slows down") {
@@ -159,7 +167,7 @@ TEST_CASE("a start makes what is missing, in its order, and a stop takes that aw
     CHECK(facts.establish({fact("a", false), fact("b", true), fact("c", false)}).has_value());
     CHECK(diary == "+a+c");
     // It is no repair.
-    CHECK(facts.repairs().empty());
+    CHECK(none_repaired(facts));
     // What was there before us stays.
     facts.undo();
     CHECK(diary == "+a+c-c-a");
@@ -242,5 +250,5 @@ TEST_CASE("a fact that follows what the host has is news each time, no repair an
         CHECK(report.warnings.empty());
         CHECK(thing.is_there);
     }
-    CHECK(facts.repairs().empty());
+    CHECK(none_repaired(facts));
 }
