@@ -54,7 +54,9 @@ def count_ctest(report, counts):
 
 def run_unit(counts):
     report = os.path.join(LOGS, "unit.xml")
-    done = subprocess.run(["ctest", "--test-dir", os.path.join(SOURCE, "build/cmake"), "--output-on-failure", "-j2",
+    # Those that ask the kernel wait more than they work.
+    jobs = 2 * (os.cpu_count() or 1)
+    done = subprocess.run(["ctest", "--test-dir", os.path.join(SOURCE, "build/cmake"), "--output-on-failure", f"-j{jobs}",
                            "--output-junit", report, "--test-output-size-passed", "1000000", "--timeout", "300"],
                           stdin=subprocess.DEVNULL, check=False)
     before = counts.failed

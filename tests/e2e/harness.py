@@ -23,7 +23,8 @@ def case(sentence, requires=None, cases=CASES, balancers=1, once=False):
     requires: a function of the world that gives the reason why the case can not run there, or None.
     cases: the list that it belongs to.
     balancers: how many the lab has that it runs in, 1 or 3.
-    once: it has nothing to do with engine, mode and family, and runs in one combination of them.
+    once: it has nothing to do with engine, mode and family, and runs in one combination of them, whichever: so `requires`
+    must not ask for one.
     """
 
     def register(function):
