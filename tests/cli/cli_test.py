@@ -442,9 +442,11 @@ class Host(Files):
         self.said(balancer, "warning the pins in /sys/fs/bpf/splicelb/balancer-up0")
         self.assertEqual(self.stop(balancer), 0)
 
-    def test_an_api_beyond_loopback_is_warned_of(self):
-        bridge = self.start("packetbridge", *self.bridge_flags(), "--api", "198.51.100.20:10002")
-        self.said(bridge, "warning the API listens on 198.51.100.20:10002, beyond loopback")
+    def test_an_api_beyond_loopback_needs_a_token(self):
+        before = self.traces()
+        result = run("packetbridge", *self.bridge_flags(), "--api", "198.51.100.20:10002", prefix=self.prefix())
+        self.assert_one_line(result, 1, "packetbridge", "198.51.100.20:10002, beyond loopback", "api.token_file")
+        self.assertEqual(self.traces(), before)
 
     def test_an_api_address_in_use_ends_with_1_and_leaves_nothing(self):
         self.start("balancer", "--config", self.balancer_config())
