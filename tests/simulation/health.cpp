@@ -1,6 +1,9 @@
 // The balancer's health checks: bridges that die, hang and come back, and what the balancer makes of it.
+#include <cstring>
+
 #include "libsplice/datapath/carriage.h"
 #include "tests/simulation/scene.hpp"
+#include "tests/unit/datapath/raw_packet.hpp"
 
 namespace splice::simulation {
 namespace {
@@ -24,7 +27,9 @@ void World::draw_health() {
         Duration from = std::chrono::milliseconds(random_.between(0, 30'000));
         for (std::uint64_t i = random_.between(1, 3); i != 0; --i) {
             const Duration to = from + std::chrono::milliseconds(random_.between(100, 40'000));
-            host.outages.push_back({from, to, random_.chance(0.4)});
+            const bool hangs = random_.chance(0.4);
+            // Every other one; nothing is drawn for it, so that other seeds stay as they were.
+            host.outages.push_back({from, to, hangs, !hangs && from.count() / 1'000'000 % 2 != 0});
             from = to + std::chrono::milliseconds(random_.between(100, 20'000));
         }
     }
@@ -104,6 +109,24 @@ void World::place() {
     splicer_rules_->services[0].placement = testing::placement_of(placed);
     splicer_->replace_setup(splicer_rules_);
     if (checks_) checks_->replace_setup(balancer_clock_.at(now_).monotonic, splicer_rules_);
+}
+
+// A check of a bridge that is dead ends here, or at a router that says so. What it says is no sign of life.
+void World::lose_check(std::size_t bridge, const PacketBytes& packet) {
+    const auto opening = decode(packet);
+    if (!checks_ || !outage(bridge)->told || !opening || opening->source != own_) return;
+    testing::Octets quoted(packet.size());
+    std::memcpy(quoted.data(), packet.data(), packet.size());
+    const testing::RawPacket error{.family = family_, .destination = own_.to_string()};
+    const testing::Octets written =
+        family_ == 4 ? error.build_icmp(3, 1, quoted) : error.build_icmp(1, 3, quoted);
+    PacketBytes bytes(written.size());
+    std::memcpy(bytes.data(), written.data(), written.size());
+    at(now_ + std::chrono::milliseconds(1), [this, bytes] {
+        const bool heard = checks_->hear_error(balancer_clock_.at(now_).monotonic, bytes);
+        log("about a check", bytes, heard ? "heard" : "");
+        if (checks_->take_news()) follow_health();
+    });
 }
 
 // What a bridge and its server make of a check: they answer, hang or send it back, as they do with clients.

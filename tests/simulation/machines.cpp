@@ -67,7 +67,7 @@ void World::wake_balancer() {
 }
 
 void World::to_bridge(std::size_t index, PacketBytes packet) {
-    if (is_dead(index)) return;
+    if (is_dead(index)) return lose_check(index, packet);
     BridgeHost& host = bridges_[index];
     const auto segment = decode(packet);
     if (checks_ && segment && segment->source == own_) return answer_check(index, std::move(packet));

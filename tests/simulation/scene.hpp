@@ -115,6 +115,7 @@ struct Wake {
 struct Outage {
     Duration from, to;
     bool hangs = false;
+    bool told = false;  // to who checks it, by a router's ICMP errors
 };
 
 struct BridgeHost {
@@ -183,6 +184,7 @@ class World {
     void send_checks(Outbox& out);
     void follow_health();
     void answer_check(std::size_t bridge, PacketBytes packet);
+    void lose_check(std::size_t bridge, const PacketBytes& packet);
     void hear_check(const PacketBytes& packet);
 
     // What the applications do.
