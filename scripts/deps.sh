@@ -6,7 +6,7 @@
 #   deps.sh --browser  and for the browser's cases of `make test` (Chromium: 120 MB to load, 420 MB installed)
 #   deps.sh --caches   and for the cases of `make test` with other caches than nginx and Varnish
 #   deps.sh --ha       and for the cases of `make test` with two balancers and keepalived
-#   deps.sh --metrics  and for the tests of alerts and dashboard (promtool and Prometheus: 170 MB installed)
+#   deps.sh --metrics  and for the tests of alerts and dashboard (promtool and Prometheus: 320 MB installed)
 #   deps.sh --vm       and for `make vm-test`
 #   deps.sh --runtime  prints what the executables alone need
 set -euo pipefail
