@@ -1,7 +1,7 @@
 #!/bin/bash
 # `make vm-test`: what needs a kernel of its own, run for real in virtual machines with Debian's kernel.
 #
-#   run.sh [PART]...     parts: vagrantfile boxes network; all of them when none is named
+#   run.sh [PART]...     parts: vagrantfile boxes network uplinks; all of them when none is named
 #
 # Environment: VM_ACCEL (qemu's -accel; software emulation by default), VM_LOGS (build/test-logs/vm).
 set -euo pipefail
@@ -13,7 +13,7 @@ IMAGE=$SOURCE_DIR/build/vm
 LOGS=${VM_LOGS:-$SOURCE_DIR/build/test-logs/vm}
 VM_ACCEL=${VM_ACCEL:-tcg,thread=multi}
 
-for part in lib/cases lib/image lib/machine vagrantfile boxes network; do
+for part in lib/cases lib/image lib/machine vagrantfile boxes network uplinks; do
     # shellcheck source=/dev/null
     source "$VM_DIR/$part.sh"
 done
@@ -51,9 +51,9 @@ if [[ $EUID -ne 0 ]]; then
 fi
 
 parts=("$@")
-((${#parts[@]})) || parts=(vagrantfile boxes network)
+((${#parts[@]})) || parts=(vagrantfile boxes network uplinks)
 for part in "${parts[@]}"; do
-    [[ $part =~ ^(vagrantfile|boxes|network)$ ]] || { sed -n 's/^#   //p' "$VM_DIR/run.sh" >&2; exit 2; }
+    [[ $part =~ ^(vagrantfile|boxes|network|uplinks)$ ]] || { sed -n 's/^#   //p' "$VM_DIR/run.sh" >&2; exit 2; }
 done
 
 reason=$(obstacle)

@@ -1,9 +1,10 @@
 # shellcheck shell=bash
 # Waits poll a condition; the limit is there for what never comes.
 
-# wait_until SECONDS COMMAND...: polls every 20 ms; fails with a word about what did not come true.
+# wait_until SECONDS COMMAND...: polls every 20 ms; fails with a word about what did not come true. LAB_PATIENCE: so many
+# times as long, on a slow machine.
 wait_until() {
-    local limit=$1 started=$SECONDS
+    local limit=$(($1 * ${LAB_PATIENCE:-1})) started=$SECONDS
     shift
     until "$@" >/dev/null 2>&1; do
         if ((SECONDS - started > limit)); then

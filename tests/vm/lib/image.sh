@@ -7,7 +7,7 @@ IMAGE_KERNEL=linux-image-cloud-amd64
 image_packages() {
     local packages=(
         "$IMAGE_KERNEL" systemd systemd-sysv udev dbus initramfs-tools ifupdown
-        nginx python3 curl tcpdump ethtool procps iputils-ping
+        nginx python3 curl openssl tcpdump ethtool procps iputils-ping
     )
     mapfile -t -O "${#packages[@]}" packages < <("$SOURCE_DIR/scripts/deps.sh" --runtime | tr ' ' '\n')
     (IFS=,; echo "${packages[*]}")
