@@ -11,7 +11,7 @@ end_to_end() {
     log=$LOGS/end-to-end$(printf -- '-%s' "$@" | tr -cs 'a-zA-Z0-9' - | cut -c1-80).log
     progress "end to end in the machine: run.py $*"
     # The machine's own words are the story; its last line counts.
-    machine_run network 420 "cd /vagrant && LAB_PATIENCE=6 tests/e2e/run.py $(printf '%q ' "$@") --logs /tmp/logs --counts /tmp/counts" |
+    machine_run network 1500 "cd /vagrant && LAB_PATIENCE=20 tests/e2e/run.py $(printf '%q ' "$@") --logs /tmp/logs --counts /tmp/counts" |
         tee "$log" | sed -u 's/^/    /; /end to end: /d; /^ *skipped: /d' || true
     counts=$(machine_run network 20 'cat /tmp/counts; rm /tmp/counts') || true
     if [[ $counts =~ ^([0-9]+)\ ([0-9]+)\ ([0-9]+)$ ]]; then
