@@ -33,17 +33,17 @@ std::size_t touch(std::string_view text) {
 }
 
 void require_keys(const Record& record) {
-    hash::RequestText request;
+    RequestText request;
     for (const char* text : kRules) {
         const HashKeyRule rule = HashKeyRule::parse(text).value();
         const Protocol protocol = rule.kind == KeyKind::sni      ? Protocol::tls
                                   : rule.kind == KeyKind::source ? Protocol::tcp
                                                                  : Protocol::http;
         request.write(record, rule.headers());
-        hash::KeyReader reader(protocol, rule);
-        const hash::RecordKey key = reader.key_of(record, request);
+        KeyReader reader(protocol, rule);
+        const RecordKey key = reader.key_of(record, request);
         touch(key.bytes);
-        touch(hash::printed_key(key));
+        touch(printed_key(key));
         if (protocol != Protocol::http || record.target.empty()) continue;
         std::string scratch;
         const KeyAnswer answer = first_payload_key(protocol, rule, as_bytes(request.text()), scratch);
