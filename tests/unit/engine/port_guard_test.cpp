@@ -85,6 +85,8 @@ void from_another_host(const std::function<void()>& body) {
         lab::run("ip", {"address", "add", "192.0.2.1/24", "dev", "far"});
         lab::run("ip", {"address", "add", "2001:db8::1/64", "dev", "far", "nodad"});
         body();
+        // The kernel takes a namespace down when it finds time, and the next host needs the name at once.
+        lab::run("ip", {"link", "delete", "far"});
     });
 }
 
