@@ -213,14 +213,10 @@ std::expected<void, std::string> Balancer::open() {
 
 std::expected<void, std::string> Balancer::start_api() {
     api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_, reloads_, guard_ ? &*guard_ : nullptr);
-    if (!config_.common.api) return {};
-    auto access = api_access(config_.common);
-    if (!access) return std::unexpected(access.error());
-    auto server = ApiServer::start(*config_.common.api, api_->routes([this](ApiEdit edit, ApiAnswer answer) {
+    auto server = start_api_server(config_.common, api_->routes([this](ApiEdit edit, ApiAnswer answer) {
         post_change(std::move(edit), std::move(answer));
-    }),
-                                   std::move(*access));
-    if (!server) return std::unexpected(server.error().text);
+    }));
+    if (!server) return std::unexpected(server.error());
     api_server_ = std::move(*server);
     return {};
 }
@@ -257,7 +253,8 @@ ApiReply Balancer::change(const ApiEdit& edit) {
     if (!laid) return api_error(edited->status_unfit, laid.error());
     auto plan = plan_for(laid->config, setup_->secret);
     if (!plan) return api_error(edited->status_unfit, plan.error());
-    auto kept = NewTextFile::write(state_file_of(file_), wanted.text(), 0644, "keep the change in");
+    auto kept = NewTextFile::write(state_file_of(file_), wanted.text(), 0644, "keep the change in",
+                                   "choose another place with api.state");
     if (!kept) return api_error(500, "nothing changed: " + kept.error().text);
     const std::vector<ServiceChange> changes = plan->changes;
     const auto before = std::exchange(desired_, std::make_shared<const Desired>(std::move(wanted)));

@@ -12,6 +12,7 @@
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/start.hpp"
+#include "packetbridge/adoption_checks.hpp"
 #include "packetbridge/bridge_programs.hpp"
 #include "packetbridge/network_facts.hpp"
 
@@ -36,16 +37,6 @@ std::string describe(const PacketbridgeConfig& config) {
     for (const IpAddress& address : config.addresses) addresses.push_back(address.to_string());
     const std::string number = config.number ? fmt::format(" as number {}", config.number) : "";
     return fmt::format("{} at {}{}", fmt::join(services, ", "), fmt::join(addresses, ", "), number);
-}
-
-// Each once.
-std::vector<Endpoint> backends_of(const PacketbridgeConfig& config) {
-    std::vector<Endpoint> backends;
-    for (const BridgeServiceConfig& service : config.services) {
-        if (std::ranges::find(backends, service.backend) == backends.end())
-            backends.push_back(service.backend);
-    }
-    return backends;
 }
 
 // Those of `before`, by their VIPs.
@@ -205,13 +196,9 @@ std::expected<void, std::string> Packetbridge::open() {
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
     if (auto established = host_.establish(facts()); !established) return established;
     api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_, reloads_, backends_);
-    if (config_.common.api) {
-        auto access = api_access(config_.common);
-        if (!access) return std::unexpected(access.error());
-        auto server = ApiServer::start(*config_.common.api, api_->routes(), std::move(*access));
-        if (!server) return std::unexpected(server.error().text);
-        api_server_ = std::move(*server);
-    }
+    auto server = start_api_server(config_.common, api_->routes());
+    if (!server) return std::unexpected(server.error());
+    api_server_ = std::move(*server);
     dataplane_->settle();
     warn_about_clock();
     if (config_.common.keep && !goes_on())
@@ -221,7 +208,7 @@ std::expected<void, std::string> Packetbridge::open() {
                          engine_.name, engine_.reason, describe_mode(),
                          config_.common.api ? config_.common.api->to_string() : "off"));
     begin_self_test(*setup_);
-    backends_.replace(backends_of(config_), config_.backend_check);
+    backends_.replace(backends_of(*setup_), config_.backend_check);
     return {};
 }
 
@@ -338,7 +325,7 @@ std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& c
     host_.replace(facts());
     change_log(config_.common.log);
     api_->replace(state());
-    backends_.replace(backends_of(config_), config_.backend_check);
+    backends_.replace(backends_of(*setup_), config_.backend_check);
     return {};
 }
 

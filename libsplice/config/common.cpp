@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <net/if.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <array>
@@ -79,15 +78,10 @@ std::string_view to_string(EngineChoice engine) noexcept {
 
 Parsed<ApiListen> parse_api_listen(std::string_view text) {
     if (text == "off") return ApiListen{};
-    constexpr std::string_view kSocket = "unix:";
-    if (text.starts_with(kSocket)) {
-        const std::string path(text.substr(kSocket.size()));
-        if (!path.starts_with('/') || path.size() >= sizeof(sockaddr_un::sun_path))
-            return std::unexpected(fmt::format("expected unix: and a path from / on, of at most {} bytes",
-                                               sizeof(sockaddr_un::sun_path) - 1));
-        return ApiListen{ApiAddress(path)};
-    }
-    auto listen = Endpoint::parse(text);
+    const auto listen = ApiAddress::parse(text);
+    if (text.starts_with("unix:") && (!listen || !listen->path.starts_with('/')))
+        return std::unexpected(
+            fmt::format("expected unix: and a path from / on, of at most {} bytes", kSocketPathMax));
     if (!listen)
         return std::unexpected(
             "expected an address and a port such as 127.0.0.1:10001 or [::1]:10001, unix: and a path, or "
@@ -117,14 +111,19 @@ std::expected<ApiAccess, std::string> api_access(const CommonConfig& config) {
         auto token = read_token_file(config.api_token_file);
         if (!token) return std::unexpected(token.error());
         access.token = std::move(*token);
-    } else if (!config.api->is_local()) {
-        return std::unexpected(
-            fmt::format("the API would listen on {}, beyond loopback, where whoever reaches it may do "
-                        "anything: name a file with a "
-                        "token as api.token_file, or listen on 127.0.0.1 or a Unix socket",
-                        config.api->to_string()));
     }
+    if (auto refused = why_not_open(*config.api, access)) return std::unexpected(*refused);
     return access;
+}
+
+std::expected<std::optional<ApiServer>, std::string> start_api_server(const CommonConfig& config,
+                                                                      ApiRoutes routes) {
+    if (!config.api) return std::nullopt;
+    auto access = api_access(config);
+    if (!access) return std::unexpected(access.error());
+    auto server = ApiServer::start(*config.api, std::move(routes), std::move(*access));
+    if (!server) return std::unexpected(server.error().text);
+    return std::move(*server);
 }
 
 Parsed<std::string> parse_interface_name(std::string_view text) {

@@ -56,6 +56,9 @@ struct CommonConfig {
 
 // Who may use the API, as it is configured: the token file is read. The error is one line.
 std::expected<ApiAccess, std::string> api_access(const CommonConfig& config);
+// The API's server, as it is configured; nothing: it is off. The error is one line.
+std::expected<std::optional<ApiServer>, std::string> start_api_server(const CommonConfig& config,
+                                                                      ApiRoutes routes);
 
 // All uplinks, the first one first.
 [[nodiscard]] std::vector<std::string> uplinks_of(const CommonConfig& config);

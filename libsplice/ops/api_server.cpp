@@ -7,10 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core.hpp>
@@ -24,6 +21,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "libsplice/ops/api_endpoint.hpp"
 #include "libsplice/ops/log.hpp"
 
 namespace splice {
@@ -332,19 +330,6 @@ class Session : public std::enable_shared_from_this<Session> {
     int drained_ = 0;
 };
 
-Protocol::endpoint to_asio(const ApiAddress& listen) {
-    if (listen.is_socket()) return asio::local::stream_protocol::endpoint(listen.path);
-    const splice_address& raw = listen.endpoint.address.raw();
-    if (listen.endpoint.address.family() == 4) {
-        asio::ip::address_v4::bytes_type bytes;
-        std::memcpy(bytes.data(), raw.bytes + 12, bytes.size());
-        return asio::ip::tcp::endpoint(asio::ip::address_v4(bytes), listen.endpoint.port);
-    }
-    asio::ip::address_v6::bytes_type bytes;
-    std::memcpy(bytes.data(), raw.bytes, bytes.size());
-    return asio::ip::tcp::endpoint(asio::ip::address_v6(bytes), listen.endpoint.port);
-}
-
 Caller caller_of(Socket& socket, bool of_socket) {
     Caller caller{.of_socket = of_socket};
     if (!of_socket) return caller;
@@ -457,12 +442,16 @@ struct ApiServer::Impl {
     std::thread thread;
 };
 
+std::optional<std::string> why_not_open(const ApiAddress& listen, const ApiAccess& access) {
+    if (listen.is_local() || !access.token.empty()) return std::nullopt;
+    return "the API would listen on " + listen.to_string() +
+           ", beyond loopback, where whoever reaches it may do anything: name a file with a token as "
+           "api.token_file, or listen on 127.0.0.1 or a Unix socket";
+}
+
 SystemResult<ApiServer> ApiServer::start(const ApiAddress& listen, ApiRoutes routes, ApiAccess access) {
-    if (!listen.is_local() && access.token.empty())
-        return system_error(
-            "listen for the API on " + listen.to_string(), EACCES,
-            "it is beyond loopback, where only a token keeps strangers out: write one into a file "
-            "and name it as api.token_file, or listen on 127.0.0.1 or a Unix socket");
+    if (const auto refused = why_not_open(listen, access))
+        return std::unexpected(SystemError{*refused, EACCES});
     auto impl = std::make_unique<Impl>(listen, std::move(routes), std::move(access));
     if (const error_code error = impl->open()) {
         const bool in_use = error.value() == EADDRINUSE;

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "libsplice/base/api_address.hpp"
 #include "libsplice/base/system_error.hpp"
-#include "libsplice/ops/api_address.hpp"
 #include "libsplice/ops/api_routes.hpp"
 
 namespace splice {
@@ -17,6 +18,9 @@ namespace splice {
 struct ApiAccess {
     std::string token{};  // empty: there is none
 };
+
+// Why nothing is to be served there, as a sentence: it is beyond loopback, and there is no token.
+std::optional<std::string> why_not_open(const ApiAddress& listen, const ApiAccess& access);
 
 // Serves as long as it lives. Bounded: connections, time and size of a request, time of an answer.
 class ApiServer {

@@ -84,19 +84,19 @@ SystemResult<void> write_all(int file, std::string_view text, const std::string&
 }  // namespace
 
 SystemResult<NewTextFile> NewTextFile::write(const std::string& path, std::string_view text, unsigned mode,
-                                             const std::string& doing) {
+                                             const std::string& doing, const std::string& hint) {
     const std::string what = doing + " " + path;
     const std::string folder = folder_of(path);
     constexpr mode_t kFolderMode = 0755;
     if (mkdir(folder.c_str(), kFolderMode) != 0 && errno != EEXIST)
-        return system_error(what + ": make " + folder, errno, "choose another place with api.state");
+        return system_error(what + ": make " + folder, errno, hint);
     NewTextFile made(path, path + ".new", what);
     const Descriptor file(
         ::open(made.beside_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode));
     if (!file) {
         const int error = errno;
         made.beside_.clear();
-        return system_error(what, error, "choose another place with api.state");
+        return system_error(what, error, hint);
     }
     if (auto written = write_all(file.get(), text, what); !written) return std::unexpected(written.error());
     return made;

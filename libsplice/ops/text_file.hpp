@@ -31,9 +31,9 @@ SystemResult<TextFile> read_private_file(const std::string& path, std::size_t li
 class NewTextFile {
   public:
     // The folder is made where it is missing, its own parent must be there. Errors: as the system has them;
-    // `doing` begins them.
+    // `doing` begins them, and `hint` stands at their end.
     static SystemResult<NewTextFile> write(const std::string& path, std::string_view text, unsigned mode,
-                                           const std::string& doing);
+                                           const std::string& doing, const std::string& hint);
     NewTextFile(NewTextFile&& other) noexcept;
     NewTextFile& operator=(NewTextFile&&) = delete;
     ~NewTextFile();  // without put_in_place() nothing has changed

@@ -28,7 +28,7 @@ class Api:
         words = [*words, "-X", method, "-w", "\n%{http_code}"]
         if body is not None or raw is not None:
             words += ["-H", "Content-Type: application/json", "--data-binary", json.dumps(body) if raw is None else raw]
-        text = self._world.curl_api("balancer", path, *words)
+        text = self._world.page("balancer", path, *words)
         answer, code = text.rsplit("\n", 1)
         if status is not None:
             equal(int(code), status, f"{method} {path} {body or raw or ''} says {answer}")
@@ -292,7 +292,7 @@ def _(world):
         raw = body if isinstance(body, str) else None
         answer = api.call(method, path.format(**names), None if raw else body, status, raw=raw)
         equal(answer.get("field"), field, f"the field of {method} {path} {str(body)[:80]}: {answer}")
-    equal(world.curl_api("balancer", "/loadbalancer", "-d", "{}", "-o", "/dev/null", "-w", "%{http_code}"), "415", "a form")
+    equal(world.page("balancer", "/loadbalancer", "-d", "{}", "-o", "/dev/null", "-w", "%{http_code}"), "415", "a form")
     world.lab.on("balancer", "sh", "-c", f"head -c 70000 /dev/zero | tr '\\0' ' ' > {world.lab.run_dir}/big")
     api.call("POST", "/loadbalancer", raw=f"@{world.lab.run_dir}/big", status=413)
     equal(settings(api.call("GET", "/loadbalancers", status=200)), before, "the services")

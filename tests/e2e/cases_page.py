@@ -50,12 +50,12 @@ def check_clean(browser):
 
 @case("the page is one small file that loads nothing else, and a reader without a browser gets text", once=True)
 def _(world):
-    head = world.curl_api("balancer", "/", "-sD", "-", "-o", "/dev/null", "-H", "Accept: text/html,*/*;q=0.8").lower()
+    head = world.page("balancer", "/", "-sD", "-", "-o", "/dev/null", "-H", "Accept: text/html,*/*;q=0.8").lower()
     policy = next(line for line in head.splitlines() if line.startswith("content-security-policy:"))
     for words in ("default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'"):
         true(words in policy, f"{words} in {policy}")
     true("content-type: text/html" in head, head)
-    page = world.curl_api("balancer", "/", "-H", "Accept: text/html,*/*;q=0.8")
+    page = world.page("balancer", "/", "-H", "Accept: text/html,*/*;q=0.8")
     true(page.startswith("<!DOCTYPE html>") and len(page.encode()) < LARGEST, f"{len(page)} bytes: {page[:60]}")
     true("innerHTML" not in page and "http://" not in page.replace("http://www.w3.org/2000/svg", "").replace("http://host/path", ""),
          "it writes no markup and names nobody else")

@@ -262,16 +262,11 @@ class World:
         """Its body, whatever the status; with `words`, which are curl's, what that prints."""
         if not words:
             return self.api(program, path)[1]
-        return self.lab.on(program, "curl", "-sS", "--max-time", "5", *words, f"http://127.0.0.1:{self._api_port(program)}{path}")
+        return self.lab.on(program, "curl", "-sS", "--max-time", "15", *words, f"http://127.0.0.1:{self._api_port(program)}{path}")
 
     @staticmethod
     def _api_port(program):
         return 10001 if program in BALANCERS else 10002
-
-    def curl_api(self, program, path, *words):
-        """What curl prints of a page of the program's own API; `words` are its own."""
-        port = 10001 if program in BALANCERS else 10002
-        return self.lab.on(program, "curl", "-sS", "--max-time", "15", *words, f"http://127.0.0.1:{port}{path}")
 
     def not_ready(self, program, reason, seconds=5):
         """Waits until /readyz says 503 for that reason. Another one may come first: an interface that goes is down before."""

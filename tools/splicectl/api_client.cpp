@@ -4,10 +4,7 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <cerrno>
@@ -15,6 +12,7 @@
 #include <fstream>
 #include <optional>
 
+#include "libsplice/ops/api_endpoint.hpp"
 #include "tools/splicectl/limits.hpp"
 #include "tools/splicectl/table.hpp"
 
@@ -25,21 +23,11 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
 using boost::system::error_code;
-// TCP and Unix sockets by one type.
 using Protocol = asio::generic::stream_protocol;
 using Stream = beast::basic_stream<Protocol>;
 
-Protocol::endpoint to_asio(const ApiAddress& address) {
-    if (const auto* path = std::get_if<std::string>(&address.at))
-        return Protocol::endpoint(asio::local::stream_protocol::endpoint(*path));
-    const Endpoint& endpoint = std::get<Endpoint>(address.at);
-    return Protocol::endpoint(
-        asio::ip::tcp::endpoint(asio::ip::make_address(endpoint.address.to_string()), endpoint.port));
-}
-
 std::string host_of(const ApiAddress& address) {
-    const auto* endpoint = std::get_if<Endpoint>(&address.at);
-    return endpoint ? endpoint->to_string() : "localhost";
+    return address.is_socket() ? "localhost" : address.endpoint.to_string();
 }
 
 // One question from the connection to the answer's end, each step started by the one before.
@@ -132,7 +120,7 @@ SystemResult<ApiAnswer> ApiClient::ask(std::string_view method, const std::strin
                                     exchange.connected ? "no answer" : "connect",
                                     timed_out ? fmt::format("nothing within {} s", kAnswerTime.count())
                                               : exchange.failure.message(),
-                                    what_to_do(exchange, std::holds_alternative<std::string>(address_.at))),
+                                    what_to_do(exchange, address_.is_socket())),
                         exchange.failure.value()});
     }
     return ApiAnswer{exchange.answer.get().result_int(), std::move(exchange.answer.get().body())};

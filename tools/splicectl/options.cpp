@@ -202,12 +202,14 @@ std::expected<Options, std::string> judge(const tools::Flags& flags, const char*
     }
     const bool named = flags.contains("api");
     const bool from_environment = !named && environment != nullptr && *environment != '\0';
-    const auto api = ApiAddress::parse(named              ? text_of(flags, "api")
-                                       : from_environment ? std::string(environment)
-                                                          : std::string(kDefaultApi));
+    const std::string where = named              ? text_of(flags, "api")
+                              : from_environment ? std::string(environment)
+                                                 : std::string(kDefaultApi);
+    const auto api = ApiAddress::parse(where);
     if (!api)
-        return std::unexpected((from_environment ? "the environment's SPLICELB_API: " : "--api: ") +
-                               api.error());
+        return std::unexpected(fmt::format("{}: '{}': {}",
+                                           from_environment ? "the environment's SPLICELB_API" : "--api",
+                                           where, api.error()));
     options.api = *api;
     options.token_file = text_of(flags, "token-file");
     if (flags.contains("token-file") && options.token_file.empty())
@@ -242,29 +244,6 @@ std::string_view to_string(Command command) noexcept {
 bool is_change(Command command) noexcept {
     using enum Command;
     return command == drain || command == ready || command == down || command == weight || command == reset;
-}
-
-std::expected<ApiAddress, std::string> ApiAddress::parse(std::string_view text) {
-    constexpr std::string_view kUnix = "unix:";
-    // What a socket's address has room for (sun_path of unix(7)), its end included.
-    constexpr std::size_t kPathMax = 107;
-    if (text.starts_with(kUnix)) {
-        const std::string_view path = text.substr(kUnix.size());
-        if (path.empty() || path.size() > kPathMax)
-            return std::unexpected(fmt::format(
-                "'{}': expected unix:PATH, the path of a socket, of at most {} bytes", text, kPathMax));
-        return ApiAddress{std::string(path)};
-    }
-    const auto endpoint = Endpoint::parse(text);
-    if (!endpoint)
-        return std::unexpected(fmt::format(
-            "'{}': expected ADDRESS:PORT, as 127.0.0.1:10001 or [::1]:10001, or unix:PATH", text));
-    return ApiAddress{*endpoint};
-}
-
-std::string ApiAddress::to_string() const {
-    if (const auto* path = std::get_if<std::string>(&at)) return "unix:" + *path;
-    return std::get<Endpoint>(at).to_string();
 }
 
 std::expected<std::variant<Options, tools::Notice>, std::string> parse_options(int argc, char** argv,

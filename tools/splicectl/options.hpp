@@ -9,7 +9,7 @@
 #include <variant>
 #include <vector>
 
-#include "libsplice/base/address.hpp"
+#include "libsplice/base/api_address.hpp"
 #include "tools/flags.hpp"
 
 namespace splice::control {
@@ -32,15 +32,6 @@ enum class Command : std::uint8_t {
 [[nodiscard]] bool is_change(Command command) noexcept;
 
 enum class OutputFormat : std::uint8_t { table, json };
-
-// Where a balancer's API is.
-struct ApiAddress {
-    std::variant<Endpoint, std::string> at;  // or the path of a Unix socket
-
-    // "127.0.0.1:10001", "[::1]:10001" or "unix:/run/splicelb/api". The error is a sentence.
-    static std::expected<ApiAddress, std::string> parse(std::string_view text);
-    [[nodiscard]] std::string to_string() const;
-};
 
 struct Options {
     Command command{};
