@@ -27,10 +27,7 @@ std::vector<PlacementMember> members_of(const ServiceConfig& service, const Serv
     for (std::size_t i = 0; i < service.bridges.size(); i++) {
         const BridgeConfig& bridge = service.bridges[i];
         if (!takes_connections(bridge) || !places(health_of(health, numbers[i]))) continue;
-        members.push_back({.name = bridge.name,
-                           .server = ketama_server(bridge, service.vip.port),
-                           .weight = bridge.weight,
-                           .bridge = numbers[i]});
+        members.push_back(placement_member(service, i, numbers[i]));
     }
     return members;
 }
@@ -304,6 +301,14 @@ std::expected<std::shared_ptr<const SplicerSetup>, std::string> build_setup(cons
     }
     if (auto placed = place_states(*setup); !placed) return std::unexpected(placed.error());
     return setup;
+}
+
+PlacementMember placement_member(const ServiceConfig& service, std::size_t place, std::uint16_t number) {
+    const BridgeConfig& bridge = service.bridges[place];
+    return {.name = bridge.name,
+            .server = ketama_server(bridge, service.vip.port),
+            .weight = bridge.weight,
+            .bridge = number};
 }
 
 std::string ketama_server(const BridgeConfig& bridge, std::uint16_t port) {

@@ -44,5 +44,8 @@ std::expected<std::vector<std::uint16_t>, std::string> number_bridges(const Bala
 // What ketama places the bridge by: its `server`, or else its address and the service's port as an nginx
 // `server` line would name them: 80 is left out there, and an IPv6 address is in brackets.
 [[nodiscard]] std::string ketama_server(const BridgeConfig& bridge, std::uint16_t port);
+// A service's bridge, at its place in the configuration, as a placement has it; `number` is what choices say.
+[[nodiscard]] PlacementMember placement_member(const ServiceConfig& service, std::size_t place,
+                                               std::uint16_t number);
 
 }  // namespace splice

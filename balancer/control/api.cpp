@@ -57,10 +57,8 @@ void write_choices(MetricsPage& page, const ServiceConfig& service, const splice
 
 const std::string& name_of(const ServiceConfig& service, const SplicerSetup& setup,
                            const SplicerService& running, std::size_t bridge) {
-    const auto found = std::ranges::find(running.bridges, bridge);
-    return found == running.bridges.end()
-               ? setup.bridges[bridge].name
-               : service.bridges[static_cast<std::size_t>(found - running.bridges.begin())].name;
+    const auto place = place_of(running, static_cast<std::uint16_t>(bridge));
+    return place ? service.bridges[*place].name : setup.bridges[bridge].name;
 }
 
 void write_watch(MetricsPage& page, const ServiceConfig& service, const SplicerSetup& setup,
@@ -308,12 +306,15 @@ void BalancerApi::replace(BalancerState state) {
 }
 
 Snapshot BalancerApi::snapshot() const {
-    Snapshot now{.shown = nullptr,
-                 .counts = dataplane_.flow_counts(),
-                 .health = dataplane_.health(),
-                 .totals = dataplane_.bridge_totals()};
+    Snapshot now{.shown = nullptr, .counts = dataplane_.flow_counts(), .health = dataplane_.health()};
     const std::lock_guard lock(mutex_);
     now.shown = shown_;
+    return now;
+}
+
+Snapshot BalancerApi::counted_snapshot() const {
+    Snapshot now = snapshot();
+    now.totals = dataplane_.bridge_totals();
     return now;
 }
 
@@ -348,7 +349,7 @@ std::string BalancerApi::metrics() const {
             "splicelb_balancer_slipped_packets_total",
             "Packets for a service that missed the data path, and were dropped at this host's own TCP",
             guard_->dropped());
-    const Snapshot all = snapshot();
+    const Snapshot all = counted_snapshot();
     const Shown& shown = *all.shown;
     page.gauge("splicelb_balancer_max_flows", "Flow entries that the table has room for",
                static_cast<double>(shown.setup->max_flows));
@@ -380,7 +381,7 @@ std::string BalancerApi::stats() const {
                     {"bytes_rx", bytes}};
         }
     };
-    const Snapshot all = snapshot();
+    const Snapshot all = counted_snapshot();
     Count sum;
     Json frontends = Json::object();
     Json backends = Json::object();
@@ -415,7 +416,7 @@ std::string BalancerApi::stats() const {
 
 std::string BalancerApi::status() const {
     const BalancerStatistics now = dataplane_.statistics();
-    const Snapshot all = snapshot();
+    const Snapshot all = counted_snapshot();
     const Shown& shown = *all.shown;
     auto services = nlohmann::ordered_json::array();
     for (std::size_t i = 0; i < shown.config.services.size(); i++)

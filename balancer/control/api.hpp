@@ -23,12 +23,13 @@ class BalancerApi {
                 const PortGuard* guard);
 
     void replace(BalancerState state);
-    // Any thread; waits for the packets' thread.
+    // Any thread; waits for the packets' thread. Without totals, which cost a system call for each bridge.
     [[nodiscard]] Snapshot snapshot() const;
     // Bound to this object. `change` carries out what changes something.
     [[nodiscard]] ApiRoutes routes(MakeChange change);
 
   private:
+    [[nodiscard]] Snapshot counted_snapshot() const;  // with totals
     [[nodiscard]] std::string metrics() const;
     [[nodiscard]] std::string status() const;
     [[nodiscard]] std::string stats() const;

@@ -24,18 +24,25 @@ std::string uuid_of_name(const std::string& name) {
     return boost::uuids::to_string(boost::uuids::name_generator_sha1(kNamespace)(name));
 }
 
-ServiceConfig* find(BalancerConfig& config, std::string_view service) {
-    const auto found = std::ranges::find(config.services, service, &ServiceConfig::name);
-    return found == config.services.end() ? nullptr : &*found;
+// The first of a list that is so, or null.
+auto* find_if(auto& list, const auto& is_so) {
+    const auto found = std::ranges::find_if(list, is_so);
+    return found == list.end() ? nullptr : &*found;
 }
 
-const ServiceConfig* find(const BalancerConfig& config, std::string_view service) {
-    return find(const_cast<BalancerConfig&>(config), service);
+// The one of that name.
+auto* find(auto& list, std::string_view name) {
+    return find_if(list, [&](const auto& each) { return each.name == name; });
 }
 
-BridgeConfig* find(ServiceConfig& service, std::string_view bridge) {
-    const auto found = std::ranges::find(service.bridges, bridge, &BridgeConfig::name);
-    return found == service.bridges.end() ? nullptr : &*found;
+// Whether something is of that service's bridge, which it has or names.
+auto is_of(std::string_view service, std::string_view bridge) {
+    return [=](const auto& each) {
+        if constexpr (requires { each.bridge.name; })
+            return each.service == service && each.bridge.name == bridge;
+        else
+            return each.service == service && each.bridge == bridge;
+    };
 }
 
 // What stands in a state file, with its place for complaints.
@@ -193,7 +200,7 @@ Parsed<LaidOver> Desired::over(const BalancerConfig& file) const {
         } catch (const ConfigError& error) {
             return std::unexpected(fmt::format("service {}: {}", each.name, error.sentence()));
         }
-        if (ServiceConfig* const same = find(laid.config, each.name)) {
+        if (ServiceConfig* const same = find(laid.config.services, each.name)) {
             laid.notes.push_back(
                 fmt::format("service {}: the API's, and not the file's of that name", each.name));
             *same = std::move(service);
@@ -210,20 +217,20 @@ Parsed<LaidOver> Desired::over(const BalancerConfig& file) const {
 
 void Desired::lay_bridges(BalancerConfig& config, std::vector<std::string>& notes) const {
     for (const BridgeName& each : removed_bridges_) {
-        ServiceConfig* const service = find(config, each.service);
-        if (!service || added(each.service) || !find(*service, each.bridge)) continue;
+        ServiceConfig* const service = find(config.services, each.service);
+        if (!service || added(each.service) || !find(service->bridges, each.bridge)) continue;
         std::erase_if(service->bridges,
                       [&](const BridgeConfig& bridge) { return bridge.name == each.bridge; });
         notes.push_back(fmt::format("service {}: bridge {} removed by the API, though the file has it",
                                     each.service, each.bridge));
     }
     for (const AddedBridge& each : bridges_) {
-        ServiceConfig* const service = find(config, each.service);
+        ServiceConfig* const service = find(config.services, each.service);
         if (!service) {
             notes.push_back(
                 fmt::format("service {}: the API added bridge {} to it, and the file has it no more",
                             each.service, each.bridge.name));
-        } else if (BridgeConfig* const same = find(*service, each.bridge.name)) {
+        } else if (BridgeConfig* const same = find(service->bridges, each.bridge.name)) {
             notes.push_back(fmt::format("service {}: bridge {} is the API's, and not the file's of that name",
                                         each.service, each.bridge.name));
             *same = each.bridge;
@@ -235,8 +242,8 @@ void Desired::lay_bridges(BalancerConfig& config, std::vector<std::string>& note
 
 void Desired::lay_changes(BalancerConfig& config, std::vector<std::string>& notes) const {
     for (const ChangedBridge& each : changes_) {
-        ServiceConfig* const service = find(config, each.service);
-        BridgeConfig* const bridge = service ? find(*service, each.bridge) : nullptr;
+        ServiceConfig* const service = find(config.services, each.service);
+        BridgeConfig* const bridge = service ? find(service->bridges, each.bridge) : nullptr;
         if (!bridge) {
             notes.push_back(fmt::format("service {}: the API changed bridge {}, which the file has no more",
                                         each.service, each.bridge));
@@ -268,33 +275,23 @@ std::string Desired::uuid_of(std::string_view service, std::string_view bridge) 
 }
 
 const AddedService* Desired::added(std::string_view service) const noexcept {
-    const auto found = std::ranges::find(services_, service, &AddedService::name);
-    return found == services_.end() ? nullptr : &*found;
+    return find(services_, service);
 }
 
 const AddedBridge* Desired::added(std::string_view service, std::string_view bridge) const noexcept {
-    return const_cast<Desired*>(this)->own(service, bridge);
+    return find_if(bridges_, is_of(service, bridge));
 }
 
 AddedBridge* Desired::own(std::string_view service, std::string_view bridge) noexcept {
-    const auto found = std::ranges::find_if(bridges_, [&](const AddedBridge& each) {
-        return each.service == service && each.bridge.name == bridge;
-    });
-    return found == bridges_.end() ? nullptr : &*found;
+    return find_if(bridges_, is_of(service, bridge));
 }
 
 const ChangedBridge* Desired::changed(std::string_view service, std::string_view bridge) const noexcept {
-    const auto found = std::ranges::find_if(changes_, [&](const ChangedBridge& each) {
-        return each.service == service && each.bridge == bridge;
-    });
-    return found == changes_.end() ? nullptr : &*found;
+    return find_if(changes_, is_of(service, bridge));
 }
 
 ChangedBridge& Desired::change(std::string_view service, std::string_view bridge) {
-    const auto found = std::ranges::find_if(changes_, [&](const ChangedBridge& each) {
-        return each.service == service && each.bridge == bridge;
-    });
-    if (found != changes_.end()) return *found;
+    if (ChangedBridge* const known = find_if(changes_, is_of(service, bridge))) return *known;
     return changes_.emplace_back(std::string(service), std::string(bridge), std::nullopt, std::nullopt);
 }
 
@@ -311,28 +308,22 @@ void Desired::add(AddedBridge bridge) {
 }
 
 void Desired::remove(std::string_view service, const BalancerConfig& file) {
+    const auto is_its = [&](const auto& each) { return each.service == service; };
     std::erase_if(services_, [&](const AddedService& each) { return each.name == service; });
-    std::erase_if(bridges_, [&](const AddedBridge& each) { return each.service == service; });
-    std::erase_if(changes_, [&](const ChangedBridge& each) { return each.service == service; });
-    std::erase_if(removed_bridges_, [&](const BridgeName& each) { return each.service == service; });
+    std::erase_if(bridges_, is_its);
+    std::erase_if(changes_, is_its);
+    std::erase_if(removed_bridges_, is_its);
     const bool known = std::ranges::find(removed_services_, service) != removed_services_.end();
-    if (find(file, service) && !known) removed_services_.emplace_back(service);
+    if (find(file.services, service) && !known) removed_services_.emplace_back(service);
 }
 
 void Desired::remove(std::string_view service, std::string_view bridge, const BalancerConfig& file) {
-    std::erase_if(bridges_, [&](const AddedBridge& each) {
-        return each.service == service && each.bridge.name == bridge;
-    });
-    std::erase_if(changes_, [&](const ChangedBridge& each) {
-        return each.service == service && each.bridge == bridge;
-    });
-    const BridgeName name{std::string(service), std::string(bridge)};
-    const ServiceConfig* const in_file = find(file, service);
-    const bool has_it =
-        in_file && !added(service) &&
-        std::ranges::find(in_file->bridges, bridge, &BridgeConfig::name) != in_file->bridges.end();
-    const bool known = std::ranges::find(removed_bridges_, name) != removed_bridges_.end();
-    if (has_it && !known) removed_bridges_.push_back(name);
+    std::erase_if(bridges_, is_of(service, bridge));
+    std::erase_if(changes_, is_of(service, bridge));
+    const ServiceConfig* const in_file = find(file.services, service);
+    const bool has_it = in_file && !added(service) && find(in_file->bridges, bridge);
+    if (has_it && !find_if(removed_bridges_, is_of(service, bridge)))
+        removed_bridges_.push_back({std::string(service), std::string(bridge)});
 }
 
 void Desired::set_weight(std::string_view service, std::string_view bridge, std::uint32_t weight) {

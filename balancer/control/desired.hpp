@@ -77,7 +77,6 @@ class Desired {
     struct BridgeName {
         std::string service;
         std::string bridge;
-        friend bool operator==(const BridgeName&, const BridgeName&) = default;
     };
 
     void lay_bridges(BalancerConfig& config, std::vector<std::string>& notes) const;

@@ -116,13 +116,6 @@ Standing standing_of(const BridgeConfig& bridge, const BridgeHealth* health, boo
     return {false, fmt::format("it is {}{}", to_string(health->state), failure)};
 }
 
-// The bridge's place in the configuration of the service.
-std::optional<std::size_t> place_of(const SplicerService& running, std::uint16_t bridge) {
-    const auto found = std::ranges::find(running.bridges, bridge);
-    if (found == running.bridges.end()) return {};
-    return static_cast<std::size_t>(found - running.bridges.begin());
-}
-
 Json choice_json(const ServiceView& view, std::size_t place, std::size_t rank) {
     const BridgeConfig& bridge = view.service.bridges[place];
     const BridgeHealth* const health = view.health_of(place);
@@ -176,12 +169,8 @@ std::shared_ptr<const Placement> Explainer::whole(const std::shared_ptr<const Sh
     if (const auto known = placements_.find(service.name); known != placements_.end()) return known->second;
     std::vector<PlacementMember> members;
     for (std::size_t i = 0; i < service.bridges.size(); ++i) {
-        const BridgeConfig& bridge = service.bridges[i];
-        if (bridge.weight == 0) continue;
-        members.push_back({.name = bridge.name,
-                           .server = ketama_server(bridge, service.vip.port),
-                           .weight = bridge.weight,
-                           .bridge = static_cast<std::uint16_t>(i)});
+        if (service.bridges[i].weight != 0)
+            members.push_back(placement_member(service, i, static_cast<std::uint16_t>(i)));
     }
     auto built = Placement::build(service.algorithm, members, service.settings.table_rows);
     if (!built) return nullptr;

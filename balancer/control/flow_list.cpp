@@ -110,10 +110,9 @@ std::string bridge_name(const Shown& shown, const splice_flow_entry& entry) {
     const auto& services = shown.setup->services;
     const auto service = std::ranges::find(services, entry.service, &SplicerService::number);
     if (service != services.end()) {
-        const auto bridge = std::ranges::find(service->bridges, entry.bridge);
-        if (bridge != service->bridges.end())
+        if (const auto place = place_of(*service, entry.bridge))
             return shown.config.services[static_cast<std::size_t>(service - services.begin())]
-                .bridges[static_cast<std::size_t>(bridge - service->bridges.begin())]
+                .bridges[*place]
                 .name;
     }
     // One that left the configuration keeps its connections.

@@ -1,5 +1,6 @@
 #include "balancer/control/shown.hpp"
 
+#include <algorithm>
 #include <unordered_map>
 #include <utility>
 
@@ -36,6 +37,12 @@ std::vector<double> first_choice_shares(const SplicerService& service) {
 Shown::Shown(BalancerState state) : BalancerState(std::move(state)) {
     shares.reserve(setup->services.size());
     for (const SplicerService& service : setup->services) shares.push_back(first_choice_shares(service));
+}
+
+std::optional<std::size_t> place_of(const SplicerService& running, std::uint16_t bridge) {
+    const auto found = std::ranges::find(running.bridges, bridge);
+    if (found == running.bridges.end()) return {};
+    return static_cast<std::size_t>(found - running.bridges.begin());
 }
 
 ServiceView view_of(const Snapshot& snapshot, std::size_t place) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,12 @@ struct Snapshot {
     std::shared_ptr<const Shown> shown;
     FlowCounts counts;
     HealthReport health;
-    BridgeTotals totals{};
+    BridgeTotals totals{};  // empty where they are not shown
 };
+
+// The bridge's place in the configuration of its service, which is where its number stands in
+// `running.bridges`; nothing: it is none of them any more.
+[[nodiscard]] std::optional<std::size_t> place_of(const SplicerService& running, std::uint16_t bridge);
 
 // What is shown of one service.
 struct ServiceView {

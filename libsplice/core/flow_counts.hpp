@@ -19,11 +19,17 @@ struct FlowCount {
     friend bool operator==(const FlowCount&, const FlowCount&) = default;
 };
 
+// One number for a service's number and a bridge's in flow entries.
+[[nodiscard]] constexpr std::uint32_t service_bridge_key(std::uint16_t service,
+                                                         std::uint16_t bridge) noexcept {
+    return static_cast<std::uint32_t>(service) << 16 | bridge;
+}
+
 class FlowCounts {
   public:
     // `bridge` is the number in flow entries, `service` the service's own.
     [[nodiscard]] FlowCount of(std::uint16_t service, std::uint16_t bridge) const noexcept {
-        const auto found = counts_.find(key_of(service, bridge));
+        const auto found = counts_.find(service_bridge_key(service, bridge));
         return found == counts_.end() ? FlowCount{} : found->second;
     }
     // The monotonic moment up to which every change of an entry is in the counts.
@@ -58,13 +64,10 @@ class FlowCounts {
                 return Kind::none;
         }
     }
-    static std::uint32_t key_of(std::uint16_t service, std::uint16_t bridge) noexcept {
-        return static_cast<std::uint32_t>(service) << 16 | bridge;
-    }
     void change(const splice_flow_entry& entry, int by) {
         const Kind kind = kind_of(entry);
         if (kind == Kind::none) return;
-        FlowCount& count = counts_[key_of(entry.service, entry.bridge)];
+        FlowCount& count = counts_[service_bridge_key(entry.service, entry.bridge)];
         (kind == Kind::open ? count.open : count.half_closed) += static_cast<std::uint64_t>(by);
     }
 

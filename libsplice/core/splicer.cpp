@@ -181,7 +181,6 @@ struct Splicer::Impl {
     Verdict end_refused(Walk& walk);
     Verdict reset_ended(Walk& walk);
     std::size_t end_flows_of_down_bridges();
-    SignedBridge& seen_of(std::uint16_t service, std::uint16_t bridge);
     // An IP packet of so many bytes goes to that bridge.
     void count_traffic(std::uint16_t service, std::uint16_t bridge, std::size_t bytes);
     void note_sign(const Walk& walk, splice_flow_sign sign);
@@ -243,8 +242,7 @@ struct Splicer::Impl {
     HotTable hot_table;
     std::string shadow_scratch;
     std::size_t held_bytes = 0;  // of pending flows
-    // By service and bridge: what was seen since it was taken last.
-    std::unordered_map<std::uint32_t, SignedBridge> seen;
+    BridgeTotals seen;           // since it was taken last
     std::string scratch;
     std::vector<std::uint32_t> route_mtus;  // by bridge number
     Lanes lanes{};
@@ -291,9 +289,7 @@ std::size_t Splicer::flows() const noexcept {
 }
 
 std::vector<SignedBridge> Splicer::take_signs() {
-    std::vector<SignedBridge> taken;
-    for (const auto& [of, seen] : std::exchange(impl_->seen, {})) taken.push_back(seen);
-    return taken;
+    return impl_->seen.take();
 }
 
 const FlowStore& Splicer::flow_store() const noexcept {
@@ -857,7 +853,7 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
                           walk.service->carriage, 0, SPLICE_NO_BRIDGE, walk.now.seconds());
         return refuse_without_bridge(walk);
     }
-    ++seen_of(walk.service->number, taken.bridge).signs.openings;
+    ++seen.at(walk.service->number, taken.bridge).signs.openings;
     splice_flow_entry& entry = walk.entry.emplace();
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_OPEN, walk.service->number, walk.service->carriage,
                       chosen.choices.row, taken.bridge, walk.now.seconds());
@@ -939,7 +935,7 @@ bool Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chose
         lose_pending(key, entry ? HeldLoss::no_bridge : HeldLoss::expired, in_hand);
         return false;
     }
-    ++seen_of(entry->service, taken.bridge).signs.openings;
+    ++seen.at(entry->service, taken.bridge).signs.openings;
     entry->bridge = taken.bridge;
     entry->tries = taken.tries & 15;
     entry->row = chosen.choices.row & SPLICE_ROW_MASK;
@@ -976,21 +972,14 @@ Verdict Splicer::Impl::forward(Walk& walk, Verdict verdict) {
     return verdict;
 }
 
-SignedBridge& Splicer::Impl::seen_of(std::uint16_t service, std::uint16_t bridge) {
-    SignedBridge& of = seen[static_cast<std::uint32_t>(service) << 16 | bridge];
-    of.service = service;
-    of.bridge = bridge;
-    return of;
-}
-
 void Splicer::Impl::count_traffic(std::uint16_t service, std::uint16_t bridge, std::size_t bytes) {
-    SignedBridge& of = seen_of(service, bridge);
+    SignedBridge& of = seen.at(service, bridge);
     ++of.packets;
     of.bytes += bytes;
 }
 
 void Splicer::Impl::note_sign(const Walk& walk, splice_flow_sign sign) {
-    PassiveSigns& signs = seen_of(walk.entry->service, walk.entry->bridge).signs;
+    PassiveSigns& signs = seen.at(walk.entry->service, walk.entry->bridge).signs;
     splice_negotiated negotiated{};
     if (sign == SPLICE_SIGN_ANSWER)
         ++signs.answers;
@@ -1050,7 +1039,7 @@ void Splicer::Impl::send_held(Instant now, MutableBytes bytes, splice_flow_entry
 // The flow's bridge has refused.
 Verdict Splicer::Impl::next_choice(Walk& walk) {
     const splice_placement_row row = walk.service->placement->row(walk.entry->row);
-    ++seen_of(walk.service->number, walk.entry->bridge).signs.refusals;
+    ++seen.at(walk.service->number, walk.entry->bridge).signs.refusals;
     if (splice_flow_take_next_choice(&*walk.entry, &row) == SPLICE_NO_BRIDGE) return refuse(walk);
     return forward(walk, SPLICE_forward_next_choice);
 }

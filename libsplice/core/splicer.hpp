@@ -17,6 +17,7 @@
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/core/actions.hpp"
 #include "libsplice/core/bridge_loads.hpp"
+#include "libsplice/core/bridge_totals.hpp"
 #include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/flow_store.hpp"
 #include "libsplice/core/hash_key.hpp"
@@ -113,15 +114,6 @@ struct ChoiceCounters {
         ranks[choice.rank].fetch_add(1, std::memory_order_relaxed);
         whys[choice.why].fetch_add(1, std::memory_order_relaxed);
     }
-};
-
-// A service's bridge, and what was seen of it by the way.
-struct SignedBridge {
-    std::uint16_t service = 0;  // number
-    std::uint16_t bridge = 0;
-    PassiveSigns signs{};
-    std::uint64_t packets = 0;  // of clients, that it was sent
-    std::uint64_t bytes = 0;    // of these IP packets, with their headers
 };
 
 // Read by any thread while the machine runs.
