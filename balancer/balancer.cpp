@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "balancer/kernel_path.hpp"
+#include "libsplice/config/api.hpp"
 #include "libsplice/config/secret_file.hpp"
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/randomness.hpp"

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "libsplice/config/api.hpp"
 #include "libsplice/config/secret_file.hpp"
 #include "libsplice/engine/attached_program.hpp"
 #include "libsplice/engine/clock.hpp"

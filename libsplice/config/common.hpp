@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "libsplice/base/address.hpp"
+#include "libsplice/base/api_address.hpp"
 #include "libsplice/base/limits.hpp"
 #include "libsplice/base/netfilter_tool.hpp"
 #include "libsplice/base/time.hpp"
@@ -15,7 +16,6 @@
 #include "libsplice/config/command_line.hpp"
 #include "libsplice/config/values.hpp"
 #include "libsplice/config/yaml_reader.hpp"
-#include "libsplice/ops/api_server.hpp"
 #include "libsplice/ops/log.hpp"
 
 namespace splice {
@@ -53,12 +53,6 @@ struct CommonConfig {
     splice_mark_field marks = kDefaultMarks;
     NetfilterTool netfilter = NetfilterTool::automatic;  // engine nfqueue
 };
-
-// Who may use the API, as it is configured: the token file is read. The error is one line.
-std::expected<ApiAccess, std::string> api_access(const CommonConfig& config);
-// The API's server, as it is configured; nothing: it is off. The error is one line.
-std::expected<std::optional<ApiServer>, std::string> start_api_server(const CommonConfig& config,
-                                                                      ApiRoutes routes);
 
 // All uplinks, the first one first.
 [[nodiscard]] std::vector<std::string> uplinks_of(const CommonConfig& config);
