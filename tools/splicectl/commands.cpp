@@ -149,6 +149,11 @@ Done show_flows(const Options& options, const ApiClient& api) {
         after = text_at(*page, "next");
         more = !after.empty();
     }
+    // The last page may have few more.
+    if (flows.size() > options.limit) {
+        flows.resize(options.limit);
+        more = true;
+    }
     if (auto printed = print_either(options, Json{{"flows", flows}, {"more", more}}, flows_view(flows));
         !printed)
         return printed;
