@@ -173,13 +173,17 @@ def _(world):
     service = web(world)
 
     def now():
-        page = world.page("balancer", "/metrics")
+        """Both pages of one moment: connections that close still send packets between two questions."""
+        while True:
+            stats = api.call("GET", "/stats", status=200)
+            page = world.page("balancer", "/metrics")
+            if api.call("GET", "/stats", status=200)["frontends"][service] == stats["frontends"][service]:
+                break
 
         def counts(name, label=""):
             return {bridge: float(value) for bridge, value in re.findall(
                 rf'^splicelb_balancer_{name}_total\{{bridge="(b\d)",service="{service}"{label}\}} (\S+)$', page, re.M)}
 
-        stats = api.call("GET", "/stats", status=200)
         return stats["frontends"][service], counts("bridge_signs", ',sign="opening"'), counts("bridge_signs", ',sign="answer"'), counts("bridge_bytes")
 
     before = now()
