@@ -26,11 +26,10 @@ namespace {
 // A client that gets something sends its next acknowledgement within a round trip.
 constexpr Duration kStopResets = 1s;
 
-std::vector<IpAddress> vips_of(const BalancerConfig& config) {
-    std::vector<IpAddress> vips;
-    vips.reserve(config.services.size());
-    for (const ServiceConfig& service : config.services) vips.push_back(service.vip.address);
-    return vips;
+std::vector<IpAddress> addresses_of(const BalancerConfig& config) {
+    std::vector<IpAddress> addresses;
+    for (const Vip& vip : vips_of(config)) addresses.push_back(vip.address);
+    return addresses;
 }
 
 std::vector<Endpoint> ports_of(const BalancerConfig& config) {
@@ -64,12 +63,16 @@ std::expected<void, std::string> in_words(const SystemResult<void>& result) {
     return {};
 }
 
-// What checks come from.
-splice_own_addresses own_addresses(const InterfaceInfo& interface) {
-    splice_own_addresses own{};
-    if (const auto ipv4 = interface_address(interface.index, 4); ipv4 && *ipv4) own.ipv4 = (*ipv4)->raw();
-    if (const auto ipv6 = interface_address(interface.index, 6); ipv6 && *ipv6) own.ipv6 = (*ipv6)->raw();
-    return own;
+// What checks come from. VIPs on standby come and go.
+splice_own_addresses own_addresses(const InterfaceInfo& interface, const BalancerConfig& config) {
+    std::vector<IpAddress> but;
+    for (const Vip& vip : vips_of(config))
+        if (vip.presence == Presence::standby) but.push_back(vip.address);
+    const auto own = [&](int family) {
+        const auto found = interface_address(interface.index, family, but);
+        return found && *found ? (*found)->raw() : splice_address{};
+    };
+    return {.ipv4 = own(4), .ipv6 = own(6)};
 }
 
 // What fits into each, for a packet may come and go by any.
@@ -129,7 +132,7 @@ std::expected<BalancerConfig, ConfigFailure> configuration_of(const BalancerOpti
 std::expected<splice_secret, std::string> read_secret(const BalancerConfig& config) {
     auto secret = read_secret_file(config.common.secret_file);
     if (!secret) return secret;
-    if (auto fits = check_lab_key(*secret, config.common.secret_file, vips_of(config)); !fits)
+    if (auto fits = check_lab_key(*secret, config.common.secret_file, addresses_of(config)); !fits)
         return std::unexpected(fits.error());
     return secret;
 }
@@ -170,7 +173,7 @@ std::expected<std::unique_ptr<Balancer>, std::string> Balancer::start(const Bala
 }
 
 Balancer::Balancer(const BalancerOptions& options, const BalancerConfig& config, TaskQueue& tasks)
-    : tasks_(tasks), options_(options), config_(config), file_(config), vips_(config.common.interface) {}
+    : tasks_(tasks), options_(options), config_(config), file_(config), vips_(uplinks_of(config.common)) {}
 
 Balancer::~Balancer() {
     api_server_.reset();
@@ -194,10 +197,12 @@ std::expected<void, std::string> Balancer::open() {
     setup_ = plan->setup;
     index_ = std::move(plan->bridges);
     services_ = std::move(plan->services);
+    if (auto free = vips_.check_free(vips_of(config_)); !free) return free;
     start_guard();
     if (auto started = start_engine(); !started) return std::unexpected(started.error());
     if (auto established = host_.establish(facts(config_)); !established) return established;
     if (auto started = start_api(); !started) return started;
+    vips_.follow(vips_of(config_));
     settle();
     warn_about_clock();
     log_warnings_about(config_);
@@ -254,6 +259,8 @@ ApiReply Balancer::change(const ApiEdit& edit) {
     if (!laid) return api_error(edited->status_unfit, laid.error());
     auto plan = plan_for(laid->config, setup_->secret);
     if (!plan) return api_error(edited->status_unfit, plan.error());
+    if (auto free = vips_.check_free(vips_of(laid->config)); !free)
+        return api_error(409, "nothing changed: " + free.error());
     auto kept = NewTextFile::write(state_file_of(file_), wanted.text(), 0644, "keep the change in",
                                    "choose another place with api.state");
     if (!kept) return api_error(500, "nothing changed: " + kept.error().text);
@@ -447,7 +454,9 @@ std::size_t Balancer::bridges_up(const std::string& service) const {
 
 void Balancer::look_at_host(bool all) {
     splice::look_at_host(host_, read_clock(), all);
-    if (all) follow_own_addresses();
+    if (!all) return;
+    vips_.follow(vips_of(config_));
+    follow_own_addresses();
 }
 
 void Balancer::reload(std::string_view why) {
@@ -464,6 +473,8 @@ void Balancer::reload(std::string_view why) {
     if (!laid) return refused("nothing changed", unfit_state(file_, laid.error()));
     auto plan = plan_for(laid->config);
     if (!plan) return refused("nothing changed", plan.error());
+    if (auto free = vips_.check_free(vips_of(laid->config)); !free)
+        return refused("nothing changed", free.error());
     const std::vector<ServiceChange> changes = plan->changes;
     if (auto applied = apply(std::move(*plan)); !applied)
         return refused(applied.error().undone ? "nothing changed" : "partly changed", applied.error().text);
@@ -481,7 +492,7 @@ void Balancer::reload(std::string_view why) {
 
 // Checks come from this host's own addresses, and are answered to them.
 void Balancer::follow_own_addresses() {
-    const splice_own_addresses own = own_addresses(uplinks_.front());
+    const splice_own_addresses own = own_addresses(uplinks_.front(), config_);
     if (splice_address_equal(&own.ipv4, &setup_->own.ipv4) &&
         splice_address_equal(&own.ipv6, &setup_->own.ipv6))
         return;
@@ -569,7 +580,7 @@ std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config
                      {.config = &config_, .setup = setup_, .bridges = index_, .services = services_},
                      {.mtu = mtu_of(uplinks_),
                       .route_mtus = dataplane_ ? dataplane_->route_mtus() : nullptr,
-                      .own = own_addresses(uplinks_.front()),
+                      .own = own_addresses(uplinks_.front(), config),
                       .now = read_clock().monotonic,
                       .health = &health_});
 }

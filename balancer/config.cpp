@@ -27,7 +27,8 @@ constexpr std::uint64_t kMostProbes = 100;  // rise and fall
 constexpr std::size_t kMostStatusRanges = 16;
 
 const std::vector<std::string_view> kServiceSettings = {
-    "first_payload_wait", "first_payload_max", "idle_timeout", "mss", "window_scale", "table_rows"};
+    "first_payload_wait", "first_payload_max", "idle_timeout", "mss",
+    "window_scale",       "table_rows",        "presence"};
 
 // Digits with at most one point: 1.25.
 std::optional<double> decimal(std::string_view text) {
@@ -175,6 +176,7 @@ void read_settings(const YamlMap& map, ServiceDefaults& settings) {
     map.read("mss", settings.mss, parse_mss);
     map.read("window_scale", settings.window_scale, parse_window_scale);
     map.read("table_rows", settings.table_rows, parse_table_rows);
+    map.read("presence", settings.presence, parse_presence);
 }
 
 Parsed<std::uint32_t> parse_hot_top(std::string_view text) {
@@ -495,6 +497,44 @@ Parsed<ProxyProtocol> parse_proxy_protocol(std::string_view text) {
     return std::unexpected("expected accept or off");
 }
 
+Parsed<Presence> parse_presence(std::string_view text) {
+    for (const Presence presence : {Presence::automatic, Presence::l2, Presence::standby, Presence::none}) {
+        if (text == to_string(presence)) return presence;
+    }
+    return std::unexpected("expected auto, l2, standby or none");
+}
+
+std::string_view to_string(Presence presence) noexcept {
+    switch (presence) {
+        case Presence::l2:
+            return "l2";
+        case Presence::standby:
+            return "standby";
+        case Presence::none:
+            return "none";
+        case Presence::automatic:
+            break;
+    }
+    return "auto";
+}
+
+Parsed<void> check_presence(const BalancerConfig& config) {
+    std::vector<const ServiceConfig*> firsts;  // of each address
+    for (const ServiceConfig& service : config.services) {
+        const auto first = std::ranges::find_if(
+            firsts, [&](const ServiceConfig* each) { return each->vip.address == service.vip.address; });
+        if (first == firsts.end()) {
+            firsts.push_back(&service);
+        } else if ((*first)->settings.presence != service.settings.presence) {
+            return std::unexpected(fmt::format(
+                "service {}: presence {}, and service {} has presence {} for {}: expected one for an address",
+                service.name, to_string(service.settings.presence), (*first)->name,
+                to_string((*first)->settings.presence), service.vip.address.to_string()));
+        }
+    }
+    return {};
+}
+
 Parsed<Timestamps> parse_timestamps(std::string_view text) {
     if (text == "lanes") return Timestamps::lanes;
     if (text == "plain") return Timestamps::plain;
@@ -737,6 +777,7 @@ BalancerConfig parse_balancer_config(const std::string& text, const std::string&
         config.services.push_back(std::move(service));
     }
     if (auto fits = check_bridge_count(config); !fits) services.fail(fits.error());
+    if (auto fits = check_presence(config); !fits) services.fail(fits.error());
     return config;
 }
 
@@ -775,6 +816,7 @@ Parsed<void> check_services(const BalancerConfig& config) {
             if (auto fits = numbers.add(bridge); !fits) return about(fits.error());
         }
     }
+    if (auto fits = check_presence(config); !fits) return fits;
     return check_bridge_count(config);
 }
 

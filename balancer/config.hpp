@@ -59,6 +59,14 @@ struct ShadowConfig {
     std::optional<Algorithm> algorithm;
 };
 
+// Who says on the uplink's link that the VIP is here (layer 2).
+enum class Presence : std::uint8_t {
+    automatic,  // l2 where the VIP is of the uplink's subnet, else none
+    l2,         // this host: it makes sure that no other has the VIP, and announces it
+    standby,    // whoever gives it the address: until then this host serves it and is silent
+    none,       // nobody: routers send packets here. The host still answers who asks
+};
+
 // What a service takes from the top level unless it says otherwise.
 struct ServiceDefaults {
     Duration first_payload_wait = kFirstPayloadWait;
@@ -67,6 +75,7 @@ struct ServiceDefaults {
     std::optional<std::uint16_t> mss;  // nothing: the uplink's MTU less headers
     std::uint8_t window_scale = kWindowScale;
     std::uint32_t table_rows = kTableRows;
+    Presence presence = Presence::automatic;
 };
 
 // What a client's timestamps are for (datapath/lane.h).
@@ -120,6 +129,10 @@ inline const char* const kBalancerApi = "127.0.0.1:10001";
 Parsed<XdpMode> parse_xdp_mode(std::string_view text);
 Parsed<ProxyProtocol> parse_proxy_protocol(std::string_view text);
 Parsed<Timestamps> parse_timestamps(std::string_view text);
+Parsed<Presence> parse_presence(std::string_view text);
+[[nodiscard]] std::string_view to_string(Presence presence) noexcept;
+// An address has one presence: the error names the service that says otherwise.
+Parsed<void> check_presence(const BalancerConfig& config);
 [[nodiscard]] std::string_view to_string(Timestamps timestamps) noexcept;
 // Whether its clients' timestamps name bridges.
 [[nodiscard]] bool has_lanes(const ServiceConfig& service) noexcept;

@@ -5,6 +5,7 @@
 #include <map>
 #include <vector>
 
+#include "balancer/control/vips.hpp"
 #include "libsplice/engine/attached_program.hpp"
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/next_hop.hpp"
@@ -34,12 +35,17 @@ void look_at_program(const std::string& name, Preflight& found) {
 
 // A server of this host's own at a VIP's port is hidden: its clients are the balancer's.
 void look_at_vips(const BalancerConfig& config, Preflight& found) {
+    const Vips vips(uplinks_of(config.common));
+    if (const auto free = vips.check_free(vips_of(config)); !free) found.missing(free.error());
     auto sockets = SocketDiag::open();
     for (const ServiceConfig& service : config.services) {
         const auto here = host_has_address(service.vip.address);
-        found.good(fmt::format("service {}: {} {}", service.name, service.vip.address.to_string(),
-                               here && *here ? "is this host's own address"
-                                             : "is not on this host; a start adds it to the interface"));
+        const bool standby = service.settings.presence == Presence::standby;
+        const char* const where = here && *here ? "is this host's own address"
+                                  : standby     ? "is not on this host; a start adds it to loopback"
+                                                : "is not on this host; a start adds it to the interface";
+        found.good(fmt::format("service {}: {} {} (presence {})", service.name,
+                               service.vip.address.to_string(), where, to_string(service.settings.presence)));
         if (sockets && sockets->has_listener(service.vip))
             found.warn(fmt::format(
                 "service {}: a server of this host listens at {}; while the balancer runs, nobody "

@@ -143,18 +143,12 @@ void judge_backends(const AdoptionFacts& facts, const JoinerSetup& setup, Adopti
     }
 }
 
-void judge_uplinks(const AdoptionFacts& facts, const JoinerSetup& setup, AdoptionFindings& findings) {
-    const bool has_vip = std::ranges::any_of(setup.services, listens_on_vip);
+void judge_uplinks(const AdoptionFacts& facts, AdoptionFindings& findings) {
     for (const UplinkFacts& uplink : facts.uplinks) {
         if (uplink.rp_filter == 1)
             findings.warnings.push_back(
                 fmt::format("rp_filter of {0} is strict: a client whose route does not lead out by {0} is "
                             "dropped; 2 is loose",
-                            uplink.name));
-        if (has_vip && (uplink.arp_ignore < 1 || uplink.arp_announce < 2))
-            findings.warnings.push_back(
-                fmt::format("a backend listens on the VIP, but arp_ignore of {0} is not 1 or arp_announce "
-                            "not 2: this host may answer ARP for the balancer's address there",
                             uplink.name));
     }
 }
@@ -207,10 +201,7 @@ AdoptionFacts read_changing_facts(const JoinerSetup& setup, const std::vector<st
     facts.tcp_rfc1337 = ipv4("tcp_rfc1337", 0);
     facts.conntrack_tcp_loose = read_sysctl("net/netfilter/nf_conntrack_tcp_loose").value_or(1);
     for (const std::string& name : uplinks)
-        facts.uplinks.push_back({.name = name,
-                                 .rp_filter = interface_sysctl(name, "rp_filter"),
-                                 .arp_ignore = interface_sysctl(name, "arp_ignore"),
-                                 .arp_announce = interface_sysctl(name, "arp_announce")});
+        facts.uplinks.push_back({.name = name, .rp_filter = interface_sysctl(name, "rp_filter")});
     auto sockets = SocketDiag::open();
     for (const Endpoint& backend : backends_of(setup))
         facts.backends.push_back(look_at_backend(backend, sockets ? &*sockets : nullptr));
@@ -226,7 +217,7 @@ AdoptionFindings judge_adoption(const AdoptionFacts& facts, const JoinerSetup& s
     judge_sysctls(facts, findings);
     judge_firewall(facts, setup, findings);
     judge_nat(facts, setup, findings);
-    judge_uplinks(facts, setup, findings);
+    judge_uplinks(facts, findings);
     judge_backends(facts, setup, findings);
     return findings;
 }

@@ -25,8 +25,6 @@ struct BackendFacts {
 struct UplinkFacts {
     std::string name;
     int rp_filter = 0;
-    int arp_ignore = 0;
-    int arp_announce = 0;
 };
 
 struct AdoptionFacts {

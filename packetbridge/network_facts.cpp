@@ -15,11 +15,6 @@ std::string conf(const std::string& interface, const std::string& name) {
 
 }  // namespace
 
-int interface_sysctl(const std::string& interface, const std::string& name) {
-    return std::max(read_sysctl(conf("all", name)).value_or(0),
-                    read_sysctl(conf(interface, name)).value_or(0));
-}
-
 // By an address that nobody has (RFC 5737, RFC 3849).
 std::optional<WayTo> way_to_clients(int family) {
     const auto anybody = IpAddress::parse(family == 4 ? "198.51.100.1" : "2001:db8::1");

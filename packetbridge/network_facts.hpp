@@ -11,10 +11,6 @@
 
 namespace splice {
 
-// Of net.ipv4.conf: the interface's own value, or that of `all` where it is larger (ip-sysctl.rst: rp_filter,
-// accept_local and others hold by the larger of both). 0 where it cannot be read.
-[[nodiscard]] int interface_sysctl(const std::string& interface, const std::string& name);
-
 // That a client on this host is served by the bridge here: its packets come back by the uplink from the
 // balancer, from an address of this host, and IPv4 drops such as forged.
 HostFact local_clients_fact(const std::string& interface);

@@ -11,6 +11,7 @@
 #include "libsplice/config/secret_file.hpp"
 #include "libsplice/engine/attached_program.hpp"
 #include "libsplice/engine/clock.hpp"
+#include "libsplice/engine/interface.hpp"
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/start.hpp"
 #include "packetbridge/adoption_checks.hpp"
@@ -284,8 +285,23 @@ HostFactList Packetbridge::facts() {
         facts.push_back(reverse_path_fact(uplink, uplinks));
         if (config_.local_clients) facts.push_back(local_clients_fact(uplink));
     }
+    // A VIP that a backend here listens on is the balancer's on the link.
+    for (const std::string& uplink : uplinks) {
+        const auto needed = [this, uplink] { return has_vip_beside(uplink); };
+        for (HostFact& fact : silence_.facts(uplink, needed)) {
+            fact.may_wait = true;  // a backend may come to listen there that is none yet
+            facts.push_back(std::move(fact));
+        }
+    }
     for (HostFact& fact : dataplane_->facts()) facts.push_back(std::move(fact));
     return facts;
+}
+
+bool Packetbridge::has_vip_beside(const std::string& uplink) const {
+    const auto elsewhere = addresses_elsewhere(interface_index(uplink), 4);
+    return elsewhere && std::ranges::any_of(config_.services, [&](const BridgeServiceConfig& service) {
+               return std::ranges::find(*elsewhere, service.vip.address) != elsewhere->end();
+           });
 }
 
 void Packetbridge::look_at_host(bool all) {

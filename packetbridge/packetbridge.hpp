@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "libsplice/engine/arp_silence.hpp"
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/ops/api_server.hpp"
@@ -73,6 +74,8 @@ class Packetbridge {
     void leave();
     [[nodiscard]] PacketbridgeState state() const;
     [[nodiscard]] HostFactList facts();
+    // Whether an IPv4 VIP is on this host, and on another interface than this uplink.
+    [[nodiscard]] bool has_vip_beside(const std::string& uplink) const;
 
     PacketbridgeOptions options_;
     PacketbridgeConfig config_;
@@ -83,6 +86,7 @@ class Packetbridge {
     std::shared_ptr<const JoinerSetup> setup_;
     std::optional<InterfaceLock> host_lock_;
     std::unique_ptr<BridgeDataPlane> dataplane_;
+    ArpSilence silence_;  // what `host_` refers to
     HostFacts host_;
     Reloads reloads_;
     BackendWatch backends_;

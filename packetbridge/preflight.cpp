@@ -7,6 +7,7 @@
 
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/next_hop.hpp"
+#include "libsplice/engine/sysctl.hpp"
 #include "libsplice/engine/xdp_link.hpp"
 #include "packetbridge/adoption_checks.hpp"
 #include "packetbridge/bridge_hooks.hpp"

@@ -81,6 +81,7 @@ Settings settings_of(const ServiceConfig& service) {
             {"ramp", factor(service.ramp)},
             {"health", text_of(service.health)},
             {"timestamps", std::string(to_string(service.timestamps))},
+            {"presence", std::string(to_string(common.presence))},
             {"first_payload_wait", format_duration(common.first_payload_wait)},
             {"first_payload_max", std::to_string(common.first_payload_max)},
             {"idle_timeout", format_duration(common.idle_timeout)},

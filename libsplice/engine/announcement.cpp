@@ -6,45 +6,17 @@
 #include <netinet/icmp6.h>
 #include <netinet/if_ether.h>
 #include <netinet/in.h>
-#include <netpacket/packet.h>
 #include <sys/socket.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
-#include <optional>
 
 #include "libsplice/engine/descriptor.hpp"
 #include "libsplice/engine/interface.hpp"
+#include "libsplice/engine/link_socket.hpp"
 
 namespace splice {
 namespace {
-
-using MacAddress = std::array<std::uint8_t, ETH_ALEN>;
-
-// A packet socket of the interface, and the interface's own address; nothing where it has none.
-struct LinkSocket {
-    Descriptor socket;
-    std::optional<MacAddress> own;
-};
-
-SystemResult<LinkSocket> open_link(std::uint32_t interface, std::uint16_t protocol,
-                                   const std::string& doing) {
-    LinkSocket link{.socket = Descriptor(socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0)), .own = {}};
-    if (!link.socket) return system_error(doing, errno, "it needs CAP_NET_RAW: run it as root");
-    sockaddr_ll address{};
-    address.sll_family = AF_PACKET;
-    address.sll_protocol = htons(protocol);
-    address.sll_ifindex = static_cast<int>(interface);
-    socklen_t length = sizeof(address);
-    auto* const raw = reinterpret_cast<sockaddr*>(&address);
-    if (bind(link.socket.get(), raw, sizeof(address)) != 0 ||
-        getsockname(link.socket.get(), raw, &length) != 0)
-        return system_error(doing, errno);
-    if (address.sll_hatype == ARPHRD_ETHER && address.sll_halen == ETH_ALEN)
-        std::memcpy(link.own.emplace().data(), address.sll_addr, ETH_ALEN);
-    return link;
-}
 
 SystemResult<void> announce_ipv4(const LinkSocket& link, std::uint32_t interface, const IpAddress& address,
                                  const std::string& doing) {
@@ -58,16 +30,8 @@ SystemResult<void> announce_ipv4(const LinkSocket& link, std::uint32_t interface
     std::memcpy(arp.arp_sha, link.own->data(), ETH_ALEN);
     std::memcpy(arp.arp_spa, ipv4, 4);
     std::memcpy(arp.arp_tpa, ipv4, 4);
-    sockaddr_ll everybody{};
-    everybody.sll_family = AF_PACKET;
-    everybody.sll_protocol = htons(ETH_P_ARP);
-    everybody.sll_ifindex = static_cast<int>(interface);
-    everybody.sll_halen = ETH_ALEN;
-    std::memset(everybody.sll_addr, 0xff, ETH_ALEN);
-    if (sendto(link.socket.get(), &arp, sizeof(arp), 0, reinterpret_cast<const sockaddr*>(&everybody),
-               sizeof(everybody)) < 0)
-        return system_error(doing, errno);
-    return {};
+    constexpr MacAddress kEverybody{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    return send_on_link(link, interface, ETH_P_ARP, kEverybody, &arp, sizeof(arp), doing);
 }
 
 // The kernel writes the checksum, and the IPv6 header from the address that the socket is bound to.

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <string_view>
@@ -20,6 +21,7 @@ namespace {
 // IFA_PROTO of addresses that we added. The kernel uses 1 to 3 (linux/if_addr.h); the rest is anyone's.
 constexpr std::uint8_t kAddressProtocol = 0x51;
 constexpr std::string_view kLabelSuffix = ":slb";
+constexpr const char* kLoopback = "lo";
 
 // linux/if_addr.h of Linux 5.18 and newer has it.
 constexpr std::uint16_t kIfaProto = 11;
@@ -155,9 +157,24 @@ std::uint8_t host_prefix(const IpAddress& address) noexcept {
     return address.family() == 4 ? 32 : 128;
 }
 
-int add_tagged(NetlinkSocket& socket, const InterfaceInfo& interface, const IpAddress& address) noexcept {
+bool share_prefix(const IpAddress& one, const IpAddress& other, unsigned bits) noexcept {
+    if (one.family() != other.family()) return false;
+    const unsigned first = one.family() == 4 ? 96 : 0;
+    for (unsigned bit = first; bit < first + bits; ++bit) {
+        const auto differ = one.raw().bytes[bit / 8] ^ other.raw().bytes[bit / 8];
+        if ((differ >> (7 - bit % 8) & 1) != 0) return false;
+    }
+    return true;
+}
+
+int add_tagged(NetlinkSocket& socket, const InterfaceInfo& interface, const IpAddress& address,
+               bool is_source) noexcept {
     NetlinkMessage message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
     put_address(message, interface.index, address, host_prefix(address));
+    if (!is_source && address.family() == 6) {
+        const ifa_cacheinfo lives{.ifa_prefered = 0, .ifa_valid = UINT32_MAX, .cstamp = 0, .tstamp = 0};
+        mnl_attr_put(message.header(), IFA_CACHEINFO, sizeof(lives), &lives);
+    }
     mnl_attr_put_u8(message.header(), kIfaProto, kAddressProtocol);
     const std::string label = interface.name + std::string(kLabelSuffix);
     if (address.family() == 4 && label.size() < IFNAMSIZ)
@@ -247,7 +264,8 @@ SystemResult<bool> is_address_assigned(const IpAddress& address) {
     return !places->empty();
 }
 
-SystemResult<std::optional<IpAddress>> interface_address(std::uint32_t interface, int family) {
+SystemResult<std::optional<IpAddress>> interface_address(std::uint32_t interface, int family,
+                                                         const std::vector<IpAddress>& but) {
     auto socket = open_route_socket();
     if (!socket) return std::unexpected(socket.error());
     const auto all = list_addresses(*socket, family);
@@ -256,11 +274,53 @@ SystemResult<std::optional<IpAddress>> interface_address(std::uint32_t interface
     // For IPv4 the first of these says "secondary", for IPv6 "temporary": another one is meant either way.
     const auto fits = [&](const HostAddress& each) {
         return each.interface == interface && !each.ours && each.scope == RT_SCOPE_UNIVERSE &&
-               (each.flags & (kNotInUse | IFA_F_SECONDARY)) == 0;
+               (each.flags & (kNotInUse | IFA_F_SECONDARY)) == 0 &&
+               std::ranges::find(but, each.address) == but.end();
     };
     const auto found = std::ranges::find_if(*all, fits);
     if (found == all->end()) return std::optional<IpAddress>();
     return found->address;
+}
+
+SystemResult<std::vector<AddressPlace>> places_of(const IpAddress& address) {
+    const auto found = find_address(address);
+    if (!found) return std::unexpected(found.error());
+    const std::uint32_t loopback = interface_index(kLoopback);
+    std::vector<AddressPlace> places;
+    places.reserve(found->size());
+    for (const HostAddress& each : *found)
+        places.push_back({.interface = each.interface,
+                          .loopback = each.interface == loopback,
+                          .ours = each.ours,
+                          .in_use = (each.flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == 0});
+    return places;
+}
+
+SystemResult<std::vector<IpAddress>> addresses_elsewhere(std::uint32_t interface, int family) {
+    auto socket = open_route_socket();
+    if (!socket) return std::unexpected(socket.error());
+    const auto all = list_addresses(*socket, family);
+    if (!all) return std::unexpected(all.error());
+    std::vector<IpAddress> elsewhere;
+    for (const HostAddress& each : *all)
+        if (each.interface != interface) elsewhere.push_back(each.address);
+    return elsewhere;
+}
+
+std::string interface_name(std::uint32_t interface) {
+    std::array<char, IFNAMSIZ> name{};
+    return if_indextoname(interface, name.data()) ? name.data() : "";
+}
+
+SystemResult<bool> is_in_subnet(std::uint32_t interface, const IpAddress& address) {
+    auto socket = open_route_socket();
+    if (!socket) return std::unexpected(socket.error());
+    const auto all = list_addresses(*socket, address.family());
+    if (!all) return std::unexpected(all.error());
+    return std::ranges::any_of(*all, [&](const HostAddress& each) {
+        return each.interface == interface && !each.ours &&
+               share_prefix(each.address, address, each.prefix_length);
+    });
 }
 
 AddedAddress::AddedAddress(std::uint32_t interface, const IpAddress& address) noexcept
@@ -283,6 +343,15 @@ AddedAddress::~AddedAddress() {
 }
 
 SystemResult<AddedAddress> AddedAddress::add(const std::string& interface, const IpAddress& address) {
+    return add_at(interface, address, false);
+}
+
+SystemResult<AddedAddress> AddedAddress::add_to_loopback(const IpAddress& address) {
+    return add_at(kLoopback, address, true);
+}
+
+SystemResult<AddedAddress> AddedAddress::add_at(const std::string& interface, const IpAddress& address,
+                                                bool loopback) {
     const std::string doing = "add " + address.to_string() + " to " + interface;
     const auto info = find_interface(interface);
     if (!info) return std::unexpected(info.error());
@@ -293,6 +362,7 @@ SystemResult<AddedAddress> AddedAddress::add(const std::string& interface, const
 
     bool there = false;
     for (const HostAddress& place : *places) {
+        if (!place.ours && loopback && place.interface != info->index) continue;
         if (!place.ours) {
             return system_error(doing, EEXIST, "this host has it already, and it was not added by us");
         }
@@ -305,7 +375,7 @@ SystemResult<AddedAddress> AddedAddress::add(const std::string& interface, const
         }
     }
     if (!there) {
-        if (const int error = add_tagged(*socket, *info, address)) {
+        if (const int error = add_tagged(*socket, *info, address, !loopback)) {
             return system_error(doing, error, error == EPERM ? "it needs CAP_NET_ADMIN: run it as root" : "");
         }
     }

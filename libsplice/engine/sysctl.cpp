@@ -26,6 +26,13 @@ std::optional<int> read_sysctl(const std::string& path) {
     return value;
 }
 
+int interface_sysctl(const std::string& interface, const std::string& name) {
+    const auto value = [&](const std::string& of) {
+        return read_sysctl("net/ipv4/conf/" + of + "/" + name).value_or(0);
+    };
+    return std::max(value("all"), value(interface));
+}
+
 SystemResult<void> write_sysctl(const std::string& path, int value) {
     const std::string what = "write " + std::to_string(value) + " to " + file_of(path);
     const Descriptor file(::open(file_of(path).c_str(), O_WRONLY | O_CLOEXEC));

@@ -11,6 +11,9 @@ namespace splice {
 
 // "net/ipv4/tcp_sack"; nothing when there is none or it is no number.
 [[nodiscard]] std::optional<int> read_sysctl(const std::string& path);
+// Of net.ipv4.conf: the interface's own value, or that of `all` where it is larger (ip-sysctl.rst: rp_filter,
+// accept_local, arp_ignore and others hold by the larger of both). 0 where it cannot be read.
+[[nodiscard]] int interface_sysctl(const std::string& interface, const std::string& name);
 SystemResult<void> write_sysctl(const std::string& path, int value);
 
 // A value that is set for as long as it lives; what was there comes back at destruction, unless somebody else

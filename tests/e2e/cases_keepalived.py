@@ -59,13 +59,12 @@ class Pair:
             world.clean_up.callback(self._lab.on, host, "ip", "neigh", "flush", "dev", "eth1")
         world.clean_up.callback(restart, world, "balancer")
         self._stand_second()
-        world.edited("balancer.yaml", lambda text: self._blocks["stop_resets:"] + text)
+        for name in ("arp_ignore", "arp_announce"):
+            world.sysctl(SECOND, f"net.ipv4.conf.eth1.{name}", 0)
+        world.edited("balancer.yaml", lambda text: self._blocks["presence:"] + re.sub(r"(name: own.\n)", r"\1    presence: none\n", text))
         self._write("standby.yaml", self._second_yaml())
-        # The file of the page is for the balancer's own; the lab's VIPs come by it from here on.
-        self._lab.stop("balancer")
-        for host in HOSTS:
-            self._at_boot(host)
-        self._lab.start("balancer")
+        # The lab's VIPs come by keepalived from here on.
+        restart(world, "balancer")
         self._start(SECOND, f"{SECOND}-program", os.path.join(BUILD, "balancer"), "--config", f"{self._lab.run_dir}/standby.yaml")
         program = f"{SECOND}-program"
         eventually(lambda: " ready: " in world.log_of(program, of_this_case=True),
@@ -105,14 +104,6 @@ on segment ethtool -K to-{SECOND} tx off gro on >/dev/null""")
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         self._world.clean_up.callback(os.unlink, path)
-
-    def _at_boot(self, host):
-        for setting in ("arp_ignore", "arp_announce"):
-            self._world.sysctl(host, f"net.ipv4.conf.eth1.{setting}", 0)
-        for line in self._blocks["ip"].splitlines():
-            self._lab.on(host, *line.split())
-        for address in VIPS:
-            self._world.clean_up.callback(self._lab.on, host, "ip", "address", "del", address, "dev", "lo")
 
     def _start(self, host, name, *words):
         with open(f"{self._lab.run_dir}/log/{name}.log", "a", encoding="utf-8") as log:

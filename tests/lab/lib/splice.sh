@@ -28,9 +28,10 @@ balancer_service() {
 
 # balancer_yaml BALANCER
 balancer_yaml() {
-    # Connections that one strands another finds. The service at its own address is the first one's alone.
+    # Connections that one strands another finds; each has the VIPs, and the router says which gets a packet. The
+    # service at its own address is the first one's alone.
     local resets="" own=""
-    if ((${#BALANCERS[@]} > 1)); then resets="stop_resets: false"; fi
+    if ((${#BALANCERS[@]} > 1)); then resets=$'stop_resets: false\npresence: none'; fi
     if [[ $1 == balancer ]]; then
         own="$(balancer_service own4 "$BALANCER4" 8080 5 http uri 4)
 $(balancer_service own6 "$BALANCER6" 8080 6 http uri 6)"

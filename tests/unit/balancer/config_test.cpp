@@ -1,6 +1,7 @@
 #include "balancer/config.hpp"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -457,6 +458,25 @@ TEST_CASE("each key that a reload cannot change is named when it differs, and th
     CHECK(differs(with_top("log: { level: debug, format: json }")) == "nothing");
     CHECK(differs(with_top("table_rows: 1024\nmss: 1000\nwindow_scale: 3")) == "nothing");
     CHECK(differs(with_top("first_payload_wait: 10ms\nfirst_payload_max: 1KiB")) == "nothing");
+}
+
+TEST_CASE("presence is of a VIP: the top level's or the service's, and services of one VIP have the same") {
+    CHECK(service_of(kExample).settings.presence == Presence::automatic);
+    CHECK(service_of(with_top("presence: standby")).settings.presence == Presence::standby);
+    CHECK(service_of(with_key("presence: none")).settings.presence == Presence::none);
+    CHECK(complaint(with_key("presence: l3")).contains("expected auto, l2, standby or none"));
+    const ServiceConfig first = service_of(kExample);
+    const auto second = [&](const std::string& presence) {
+        return with_service(
+            fmt::format("{{ name: second, vip: {}, port: 8081, dscp: 33, {} bridges: [{{ name: x, "
+                        "address: 192.0.2.99 }}] }}",
+                        first.vip.address.to_string(), presence));
+    };
+    CHECK(complaint(second("presence: l2,"))
+              .contains(fmt::format("service second: presence l2, and service {} has presence auto for {}: "
+                                    "expected one for an address",
+                                    first.name, first.vip.address.to_string())));
+    CHECK(parse(second("")).services.size() == parse(kExample).services.size() + 1);
 }
 
 TEST_CASE("what is allowed but will hardly be wanted is warned of") {

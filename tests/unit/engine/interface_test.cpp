@@ -166,6 +166,52 @@ TEST_CASE("an interface's own address is a global one that we did not add") {
         lab::run("ip", {"address", "add", "2001:db8::10/64", "dev", "lo",
                         "nodad"});  // else it may be tentative yet
         CHECK(own(6) == "2001:db8::10");
+        const std::vector but{address("192.0.2.10"), address("2001:db8::10")};
+        CHECK_FALSE(*interface_address(1, 4, but));  // the other one is secondary
+        CHECK_FALSE(*interface_address(1, 6, but));
         CHECK_FALSE(*interface_address(77, 4));
+    });
+}
+
+TEST_CASE("on loopback an address may be beside another place, which tells them apart, and goes alone") {
+    for (const char* vip : {"192.0.2.10", "2001:db8::10"}) {
+        lab::in_new_namespace([&] {
+            lab::run("ip", {"link", "add", "left", "type", "veth", "peer", "name", "right"});
+            lab::run("ip", {"address", "add", vip, "dev", "left"});
+            {
+                const auto added = AddedAddress::add_to_loopback(address(vip));
+                REQUIRE(added);
+                const auto places = places_of(address(vip));
+                REQUIRE(places);
+                REQUIRE(places->size() == 2);
+                for (const AddressPlace& place : *places) {
+                    CHECK(place.ours == place.loopback);
+                    CHECK(interface_name(place.interface) == (place.loopback ? "lo" : "left"));
+                }
+                const auto elsewhere = addresses_elsewhere(interface_index("lo"), address(vip).family());
+                REQUIRE(elsewhere);
+                CHECK(*elsewhere == std::vector{address(vip)});
+            }
+            CHECK(lab::run("ip", {"-o", "address", "show", "dev", "lo"}).find(vip) == std::string::npos);
+            CHECK(listed(vip));
+        });
+    }
+}
+
+TEST_CASE("an address is of a subnet of the interface's by each prefix but those that we added") {
+    lab::in_new_namespace([] {
+        lab::run("ip", {"address", "add", "192.0.2.129/25", "dev", "lo"});
+        lab::run("ip", {"address", "add", "2001:db8:0:8::1/61", "dev", "lo"});
+        const AddedAddress ours = add("lo", "198.51.100.1");
+        const auto in_subnet = [](const char* text) {
+            return is_in_subnet(interface_index("lo"), address(text)).value();
+        };
+        CHECK(in_subnet("192.0.2.128"));
+        CHECK(in_subnet("192.0.2.255"));
+        CHECK_FALSE(in_subnet("192.0.2.127"));
+        CHECK_FALSE(in_subnet("198.51.100.1"));
+        CHECK(in_subnet("2001:db8:0:f::77"));
+        CHECK_FALSE(in_subnet("2001:db8:0:10::77"));
+        CHECK_FALSE(in_subnet("2001:db8:0:7::77"));
     });
 }

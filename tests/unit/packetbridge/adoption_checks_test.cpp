@@ -139,15 +139,13 @@ TEST_CASE("what stands against one backend's adoption is of that backend, and no
 
 TEST_CASE("what only may harm is a warning, of each uplink that it is of") {
     AdoptionFacts facts;
-    facts.uplinks = {{.name = "eth1", .rp_filter = 2, .arp_ignore = 1, .arp_announce = 2},
-                     {.name = "eth2", .rp_filter = 1, .arp_ignore = 1, .arp_announce = 1}};
+    facts.uplinks = {{.name = "eth1", .rp_filter = 2}, {.name = "eth2", .rp_filter = 1}};
     facts.backends = {{.backend = *Endpoint::parse("192.0.2.10:80"), .listens = false}};
     const AdoptionFindings findings = judge_adoption(facts, kOnVip);
     CHECK_FALSE(findings.first_obstacle());
-    REQUIRE(findings.warnings.size() == 3);
+    REQUIRE(findings.warnings.size() == 2);
     CHECK(findings.warnings[0].starts_with("rp_filter of eth2 is strict"));
-    CHECK(findings.warnings[1].contains("arp_ignore of eth2"));
-    CHECK(findings.warnings[2].starts_with("nobody listens at 192.0.2.10:80"));
-    facts.uplinks[1] = {.name = "eth2", .rp_filter = 0, .arp_ignore = 1, .arp_announce = 2};
+    CHECK(findings.warnings[1].starts_with("nobody listens at 192.0.2.10:80"));
+    facts.uplinks[1] = {.name = "eth2", .rp_filter = 0};
     CHECK(judge_adoption(facts, kOnVip).warnings.size() == 1);
 }
