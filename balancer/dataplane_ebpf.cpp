@@ -22,6 +22,10 @@
 namespace splice {
 namespace {
 
+// A flood fills a table in less than a second: how many flows have begun is looked at so often.
+constexpr Duration kLookEach = std::chrono::milliseconds(100);
+
+
 class EbpfDataPlane final : public DataPlane, private PacketMachine {
   public:
     EbpfDataPlane(std::shared_ptr<const SplicerSetup> setup, const EngineSettings& settings)
@@ -40,7 +44,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         path_.emplace(std::move(*path));
         if (auto written = path_->maps().write_setup(*setup_); !written) return written;
         path_->take_over_flows(*setup_);
-        flows_.emplace(path_->maps().flows());
+        flows_.emplace(path_->maps().flows(), path_->maps().sources());
         splicer_.emplace(setup_, *flows_);
         splicer_->swap_setup(setup_);
         checks_.replace_setup(read_clock().monotonic, setup_);
@@ -220,7 +224,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         const bool ticks = tick && *tick <= now.monotonic;
         if (ticks) path_->maps().read_openings(*splicer_);
         splicer_->expire(now, out);
-        if (checks_.wants_signs(now.monotonic)) take_signs(now);
+        if (checks_.wants_signs(now.monotonic) || now.monotonic >= next_look_) take_signs(now);
         checks_.expire(now, out);
         tell_health();
         if (ticks) {
@@ -234,13 +238,17 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     [[nodiscard]] std::optional<Duration> next_deadline() const override {
         const Duration refresh = routes_->next_refresh();
         return std::min({splicer_->next_deadline().value_or(refresh),
-                         checks_.next_deadline().value_or(refresh), refresh});
+                         checks_.next_deadline().value_or(refresh), refresh, next_look_});
     }
 
     void take_signs(Instant now) {
         std::vector<SignedBridge> seen = path_->maps().take_signs();
         std::ranges::move(splicer_->take_signs(), std::back_inserter(seen));
         totals_.add(seen);
+        std::uint64_t begun = 0;
+        for (const SignedBridge& each : seen) begun += each.signs.openings;
+        flows_->note_begun(begun);
+        next_look_ = now.monotonic + kLookEach;
         checks_.see(now.monotonic, seen);
     }
 
@@ -260,6 +268,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     std::unique_ptr<BridgeRoutes> routes_;
     std::optional<KernelPath> path_;
     std::optional<BpfFlowStore> flows_;
+    Duration next_look_{};
     std::optional<Splicer> splicer_;
     HealthChecks checks_;
     BridgeTotals totals_;

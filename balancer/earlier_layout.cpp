@@ -1,6 +1,7 @@
 #include "balancer/earlier_layout.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "libsplice/bpf/balancer_maps.h"
@@ -23,6 +24,10 @@ struct FlowEntry3 {
 };
 static_assert(sizeof(FlowEntry3) == 16);
 
+// Layout 4 had no sequence number.
+constexpr std::size_t kFlowEntry4 = offsetof(splice_flow_entry, seq);
+static_assert(kFlowEntry4 == 20);
+
 // What a packet that is sent on leaves in the entry.
 constexpr std::uint8_t kTouched = SPLICE_FLOW_ANSWERED | SPLICE_FLOW_CLIENT_FIN;
 
@@ -44,6 +49,7 @@ splice_flow_entry converted(const FlowEntry3& was, std::uint16_t service) noexce
 
 splice_flow_entry lasting(splice_flow_entry entry) noexcept {
     entry.last_seen_s = 0;
+    entry.seq = 0;
     entry.flags &= SPLICE_FLOW_REOPENED;
     // Not open: it counts packets.
     if (entry.state != SPLICE_FLOW_OPEN) entry.row = 0;
@@ -67,7 +73,7 @@ std::uint16_t service_of(const SplicerSetup& setup, const splice_flow_key& key) 
 }  // namespace
 
 bool is_readable_layout(int layout) noexcept {
-    return layout == 3 || layout == SPLICE_BALANCER_LAYOUT;
+    return layout == 3 || layout == 4 || layout == SPLICE_BALANCER_LAYOUT;
 }
 
 FlowTakeOver<splice_flow_entry>::Conversion conversion_from(int layout, const SplicerSetup& setup) {
@@ -80,8 +86,8 @@ FlowTakeOver<splice_flow_entry>::Conversion conversion_from(int layout, const Sp
                     std::memcpy(&was, earlier, sizeof(was));
                     return converted(was, service);
                 }
-                splice_flow_entry entry;
-                std::memcpy(&entry, earlier, sizeof(entry));
+                splice_flow_entry entry{};
+                std::memcpy(&entry, earlier, layout == 4 ? kFlowEntry4 : sizeof(entry));
                 return entry;
             },
             .lasting = lasting,

@@ -77,6 +77,7 @@ class KernelMaps {
     [[nodiscard]] int program() const { return program_.program("balancer_xdp"); }
     [[nodiscard]] int redirect_probe() const { return program_.program("redirect_probe"); }
     [[nodiscard]] int flows() const { return program_.map("flows"); }
+    [[nodiscard]] splice_source_flows& sources() const noexcept { return kernel().sources; }
     [[nodiscard]] int bridges() const { return program_.map("bridges"); }
     [[nodiscard]] int services() const { return program_.map("services"); }
     [[nodiscard]] int asked() const { return program_.map("asked"); }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "libsplice/engine/randomness.hpp"
+
 namespace splice {
 namespace {
 
@@ -289,6 +291,8 @@ std::expected<std::shared_ptr<const SplicerSetup>, std::string> build_setup(cons
                        .closing_s = whole_seconds(kClosingTimeout),
                        .half_closed_s = whole_seconds(std::max<Duration>(
                            kClosingTimeout, std::min<Duration>(kHalfClosedTimeout, idle_timeout)))};
+    static const splice_key source_key = random_key();
+    setup->source_key = source_key;
     setup->max_flows = config.common.max_flows;
     const std::vector<std::uint16_t> service_numbers = services.assign(names_of(config));
     std::span<const std::uint16_t> rest = *numbers;

@@ -35,6 +35,8 @@ inline constexpr std::array kBalancerTrouble{
         "or clocks of balancers and bridges differ, or two bridges have one number"},
     CounterWarning{SPLICE_drop_flow_table_full,
                    "new connections are refused; raise max_flows, or look for a flood"},
+    CounterWarning{SPLICE_drop_source_share,
+                   "the flow table is nearly full, and single addresses have most of it: look for a flood"},
     CounterWarning{SPLICE_drop_first_payload_memory,
                    "first payloads that come in pieces fill the memory for them; look for a flood"},
     CounterWarning{SPLICE_drop_ask_overrun,

@@ -26,12 +26,13 @@
 #include "libsplice/datapath/proxy_header.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
+#include "libsplice/datapath/source.h"
 
 SPLICE_HEADER_BEGIN
 
 /* A change of a pinned map's value (flows, bridges, services) is a new layout: pinned maps of another one are not gone on
  * with. The settings and the other maps are each process's own. */
-#define SPLICE_BALANCER_LAYOUT 4
+#define SPLICE_BALANCER_LAYOUT 5
 
 struct splice_service_key {
 	struct splice_address vip;
@@ -166,6 +167,7 @@ struct splice_balancer_settings {
 	__u16 lanes[2][SPLICE_LANE_SLOTS]; /* IPv4, IPv6; by bridges' numbers: index + 1, or with SPLICE_LANE_ASKS; 0: nobody's */
 	struct splice_bridge_state states[SPLICE_STATES]; /* by choice rules; one half is in use, as of the services */
 	struct splice_hot_keys hot; /* of all services */
+	struct splice_source_flows sources;
 };
 
 /* Seconds of uptime: a product overflows after 8 years. */

@@ -20,6 +20,7 @@
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/request_line.h"
 #include "libsplice/datapath/segment.h"
+#include "libsplice/datapath/source.h"
 
 /* A hash that never evicts: a flow's URL is gone, so a living entry that is lost cannot be made again. Allocated at
  * once, which costs less a flow and lets a flood of flows fail in one way only. */
@@ -236,6 +237,18 @@ SPLICE_SUBPROGRAM int show(struct xdp_md *ctx, const struct splice_packet *packe
 	return 0;
 }
 
+/* Whether the client's address may have one more flow, which is counted then. Only a table that is nearly full asks. */
+SPLICE_SUBPROGRAM int take_share(const struct splice_packet *packet)
+{
+	__u32 place;
+
+	if (!settings.sources.share) return 1;
+	place = splice_source_place(&settings.sources.key, &packet->ends.source);
+	if (!splice_source_has_room(&settings.sources, place)) return 0;
+	__sync_fetch_and_add(&settings.sources.flows[place & (SPLICE_SOURCE_PLACES - 1)], 1);
+	return 1;
+}
+
 /* A first payload that user space must look at: from here on its flow is pending, so that the segments behind this
  * one follow it. */
 static __always_inline int ask_to_choose(struct xdp_md *ctx, const struct splice_packet *packet,
@@ -244,6 +257,7 @@ static __always_inline int ask_to_choose(struct xdp_md *ctx, const struct splice
 	struct splice_flow_entry entry;
 	long error;
 
+	if (SPLICE_UNLIKELY(flags == BPF_NOEXIST && !take_share(packet))) return count(SPLICE_drop_source_share, XDP_DROP);
 	splice_flow_begin(&entry, packet, SPLICE_FLOW_PENDING, service->number, service->carriage, 0, SPLICE_NO_BRIDGE,
 			  (__u32)now_s());
 	error = bpf_map_update_elem(&flows, splice_flow_toward_server(packet), &entry, flags);
@@ -568,6 +582,7 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 	if (!choices) return ask(ctx, packet);
 	if (choices->choices[0] == SPLICE_NO_BRIDGE) return ask_to_choose(ctx, packet, service, flags);
 	if (service->ramp && splice_ramp_moves(row, service->ramp)) return ask_to_choose(ctx, packet, service, flags);
+	if (SPLICE_UNLIKELY(flags == BPF_NOEXIST && !take_share(packet))) return count(SPLICE_drop_source_share, XDP_DROP);
 	if (service->samples) show(ctx, packet);
 	if (service->choice.weighs) rank = weigh(packet, choices, service, hash);
 	const __u16 bridge = rank == 0 ? choices->choices[0] : rank == 1 ? choices->choices[1] : choices->choices[2];

@@ -57,6 +57,7 @@ class FlowCounts {
         switch (splice_flow_silence(&entry)) {
             case SPLICE_SILENCE_OPEN:
             case SPLICE_SILENCE_LANED:
+            case SPLICE_SILENCE_UNANSWERED:
                 return Kind::open;
             case SPLICE_SILENCE_HALF_CLOSED:
                 return Kind::half_closed;

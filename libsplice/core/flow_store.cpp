@@ -4,37 +4,56 @@
 
 namespace splice {
 
+MemoryFlowStore::MemoryFlowStore(const splice_key& source_key)
+    : sources_(std::make_unique<splice_source_flows>()) {
+    counts_.set_as_of(Duration::max());
+    sources_->key = source_key;
+    splice_key_prepare(&sources_->key);
+}
+
+void MemoryFlowStore::count_out(const Table::Entry& entry) noexcept {
+    counts_.remove(entry.second.value);
+    --flows_of_source(entry.first);
+}
+
 std::optional<splice_flow_entry> MemoryFlowStore::find(const splice_flow_key& key) noexcept {
     const Table::Entry* entry = table_.find(key);
     if (!entry) return std::nullopt;
     return entry->second.value;
 }
 
-bool MemoryFlowStore::put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept {
+Verdict MemoryFlowStore::put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept {
     Table::Entry* slot = table_.find(key);
     if (slot) {
         counts_.replace(slot->second.value, entry);
     } else {
+        std::uint32_t& of_source = flows_of_source(key);
+        if (pressure() >= SPLICE_PRESSURE_HIGH) shares_until_s_ = entry.last_seen_s + SPLICE_SOURCE_SHARE_S;
+        const bool shared = entry.last_seen_s < shares_until_s_ && table_.size() < capacity_;
+        sources_->share = shared ? splice_source_share(capacity_) : 0;
+        if (!splice_source_has_room(sources_.get(), splice_source_place(&sources_->key, &key.client)))
+            return SPLICE_drop_source_share;
         slot = table_.insert(key, capacity_, entry.last_seen_s);
-        if (!slot) return false;
+        if (!slot) return SPLICE_drop_flow_table_full;
+        ++of_source;
         counts_.add(entry);
     }
     slot->second.value = entry;
     table_.touch(*slot, static_cast<std::uint8_t>(splice_flow_silence(&entry)), entry.last_seen_s);
-    return true;
+    return SPLICE_CONTINUE;
 }
 
 void MemoryFlowStore::erase(const splice_flow_key& key) noexcept {
     Table::Entry* entry = table_.find(key);
     if (!entry) return;
-    counts_.remove(entry->second.value);
+    count_out(*entry);
     table_.erase(*entry);
 }
 
 void MemoryFlowStore::erase_if(const Condition& condition) {
     table_.erase_if([&](const Table::Entry& entry) {
         if (!condition(entry.first)) return false;
-        counts_.remove(entry.second.value);
+        count_out(entry);
         return true;
     });
 }
@@ -70,7 +89,7 @@ void MemoryFlowStore::set_limits(std::size_t capacity, const splice_idle_timeout
 
 std::size_t MemoryFlowStore::expire(Instant now, const Gone& gone) {
     return table_.expire(now.seconds(), limits_s(), [&](const Table::Entry& entry) {
-        counts_.remove(entry.second.value);
+        count_out(entry);
         gone(entry.first);
     });
 }
@@ -78,8 +97,7 @@ std::size_t MemoryFlowStore::expire(Instant now, const Gone& gone) {
 std::array<std::uint32_t, SPLICE_SILENCES> MemoryFlowStore::limits_s() const noexcept {
     std::array<std::uint32_t, SPLICE_SILENCES> limits{};
     for (std::size_t i = 0; i < SPLICE_SILENCES; ++i)
-        limits[i] =
-            splice_silence_limit_s(static_cast<splice_silence>(i), &timeouts_, table_.size() > capacity_ / 2);
+        limits[i] = splice_silence_limit_s(static_cast<splice_silence>(i), &timeouts_, pressure());
     return limits;
 }
 

@@ -12,14 +12,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "libsplice/base/time.hpp"
+#include "libsplice/base/verdict.hpp"
 #include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/flow_table.hpp"
 #include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/source.h"
 
 namespace splice {
 
@@ -38,8 +41,9 @@ class FlowStore {
 
     virtual ~FlowStore() = default;
     [[nodiscard]] virtual std::optional<splice_flow_entry> find(const splice_flow_key& key) noexcept = 0;
-    // A new entry or a changed one. False: it is new and the store is full; the living are not evicted.
-    [[nodiscard]] virtual bool put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept = 0;
+    // A new entry or a changed one. SPLICE_CONTINUE, or why a new one finds no place: the store is full and the
+    // living are not evicted, or it is nearly full and the client's address has its share of it.
+    [[nodiscard]] virtual Verdict put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept = 0;
     virtual void erase(const splice_flow_key& key) noexcept = 0;
     virtual void erase_if(const Condition& condition) = 0;
     // Looks at every entry. `change` says true when it has changed the entry; what the entry's silence means
@@ -69,9 +73,10 @@ class FlowStore {
 // In memory, with a list for each time-out, so that expiry looks at nothing that stays.
 class MemoryFlowStore final : public FlowStore {
   public:
-    MemoryFlowStore() noexcept { counts_.set_as_of(Duration::max()); }
+    // `source_key`: places of clients' addresses are strangers' to guess, where it is not secret.
+    explicit MemoryFlowStore(const splice_key& source_key = {});
     [[nodiscard]] std::optional<splice_flow_entry> find(const splice_flow_key& key) noexcept override;
-    [[nodiscard]] bool put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept override;
+    [[nodiscard]] Verdict put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept override;
     void erase(const splice_flow_key& key) noexcept override;
     void erase_if(const Condition& condition) override;
     void change_if(const Change& change) override;
@@ -87,9 +92,19 @@ class MemoryFlowStore final : public FlowStore {
   private:
     // By enum splice_silence.
     [[nodiscard]] std::array<std::uint32_t, SPLICE_SILENCES> limits_s() const noexcept;
+    [[nodiscard]] splice_pressure pressure() const noexcept {
+        return splice_pressure_of(table_.size(), capacity_);
+    }
+    [[nodiscard]] std::uint32_t& flows_of_source(const splice_flow_key& key) noexcept {
+        return sources_->flows[splice_source_place(&sources_->key, &key.client)];
+    }
     using Table = FlowTable<splice_flow_entry, SPLICE_SILENCES>;
 
+    void count_out(const Table::Entry& entry) noexcept;
+
     Table table_;
+    std::unique_ptr<splice_source_flows> sources_;
+    std::uint32_t shares_until_s_ = 0;
     FlowCounts counts_;
     std::size_t capacity_ = 0;
     splice_idle_timeouts timeouts_{};

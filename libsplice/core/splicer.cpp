@@ -113,7 +113,7 @@ struct Splicer::Impl {
     };
 
     Impl(std::shared_ptr<const SplicerSetup> initial, FlowStore* shared, SplicerCounters& c)
-        : setup(std::move(initial)), counters(c), flows(shared ? *shared : memory) {
+        : setup(std::move(initial)), counters(c), memory(setup->source_key), flows(shared ? *shared : memory) {
         flows.set_limits(setup->max_flows, setup->timeouts);
         loads.set_services(loaded_services(*setup));
         set_hot_services();
@@ -859,7 +859,7 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
                       chosen.choices.row, taken.bridge, walk.now.seconds());
     entry.tries = taken.tries & 15;
     if (walk.refusal && !pass_over_refuser(walk)) return refuse(walk);
-    if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
+    if (const Verdict placed = flows.put(walk.key, entry); placed != SPLICE_CONTINUE) return placed;
     lose_pending(walk.key, HeldLoss::begun_anew);
     overtakers.hurry(walk.now, walk.key);
     if (!chosen.fallback) return forward(walk, SPLICE_forward_first_payload);
@@ -872,7 +872,7 @@ Verdict Splicer::Impl::hold_first(Walk& walk, const FirstPayloadScan& scan) {
     splice_flow_entry entry;
     splice_flow_begin(&entry, &walk.packet, SPLICE_FLOW_PENDING, walk.service->number, walk.service->carriage,
                       0, SPLICE_NO_BRIDGE, walk.now.seconds());
-    if (!flows.put(walk.key, entry)) return SPLICE_drop_flow_table_full;
+    if (const Verdict placed = flows.put(walk.key, entry); placed != SPLICE_CONTINUE) return placed;
     lose_pending(walk.key, HeldLoss::begun_anew);
     const SegmentHoldLimits limits{walk.service->first_payload_max, kFirstPayloadPackets};
     const Duration deadline = walk.now.monotonic + walk.service->first_payload_wait;

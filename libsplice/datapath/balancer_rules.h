@@ -331,17 +331,43 @@ SPLICE_INLINE enum splice_flow_sign splice_flow_shows(const struct splice_flow_e
 	return SPLICE_SIGN_NONE;
 }
 
-/* What every forwarded packet leaves in its entry: FIN and RST shorten the idle time-out (a RST only until the
- * flow speaks again: anyone can forge one), what comes after the FIN is counted, and the first packet that acknowledges another byte than the first
- * payload did shows that the server has answered. */
+/* A FIN or RST is believed when its sequence number is so near to where the client's are: by a forged one in 8,192. */
+#define SPLICE_FLOW_END_BEFORE (1U << 18)
+#define SPLICE_FLOW_END_AFTER (1U << 18)
+/* entry.seq follows in steps, so that an upload writes its entry seldom. A leap is not followed: it would be a forger's first
+ * packet of two. */
+#define SPLICE_FLOW_SEQ_STEP (1U << 16)
+
+/* Whether the client may have sent that FIN or RST. It is forwarded all the same, for its receiver to judge (RFC 9293
+ * section 3.10.7.4, RFC 5961 section 3). */
+SPLICE_INLINE int splice_flow_end_is_likely(const struct splice_flow_entry *entry, const struct splice_packet *packet)
+{
+	return !entry->seq ||
+	       packet->seq - entry->seq + SPLICE_FLOW_END_BEFORE < SPLICE_FLOW_END_BEFORE + SPLICE_FLOW_END_AFTER;
+}
+
+/* What every forwarded packet leaves in its entry: FIN and RST shorten the idle time-out, while nothing contradicts them:
+ * the flow speaks again after a RST, or sends payload after a FIN. What comes after the FIN is counted, and the first packet
+ * that acknowledges another byte than the first payload did shows that the server has answered. */
 SPLICE_INLINE void splice_flow_touch(struct splice_flow_entry *entry, const struct splice_packet *packet, __u32 now_s)
 {
 	__u8 flags = entry->flags & (__u8)~SPLICE_FLOW_RESET;
-	if (packet->tcp_flags & SPLICE_FIN)
-		flags |= SPLICE_FLOW_CLIENT_FIN;
-	else if ((flags & SPLICE_FLOW_CLIENT_FIN) && (flags & SPLICE_FLOW_AFTER_FIN) != SPLICE_FLOW_AFTER_FIN)
-		flags += SPLICE_FLOW_ONE_AFTER_FIN;
-	if (packet->tcp_flags & SPLICE_RST) flags |= SPLICE_FLOW_RESET;
+	const __u32 ahead = packet->seq - entry->seq;
+
+	if (SPLICE_UNLIKELY(packet->tcp_flags & (SPLICE_FIN | SPLICE_RST))) {
+		if (splice_flow_end_is_likely(entry, packet)) {
+			if (packet->tcp_flags & SPLICE_FIN) flags |= SPLICE_FLOW_CLIENT_FIN;
+			if (packet->tcp_flags & SPLICE_RST) flags |= SPLICE_FLOW_RESET;
+		}
+	} else if (SPLICE_UNLIKELY(flags & SPLICE_FLOW_CLIENT_FIN)) {
+		if (packet->payload_length)
+			flags &= (__u8) ~(SPLICE_FLOW_CLIENT_FIN | SPLICE_FLOW_AFTER_FIN);
+		else if ((flags & SPLICE_FLOW_AFTER_FIN) != SPLICE_FLOW_AFTER_FIN)
+			flags += SPLICE_FLOW_ONE_AFTER_FIN;
+	}
+	if (SPLICE_UNLIKELY(ahead - SPLICE_FLOW_SEQ_STEP < SPLICE_FLOW_END_AFTER - SPLICE_FLOW_SEQ_STEP || !entry->seq) &&
+	    !(packet->tcp_flags & SPLICE_RST))
+		entry->seq = packet->seq;
 	if ((packet->tcp_flags & SPLICE_ACK) && splice_flow_fold(packet->ack) != entry->first_ack) flags |= SPLICE_FLOW_ANSWERED;
 	/* Written only when they differ: the line stays shared between processors while a download's ACKs pass. */
 	if (entry->flags != flags) {
@@ -377,6 +403,7 @@ SPLICE_INLINE void splice_flow_begin(struct splice_flow_entry *entry, const stru
 	entry->first_ack = splice_flow_fold(packet->ack);
 	entry->cookie = (__u16)((packet->ack - 1) >> 8);
 	entry->first_seq = splice_flow_fold(packet->seq);
+	entry->seq = packet->seq;
 }
 
 SPLICE_HEADER_END

@@ -110,14 +110,19 @@ SPLICE_INLINE void splice_bridge_flow_touch_by_client(struct splice_bridge_flow 
 						      const struct splice_packet *packet, __u32 now_s)
 {
 	const __u32 next = packet->seq + packet->payload_length + ((packet->tcp_flags & SPLICE_FIN) != 0);
+	__u8 flags = packet->tcp_flags;
 
+	/* A RST of other numbers than these the backend does not believe either (RFC 9293 section 3.10.7.4). */
+	if (SPLICE_UNLIKELY(flags & SPLICE_RST) &&
+	    packet->seq - flow->client_una > flow->client_next - flow->client_una)
+		flags &= (__u8)~SPLICE_RST;
 	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK) {
 		if (splice_seq_after(next, flow->client_next) && next - flow->client_una <= SPLICE_WINDOW_MAX)
 			flow->client_next = next;
 		if (splice_seq_after(packet->ack, flow->client_ack) && !splice_seq_after(packet->ack, flow->server_next))
 			flow->client_ack = packet->ack;
 	}
-	splice_bridge_flow_touch(flow, packet->tcp_flags, SPLICE_BRIDGE_CLIENT_FIN, now_s);
+	splice_bridge_flow_touch(flow, flags, SPLICE_BRIDGE_CLIENT_FIN, now_s);
 }
 
 /* What a segment of the backend's leaves in the flow; `packet` as the backend wrote it. A RST says nothing, for it repeats

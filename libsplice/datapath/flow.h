@@ -117,9 +117,10 @@ struct splice_flow_entry {
 	__u8 tries : 4; /* choices taken so far, 1 to 3, and times 4 which of the row was the first: splice_tries_from() */
 	__u8 first_ack; /* of the first payload's ack, its low two bytes folded: another one shows an answer */
 	__u8 first_seq; /* likewise of its sequence number: the same one may be a repeat. 0 in entries of earlier programs */
+	__u32 seq; /* about where the client's sequence numbers are: splice_flow_end_is_likely(). 0 in entries of earlier programs */
 };
 
-SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_entry) == 20, "the balancer's flow entry is 20 bytes");
+SPLICE_STATIC_ASSERT(sizeof(struct splice_flow_entry) == 24, "the balancer's flow entry is 24 bytes, as much as the kernel gives 20");
 
 /* Whether it has a bridge that its packets go to. */
 SPLICE_INLINE int splice_flow_is_open(const struct splice_flow_entry *entry)
@@ -200,6 +201,7 @@ struct splice_idle_timeouts {
 enum splice_silence {
 	SPLICE_SILENCE_OPEN, /* the next request */
 	SPLICE_SILENCE_LANED, /* the same, of a flow that needs no entry */
+	SPLICE_SILENCE_UNANSWERED, /* the server's first answer */
 	SPLICE_SILENCE_HALF_CLOSED, /* the server's answer or end: the client has sent FIN */
 	SPLICE_SILENCE_CLOSING, /* the end: after a RST, or of a flow that never got a bridge */
 	SPLICE_SILENCES,
@@ -210,25 +212,74 @@ SPLICE_INLINE enum splice_silence splice_flow_silence(const struct splice_flow_e
 	if (entry->flags & SPLICE_FLOW_RESET) return SPLICE_SILENCE_CLOSING;
 	/* An ended one is kept as long as an open one: its client may be silent for long before it is told. */
 	if (!splice_flow_is_open(entry) && entry->state != SPLICE_FLOW_ENDED) return SPLICE_SILENCE_CLOSING;
-	if (!(entry->flags & SPLICE_FLOW_CLIENT_FIN))
-		return entry->flags & SPLICE_FLOW_LANED ? SPLICE_SILENCE_LANED : SPLICE_SILENCE_OPEN;
+	if (!(entry->flags & SPLICE_FLOW_CLIENT_FIN)) {
+		if (entry->flags & SPLICE_FLOW_LANED) return SPLICE_SILENCE_LANED;
+		return entry->flags & SPLICE_FLOW_ANSWERED || entry->state == SPLICE_FLOW_ENDED ? SPLICE_SILENCE_OPEN :
+												 SPLICE_SILENCE_UNANSWERED;
+	}
 	/* The client goes on acknowledging: as long as an open flow's. */
 	if ((entry->flags & SPLICE_FLOW_AFTER_FIN) == SPLICE_FLOW_AFTER_FIN) return SPLICE_SILENCE_OPEN;
 	return SPLICE_SILENCE_HALF_CLOSED;
 }
 
-/* Of a flow that needs no entry, where room is scarce. */
-#define SPLICE_LANED_SILENCE_S 10
+/* How full a flow table is: the fuller, the sooner the silent make room. */
+enum splice_pressure {
+	SPLICE_PRESSURE_NONE,
+	SPLICE_PRESSURE_SOME, /* more than half full: who needs no entry, or has sent FIN */
+	SPLICE_PRESSURE_HIGH, /* three quarters: who waits for a first answer, too; and a source has its share at most */
+	SPLICE_PRESSURE_FULL, /* 95 %: who needs no entry goes whether it is silent or not */
+};
 
-/* `pressed`: the table is more than half full, so who needs no entry or has sent FIN, and is silent, makes room. */
-SPLICE_INLINE __u32 splice_silence_limit_s(enum splice_silence silence, const struct splice_idle_timeouts *timeouts,
-					   int pressed)
+SPLICE_INLINE enum splice_pressure splice_pressure_of(__u64 flows, __u64 capacity)
 {
-	if (silence == SPLICE_SILENCE_LANED && pressed && timeouts->open_s > SPLICE_LANED_SILENCE_S)
-		return SPLICE_LANED_SILENCE_S;
-	if (silence == SPLICE_SILENCE_OPEN || silence == SPLICE_SILENCE_LANED) return timeouts->open_s;
-	if (silence == SPLICE_SILENCE_HALF_CLOSED && !pressed) return timeouts->half_closed_s;
-	return timeouts->closing_s;
+	if (flows * 100 >= capacity * 95) return SPLICE_PRESSURE_FULL;
+	if (flows * 4 >= capacity * 3) return SPLICE_PRESSURE_HIGH;
+	return flows * 2 > capacity ? SPLICE_PRESSURE_SOME : SPLICE_PRESSURE_NONE;
+}
+
+/* Seconds of silence under pressure, at most. */
+#define SPLICE_LANED_SILENCE_S 10
+#define SPLICE_END_SILENCE_S 10
+#define SPLICE_UNANSWERED_SILENCE_S 10
+#define SPLICE_UNANSWERED_SILENCE_FULL_S 2
+
+SPLICE_INLINE __u32 splice_silence_limit_s(enum splice_silence silence, const struct splice_idle_timeouts *timeouts,
+					   enum splice_pressure pressure)
+{
+	const int high = pressure >= SPLICE_PRESSURE_HIGH;
+	const int full = pressure == SPLICE_PRESSURE_FULL;
+	__u32 configured = timeouts->open_s;
+	__u32 most = timeouts->open_s;
+
+	switch (silence) {
+	case SPLICE_SILENCE_OPEN:
+		if (high) most = full ? timeouts->closing_s : timeouts->open_s / 4;
+		break;
+	case SPLICE_SILENCE_LANED:
+		if (pressure) most = full ? 0 : SPLICE_LANED_SILENCE_S;
+		break;
+	case SPLICE_SILENCE_UNANSWERED:
+		if (high) most = full ? SPLICE_UNANSWERED_SILENCE_FULL_S : SPLICE_UNANSWERED_SILENCE_S;
+		break;
+	case SPLICE_SILENCE_HALF_CLOSED:
+		configured = timeouts->half_closed_s;
+		most = high ? SPLICE_END_SILENCE_S : pressure ? timeouts->closing_s : configured;
+		break;
+	default:
+		configured = timeouts->closing_s;
+		most = high ? SPLICE_END_SILENCE_S : configured;
+		break;
+	}
+	return most < configured ? most : configured;
+}
+
+/* splice_source_flows.share of a table of that capacity, while pressure is high and for so long after: what makes room
+ * would only be a flood's to fill again. */
+#define SPLICE_SOURCE_SHARE_S 60
+
+SPLICE_INLINE __u32 splice_source_share(__u64 capacity)
+{
+	return (__u32)(capacity / 64 + 1);
 }
 
 SPLICE_HEADER_END

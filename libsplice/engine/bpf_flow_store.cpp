@@ -3,11 +3,14 @@
 #include <bpf/bpf.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "libsplice/engine/clock.hpp"
+#include "libsplice/engine/randomness.hpp"
 
 namespace splice {
 namespace {
@@ -20,8 +23,16 @@ constexpr Duration kPause = 10ms;
 // processor.
 constexpr Duration kLeastPeriod = 1s;
 constexpr int kPeriodPerCost = 200;
+constexpr int kPeriodPerCostPressed = 20;
 
 }  // namespace
+
+BpfFlowStore::BpfFlowStore(int map, splice_source_flows& sources)
+    : map_(map), sources_(sources), walk_(map) {
+    std::memset(&sources_, 0, sizeof(sources_));
+    sources_.key = random_key();
+    splice_key_prepare(&sources_.key);
+}
 
 std::optional<splice_flow_entry> BpfFlowStore::find(const splice_flow_key& key) noexcept {
     splice_flow_entry entry;
@@ -29,8 +40,9 @@ std::optional<splice_flow_entry> BpfFlowStore::find(const splice_flow_key& key) 
     return entry;
 }
 
-bool BpfFlowStore::put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept {
-    return bpf_map_update_elem(map_, &key, &entry, BPF_ANY) == 0;
+// A new flow is the program's: it has asked for the source's share.
+Verdict BpfFlowStore::put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept {
+    return bpf_map_update_elem(map_, &key, &entry, BPF_ANY) == 0 ? SPLICE_CONTINUE : SPLICE_drop_flow_table_full;
 }
 
 void BpfFlowStore::erase(const splice_flow_key& key) noexcept {
@@ -86,19 +98,25 @@ bool BpfFlowStore::idle(const splice_flow_entry& entry, std::uint32_t now_s) con
     const auto silent = static_cast<std::int32_t>(now_s - entry.last_seen_s);
     return silent >= 0 &&
            static_cast<std::uint32_t>(silent) >=
-               splice_silence_limit_s(splice_flow_silence(&entry), &timeouts_, size_ > capacity_ / 2);
+               splice_silence_limit_s(splice_flow_silence(&entry), &timeouts_, pressure());
 }
 
 std::size_t BpfFlowStore::expire(Instant now, const Gone& gone) {
     if (now.monotonic < next_piece_) return 0;
     const Duration began = read_clock().monotonic;
-    if (walk_.at_beginning()) counting_.set_as_of(began);
+    if (walk_.at_beginning()) {
+        counting_.set_as_of(began);
+        swept_for_ = pressure();
+        // Those begun before are seen by this sweep; until it ends they count beside what the last one saw.
+        size_ += std::exchange(begun_, 0);
+    }
     const bool more = walk_.next();
     const auto keys = walk_.keys();
     std::vector<splice_flow_key> expired;
     for (std::size_t i = 0; i < keys.size(); ++i) {
         if (!idle(walk_.values()[i], now.seconds())) {
             counting_.add(walk_.values()[i]);
+            ++of_sources_[splice_source_place(&sources_.key, &keys[i].client)];
             continue;
         }
         gone(keys[i]);
@@ -108,13 +126,30 @@ std::size_t BpfFlowStore::expire(Instant now, const Gone& gone) {
     counted_ += keys.size() - expired.size();
     cost_ += read_clock().monotonic - began;
     next_piece_ = now.monotonic + kPause;
-    if (!more) {
-        next_piece_ = now.monotonic + std::max(kLeastPeriod, cost_ * kPeriodPerCost);
-        size_ = std::exchange(counted_, 0);
-        counts_ = std::exchange(counting_, {});
-        cost_ = {};
-    }
+    if (!more) end_sweep(now);
     return expired.size();
+}
+
+void BpfFlowStore::end_sweep(Instant now) {
+    size_ = std::exchange(counted_, 0);
+    counts_ = std::exchange(counting_, {});
+    const splice_pressure left = pressure();
+    if (std::max(left, swept_for_) >= SPLICE_PRESSURE_HIGH)
+        shares_until_ = now.monotonic + std::chrono::seconds(SPLICE_SOURCE_SHARE_S);
+    // What the program counts meanwhile may be lost: of a source's flows, as many as begin in microseconds.
+    for (std::size_t place = 0; place < SPLICE_SOURCE_PLACES; ++place)
+        sources_.flows[place] = std::exchange(of_sources_[place], 0);
+    std::atomic_ref(sources_.share)
+        .store(now.monotonic < shares_until_ ? splice_source_share(capacity_) : 0, std::memory_order_release);
+    const int per_cost = left >= SPLICE_PRESSURE_HIGH ? kPeriodPerCostPressed : kPeriodPerCost;
+    next_piece_ = now.monotonic + std::max(kLeastPeriod, cost_ * per_cost);
+    swept_for_ = left;
+    cost_ = {};
+}
+
+void BpfFlowStore::note_begun(std::uint64_t flows) noexcept {
+    begun_ += flows;
+    if (walk_.at_beginning() && pressure() > swept_for_) next_piece_ = {};
 }
 
 }  // namespace splice

@@ -12,6 +12,13 @@ std::uint64_t random_seed() noexcept {
     return getrandom(&seed, sizeof(seed), 0) == sizeof(seed) ? seed : 0;
 }
 
+splice_key random_key() noexcept {
+    splice_key key{};
+    key.k0 = random_seed();
+    key.k1 = random_seed();
+    return key;
+}
+
 void seed_hash_tables() noexcept {
     FlowKeyHash::seed = random_seed();
 }

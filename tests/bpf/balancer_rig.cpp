@@ -194,7 +194,7 @@ void empty_maps(int program) {
 KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerSetup> setup)
     : max_flows_(setup->max_flows),
       maps_(begin(*setup)),
-      flows_(maps_.flows()),
+      flows_(maps_.flows(), maps_.sources()),
       splicer_(setup, flows_),
       asked_(maps_.asked(), SPLICE_ASKED_TO_LOOK) {
     settings_ = settings_of(maps_.program());

@@ -1627,6 +1627,32 @@ TEST_CASE("a full flow table refuses new flows and keeps the living") {
     CHECK(pair.in_kernel(first.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
 }
 
+TEST_CASE("the program gives each address its share of a table that a sweep has found nearly full") {
+    both_families([](int family) {
+        SplicerSetup setup = splicer_setup(family);
+        setup.max_flows = 128;
+        Pair pair(std::move(setup), family);
+        std::uint16_t port = 6000;
+        for (int i = 0; i < 96; ++i) pair.opened(++port);
+        // What a sweep finds: three quarters of the table are this one address's.
+        const Instant now = read_clock();
+        pair.kernel.expire(now);
+        CHECK(pair.kernel.maps().sources().share == 3);
+        CHECK(pair.in_kernel(pair.connected(++port).segment(kGet)) == SPLICE_drop_source_share);
+        CHECK(pair.in_kernel(pair.connected(++port).segment("GET /incompl")) == SPLICE_drop_source_share);
+        // The known ones go on.
+        CHECK(pair.in_kernel(pair.connected(6001).segment(kGet)) == SPLICE_forward_open);
+        for (const int seconds : {20, 80}) {
+            Instant later = now;
+            later.monotonic += std::chrono::seconds(seconds);
+            pair.kernel.expire(later);
+            CHECK(pair.kernel.maps().sources().share == (seconds == 20 ? 3 : 0));
+            pair.portable.expire(later);
+        }
+        CHECK(pair.in_kernel(pair.connected(++port).segment(kGet)) == SPLICE_forward_first_payload);
+    });
+}
+
 TEST_CASE("a service without a bridge says so: what the client is told is user space's to write") {
     SplicerSetup setup = splicer_setup();
     setup.services[0].placement = placement_over(0);
@@ -1769,6 +1795,7 @@ TEST_CASE("every verdict that the kernel can give was given by it") {
                                       SPLICE_drop_refused_unknown,
                                       SPLICE_drop_refused_late,
                                       SPLICE_drop_flow_table_full,
+                                      SPLICE_drop_source_share,
                                       SPLICE_drop_no_next_hop,
                                       SPLICE_drop_too_big,
                                       SPLICE_drop_first_payload_window,

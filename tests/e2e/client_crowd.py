@@ -1,6 +1,7 @@
 """Clients by the hundred thousand: tests/support/client_crowd on the segment's port toward the balancer."""
 
 import os
+import select
 import subprocess
 
 from harness import Skip
@@ -9,20 +10,20 @@ from world import BUILD
 PROGRAM = os.path.join(BUILD, "cmake/tests/client-crowd")
 
 
-def before_balancer(world, clients=1):
-    """A crowd that stands before the web service for the rest of a case."""
+def before_balancer(world, clients=1, hosts=65536):
+    """A crowd that stands before the web service for the rest of a case, of so many addresses."""
     if not os.access(PROGRAM, os.X_OK):
         raise Skip(f"{PROGRAM} is not built")
-    return world.clean_up.enter_context(ClientCrowd(world.lab, f"{world.bracketed(world.vip)}:80", world.dscp, clients))
+    return world.clean_up.enter_context(ClientCrowd(world.lab, f"{world.bracketed(world.vip)}:80", world.dscp, clients, hosts))
 
 
 class ClientCrowd:
     """On the segment's port toward the balancer; see client_crowd/main.cpp for the steps that it takes."""
 
-    def __init__(self, lab, service, dscp, clients=1):
+    def __init__(self, lab, service, dscp, clients=1, hosts=65536):
         mac = lab.on("balancer", "cat", "/sys/class/net/eth1/address").strip()
         self._process = subprocess.Popen(
-            ["ip", "netns", "exec", lab.namespace("segment"), PROGRAM, "to-balancer", mac, service, str(dscp), str(clients)],
+            ["ip", "netns", "exec", lab.namespace("segment"), PROGRAM, "to-balancer", mac, service, str(dscp), str(clients), str(hosts)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         first = self._process.stdout.readline().strip()
         if first != "ready":
@@ -40,6 +41,10 @@ class ClientCrowd:
     def begin(self, *words):
         self._process.stdin.write(" ".join(map(str, words)) + "\n")
         self._process.stdin.flush()
+
+    def ready(self):
+        """Whether counts() need not wait."""
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def counts(self):
         """What came of the step that was begun last, when it is done."""

@@ -47,8 +47,9 @@ static __always_inline void write_frame(__u8 *to, const __u8 *end)
 static __always_inline int write_client(__u8 *frame, const __u8 *end, __u32 address, __u32 tcp, __u32 number, __u32 cookie)
 {
 	const __u32 step = settings.step;
-	const __u32 host = splice_htonl(number & 0xffff);
-	const __u16 port = splice_htons(CROWD_FIRST_PORT + (number >> 16));
+	const __u32 hosts = settings.hosts ? settings.hosts : 1;
+	const __u32 host = splice_htonl(number % hosts & 0xffff);
+	const __u16 port = splice_htons(CROWD_FIRST_PORT + number / hosts);
 	const __u32 seq = splice_htonl(number * CROWD_ISN_FACTOR + settings.seq_offset);
 	const __u32 ack = step <= CROWD_SYN ? 0 : splice_htonl(cookie + 1);
 	splice_sum sum = settings.frame.tcp_sum + host + port + seq + ack;
@@ -108,8 +109,8 @@ static __always_inline int is_of_crowd(const struct splice_address *address)
 
 static __always_inline struct crowd_client *find_client(const struct splice_address *address, __u16 port)
 {
-	const __u32 number = (splice_ntohl(address->words[3]) & 0xffff) |
-			     (__u32)(splice_ntohs(port) - CROWD_FIRST_PORT) << 16;
+	const __u32 number = (splice_ntohl(address->words[3]) & 0xffff) +
+			     (__u32)(splice_ntohs(port) - CROWD_FIRST_PORT) * settings.hosts;
 	return bpf_map_lookup_elem(&clients, &number);
 }
 

@@ -63,6 +63,7 @@ Crowd::Crowd(Place place, BpfObject object, XdpLink link, MappedBpfArray setting
       clients_(static_cast<const crowd_client*>(clients_memory_.data())) {
     settings_->interface = place_.interface.index;
     settings_->dscp = place_.dscp;
+    settings_->hosts = place_.hosts;
 }
 
 void Crowd::prepare(crowd_step step, std::uint32_t first, std::uint32_t count) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What crowd.bpf.c and its user space tell each other. Client number n has the address whose last two bytes are n's low
- * half, the port 1024 + its high half, an ISN by multiplication, and asks for a URL with its number in letters.
+ * What crowd.bpf.c and its user space tell each other. Client number n has the address whose last two bytes are n
+ * modulo the number of hosts, the port 1024 + the quotient, an ISN by multiplication, and asks for a URL with its number in letters.
  */
 #ifndef TESTS_SUPPORT_CLIENT_CROWD_CROWD_H
 #define TESTS_SUPPORT_CLIENT_CROWD_CROWD_H
@@ -41,6 +41,8 @@ struct crowd_settings {
 	__u32 round; /* who has its answer of this round is silent */
 	__u32 seq_offset; /* from the ISN */
 	__u32 dscp; /* of what a balancer forwards */
+	__u32 hosts; /* addresses that the clients have, at most 65,536 */
+	__u32 zero;
 	__u64 sent;
 	__u64 answered; /* SYN-ACKs */
 	__u64 forwarded; /* packets toward the bridge that the client's earlier ones went to */

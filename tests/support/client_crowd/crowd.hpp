@@ -22,6 +22,7 @@ struct Place {
     Endpoint service;
     std::uint8_t dscp = 0;
     std::uint32_t clients = 1;  // that remember their answers: numbers below this
+    std::uint32_t hosts = 65536;  // addresses that they have
 };
 
 struct Count {

@@ -2,7 +2,7 @@
 // segment. It says "ready"; each line of its standard input is then a step, each line of its output what came
 // of it; the end of its input ends it.
 //
-//   client-crowd INTERFACE BALANCER-MAC ADDRESS:PORT DSCP CLIENTS
+//   client-crowd INTERFACE BALANCER-MAC ADDRESS:PORT DSCP CLIENTS [HOSTS]
 //     flood RATE           SYNs at a rate a second until the next line, and no client remembers the answer
 //     syn FIRST COUNT      clients FIRST to FIRST+COUNT-1 each send a SYN,
 //     first FIRST COUNT    ... the first payload,
@@ -81,14 +81,15 @@ bool take(Crowd& crowd, const Place& place, const std::string& line) {
 
 int run(int argc, char** argv) {
     Place place;
-    const auto service = Endpoint::parse(argc == 6 ? argv[3] : "");
-    if (argc != 6 || !service || !read_mac(argv[2], place.balancer)) {
-        std::fputs("usage: client-crowd INTERFACE BALANCER-MAC ADDRESS:PORT DSCP CLIENTS\n", stderr);
+    const auto service = Endpoint::parse(argc == 6 || argc == 7 ? argv[3] : "");
+    if (argc < 6 || argc > 7 || !service || !read_mac(argv[2], place.balancer)) {
+        std::fputs("usage: client-crowd INTERFACE BALANCER-MAC ADDRESS:PORT DSCP CLIENTS [HOSTS]\n", stderr);
         return 2;
     }
     place.service = *service;
     place.dscp = static_cast<std::uint8_t>(std::atoi(argv[4]));
     place.clients = static_cast<std::uint32_t>(std::atol(argv[5]));
+    if (argc == 7) place.hosts = static_cast<std::uint32_t>(std::atol(argv[6]));
     const auto interface = find_interface(argv[1]);
     if (!interface) {
         std::fprintf(stderr, "client-crowd: %s\n", interface.error().text.c_str());

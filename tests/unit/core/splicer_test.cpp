@@ -528,6 +528,98 @@ TEST_CASE("a full flow table refuses new flows and keeps the old") {
     CHECK(rig.handle(first.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
 }
 
+TEST_CASE("a FIN or RST far from the client's sequence numbers is forwarded, and shortens nothing") {
+    for (const int flag : {SPLICE_FIN, SPLICE_RST}) {
+        CAPTURE(flag);
+        Rig rig;
+        const Client client = rig.connected();
+        rig.handle(client.segment(kGet));
+        Segment forged = client.segment("", 28, static_cast<std::uint8_t>(SPLICE_ACK | flag));
+        for (const std::uint32_t away : {0x00050000U, 0x40000000U, 0x80000000U, 0xfffb0000U}) {
+            forged.seq = client.segment("", 28).seq + away;
+            CHECK(rig.handle(forged, 1) == SPLICE_forward_open);
+        }
+        rig.expire(1 + 899);
+        CHECK(rig.splicer.flows() == 1);
+        rig.expire(1 + 901);
+        CHECK(rig.splicer.flows() == 0);
+    }
+}
+
+TEST_CASE("after an upload of gigabytes the client's FIN counts, and a leap of its numbers does not move them") {
+    Rig rig;
+    const Client client = rig.connected();
+    rig.handle(client.segment(kGet));
+    Segment more = client.segment(std::string(1000, 'x'), 28);
+    const std::uint32_t begin = more.seq;
+    Segment leap = more;
+    leap.seq = begin + 0x50000000;
+    rig.handle(leap, 1);
+    for (std::uint64_t sent = 0; sent < 5'000'000'000; sent += 50'000) {
+        more.seq = begin + static_cast<std::uint32_t>(sent);
+        REQUIRE(rig.handle(more, 1) == SPLICE_forward_open);
+    }
+    Segment fin = client.segment("", 0, SPLICE_ACK | SPLICE_FIN);
+    fin.seq = more.seq + 1000;
+    rig.handle(fin, 1);
+    rig.expire(1 + 299);
+    CHECK(rig.splicer.flows() == 1);
+    rig.expire(1 + 361);
+    CHECK(rig.splicer.flows() == 0);
+}
+
+TEST_CASE("payload after a FIN takes it back") {
+    Rig rig;
+    const Client client = rig.connected();
+    rig.handle(client.segment(kGet));
+    rig.handle(client.segment("", 28, SPLICE_ACK | SPLICE_FIN), 1);
+    rig.handle(client.segment("more", 28), 2);
+    rig.expire(2 + 899);
+    CHECK(rig.splicer.flows() == 1);
+}
+
+TEST_CASE("the fuller the table, the sooner the silent make room") {
+    constexpr splice_idle_timeouts kTimeouts{.open_s = 900, .closing_s = 60, .half_closed_s = 300};
+    const auto limits = [&](splice_silence silence) {
+        std::vector<std::uint32_t> found;
+        for (const std::uint64_t flows : {50U, 51U, 75U, 95U})
+            found.push_back(splice_silence_limit_s(silence, &kTimeouts, splice_pressure_of(flows, 100)));
+        return found;
+    };
+    CHECK(limits(SPLICE_SILENCE_OPEN) == std::vector<std::uint32_t>{900, 900, 225, 60});
+    CHECK(limits(SPLICE_SILENCE_LANED) == std::vector<std::uint32_t>{900, 10, 10, 0});
+    CHECK(limits(SPLICE_SILENCE_UNANSWERED) == std::vector<std::uint32_t>{900, 900, 10, 2});
+    CHECK(limits(SPLICE_SILENCE_HALF_CLOSED) == std::vector<std::uint32_t>{300, 60, 10, 10});
+    CHECK(limits(SPLICE_SILENCE_CLOSING) == std::vector<std::uint32_t>{60, 60, 10, 10});
+}
+
+TEST_CASE("a table that is nearly full gives each address its share, and room to the others") {
+    for (const int family : {4, 6}) {
+        SplicerSetup setup = splicer_setup(family);
+        setup.max_flows = 128;
+        Rig rig(std::move(setup), family);
+        std::uint16_t port = 1;
+        const auto begin = [&](int host) {
+            Client client(family, ++port);
+            client.base.source = (family == 4 ? "198.51.100." : "2001:db8:") + std::to_string(10 + host) +
+                                 (family == 4 ? "" : "::7");
+            REQUIRE(client.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack);
+            return rig.handle(client.segment(kGet));
+        };
+        for (int i = 0; i < 96; ++i) REQUIRE(begin(0) == SPLICE_forward_first_payload);
+        for (int i = 0; i < 10; ++i) REQUIRE(begin(0) == SPLICE_drop_source_share);
+        for (int host = 1; host <= 10; ++host) {
+            // A 64th, and one.
+            for (int i = 0; i < 3; ++i) REQUIRE(begin(host) == SPLICE_forward_first_payload);
+            REQUIRE(begin(host) == SPLICE_drop_source_share);
+        }
+        // They have not been answered.
+        rig.expire(11);
+        CHECK(rig.splicer.flows() == 0);
+        CHECK(begin(0) == SPLICE_forward_first_payload);
+    }
+}
+
 TEST_CASE("a service without a bridge says so: HTTP gets a 503, what is no request a RST") {
     SplicerSetup setup = splicer_setup();
     setup.services[0].placement = placement_over(0);
@@ -646,7 +738,7 @@ TEST_CASE(
     "in a table that is more than half full a client that has sent FIN is forgotten after a minute of "
     "silence") {
     SplicerSetup setup = splicer_setup();
-    setup.max_flows = 4;
+    setup.max_flows = 5;
     Rig rig(std::move(setup));
     const Client closing = rig.connected(1);
     rig.handle(closing.segment(kGet, 0, SPLICE_ACK | SPLICE_FIN));
