@@ -25,7 +25,6 @@ namespace {
 // A flood fills a table in less than a second: how many flows have begun is looked at so often.
 constexpr Duration kLookEach = std::chrono::milliseconds(100);
 
-
 class EbpfDataPlane final : public DataPlane, private PacketMachine {
   public:
     EbpfDataPlane(std::shared_ptr<const SplicerSetup> setup, const EngineSettings& settings)

@@ -297,17 +297,17 @@ static __noinline __u32 splice_lane_of_marked(struct __sk_buff *skb, const struc
 				  splice_unix_ms());
 }
 
-/* The rule of DESIGN section 7 for a marked segment. The cookie is about the VIP, to which the client sent it. */
+/* The rule of DESIGN section 7 for a marked segment. `laned`: splice_bridge_asks_for_lane(). The cookie is about the VIP, to which the client sent it. */
 static __always_inline struct splice_bridge_decision splice_decide_marked(struct __sk_buff *skb,
 									  struct splice_marked *marked,
-									  enum splice_bridge_known known,
+									  enum splice_bridge_known known, int laned,
 									  struct splice_negotiated *negotiated)
 {
 	struct splice_bridge_decision decision;
 	const struct splice_address ours = marked->packet.ends.destination;
 	__u64 unix_s = 0;
 
-	if (splice_bridge_asks_for_lane(known, splice_secret_in_use(&settings.common), settings.number))
+	if (splice_bridge_asks_for_lane(known, laned, splice_secret_in_use(&settings.common), settings.number))
 		known = splice_bridge_known_by_lane(known, splice_lane_of_marked(skb, marked), settings.number);
 	/* Nearly every packet is the next of its connection, and no cookie is looked for. */
 	if (known != SPLICE_KNOWN_SAME && known != SPLICE_KNOWN_NEXT) unix_s = splice_unix_s();

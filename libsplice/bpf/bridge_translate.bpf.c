@@ -84,7 +84,8 @@ int bridge_tr_in(struct __sk_buff *skb)
 	struct splice_bridge_flow *flow = splice_flow_of_marked(&marked);
 	const enum splice_bridge_known known =
 		splice_bridge_known_flow(flow, &marked.packet, (__u16)marked.number);
-	const struct splice_bridge_decision decision = splice_decide_marked(skb, &marked, known, &negotiated);
+	const struct splice_bridge_decision decision = splice_decide_marked(
+		skb, &marked, known, flow && flow->translation.lane_from, &negotiated);
 	if (decision.step == SPLICE_BRIDGE_DROP) return splice_drop(decision.verdict);
 	if (decision.step == SPLICE_BRIDGE_DELIVER && flow && flow->state == SPLICE_BRIDGE_ESTABLISHED)
 		return splice_carry_toward_backend(skb, &marked.packet, flow);

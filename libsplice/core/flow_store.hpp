@@ -41,9 +41,10 @@ class FlowStore {
 
     virtual ~FlowStore() = default;
     [[nodiscard]] virtual std::optional<splice_flow_entry> find(const splice_flow_key& key) noexcept = 0;
-    // A new entry or a changed one. SPLICE_CONTINUE, or why a new one finds no place: the store is full and the
-    // living are not evicted, or it is nearly full and the client's address has its share of it.
-    [[nodiscard]] virtual Verdict put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept = 0;
+    // A new entry or a changed one. SPLICE_CONTINUE, or why a new one finds no place: the store is full and
+    // the living are not evicted, or it is nearly full and the client's address has its share of it.
+    [[nodiscard]] virtual Verdict put(const splice_flow_key& key,
+                                      const splice_flow_entry& entry) noexcept = 0;
     virtual void erase(const splice_flow_key& key) noexcept = 0;
     virtual void erase_if(const Condition& condition) = 0;
     // Looks at every entry. `change` says true when it has changed the entry; what the entry's silence means

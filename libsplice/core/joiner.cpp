@@ -180,7 +180,9 @@ Verdict Joiner::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     // The cookie is about the VIP's address, to which the client sent the segment.
     packet.ends.destination = service->vip.address.raw();
     splice_bridge_known known = segment.known.known_to(packet, service->number);
-    if (splice_bridge_asks_for_lane(known, &setup->secret, setup->number))
+    const splice_bridge_flow* flow = segment.known.flow();
+    const bool laned = flow && flow->translation.lane_from != 0;
+    if (splice_bridge_asks_for_lane(known, laned, &setup->secret, setup->number))
         known = splice_bridge_known_by_lane(known, lane_of(segment, *setup), setup->number);
     splice_negotiated negotiated{};
     const splice_bridge_decision decision = splice_bridge_decide(

@@ -113,7 +113,10 @@ struct Splicer::Impl {
     };
 
     Impl(std::shared_ptr<const SplicerSetup> initial, FlowStore* shared, SplicerCounters& c)
-        : setup(std::move(initial)), counters(c), memory(setup->source_key), flows(shared ? *shared : memory) {
+        : setup(std::move(initial)),
+          counters(c),
+          memory(setup->source_key),
+          flows(shared ? *shared : memory) {
         flows.set_limits(setup->max_flows, setup->timeouts);
         loads.set_services(loaded_services(*setup));
         set_hot_services();

@@ -89,7 +89,7 @@ struct SplicerBridge {
 // flows may refer to it (BridgeIndex in balancer/ does that).
 struct SplicerSetup {
     splice_secret secret{};
-    splice_key source_key{};  // random, for splice_source_place(); the first setup's holds
+    splice_key source_key{};     // random, for splice_source_place(); the first setup's holds
     splice_own_addresses own{};  // that checks come from
     std::vector<SplicerService> services;
     std::vector<SplicerBridge> bridges;

@@ -127,11 +127,14 @@ SPLICE_INLINE __u32 splice_bridge_lane(const struct splice_packet *packet, const
 }
 
 /* What is known, where the client echoes a clock: another bridge's is another connection's, on the same ports at another time.
- * `lane` is asked for only where splice_bridge_asks_for_lane() says so; `number`: this bridge's. A lane key that was derived
+ * `lane` is asked for only where splice_bridge_asks_for_lane() says so; `number`: this bridge's; `laned`: the
+ * known connection has this bridge's clock. One that has not (timestamps: plain) echoes a number that means nothing, and names
+ * somebody one time in four. A lane key that was derived
  * from the cookies' goes with them: by the next one a living connection's clock may look like anybody's. */
-SPLICE_INLINE int splice_bridge_asks_for_lane(enum splice_bridge_known known, const struct splice_secret *secret, __u32 number)
+SPLICE_INLINE int splice_bridge_asks_for_lane(enum splice_bridge_known known, int laned, const struct splice_secret *secret,
+					      __u32 number)
 {
-	return known == SPLICE_KNOWN_OTHER && number && !secret->lane_is_derived;
+	return known == SPLICE_KNOWN_OTHER && laned && number && !secret->lane_is_derived;
 }
 
 SPLICE_INLINE enum splice_bridge_known splice_bridge_known_by_lane(enum splice_bridge_known known, __u32 lane, __u32 number)

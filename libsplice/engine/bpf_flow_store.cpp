@@ -27,8 +27,7 @@ constexpr int kPeriodPerCostPressed = 20;
 
 }  // namespace
 
-BpfFlowStore::BpfFlowStore(int map, splice_source_flows& sources)
-    : map_(map), sources_(sources), walk_(map) {
+BpfFlowStore::BpfFlowStore(int map, splice_source_flows& sources) : map_(map), sources_(sources), walk_(map) {
     std::memset(&sources_, 0, sizeof(sources_));
     sources_.key = random_key();
     splice_key_prepare(&sources_.key);
@@ -42,7 +41,8 @@ std::optional<splice_flow_entry> BpfFlowStore::find(const splice_flow_key& key) 
 
 // A new flow is the program's: it has asked for the source's share.
 Verdict BpfFlowStore::put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept {
-    return bpf_map_update_elem(map_, &key, &entry, BPF_ANY) == 0 ? SPLICE_CONTINUE : SPLICE_drop_flow_table_full;
+    return bpf_map_update_elem(map_, &key, &entry, BPF_ANY) == 0 ? SPLICE_CONTINUE
+                                                                 : SPLICE_drop_flow_table_full;
 }
 
 void BpfFlowStore::erase(const splice_flow_key& key) noexcept {
@@ -96,9 +96,8 @@ void BpfFlowStore::set_limits(std::size_t capacity, const splice_idle_timeouts& 
 bool BpfFlowStore::idle(const splice_flow_entry& entry, std::uint32_t now_s) const noexcept {
     // The program's clock may be a tick ahead of ours: such an entry is not idle.
     const auto silent = static_cast<std::int32_t>(now_s - entry.last_seen_s);
-    return silent >= 0 &&
-           static_cast<std::uint32_t>(silent) >=
-               splice_silence_limit_s(splice_flow_silence(&entry), &timeouts_, pressure());
+    return silent >= 0 && static_cast<std::uint32_t>(silent) >=
+                              splice_silence_limit_s(splice_flow_silence(&entry), &timeouts_, pressure());
 }
 
 std::size_t BpfFlowStore::expire(Instant now, const Gone& gone) {

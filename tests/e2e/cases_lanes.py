@@ -4,7 +4,7 @@ import threading
 
 from cases_restart import Download
 from harness import case, equal, eventually, true
-from http_client import Crowd, ask, request
+from http_client import Crowd, ask, read_response, request
 
 KEPT = 60
 
@@ -72,6 +72,23 @@ def _(world):
     for number in range(6):
         equal(ask(world.connect(), f"/plain/{number}").status, 200, "a request")
     equal(world.verdicts()["drop_bad_clock"], 0, "first payloads refused")
+
+
+@case("timestamps: plain: a clock that names nobody is no reason to give up a connection that loses packets")
+def _(world):
+    world.clean_up.callback(lambda: eventually(lambda: reloads(world) == 2, "lanes again"))
+    world.edited("balancer.yaml", plain)
+    eventually(lambda: reloads(world) == 1, "no lanes")
+    socks = [world.connect(timeout=30) for _ in range(40)]
+    for number, sock in enumerate(socks):
+        equal(ask(sock, f"/plain/{number}").status, 200, "the first request")
+    end = world.faults("--loss", "0.1")
+    for turn in range(4):
+        for sock in socks:
+            sock.sendall(request(f"/plain/more/{turn}"))
+        for number, sock in enumerate(socks):
+            equal(read_response(sock).status, 200, f"a request on connection {number}, whose packets were lost")
+    true(end()["lost"] > 0, "packets were lost")
 
 
 @case("clients without timestamps are served, and counted")

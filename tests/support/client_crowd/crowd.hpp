@@ -21,7 +21,7 @@ struct Place {
     EthernetAddress balancer;  // that uplink's
     Endpoint service;
     std::uint8_t dscp = 0;
-    std::uint32_t clients = 1;  // that remember their answers: numbers below this
+    std::uint32_t clients = 1;    // that remember their answers: numbers below this
     std::uint32_t hosts = 65536;  // addresses that they have
 };
 

@@ -546,7 +546,8 @@ TEST_CASE("a FIN or RST far from the client's sequence numbers is forwarded, and
     }
 }
 
-TEST_CASE("after an upload of gigabytes the client's FIN counts, and a leap of its numbers does not move them") {
+TEST_CASE(
+    "after an upload of gigabytes the client's FIN counts, and a leap of its numbers does not move them") {
     Rig rig;
     const Client client = rig.connected();
     rig.handle(client.segment(kGet));

@@ -45,11 +45,12 @@ TEST_CASE("a segment that echoes another bridge's clock is of another connection
     splice_secret secret{};
     for (const auto known : {SPLICE_KNOWN_NOTHING, SPLICE_KNOWN_SAME, SPLICE_KNOWN_NEXT, SPLICE_KNOWN_ALIEN,
                              SPLICE_KNOWN_IN_USE})
-        CHECK_FALSE(splice_bridge_asks_for_lane(known, &secret, 7));
-    CHECK(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, &secret, 7));
-    CHECK_FALSE(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, &secret, 0));
+        CHECK_FALSE(splice_bridge_asks_for_lane(known, 1, &secret, 7));
+    CHECK(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, 1, &secret, 7));
+    CHECK_FALSE(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, 1, &secret, 0));
+    CHECK_FALSE(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, 0, &secret, 7));  // its clock is nobody's
     secret.lane_is_derived = 1;
-    CHECK_FALSE(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, &secret, 7));
+    CHECK_FALSE(splice_bridge_asks_for_lane(SPLICE_KNOWN_OTHER, 1, &secret, 7));
     // Its own, its own of long ago, and none.
     for (const __u32 lane : {7U, 6U, SPLICE_NO_LANE})
         CHECK(splice_bridge_known_by_lane(SPLICE_KNOWN_OTHER, lane, 7) == SPLICE_KNOWN_OTHER);
