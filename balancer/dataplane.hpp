@@ -37,7 +37,8 @@ struct BalancerStatistics : DataPlaneStatistics {
     std::array<std::uint64_t, kFallbackCount> fallbacks{};
     std::uint64_t begun_without_timestamps = 0;  // connections; of services with a keyed clock
     std::uint64_t lanes_disagree = 0;            // connections that echo another bridge's clock than theirs
-    std::array<ChoiceStatistics, SPLICE_CARRIAGE_MARKS> choices{};  // by the services' marks
+    std::array<ChoiceStatistics, SPLICE_CARRIAGE_MARKS> choices{};    // by the services' marks
+    std::array<splice_latencies, SPLICE_CARRIAGE_MARKS> latencies{};  // likewise
     std::uint64_t flows_pending = 0;
     std::uint64_t first_payload_bytes = 0;
     std::uint64_t bridges_unreachable = 0;  // whose next hop is not known
@@ -45,6 +46,8 @@ struct BalancerStatistics : DataPlaneStatistics {
     // What the machine of either engine counts.
     void read(const SplicerCounters& machine) noexcept;
     using DataPlaneStatistics::read;
+    // A kernel program's, of the service with that mark.
+    void add_latencies(std::size_t mark, const splice_latencies& more) noexcept;
 };
 
 struct HealthNews {

@@ -45,6 +45,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         path_->take_over_flows(*setup_);
         flows_.emplace(path_->maps().flows(), path_->maps().sources());
         splicer_.emplace(setup_, *flows_);
+        splicer_->share_opening_times(path_->maps().opening_times());
         splicer_->swap_setup(setup_);
         checks_.replace_setup(read_clock().monotonic, setup_);
         if (auto opened = open_loop(); !opened) return opened;
@@ -119,6 +120,8 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         all.add(kernel.common.verdicts);
         for (std::size_t mark = 0; mark < SPLICE_CARRIAGE_MARKS; ++mark)
             all.choices[mark].add(kernel.choices[mark]);
+        for (std::size_t mark = 1; mark < SPLICE_CARRIAGE_MARKS; ++mark)
+            all.add_latencies(mark, path_->maps().latencies(mark));
         all.add(checks_.verdicts());
         all.read(loop_->sender());
         all.fallbacks[static_cast<std::size_t>(Fallback::key_is_source)] += kernel.chosen_by_source;

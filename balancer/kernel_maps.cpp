@@ -433,6 +433,15 @@ splice_balancer_counters KernelMaps::counters() const {
     return program_.counters<splice_balancer_counters>(offsetof(splice_balancer_counters, budgets));
 }
 
+splice_latencies KernelMaps::latencies(std::size_t mark) const {
+    constexpr std::size_t kWords = sizeof(splice_latencies) / sizeof(std::uint64_t);
+    const auto words = read_processors(program_.map("latencies"), static_cast<std::uint32_t>(mark),
+                                       sizeof(splice_latencies));
+    std::array<std::uint64_t, kWords> sums{};
+    for (std::size_t i = 0; i < words.size(); ++i) sums[i % kWords] += words[i];
+    return std::bit_cast<splice_latencies>(sums);
+}
+
 std::vector<std::string> read_service_names(int map) {
     std::vector<std::string> names;
     for (const splice_service_name& name : read_bpf_array<splice_service_name>(map))

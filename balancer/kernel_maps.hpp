@@ -83,6 +83,10 @@ class KernelMaps {
     [[nodiscard]] int asked() const { return program_.map("asked"); }
     // Of all processors together, since load().
     [[nodiscard]] splice_balancer_counters counters() const;
+    // Of the service with that mark, all processors together.
+    [[nodiscard]] splice_latencies latencies(std::size_t mark) const;
+    // Where the program notes when it opens connections.
+    [[nodiscard]] splice_opening_times& opening_times() const noexcept { return kernel().opened; }
 
   private:
     static void write_uplink(const Uplink& uplink, splice_uplink& written);

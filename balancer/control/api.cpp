@@ -55,6 +55,24 @@ void write_choices(MetricsPage& page, const ServiceConfig& service, const splice
                      {{"service", service.name}, {"why", kWhys[i]}});
 }
 
+void write_latency(MetricsPage& page, const char* name, const char* help, const splice_latency& latency,
+                   const MetricLabels& labels) {
+    std::array<double, SPLICE_LATENCY_BUCKETS - 1> bounds{};
+    for (std::size_t i = 0; i < bounds.size(); i++) bounds[i] = static_cast<double>(1U << i) / 1e6;
+    const std::vector<std::uint64_t> counts(std::begin(latency.buckets), std::end(latency.buckets));
+    page.histogram(name, help, bounds, counts, static_cast<double>(latency.sum_us) / 1e6, labels);
+}
+
+void write_latencies(MetricsPage& page, const ServiceConfig& service, const splice_latencies& latencies) {
+    write_latency(page, "splicelb_balancer_first_payload_seconds",
+                  "From the first segment of a first payload until it goes to a bridge",
+                  latencies.first_payload, {{"service", service.name}});
+    write_latency(
+        page, "splicelb_balancer_answer_seconds",
+        "From when a first payload goes to a bridge until its client has acknowledged a byte of the answer",
+        latencies.answer, {{"service", service.name}});
+}
+
 const std::string& name_of(const ServiceConfig& service, const SplicerSetup& setup,
                            const SplicerService& running, std::size_t bridge) {
     const auto place = place_of(running, static_cast<std::uint16_t>(bridge));
@@ -360,6 +378,8 @@ std::string BalancerApi::metrics() const {
                     {"number", std::to_string(view.running.number)},
                     {"vip", view.service.vip.to_string()},
                     {"dscp", std::to_string(view.service.dscp)}});
+        write_latencies(page, view.service,
+                        now.latencies[view.running.carriage.mark % SPLICE_CARRIAGE_MARKS]);
         if (view.running.choice.weighs != 0)
             write_choices(page, view.service, now.choices[view.running.carriage.mark]);
         write_watch(page, view.service, *shown.setup, view.running);

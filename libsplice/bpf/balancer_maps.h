@@ -8,6 +8,7 @@
  *   tables      slot -> array of splice_placement_row  two slots a service, filled in turn; the entry says which
  *   services    service number -> splice_service_name  for a next process, which must give the same numbers
  *   counters    one splice_balancer_counters a processor
+ *   latencies   mark -> splice_latencies           of the service with that mark, a processor
  *   openings    state number -> splice_openings        what services that weigh their choices have opened, a processor
  *   asked       ring of splice_asked                   what the kernel does not decide
  *
@@ -22,6 +23,7 @@
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/hot_keys.h"
 #include "libsplice/datapath/lane.h"
+#include "libsplice/datapath/latency.h"
 #include "libsplice/datapath/probe.h"
 #include "libsplice/datapath/proxy_header.h"
 #include "libsplice/datapath/request_line.h"
@@ -168,6 +170,7 @@ struct splice_balancer_settings {
 	struct splice_bridge_state states[SPLICE_STATES]; /* by choice rules; one half is in use, as of the services */
 	struct splice_hot_keys hot; /* of all services */
 	struct splice_source_flows sources;
+	struct splice_opening_times opened; /* user space opens, too */
 };
 
 /* Seconds of uptime: a product overflows after 8 years. */

@@ -81,6 +81,13 @@ struct {
 	__type(value, struct splice_traffic);
 } traffic SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SPLICE_CARRIAGE_MARKS);
+	__type(key, __u32);
+	__type(value, struct splice_latencies);
+} latencies SEC(".maps");
+
 struct splice_balancer_settings settings;
 
 /* An entry that bpf_map_update_elem() with BPF_NOEXIST found (EEXIST): another processor has handled a copy of the same
@@ -129,6 +136,12 @@ static __always_inline __u32 now_ms(void)
 static __always_inline __u32 unix_ms(void)
 {
 	return now_ms() + (__u32)settings.common.unix_minus_monotonic_ms;
+}
+
+/* The monotonic clock, for what is timed once or twice a connection; wraps. */
+static __always_inline __u32 now_us(void)
+{
+	return (__u32)(bpf_ktime_get_ns() / 1000);
 }
 
 static __always_inline const struct splice_secret *secret(void)
@@ -344,6 +357,35 @@ SPLICE_SUBPROGRAM int note_lane(struct xdp_md *ctx, const struct splice_packet *
 	return 0;
 }
 
+static __always_inline struct splice_latencies *my_latencies(struct splice_carriage carriage)
+{
+	const __u32 mark = carriage.mark & (SPLICE_CARRIAGE_MARKS - 1);
+	return bpf_map_lookup_elem(&latencies, &mark);
+}
+
+/* A bridge is chosen for a first payload that is whole in its segment: it waits for nothing, and a second look at the clock
+ * would take longer than all else. */
+SPLICE_SUBPROGRAM int note_opening(const struct splice_packet *packet, const struct splice_service_entry *service)
+{
+	struct splice_latencies *mine;
+
+	if (!packet || !service) return 0; /* never: the caller has looked */
+	splice_opening_note(&settings.opened, splice_flow_toward_server(packet), now_us());
+	mine = my_latencies(service->carriage);
+	if (mine) splice_latency_add(&mine->first_payload, 0);
+	return 0;
+}
+
+static __always_inline void note_answer(const struct splice_packet *packet, struct splice_carriage carriage)
+{
+	const __u32 took = splice_opening_take(&settings.opened, splice_flow_toward_server(packet), now_us());
+	struct splice_latencies *mine;
+
+	if (took == SPLICE_OPENING_UNKNOWN) return;
+	mine = my_latencies(carriage);
+	if (mine) splice_latency_add(&mine->answer, took);
+}
+
 /* Off the common path: once or twice a connection. */
 SPLICE_SUBPROGRAM int note_sign(const struct splice_packet *packet, const struct splice_flow_entry *entry,
 				enum splice_flow_sign sign)
@@ -352,6 +394,7 @@ SPLICE_SUBPROGRAM int note_sign(const struct splice_packet *packet, const struct
 	struct splice_signs *signs;
 
 	if (!entry) return 0; /* never: the caller has one */
+	if (sign == SPLICE_SIGN_ANSWER) note_answer(packet, entry->carriage);
 	signs = signs_of(entry->service, entry->bridge);
 	if (!signs) return 0;
 	if (sign == SPLICE_SIGN_ANSWER)
@@ -593,6 +636,7 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 	if (error && error != ALREADY_THERE) return count(SPLICE_drop_flow_table_full, XDP_DROP);
 	struct splice_signs *signs = signs_of(service->number, bridge);
 	if (signs) __sync_fetch_and_add(&signs->openings, 1);
+	note_opening(packet, service);
 	return forward(ctx, packet, &entry, verdict);
 }
 

@@ -1,6 +1,7 @@
 #include "libsplice/core/splicer.hpp"
 
 #include <algorithm>
+#include <list>
 #include <map>
 #include <unordered_map>
 #include <utility>
@@ -45,6 +46,11 @@ std::string_view source_key(const splice_flow_key& key, const FirstPayloadScan& 
     return {reinterpret_cast<const char*>(client.bytes), sizeof(client.bytes)};
 }
 
+// Of the monotonic clock, or a part of it; wraps.
+std::uint32_t microseconds(Duration time) noexcept {
+    return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
+}
+
 // What the client itself says, behind the PROXY header where one was read.
 Bytes behind_header(Bytes stream, const FirstPayloadScan& scan) noexcept {
     return stream.subspan(scan.proxy.length);
@@ -77,6 +83,7 @@ struct Splicer::Impl {
         SegmentHold hold;
         FirstPayloadScan scan;  // of the hold's stream
         std::multimap<Duration, splice_flow_key>::iterator deadline;
+        Duration since{};  // its first segment came
     };
     // One packet on its way through the rules.
     struct Walk {
@@ -215,6 +222,10 @@ struct Splicer::Impl {
     bool release(Instant now, const splice_flow_key& key, const Chosen& chosen, std::size_t in_hand,
                  Actions& out);
     void send_held(Instant now, MutableBytes bytes, splice_flow_entry& entry, Actions& out);
+    splice_opening_times& opening_times();
+    void time_opening(Instant now, const splice_flow_key& key, const splice_flow_entry& entry,
+                      Duration since);
+    void time_answer(const Walk& walk);
     void lose_pending(const splice_flow_key& key, HeldLoss why, std::size_t in_hand = 0) noexcept;
     void drop_pending(const splice_flow_key& key) noexcept;
     void count_lost(HeldLoss why, std::size_t packets) noexcept { counters.held_lost.add(why, packets); }
@@ -235,7 +246,9 @@ struct Splicer::Impl {
 
     std::shared_ptr<const SplicerSetup> setup;
     SplicerCounters& counters;
-    MemoryFlowStore memory;  // used when nothing is shared
+    splice_opening_times* opened = nullptr;
+    std::list<splice_opening_times> own_opened;  // one, once it is needed and nobody shares another
+    MemoryFlowStore memory;                      // used when nothing is shared
     FlowStore& flows;
     std::unordered_map<splice_flow_key, Pending, FlowKeyHash, FlowKeyEqual> pending;
     std::multimap<Duration, splice_flow_key> deadlines;  // of pending flows
@@ -289,6 +302,10 @@ BridgeLoads& Splicer::loads() noexcept {
 
 std::size_t Splicer::flows() const noexcept {
     return impl_->flows.size();
+}
+
+void Splicer::share_opening_times(splice_opening_times& times) noexcept {
+    impl_->opened = &times;
 }
 
 std::vector<SignedBridge> Splicer::take_signs() {
@@ -863,6 +880,7 @@ Verdict Splicer::Impl::open(Walk& walk, const Chosen& chosen) {
     entry.tries = taken.tries & 15;
     if (walk.refusal && !pass_over_refuser(walk)) return refuse(walk);
     if (const Verdict placed = flows.put(walk.key, entry); placed != SPLICE_CONTINUE) return placed;
+    time_opening(walk.now, walk.key, entry, walk.now.monotonic);
     lose_pending(walk.key, HeldLoss::begun_anew);
     overtakers.hurry(walk.now, walk.key);
     if (!chosen.fallback) return forward(walk, SPLICE_forward_first_payload);
@@ -882,7 +900,8 @@ Verdict Splicer::Impl::hold_first(Walk& walk, const FirstPayloadScan& scan) {
     SegmentHold hold(Seq(walk.packet.seq), limits);
     hold.add(walk.packet, walk.bytes);
     held_bytes += hold.memory();
-    pending.try_emplace(walk.key, std::move(hold), scan, deadlines.emplace(deadline, walk.key));
+    pending.try_emplace(walk.key, std::move(hold), scan, deadlines.emplace(deadline, walk.key),
+                        walk.now.monotonic);
     overtakers.hurry(walk.now, walk.key);
     return SPLICE_hold_first_payload;
 }
@@ -944,6 +963,7 @@ bool Splicer::Impl::release(Instant now, const splice_flow_key& key, const Chose
     entry->row = chosen.choices.row & SPLICE_ROW_MASK;
     entry->state = SPLICE_FLOW_OPEN;
     entry->last_seen_s = now.seconds();
+    time_opening(now, key, *entry, pending.at(key).since);
     // They are sent before the entry is open: else the kernel would let later segments overtake them.
     pending.at(key).hold.for_each([&](MutableBytes bytes) { send_held(now, bytes, *entry, out); });
     (void)flows.put(key, *entry);  // not new
@@ -984,11 +1004,32 @@ void Splicer::Impl::count_traffic(std::uint16_t service, std::uint16_t bridge, s
 void Splicer::Impl::note_sign(const Walk& walk, splice_flow_sign sign) {
     PassiveSigns& signs = seen.at(walk.entry->service, walk.entry->bridge).signs;
     splice_negotiated negotiated{};
-    if (sign == SPLICE_SIGN_ANSWER)
+    if (sign == SPLICE_SIGN_ANSWER) {
         ++signs.answers;
-    else if (splice_balancer_cookie_valid(&walk.packet, &setup->secret,
-                                          static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
+        time_answer(walk);
+    } else if (splice_balancer_cookie_valid(&walk.packet, &setup->secret,
+                                            static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
         ++signs.repeats;
+}
+
+splice_opening_times& Splicer::Impl::opening_times() {
+    if (!opened) opened = &own_opened.emplace_back();
+    return *opened;
+}
+
+// It goes to a bridge; its first segment came at `since`.
+void Splicer::Impl::time_opening(Instant now, const splice_flow_key& key, const splice_flow_entry& entry,
+                                 Duration since) {
+    splice_opening_note(&opening_times(), &key, microseconds(now.monotonic));
+    counters.latencies[entry.carriage.mark % SPLICE_CARRIAGE_MARKS].first_payload.add(
+        microseconds(now.monotonic - since));
+}
+
+void Splicer::Impl::time_answer(const Walk& walk) {
+    const std::uint32_t took =
+        splice_opening_take(&opening_times(), &walk.key, microseconds(walk.now.monotonic));
+    if (took != SPLICE_OPENING_UNKNOWN)
+        counters.latencies[walk.entry->carriage.mark % SPLICE_CARRIAGE_MARKS].answer.add(took);
 }
 
 // The first packet that shows an answer echoes the clock of who answered.

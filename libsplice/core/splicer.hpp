@@ -30,6 +30,7 @@
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/lane.h"
+#include "libsplice/datapath/latency.h"
 #include "libsplice/datapath/probe.h"
 
 namespace splice {
@@ -117,6 +118,21 @@ struct ChoiceCounters {
     }
 };
 
+struct LatencyCounter {
+    std::array<std::atomic<std::uint64_t>, SPLICE_LATENCY_BUCKETS> buckets{};
+    std::atomic<std::uint64_t> sum_us{};
+    void add(std::uint32_t us) noexcept {
+        buckets[splice_latency_bucket(us)].fetch_add(1, std::memory_order_relaxed);
+        sum_us.fetch_add(us, std::memory_order_relaxed);
+    }
+};
+
+// As splice_latencies, of one service.
+struct LatencyCounters {
+    LatencyCounter first_payload;
+    LatencyCounter answer;
+};
+
 // Read by any thread while the machine runs.
 struct SplicerCounters {
     VerdictCounters verdicts;
@@ -129,6 +145,7 @@ struct SplicerCounters {
     std::atomic<std::uint64_t> flows_expired{};
     std::atomic<std::uint64_t> begun_without_timestamps{};  // connections; of services with a keyed clock
     std::atomic<std::uint64_t> lanes_disagree{};  // connections that echo another bridge's clock than theirs
+    std::array<LatencyCounters, SPLICE_CARRIAGE_MARKS> latencies{};  // by the services' marks
 };
 
 // By family (IPv4, IPv6) and lane: the bridge of that number, or SPLICE_NO_BRIDGE. An old echo of bridge 1 is
@@ -147,6 +164,10 @@ class Splicer {
     ~Splicer();
     Splicer(const Splicer&) = delete;
     Splicer& operator=(const Splicer&) = delete;
+
+    // Who opens connections beside the machine, and sees their answers, notes when here; `times` must outlive
+    // the machine. Before any packet.
+    void share_opening_times(splice_opening_times& times) noexcept;
 
     // Flows go on; those of a service that is gone, or of a bridge index that is gone, end as orphans.
     void replace_setup(std::shared_ptr<const SplicerSetup> setup);

@@ -4,6 +4,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 namespace splice {
@@ -33,6 +34,19 @@ void MetricsPage::counter(const std::string& name, const std::string& help, std:
 void MetricsPage::gauge(const std::string& name, const std::string& help, double value,
                         const MetricLabels& labels) {
     families_->add(name, help, prometheus::MetricType::Gauge, labels).gauge.value = value;
+}
+
+void MetricsPage::histogram(const std::string& name, const std::string& help, std::span<const double> bounds,
+                            std::span<const std::uint64_t> counts, double sum, const MetricLabels& labels) {
+    auto& histogram = families_->add(name, help, prometheus::MetricType::Histogram, labels).histogram;
+    std::uint64_t so_far = 0;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        so_far += counts[i];
+        histogram.bucket.push_back(
+            {so_far, i < bounds.size() ? bounds[i] : std::numeric_limits<double>::infinity()});
+    }
+    histogram.sample_count = so_far;
+    histogram.sample_sum = sum;
 }
 
 std::string MetricsPage::text() const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,11 @@ class MetricsPage {
                  const MetricLabels& labels = {});
     void gauge(const std::string& name, const std::string& help, double value,
                const MetricLabels& labels = {});
+
+    // `counts`: of values in each bucket; one bucket more than `bounds`, the largest values that are in a
+    // bucket.
+    void histogram(const std::string& name, const std::string& help, std::span<const double> bounds,
+                   std::span<const std::uint64_t> counts, double sum, const MetricLabels& labels = {});
 
     [[nodiscard]] std::string text() const;
     static constexpr std::string_view kContentType = "text/plain; version=0.0.4; charset=utf-8";

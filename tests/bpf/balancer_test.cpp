@@ -958,6 +958,18 @@ TEST_CASE(
         REQUIRE(portable.size() == 1);
         CHECK(portable[0].signs == in_kernel[0].signs);
         CHECK(pair.kernel.maps().take_signs().empty());
+        // Both openings are timed, and the answer of the one that was answered, once.
+        std::uint64_t openings = 0, answers = 0;
+        for (std::size_t mark = 0; mark < SPLICE_CARRIAGE_MARKS; ++mark) {
+            const splice_latencies timed = pair.kernel.maps().latencies(mark);
+            for (const std::uint64_t count : timed.first_payload.buckets) openings += count;
+            for (const std::uint64_t count : timed.answer.buckets) answers += count;
+            const LatencyCounters& also = pair.portable.splicer().counters().latencies[mark];
+            for (const auto& count : also.first_payload.buckets) openings += 10 * count;
+            for (const auto& count : also.answer.buckets) answers += 10 * count;
+        }
+        CHECK(openings == 22);
+        CHECK(answers == 11);
         const auto sent = pair.kernel.maps().take_traffic();
         REQUIRE(sent.size() == 1);
         CHECK(sent[0].bridge == place);

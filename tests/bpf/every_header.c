@@ -9,6 +9,7 @@
 #include "libsplice/datapath/defs.h"
 #include "libsplice/datapath/flow.h"
 #include "libsplice/datapath/hash.h"
+#include "libsplice/datapath/latency.h"
 #include "libsplice/datapath/options.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/parse.h"

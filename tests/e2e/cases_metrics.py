@@ -18,7 +18,7 @@ import urllib.parse
 from cases_choice import serve_with, web
 from cases_health import CHECKS, QUICK, cut_off, plug_in
 from harness import case, equal, eventually, true
-from http_client import ask
+from http_client import ask, read_response, request
 from world import BRIDGES, PROGRAMS, SOURCE
 
 sys.path.insert(0, os.path.join(SOURCE, "tests/support"))
@@ -50,6 +50,8 @@ def _(world):
         done = subprocess.run(["promtool", "check", "metrics"], input=page, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         equal((done.returncode, done.stdout), (0, ""), f"promtool check metrics of {program}")
         helped = set(re.findall(r"^# HELP (\w+) \S", page, re.MULTILINE))
+        helped |= {f"{name}_{part}" for name in re.findall(r"^# TYPE (\w+) histogram$", page, re.MULTILINE) if name in helped
+                   for part in ("bucket", "sum", "count")}
         equal({name for name, _, _ in promql.samples(page)} - helped, set(), f"metrics of {program} without help")
     with open(os.path.join(SOURCE, "libsplice/datapath/verdicts.h"), encoding="ascii") as file:
         every = set(re.findall(r"^\s*X\(\w+, (\w+),", file.read(), re.MULTILINE))
@@ -96,6 +98,38 @@ def _(world):
     found = [complaint for _, _, expr in promql.alerts() for complaint in promql.complaints(expr, "", pages)]
     found += [f"{title}: {complaint}" for title, expr, legend in promql.panel_queries() for complaint in promql.complaints(expr, legend, pages)]
     equal(found, [], "what is asked for and does not exist")
+
+
+def slower_than(world, name, seconds):
+    """How many of the histogram's values of the case's service are above a bound, which is one of a bucket."""
+    counts = {}
+    for metric, labels, value in promql.samples(world.page("balancer", "/metrics")):
+        if metric == f"splicelb_balancer_{name}_seconds_bucket" and labels["service"] == web(world):
+            counts[float(labels["le"])] = value
+    bound = min(counts, key=lambda each: abs(each - seconds))
+    true(abs(bound - seconds) < 1e-9, f"{seconds} is a bound of {sorted(counts)}")
+    return counts[float("inf")] - counts[bound]
+
+
+@case("a request that comes in two parts and an answer that is lost once are in the histograms, where they took that long")
+def _(world):
+    equal(ask(world.connect(), "/histogram/quick").status, 200, "a request")
+    held = slower_than(world, "first_payload", 0.016384)
+    # The balancer waits for the rest in vain, for 50 ms at the least, and then chooses without it.
+    sock = world.connect(nagle=False)
+    whole = request("/histogram/in-two")
+    sock.sendall(whole[:9])
+    eventually(lambda: slower_than(world, "first_payload", 0.016384) == held + 1, "the first payload's time is told", 10)
+    sock.sendall(whole[9:])
+    equal(read_response(sock).status, 200, "the answer to the request in two parts")
+    # The backend repeats it after 200 ms at the least, and the client cannot acknowledge it before.
+    sock = world.connect()
+    answered = slower_than(world, "answer", 0.131072)
+    lost = world.drop_first("client", "INPUT", f"-p tcp --sport 80 --dport {sock.getsockname()[1]} -m length --length 200:65535")
+    equal(ask(sock, "/histogram/lost").status, 200, "the answer that is lost once")
+    true(lost.hits() >= 1, "the first answer is lost")
+    eventually(lambda: slower_than(world, "answer", 0.131072) == answered + 1, "the answer's time is told", 10)
+    equal(slower_than(world, "first_payload", 0.016384), held + 1, "first payloads that waited")
 
 
 class Relay:

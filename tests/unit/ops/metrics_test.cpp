@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
+
 using namespace splice;
 
 TEST_CASE("values of one name share one header, in the text format of Prometheus") {
@@ -34,6 +36,20 @@ TEST_CASE("values of one name stand together, in whatever order they are given")
           "# TYPE flows gauge\n"
           "flows{bridge=\"b1\"} 2\n"
           "flows{bridge=\"b2\"} 2\n");
+}
+
+TEST_CASE("a histogram's buckets have what is below them, too, and the last has all") {
+    MetricsPage page;
+    page.histogram("wait_seconds", "Waits", std::array{0.5, 1.0}, std::array<std::uint64_t, 3>{4, 0, 2},
+                   9.25);
+    CHECK(page.text() ==
+          "# HELP wait_seconds Waits\n"
+          "# TYPE wait_seconds histogram\n"
+          "wait_seconds_count 6\n"
+          "wait_seconds_sum 9.25\n"
+          "wait_seconds_bucket{le=\"0.5\"} 4\n"
+          "wait_seconds_bucket{le=\"1\"} 4\n"
+          "wait_seconds_bucket{le=\"+Inf\"} 6\n");
 }
 
 TEST_CASE("a label's quotes and line breaks are escaped") {
