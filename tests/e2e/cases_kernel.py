@@ -10,7 +10,7 @@ import time
 
 import client_crowd
 from cases_restart import Download, only_ebpf, works
-from harness import case, equal, eventually, true
+from harness import SLOW_CASES, case, equal, eventually, true
 from http_client import Crowd, ask
 from world import BRIDGES, BUILD, PROGRAMS
 
@@ -231,7 +231,7 @@ def _(world):
 
 
 @case("a million handshakes of 19 addresses against a table of 200,000: clients of other addresses are served all the while",
-      requires=needs_ebpf)
+      requires=needs_ebpf, cases=SLOW_CASES)
 def _(world):
     room, flood = 200_000, 1_000_000
     world.clean_up.callback(restart, world, "balancer")
