@@ -10,13 +10,25 @@ void ChoiceStatistics::add(const splice_choice_counts& more) noexcept {
     for (std::size_t i = 0; i < SPLICE_CHOICE_WHYS; i++) whys[i] += more.whys[i];
 }
 
+namespace {
+
+// `from`: the kernel program's, or the machine's counters.
+template <class Latency>
+void add_latency(splice_latency& to, const Latency& from) noexcept {
+    for (std::size_t i = 0; i < SPLICE_LATENCY_BUCKETS; i++) to.buckets[i] += from.buckets[i];
+    to.sum_us += from.sum_us;
+}
+
+template <class Latencies>
+void add_both(splice_latencies& to, const Latencies& from) noexcept {
+    add_latency(to.first_payload, from.first_payload);
+    add_latency(to.answer, from.answer);
+}
+
+}  // namespace
+
 void BalancerStatistics::add_latencies(std::size_t mark, const splice_latencies& more) noexcept {
-    const auto add = [](splice_latency& to, const splice_latency& from) {
-        for (std::size_t i = 0; i < SPLICE_LATENCY_BUCKETS; i++) to.buckets[i] += from.buckets[i];
-        to.sum_us += from.sum_us;
-    };
-    add(latencies[mark].first_payload, more.first_payload);
-    add(latencies[mark].answer, more.answer);
+    add_both(latencies[mark], more);
 }
 
 void BalancerStatistics::read(const SplicerCounters& machine) noexcept {
@@ -27,14 +39,7 @@ void BalancerStatistics::read(const SplicerCounters& machine) noexcept {
             choices[mark].ranks[i] = machine.choices[mark].ranks[i];
         for (std::size_t i = 0; i < SPLICE_CHOICE_WHYS; i++)
             choices[mark].whys[i] = machine.choices[mark].whys[i];
-    }
-    const auto copy = [](splice_latency& to, const LatencyCounter& from) {
-        for (std::size_t i = 0; i < SPLICE_LATENCY_BUCKETS; i++) to.buckets[i] = from.buckets[i];
-        to.sum_us = from.sum_us;
-    };
-    for (std::size_t mark = 0; mark < SPLICE_CARRIAGE_MARKS; mark++) {
-        copy(latencies[mark].first_payload, machine.latencies[mark].first_payload);
-        copy(latencies[mark].answer, machine.latencies[mark].answer);
+        add_both(latencies[mark], machine.latencies[mark]);
     }
     read(machine.held_lost);
     flows = machine.flows;

@@ -13,7 +13,7 @@ MemoryFlowStore::MemoryFlowStore(const splice_key& source_key)
 
 void MemoryFlowStore::count_out(const Table::Entry& entry) noexcept {
     counts_.remove(entry.second.value);
-    --flows_of_source(entry.first);
+    --sources_->flows[place_of_source(entry.first)];
 }
 
 std::optional<splice_flow_entry> MemoryFlowStore::find(const splice_flow_key& key) noexcept {
@@ -27,15 +27,14 @@ Verdict MemoryFlowStore::put(const splice_flow_key& key, const splice_flow_entry
     if (slot) {
         counts_.replace(slot->second.value, entry);
     } else {
-        std::uint32_t& of_source = flows_of_source(key);
+        const std::uint32_t place = place_of_source(key);
         if (pressure() >= SPLICE_PRESSURE_HIGH) shares_until_s_ = entry.last_seen_s + SPLICE_SOURCE_SHARE_S;
         const bool shared = entry.last_seen_s < shares_until_s_ && table_.size() < capacity_;
         sources_->share = shared ? splice_source_share(capacity_) : 0;
-        if (!splice_source_has_room(sources_.get(), splice_source_place(&sources_->key, &key.client)))
-            return SPLICE_drop_source_share;
+        if (!splice_source_has_room(sources_.get(), place)) return SPLICE_drop_source_share;
         slot = table_.insert(key, capacity_, entry.last_seen_s);
         if (!slot) return SPLICE_drop_flow_table_full;
-        ++of_source;
+        ++sources_->flows[place];
         counts_.add(entry);
     }
     slot->second.value = entry;

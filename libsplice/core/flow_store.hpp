@@ -96,8 +96,8 @@ class MemoryFlowStore final : public FlowStore {
     [[nodiscard]] splice_pressure pressure() const noexcept {
         return splice_pressure_of(table_.size(), capacity_);
     }
-    [[nodiscard]] std::uint32_t& flows_of_source(const splice_flow_key& key) noexcept {
-        return sources_->flows[splice_source_place(&sources_->key, &key.client)];
+    [[nodiscard]] std::uint32_t place_of_source(const splice_flow_key& key) const noexcept {
+        return splice_source_place(&sources_->key, &key.client);
     }
     using Table = FlowTable<splice_flow_entry, SPLICE_SILENCES>;
 

@@ -1,8 +1,9 @@
 #include "libsplice/core/splicer.hpp"
 
 #include <algorithm>
-#include <list>
 #include <map>
+#include <memory>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
@@ -122,8 +123,7 @@ struct Splicer::Impl {
     Impl(std::shared_ptr<const SplicerSetup> initial, FlowStore* shared, SplicerCounters& c)
         : setup(std::move(initial)),
           counters(c),
-          memory(setup->source_key),
-          flows(shared ? *shared : memory) {
+          flows(shared ? *shared : memory.emplace(setup->source_key)) {
         flows.set_limits(setup->max_flows, setup->timeouts);
         loads.set_services(loaded_services(*setup));
         set_hot_services();
@@ -247,8 +247,8 @@ struct Splicer::Impl {
     std::shared_ptr<const SplicerSetup> setup;
     SplicerCounters& counters;
     splice_opening_times* opened = nullptr;
-    std::list<splice_opening_times> own_opened;  // one, once it is needed and nobody shares another
-    MemoryFlowStore memory;                      // used when nothing is shared
+    std::unique_ptr<splice_opening_times> own_opened;  // once it is needed and nobody shares another
+    std::optional<MemoryFlowStore> memory;             // when nothing is shared
     FlowStore& flows;
     std::unordered_map<splice_flow_key, Pending, FlowKeyHash, FlowKeyEqual> pending;
     std::multimap<Duration, splice_flow_key> deadlines;  // of pending flows
@@ -1013,7 +1013,10 @@ void Splicer::Impl::note_sign(const Walk& walk, splice_flow_sign sign) {
 }
 
 splice_opening_times& Splicer::Impl::opening_times() {
-    if (!opened) opened = &own_opened.emplace_back();
+    if (!opened) {
+        own_opened = std::make_unique<splice_opening_times>();
+        opened = own_opened.get();
+    }
     return *opened;
 }
 

@@ -137,8 +137,10 @@ class Probe {
 
     SystemResult<void> ask() const {
         for (const IpAddress& address : wanted_) {
-            if (auto sent = protocol_ == ETH_P_ARP ? ask_ipv4(address) : ask_ipv6(address); !sent)
-                return sent;
+            auto sent = protocol_ == ETH_P_ARP
+                            ? send_arp_request(link_, interface_, std::nullopt, address, doing_)
+                            : ask_ipv6(address);
+            if (!sent) return sent;
         }
         return {};
     }
@@ -164,19 +166,6 @@ class Probe {
     [[nodiscard]] bool is_done() const noexcept { return wanted_.empty(); }
 
   private:
-    SystemResult<void> ask_ipv4(const IpAddress& address) const {
-        ether_arp arp{};
-        arp.arp_hrd = htons(ARPHRD_ETHER);
-        arp.arp_pro = htons(ETHERTYPE_IP);
-        arp.arp_hln = ETH_ALEN;
-        arp.arp_pln = 4;
-        arp.arp_op = htons(ARPOP_REQUEST);
-        std::memcpy(arp.arp_sha, link_.own->data(), ETH_ALEN);
-        std::memcpy(arp.arp_tpa, address.raw().bytes + 12, 4);
-        constexpr MacAddress kEverybody{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-        return send_on_link(link_, interface_, ETH_P_ARP, kEverybody, &arp, sizeof(arp), doing_);
-    }
-
     // From the unspecified address, so that nobody learns from it who has the address; the answer goes to all
     // nodes (RFC 4862 section 5.4.2).
     SystemResult<void> ask_ipv6(const IpAddress& address) const {

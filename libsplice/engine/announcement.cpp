@@ -2,9 +2,7 @@
 
 #include <arpa/inet.h>
 #include <net/ethernet.h>
-#include <net/if_arp.h>
 #include <netinet/icmp6.h>
-#include <netinet/if_ether.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -17,22 +15,6 @@
 
 namespace splice {
 namespace {
-
-SystemResult<void> announce_ipv4(const LinkSocket& link, std::uint32_t interface, const IpAddress& address,
-                                 const std::string& doing) {
-    ether_arp arp{};
-    arp.arp_hrd = htons(ARPHRD_ETHER);
-    arp.arp_pro = htons(ETHERTYPE_IP);
-    arp.arp_hln = ETH_ALEN;
-    arp.arp_pln = 4;
-    arp.arp_op = htons(ARPOP_REQUEST);
-    const std::uint8_t* const ipv4 = address.raw().bytes + 12;
-    std::memcpy(arp.arp_sha, link.own->data(), ETH_ALEN);
-    std::memcpy(arp.arp_spa, ipv4, 4);
-    std::memcpy(arp.arp_tpa, ipv4, 4);
-    constexpr MacAddress kEverybody{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-    return send_on_link(link, interface, ETH_P_ARP, kEverybody, &arp, sizeof(arp), doing);
-}
 
 // The kernel writes the checksum, and the IPv6 header from the address that the socket is bound to.
 SystemResult<void> announce_ipv6(const LinkSocket& link, std::uint32_t interface, const IpAddress& address,
@@ -78,7 +60,8 @@ SystemResult<void> announce_address(const std::string& interface, const IpAddres
     const auto link = open_link(index, ipv4 ? ETH_P_ARP : ETH_P_IPV6, doing);
     if (!link) return std::unexpected(link.error());
     if (!link->own) return {};
-    return ipv4 ? announce_ipv4(*link, index, address, doing) : announce_ipv6(*link, index, address, doing);
+    return ipv4 ? send_arp_request(*link, index, address, address, doing)
+                : announce_ipv6(*link, index, address, doing);
 }
 
 }  // namespace splice

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <net/ethernet.h>
 #include <net/if_arp.h>
+#include <netinet/if_ether.h>
 #include <netpacket/packet.h>
 #include <sys/socket.h>
 
@@ -48,6 +49,22 @@ SystemResult<void> send_on_link(const LinkSocket& link, std::uint32_t interface,
                sizeof(address)) < 0)
         return system_error(doing, errno);
     return {};
+}
+
+SystemResult<void> send_arp_request(const LinkSocket& link, std::uint32_t interface,
+                                    const std::optional<IpAddress>& sender, const IpAddress& target,
+                                    const std::string& doing) {
+    constexpr MacAddress kEverybody{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    ether_arp arp{};
+    arp.arp_hrd = htons(ARPHRD_ETHER);
+    arp.arp_pro = htons(ETHERTYPE_IP);
+    arp.arp_hln = ETH_ALEN;
+    arp.arp_pln = 4;
+    arp.arp_op = htons(ARPOP_REQUEST);
+    std::memcpy(arp.arp_sha, link.own->data(), ETH_ALEN);
+    if (sender) std::memcpy(arp.arp_spa, sender->raw().bytes + 12, 4);
+    std::memcpy(arp.arp_tpa, target.raw().bytes + 12, 4);
+    return send_on_link(link, interface, ETH_P_ARP, kEverybody, &arp, sizeof(arp), doing);
 }
 
 }  // namespace splice

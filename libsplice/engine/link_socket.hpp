@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "libsplice/base/address.hpp"
 #include "libsplice/base/system_error.hpp"
 #include "libsplice/engine/descriptor.hpp"
 
@@ -27,5 +28,11 @@ SystemResult<LinkSocket> open_link(std::uint32_t interface, std::uint16_t protoc
 SystemResult<void> send_on_link(const LinkSocket& link, std::uint32_t interface, std::uint16_t protocol,
                                 const MacAddress& to, const void* packet, std::size_t length,
                                 const std::string& doing);
+// An ARP request for an IPv4 address to everybody, from the interface's own MAC address, which it must have.
+// `sender`: who asks, also an IPv4 address; nothing: it is a probe (RFC 5227 section 1.1), from which nobody
+// learns anything.
+SystemResult<void> send_arp_request(const LinkSocket& link, std::uint32_t interface,
+                                    const std::optional<IpAddress>& sender, const IpAddress& target,
+                                    const std::string& doing);
 
 }  // namespace splice

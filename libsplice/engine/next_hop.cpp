@@ -11,6 +11,9 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <utility>
+
+#include "libsplice/engine/interface.hpp"
 
 namespace splice {
 namespace {
@@ -237,9 +240,10 @@ std::optional<WayTo> way_to(const IpAddress& address) {
     auto socket = NetlinkSocket::open(NETLINK_ROUTE, "open a route netlink socket");
     if (!socket) return std::nullopt;
     const auto route = find_route(*socket, address);
-    std::array<char, IF_NAMESIZE> name{};
-    if (!route || !if_indextoname(route->interface, name.data())) return std::nullopt;
-    return WayTo{name.data(), route->local, route->neighbour == address};
+    if (!route) return std::nullopt;
+    std::string name = interface_name(route->interface);
+    if (name.empty()) return std::nullopt;
+    return WayTo{std::move(name), route->local, route->neighbour == address};
 }
 
 SystemResult<EthernetAddresses> ethernet_addresses_at(std::uint32_t interface) {
