@@ -51,7 +51,8 @@ class BpfFlowStore final : public FlowStore {
     // The sweep under way.
     BpfWalk<splice_flow_key, splice_flow_entry> walk_;
     std::size_t counted_ = 0;
-    std::uint64_t begun_ = 0;  // since it began
+    std::uint64_t begun_ = 0;         // flows that the last whole sweep has not seen
+    std::uint64_t begun_before_ = 0;  // of them, those that this one sees
     std::vector<std::uint32_t> of_sources_ = std::vector<std::uint32_t>(SPLICE_SOURCE_PLACES);
     splice_pressure swept_for_ = SPLICE_PRESSURE_NONE;
     Duration shares_until_{};

@@ -18,6 +18,12 @@ Instant read_clock() noexcept {
     return now;
 }
 
+Duration thread_cpu_time() noexcept {
+    timespec used{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
+
 bool clock_is_synchronized() noexcept {
     timex state{};                          // modes = 0: only asks, so it needs no privilege
     if (adjtimex(&state) < 0) return true;  // the kernel does not say
