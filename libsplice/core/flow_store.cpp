@@ -29,9 +29,9 @@ Verdict MemoryFlowStore::put(const splice_flow_key& key, const splice_flow_entry
     } else {
         const std::uint32_t place = place_of_source(key);
         if (pressure() >= SPLICE_PRESSURE_HIGH) shares_until_s_ = entry.last_seen_s + SPLICE_SOURCE_SHARE_S;
-        const bool shared = entry.last_seen_s < shares_until_s_ && table_.size() < capacity_;
-        sources_->share = shared ? splice_source_share(capacity_) : 0;
-        if (!splice_source_has_room(sources_.get(), place)) return SPLICE_drop_source_share;
+        set_share(entry.last_seen_s);
+        if (table_.size() < capacity_ && !splice_source_has_room(sources_.get(), place))
+            return SPLICE_drop_source_share;
         slot = table_.insert(key, capacity_, entry.last_seen_s);
         if (!slot) return SPLICE_drop_flow_table_full;
         ++sources_->flows[place];
@@ -86,7 +86,12 @@ void MemoryFlowStore::set_limits(std::size_t capacity, const splice_idle_timeout
     timeouts_ = timeouts;
 }
 
+void MemoryFlowStore::set_share(std::uint32_t now_s) noexcept {
+    sources_->share = now_s < shares_until_s_ ? splice_source_share(capacity_) : 0;
+}
+
 std::size_t MemoryFlowStore::expire(Instant now, const Gone& gone) {
+    set_share(now.seconds());
     return table_.expire(now.seconds(), limits_s(), [&](const Table::Entry& entry) {
         count_out(entry);
         gone(entry.first);
@@ -96,7 +101,8 @@ std::size_t MemoryFlowStore::expire(Instant now, const Gone& gone) {
 std::array<std::uint32_t, SPLICE_SILENCES> MemoryFlowStore::limits_s() const noexcept {
     std::array<std::uint32_t, SPLICE_SILENCES> limits{};
     for (std::size_t i = 0; i < SPLICE_SILENCES; ++i)
-        limits[i] = splice_silence_limit_s(static_cast<splice_silence>(i), &timeouts_, pressure());
+        limits[i] = splice_silence_limit_s(static_cast<splice_silence>(i), &timeouts_,
+                                           splice_pressure_with_shares(pressure(), sources_->share));
     return limits;
 }
 

@@ -102,6 +102,7 @@ class MemoryFlowStore final : public FlowStore {
     using Table = FlowTable<splice_flow_entry, SPLICE_SILENCES>;
 
     void count_out(const Table::Entry& entry) noexcept;
+    void set_share(std::uint32_t now_s) noexcept;
 
     Table table_;
     std::unique_ptr<splice_source_flows> sources_;

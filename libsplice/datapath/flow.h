@@ -274,8 +274,14 @@ SPLICE_INLINE __u32 splice_silence_limit_s(enum splice_silence silence, const st
 }
 
 /* splice_source_flows.share of a table of that capacity, while pressure is high and for so long after: what makes room
- * would only be a flood's to fill again. */
+ * would only be a flood's to fill again. Meanwhile the silent go as under high pressure, else what a source has closed would
+ * count against what it opens. */
 #define SPLICE_SOURCE_SHARE_S 60
+
+SPLICE_INLINE enum splice_pressure splice_pressure_with_shares(enum splice_pressure pressure, __u32 share)
+{
+	return share && pressure < SPLICE_PRESSURE_HIGH ? SPLICE_PRESSURE_HIGH : pressure;
+}
 
 SPLICE_INLINE __u32 splice_source_share(__u64 capacity)
 {

@@ -97,7 +97,8 @@ bool BpfFlowStore::idle(const splice_flow_entry& entry, std::uint32_t now_s) con
     // The program's clock may be a tick ahead of ours: such an entry is not idle.
     const auto silent = static_cast<std::int32_t>(now_s - entry.last_seen_s);
     return silent >= 0 && static_cast<std::uint32_t>(silent) >=
-                              splice_silence_limit_s(splice_flow_silence(&entry), &timeouts_, pressure());
+                              splice_silence_limit_s(splice_flow_silence(&entry), &timeouts_,
+                                                     splice_pressure_with_shares(pressure(), sources_.share));
 }
 
 std::size_t BpfFlowStore::expire(Instant now, const Gone& gone) {

@@ -621,6 +621,30 @@ TEST_CASE("a table that is nearly full gives each address its share, and room to
     }
 }
 
+TEST_CASE("what an address has closed makes room for what it opens, also when the table has emptied") {
+    SplicerSetup setup = splicer_setup();
+    setup.max_flows = 128;
+    Rig rig(std::move(setup));
+    std::uint16_t port = 1;
+    const auto begin = [&](double seconds) {
+        const Client client = rig.connected(++port, seconds);
+        return rig.handle(client.segment(kGet, 0, SPLICE_ACK | SPLICE_FIN), seconds);
+    };
+    for (int i = 0; i < 96; ++i) REQUIRE(begin(0) == SPLICE_forward_first_payload);
+    REQUIRE(begin(0) == SPLICE_drop_source_share);
+    rig.expire(11);
+    REQUIRE(rig.splicer.flows() == 0);
+    // Shares are still in force: a 64th, and one.
+    for (int i = 0; i < 3; ++i) REQUIRE(begin(12) == SPLICE_forward_first_payload);
+    REQUIRE(begin(12) == SPLICE_drop_source_share);
+    rig.expire(23);
+    CHECK(begin(23) == SPLICE_forward_first_payload);
+    // A minute after the pressure, everybody has what he likes, and as long as he likes.
+    for (int i = 0; i < 10; ++i) REQUIRE(begin(61) == SPLICE_forward_first_payload);
+    rig.expire(72);
+    CHECK(rig.splicer.flows() == 11);
+}
+
 TEST_CASE("a service without a bridge says so: HTTP gets a 503, what is no request a RST") {
     SplicerSetup setup = splicer_setup();
     setup.services[0].placement = placement_over(0);
