@@ -33,12 +33,8 @@ struct sock {
 	struct sock_common __sk_common;
 };
 
-struct tcp_options_received {
-	__u32 rcv_tsecr;
-};
-
 struct tcp_sock {
-	struct tcp_options_received rx_opt;
+	__u32 tsoffset;
 	__u32 rcv_nxt;
 	__u32 snd_una;
 	__u64 bytes_acked;
@@ -51,6 +47,7 @@ struct inet_timewait_sock {
 
 struct tcp_timewait_sock {
 	struct inet_timewait_sock tw_sk;
+	__u32 tw_ts_offset;
 };
 
 struct bpf_tcp_req_attrs {
@@ -111,10 +108,10 @@ static __always_inline int splice_is_of_service(struct bpf_sock *socket, const s
 	return !full || full->mark == splice_mark_adopted(&field, full->mark, splice_uncarry(&marked->packet));
 }
 
-// What the socket is to the segment, the seq at which it takes a RST, and the clock that its client has echoed last.
+// What the socket is to the segment, the seq at which it takes a RST, and how far its TSvals are ahead of the kernel's clock.
 static __always_inline enum splice_bridge_known splice_known_socket(struct bpf_sock *socket,
 								    const struct splice_marked *marked, __u32 *rst_seq,
-								    __u32 *heard)
+								    __u32 *ts_offset)
 {
 	struct splice_socket_facts facts = {.kind = SPLICE_SOCKET_NONE};
 
@@ -125,6 +122,7 @@ static __always_inline enum splice_bridge_known splice_known_socket(struct bpf_s
 		if (old) {
 			facts.kind = SPLICE_SOCKET_TIME_WAIT;
 			*rst_seq = old->tw_sk.__tw_common.skc_tw_rcv_nxt;
+			*ts_offset = old->tw_ts_offset;
 		}
 		return splice_bridge_known_socket(&facts, &marked->packet);
 	}
@@ -132,7 +130,7 @@ static __always_inline enum splice_bridge_known splice_known_socket(struct bpf_s
 	if (tcp) {
 		facts.kind = SPLICE_SOCKET_CONNECTION;
 		facts.next = *rst_seq = tcp->rcv_nxt;
-		*heard = tcp->rx_opt.rcv_tsecr;
+		*ts_offset = tcp->tsoffset;
 		facts.first_seq = facts.next - (__u32)tcp->bytes_received;
 		facts.first_ack = tcp->snd_una - (__u32)tcp->bytes_acked;
 		facts.of_service = splice_bridge_is_next_of(&facts, &marked->packet) ||
@@ -141,14 +139,16 @@ static __always_inline enum splice_bridge_known splice_known_socket(struct bpf_s
 	return splice_bridge_known_socket(&facts, &marked->packet);
 }
 
-// Whether an echo is of this bridge's clock; 0, of a socket that only waits for its end, is taken for one.
-static __noinline int splice_is_own_clock(const struct splice_marked *marked, __u32 heard)
+// Whether a socket's clock is one that this bridge began. The kernel's own is in milliseconds (TCP_TS_HZ).
+static __noinline int splice_is_own_clock(const struct splice_marked *marked, __u32 ts_offset)
 {
 	if (!marked || !marked->service) return 0; /* never */
 	const __u32 hash = splice_bridge_lane_hash(&marked->packet, &marked->service->vip,
 						   splice_secret_in_use(&settings.common));
 
-	return !heard || splice_lane_compare(splice_lane_of(hash, heard, splice_unix_ms()), settings.number) == SPLICE_LANE_IS_ITS;
+	const __u32 tsval = (__u32)(bpf_ktime_get_ns() / 1000000) + ts_offset;
+
+	return splice_lane_compare(splice_lane_of(hash, tsval, splice_unix_ms()), settings.number) == SPLICE_LANE_IS_ITS;
 }
 
 // The segment takes the backend's address and loses the mark: translation by nothing.
@@ -368,7 +368,7 @@ int bridge_ad_in(struct __sk_buff *skb)
 {
 	struct splice_negotiated negotiated = {0};
 	struct splice_marked marked;
-	__u32 rst_seq = 0, heard = 0;
+	__u32 rst_seq = 0, ts_offset = 0;
 	int action;
 	const enum splice_verdict verdict = splice_read_marked(skb, &marked);
 
@@ -384,8 +384,8 @@ int bridge_ad_in(struct __sk_buff *skb)
 	if (marked.packet.protocol != SPLICE_PROTOCOL_TCP)
 		return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 	struct bpf_sock *socket = splice_find_socket(skb, &marked);
-	const enum splice_bridge_known known = splice_known_socket(socket, &marked, &rst_seq, &heard);
-	const int laned = known == SPLICE_KNOWN_OTHER && splice_is_own_clock(&marked, heard);
+	const enum splice_bridge_known known = splice_known_socket(socket, &marked, &rst_seq, &ts_offset);
+	const int laned = known == SPLICE_KNOWN_OTHER && splice_is_own_clock(&marked, ts_offset);
 	const struct splice_bridge_decision decision = splice_decide_marked(skb, &marked, known, laned, &negotiated);
 	switch (decision.step) {
 	case SPLICE_BRIDGE_DELIVER: action = splice_deliver(skb, &marked); break;
