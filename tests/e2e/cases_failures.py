@@ -139,8 +139,9 @@ def _(world):
     time.sleep(5)
     # The kernel may take the old one for right for half a minute more: the case does not wait for that.
     world.lab.on("b2", "ip", "link", "set", "eth1", "address", was)
+    # This neighbour alone: a packet that waits for another one's address would be answered "no route to host".
     for host in ("balancer", "router"):
-        world.lab.on(host, "ip", "neigh", "flush", "dev", "eth1")
+        world.lab.on(host, "ip", "neigh", "flush", "to", world.bridge_address("b2"), "dev", "eth1")
     back(world, "b2")
     none_lost(world, steady, replaced)
 
