@@ -375,11 +375,21 @@ void Balancer::look() {
     vips_.announce_again(now);
     const BalancerStatistics statistics = dataplane_->statistics();
     for (const std::string& line : trouble_.look(now, statistics)) log_warning(line);
-    if (const std::uint64_t more = trouble_.look(now, statistics.lanes_disagree))
+    if (const std::uint64_t more = trouble_.look(now, "lanes_disagree", statistics.lanes_disagree))
         log_warning(
             fmt::format("{} connection{} whose client echoes the clock of another bridge than theirs "
                         "(lanes_disagree): {}",
                         more, more == 1 ? "" : "s", kLanesDisagreeAdvice));
+    for (std::size_t i = 0; i < SPLICE_GUESS_SCOPES; i++) {
+        if (trouble_.look(now, kGuessScopes[i].name, statistics.guesses.exhausted[i]) != 0)
+            log_warning(
+                fmt::format("cookies are being guessed: {} has sent more first payloads with wrong ones, "
+                            "without timestamps, "
+                            "than cookie_guesses allows a second; until the next second first payloads "
+                            "without timestamps "
+                            "are refused {} (drop_guess_budget); look for a flood",
+                            kGuessScopes[i].who, kGuessScopes[i].whence));
+    }
     for (const std::string& line : drains_.look([this] { return dataplane_->flow_counts(); })) log_info(line);
 }
 

@@ -323,6 +323,21 @@ HealthConfig read_health(const YamlValue& value, Protocol protocol) {
     return health;
 }
 
+// 0: none.
+Parsed<std::uint32_t> parse_guess_limit(std::string_view text) {
+    const auto number = parse_number(text, 0, kMostGuesses);
+    if (!number) return std::unexpected(number.error());
+    return static_cast<std::uint32_t>(*number);
+}
+
+// `cookie_guesses: { per_source: 20, per_network: 200, total: 20000 }`.
+void read_guess_limits(const YamlValue& value, splice_guess_limits& limits) {
+    const YamlMap map = value.map({"per_source", "per_network", "total"});
+    map.read("per_source", limits.a_second[SPLICE_GUESS_SOURCE], parse_guess_limit);
+    map.read("per_network", limits.a_second[SPLICE_GUESS_NETWORK], parse_guess_limit);
+    map.read("total", limits.a_second[SPLICE_GUESS_ALL], parse_guess_limit);
+}
+
 void read_ipam(const YamlValue& value, std::vector<AddressRange>& ranges) {
     constexpr std::size_t kMostRanges = 64;
     if (!value.is_list()) return ranges.push_back(value.as(parse_address_range));
@@ -755,14 +770,15 @@ Parsed<XdpMode> parse_xdp_mode(std::string_view text) {
 }
 
 BalancerConfig parse_balancer_config(const std::string& text, const std::string& file) {
-    const YamlMap top =
-        parse_yaml(text, file)
-            .map(joined(joined(kCommonKeys, kServiceSettings), {"xdp_mode", "stop_resets", "ipam"}));
+    const YamlMap top = parse_yaml(text, file)
+                            .map(joined(joined(kCommonKeys, kServiceSettings),
+                                        {"xdp_mode", "stop_resets", "ipam", "cookie_guesses"}));
     BalancerConfig config;
     config.common = common_from_yaml(top, Endpoint::parse(kBalancerApi).value(), ApiKind::changes);
     top.read("xdp_mode", config.xdp_mode, parse_xdp_mode);
     top.read("stop_resets", config.stop_resets, parse_yes);
     if (const auto ipam = top.find("ipam")) read_ipam(*ipam, config.ipam);
+    if (const auto guesses = top.find("cookie_guesses")) read_guess_limits(*guesses, config.cookie_guesses);
     ServiceDefaults& defaults = config.defaults;
     read_settings(top, defaults);
     ServiceKeys keys;

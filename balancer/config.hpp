@@ -119,6 +119,7 @@ struct BalancerConfig {
     CommonConfig common;
     XdpMode xdp_mode = XdpMode::automatic;  // engine ebpf
     bool stop_resets = true;                // a stop ends the connections that it strands
+    splice_guess_limits cookie_guesses = kGuessLimits;
     std::vector<ServiceConfig> services;
     ServiceDefaults defaults;          // of services that the API adds
     std::vector<AddressRange> ipam{};  // where these take their addresses

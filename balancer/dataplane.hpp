@@ -36,7 +36,8 @@ struct ChoiceStatistics : splice_choice_counts {
 struct BalancerStatistics : DataPlaneStatistics {
     std::array<std::uint64_t, kFallbackCount> fallbacks{};
     std::uint64_t begun_without_timestamps = 0;  // connections; of services with a keyed clock
-    std::uint64_t lanes_disagree = 0;            // connections that echo another bridge's clock than theirs
+    GuessCounts guesses;
+    std::uint64_t lanes_disagree = 0;  // connections that echo another bridge's clock than theirs
     std::array<ChoiceStatistics, SPLICE_CARRIAGE_MARKS> choices{};    // by the services' marks
     std::array<splice_latencies, SPLICE_CARRIAGE_MARKS> latencies{};  // likewise
     std::uint64_t flows_pending = 0;

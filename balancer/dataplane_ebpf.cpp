@@ -46,6 +46,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         flows_.emplace(path_->maps().flows(), path_->maps().sources());
         splicer_.emplace(setup_, *flows_);
         splicer_->share_opening_times(path_->maps().opening_times());
+        splicer_->share_guesses(path_->maps().guesses());
         splicer_->swap_setup(setup_);
         checks_.replace_setup(read_clock().monotonic, setup_);
         if (auto opened = open_loop(); !opened) return opened;
@@ -117,6 +118,7 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         const splice_balancer_counters kernel = path_->maps().counters();
         BalancerStatistics all;
         all.read(splicer_->counters());
+        all.guesses = splicer_->guess_counts();
         all.add(kernel.common.verdicts);
         for (std::size_t mark = 0; mark < SPLICE_CARRIAGE_MARKS; ++mark)
             all.choices[mark].add(kernel.choices[mark]);

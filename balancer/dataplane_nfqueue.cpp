@@ -92,6 +92,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     BalancerStatistics statistics() const override {
         BalancerStatistics all;
         all.read(splicer_.counters());
+        all.guesses = splicer_.guess_counts();
         all.add(checks_.verdicts());
         all.read(queued_.loop().sender());
         all.bridges_unreachable = routes_->unreachable();

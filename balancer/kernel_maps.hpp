@@ -87,6 +87,7 @@ class KernelMaps {
     [[nodiscard]] splice_latencies latencies(std::size_t mark) const;
     // Where the program notes when it opens connections.
     [[nodiscard]] splice_opening_times& opening_times() const noexcept { return kernel().opened; }
+    [[nodiscard]] splice_guesses& guesses() const noexcept { return kernel().guesses; }
 
   private:
     static void write_uplink(const Uplink& uplink, splice_uplink& written);

@@ -291,8 +291,9 @@ std::expected<std::shared_ptr<const SplicerSetup>, std::string> build_setup(cons
                        .closing_s = whole_seconds(kClosingTimeout),
                        .half_closed_s = whole_seconds(std::max<Duration>(
                            kClosingTimeout, std::min<Duration>(kHalfClosedTimeout, idle_timeout)))};
-    static const splice_key source_key = random_key();
+    static const splice_source_key source_key = random_source_key();
     setup->source_key = source_key;
+    setup->guess_limits = config.cookie_guesses;
     setup->max_flows = config.common.max_flows;
     const std::vector<std::uint16_t> service_numbers = services.assign(names_of(config));
     std::span<const std::uint16_t> rest = *numbers;

@@ -4,6 +4,7 @@
 #include <array>
 #include <string_view>
 
+#include "libsplice/datapath/guesses.h"
 #include "libsplice/ops/counter_warnings.hpp"
 
 namespace splice {
@@ -11,6 +12,17 @@ namespace splice {
 inline constexpr std::string_view kLanesDisagreeAdvice =
     "has a second host the number of one of the bridges, or has a bridge another number than here? Such "
     "connections end with their entry in this balancer's table; see docs/lanes.md";
+
+// By enum splice_guess_scope: in metrics, and in words.
+struct GuessScope {
+    std::string_view name;
+    std::string_view who;
+    std::string_view whence;
+};
+inline constexpr std::array<GuessScope, SPLICE_GUESS_SCOPES> kGuessScopes{
+    {{"source", "one address (IPv6: /64)", "from there"},
+     {"network", "one network (IPv4 /16, IPv6 /48)", "from there"},
+     {"all", "the Internet as a whole", "from everywhere"}}};
 
 inline constexpr std::array kBalancerTrouble{
     CounterWarning{

@@ -6,6 +6,7 @@
 
 #include "balancer/control/flow_list.hpp"
 #include "balancer/control/health_words.hpp"
+#include "balancer/trouble.hpp"
 #include "libsplice/base/embedded.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/ops/metrics.hpp"
@@ -34,6 +35,12 @@ void write_counters(MetricsPage& page, const BalancerStatistics& now) {
                  "Connections whose client echoes the clock of another bridge than theirs: one number on two "
                  "hosts, or numbers that differ between balancer and bridge",
                  now.lanes_disagree);
+    page.counter("splicelb_balancer_cookie_guesses_total",
+                 "First payloads without timestamps whose cookie was wrong", now.guesses.noted);
+    for (std::size_t i = 0; i < SPLICE_GUESS_SCOPES; i++)
+        page.counter("splicelb_balancer_cookie_guess_budgets_exhausted_total",
+                     "Budgets of wrong cookies that were used up, once a second, by what they are of",
+                     now.guesses.exhausted[i], {{"scope", std::string(kGuessScopes[i].name)}});
     page.gauge("splicelb_balancer_flows", "Flow entries", static_cast<double>(now.flows));
     page.gauge("splicelb_balancer_flows_pending", "Flow entries that wait for their first payload",
                static_cast<double>(now.flows_pending));

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "libsplice/datapath/carriage.h"
+#include "libsplice/datapath/guesses.h"
 
 namespace splice {
 
@@ -51,6 +52,10 @@ inline constexpr std::uint32_t kKeepAliveAnswersPerSecond = 30'000;
 inline constexpr std::uint32_t kLateAnswersPerSecond = 1'000;
 // To clients whose connection no bridge has any more.
 inline constexpr std::uint32_t kNotMineAnswersPerSecond = 10'000;
+
+// Wrong cookies of first payloads without timestamps, a second: of an address, of a network, of all.
+inline constexpr splice_guess_limits kGuessLimits{{20, 200, 20'000}};
+inline constexpr std::uint32_t kMostGuesses = 100'000'000;  // a second: no limit in all but name
 
 // Configuration.
 inline constexpr std::size_t kMaxServices = SPLICE_MAX_SERVICES;

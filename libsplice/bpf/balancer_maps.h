@@ -21,6 +21,7 @@
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/guesses.h"
 #include "libsplice/datapath/hot_keys.h"
 #include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/latency.h"
@@ -171,6 +172,7 @@ struct splice_balancer_settings {
 	struct splice_hot_keys hot; /* of all services */
 	struct splice_source_flows sources;
 	struct splice_opening_times opened; /* user space opens, too */
+	struct splice_guesses guesses; /* user space asks, too; the program alone counts */
 };
 
 /* Seconds of uptime: a product overflows after 8 years. */

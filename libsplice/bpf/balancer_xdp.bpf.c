@@ -699,22 +699,33 @@ SPLICE_SUBPROGRAM int choose(struct xdp_md *ctx, struct splice_packet *packet, c
 	return open(ctx, packet, service, hash, flags, SPLICE_forward_first_payload);
 }
 
-/* A connection begins: whether its timestamps agree. Clients without any are counted. */
-SPLICE_SUBPROGRAM int clock_holds(struct xdp_md *ctx, const struct splice_packet *packet,
-				  const struct splice_service_entry *service, __u16 proof)
+/* A connection begins: what it needs besides its cookie. Clients without timestamps are counted. */
+SPLICE_SUBPROGRAM int proves(struct xdp_md *ctx, const struct splice_packet *packet,
+			     const struct splice_service_entry *service, __u16 proof)
 {
+	const __u32 second = (__u32)now_s();
 	struct splice_tcp_options options;
 	struct splice_balancer_counters *mine;
 
-	if (!service || !service->keyed_clock) return 1;
+	if (!service) return SPLICE_CONTINUE; /* never: the caller has looked */
+	if (!service->keyed_clock && splice_guesses_rest(&settings.guesses, second)) return SPLICE_CONTINUE;
 	splice_parse_tcp_options((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &options);
-	if (!options.timestamps_offset) {
+	if (service->keyed_clock && !options.timestamps_offset) {
 		mine = my_counters();
 		if (mine) mine->begun_without_timestamps++;
-		return 1;
 	}
-	if (!service->lanes || now_s() < service->proves_from_s) return 1;
-	return splice_balancer_clock_holds(packet, options.tsecr, secret(), proof, unix_ms());
+	return splice_balancer_proves(packet, &options, service->lanes && second >= service->proves_from_s, secret(), proof,
+				      unix_ms(), &settings.guesses, second);
+}
+
+/* Its cookie is wrong. */
+SPLICE_SUBPROGRAM int note_guess(struct xdp_md *ctx, const struct splice_packet *packet)
+{
+	struct splice_tcp_options options;
+
+	splice_parse_tcp_options((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, &options);
+	if (!options.timestamps_offset) splice_guess_note(&settings.guesses, &packet->ends.source, (__u32)now_s());
+	return 0;
 }
 
 /* To that bridge, of no flow here: no entry is made. */
@@ -929,7 +940,9 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 				     struct splice_balancer_decision decision)
 {
 	const __u64 flags = entry ? BPF_ANY : BPF_NOEXIST;
+	enum splice_verdict proven;
 
+	if (SPLICE_UNLIKELY(splice_balancer_is_guess(packet, entry, &decision))) note_guess(ctx, packet);
 	switch (decision.step) {
 	case SPLICE_STEP_DROP:
 		if (decision.verdict == SPLICE_drop_orphan) return end_orphan(ctx, packet);
@@ -940,7 +953,8 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 		return answer_syn(ctx, packet, service, entry);
 	case SPLICE_STEP_CHOOSE:
 	case SPLICE_STEP_CHOOSE_SOURCE:
-		if (!clock_holds(ctx, packet, service, decision.proof)) return count(SPLICE_drop_bad_clock, XDP_DROP);
+		proven = (enum splice_verdict)proves(ctx, packet, service, decision.proof);
+		if (proven != SPLICE_CONTINUE) return count(proven, XDP_DROP);
 		return choose(ctx, packet, service, decision.step, flags);
 	case SPLICE_STEP_KEEP_ALIVE:
 		return answer_keep_alive(ctx, packet, service);

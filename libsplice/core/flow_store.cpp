@@ -4,11 +4,10 @@
 
 namespace splice {
 
-MemoryFlowStore::MemoryFlowStore(const splice_key& source_key)
+MemoryFlowStore::MemoryFlowStore(const splice_source_key& source_key)
     : sources_(std::make_unique<splice_source_flows>()) {
     counts_.set_as_of(Duration::max());
     sources_->key = source_key;
-    splice_key_prepare(&sources_->key);
 }
 
 void MemoryFlowStore::count_out(const Table::Entry& entry) noexcept {

@@ -128,6 +128,7 @@ struct Splicer::Impl {
         loads.set_services(loaded_services(*setup));
         set_hot_services();
         lanes = lanes_of(*setup);
+        set_guess_limits();
     }
     // Keys of a service that stays are hot as before.
     void set_hot_services();
@@ -153,7 +154,15 @@ struct Splicer::Impl {
     [[nodiscard]] std::uint32_t lane_of(const Walk& walk) const noexcept;
     [[nodiscard]] std::optional<std::uint16_t> bridge_of_quoted(const Walk& walk,
                                                                 splice_packet& quoted) const;
-    [[nodiscard]] bool clock_holds(const Walk& walk, std::uint16_t proof) noexcept;
+    [[nodiscard]] static splice_tcp_options options_of(const Walk& walk) noexcept {
+        splice_tcp_options options{};
+        const std::byte* data = walk.bytes.data();
+        splice_parse_tcp_options(data, data + walk.bytes.size(), &walk.packet, &options);
+        return options;
+    }
+    [[nodiscard]] Verdict proves(const Walk& walk, std::uint16_t proof) noexcept;
+    void note_guess(const Walk& walk) noexcept;
+    void set_guess_limits() noexcept;
     Verdict follow_lane(Walk& walk, std::uint32_t lane);
     Verdict follow_source(Walk& walk);
     Verdict carry_on(Walk& walk, std::uint16_t index, Verdict verdict);
@@ -247,6 +256,8 @@ struct Splicer::Impl {
     std::shared_ptr<const SplicerSetup> setup;
     SplicerCounters& counters;
     splice_opening_times* opened = nullptr;
+    std::unique_ptr<splice_guesses> own_guesses = std::make_unique<splice_guesses>();  // nobody shares others
+    splice_guesses* guesses = own_guesses.get();
     std::unique_ptr<splice_opening_times> own_opened;  // once it is needed and nobody shares another
     std::optional<MemoryFlowStore> memory;             // when nothing is shared
     FlowStore& flows;
@@ -308,6 +319,19 @@ void Splicer::share_opening_times(splice_opening_times& times) noexcept {
     impl_->opened = &times;
 }
 
+void Splicer::share_guesses(splice_guesses& guesses) noexcept {
+    impl_->guesses = &guesses;
+    impl_->own_guesses.reset();
+    impl_->set_guess_limits();
+}
+
+GuessCounts Splicer::guess_counts() const noexcept {
+    GuessCounts counts{.noted = __atomic_load_n(&impl_->guesses->noted, __ATOMIC_RELAXED)};
+    for (std::size_t i = 0; i < SPLICE_GUESS_SCOPES; i++)
+        counts.exhausted[i] = __atomic_load_n(&impl_->guesses->exhausted[i], __ATOMIC_RELAXED);
+    return counts;
+}
+
 std::vector<SignedBridge> Splicer::take_signs() {
     return impl_->seen.take();
 }
@@ -341,6 +365,7 @@ void Splicer::swap_setup(std::shared_ptr<const SplicerSetup> setup) {
     impl_->loads.set_services(loaded_services(*impl_->setup));
     impl_->set_hot_services();
     impl_->lanes = lanes_of(*impl_->setup);
+    impl_->set_guess_limits();
 }
 
 std::size_t Splicer::end_unserved_flows() {
@@ -491,6 +516,7 @@ Verdict Splicer::Impl::take_step(Walk& walk, bool ordinary) {
     const splice_balancer_decision decision = splice_balancer_decide(
         &walk.packet, entry, &setup->secret, static_cast<std::uint64_t>(walk.now.unix_s), lane,
         chooses_by_source, ordinary ? SPLICE_REFUSER_NONE : refuser_of(walk));
+    if (splice_balancer_is_guess(&walk.packet, entry, &decision)) note_guess(walk);
 
     // What is only sent on keeps its checksum, right or wrong, for its receiver to judge; what decides is
     // judged here.
@@ -504,7 +530,7 @@ Verdict Splicer::Impl::take_step(Walk& walk, bool ordinary) {
             return answer_syn(walk);
         case SPLICE_STEP_CHOOSE:
         case SPLICE_STEP_CHOOSE_SOURCE:
-            if (!clock_holds(walk, decision.proof)) return SPLICE_drop_bad_clock;
+            if (const Verdict proven = proves(walk, decision.proof); proven != SPLICE_CONTINUE) return proven;
             return begin(walk, chooses_by_source || decision.step == SPLICE_STEP_CHOOSE_SOURCE);
         case SPLICE_STEP_HOLD:
             return hold_more(walk);
@@ -537,25 +563,29 @@ Verdict Splicer::Impl::take_step(Walk& walk, bool ordinary) {
 // Where its service has lanes.
 std::uint32_t Splicer::Impl::lane_of(const Walk& walk) const noexcept {
     if (!walk.service->lanes || !splice_balancer_may_have_lane(&walk.packet)) return SPLICE_NO_LANE;
-    splice_tcp_options options{};
-    const std::byte* data = walk.bytes.data();
-    splice_parse_tcp_options(data, data + walk.bytes.size(), &walk.packet, &options);
+    const splice_tcp_options options = options_of(walk);
     return splice_balancer_lane(&walk.packet, &options, &setup->secret, walk.now.unix_ms());
 }
 
-// Of a connection that begins. Clients without timestamps are counted.
-bool Splicer::Impl::clock_holds(const Walk& walk, std::uint16_t proof) noexcept {
-    if (!walk.service->keyed_clock) return true;
-    splice_tcp_options options{};
-    const std::byte* data = walk.bytes.data();
-    splice_parse_tcp_options(data, data + walk.bytes.size(), &walk.packet, &options);
-    if (!options.timestamps_offset) {
+// Of a connection that begins: what it needs besides its cookie. Clients without timestamps are counted.
+Verdict Splicer::Impl::proves(const Walk& walk, std::uint16_t proof) noexcept {
+    const splice_tcp_options options = options_of(walk);
+    if (walk.service->keyed_clock && !options.timestamps_offset)
         counters.begun_without_timestamps.fetch_add(1, std::memory_order_relaxed);
-        return true;
-    }
-    if (!walk.service->lanes || walk.now.seconds() < walk.service->proves_from_s) return true;
-    return splice_balancer_clock_holds(&walk.packet, options.tsecr, &setup->secret, proof,
-                                       walk.now.unix_ms());
+    const bool asks_clock = walk.service->lanes && walk.now.seconds() >= walk.service->proves_from_s;
+    return splice_balancer_proves(&walk.packet, &options, asks_clock, &setup->secret, proof,
+                                  walk.now.unix_ms(), guesses, walk.now.seconds());
+}
+
+// Its cookie is wrong. Who shares the counts has seen the packet first, and counted it.
+void Splicer::Impl::note_guess(const Walk& walk) noexcept {
+    if (guesses == own_guesses.get() && !options_of(walk).timestamps_offset)
+        splice_guess_note(guesses, &walk.packet.ends.source, walk.now.seconds());
+}
+
+void Splicer::Impl::set_guess_limits() noexcept {
+    guesses->key = setup->source_key;
+    guesses->limits = setup->guess_limits;
 }
 
 // Its timestamps name its bridge. Where nobody has the number, they may be old ones of the number above.
@@ -914,8 +944,10 @@ Verdict Splicer::Impl::hold_more(Walk& walk) {
     splice_negotiated negotiated{};
     if ((walk.entry->flags & SPLICE_FLOW_REOPENED) && Seq(walk.packet.seq) != hold.first() &&
         splice_balancer_cookie_valid(&walk.packet, &setup->secret,
-                                     static_cast<std::uint64_t>(walk.now.unix_s), &negotiated))
-        return clock_holds(walk, negotiated.proof) ? begin(walk, false) : SPLICE_drop_bad_clock;
+                                     static_cast<std::uint64_t>(walk.now.unix_s), &negotiated)) {
+        const Verdict proven = proves(walk, negotiated.proof);
+        return proven == SPLICE_CONTINUE ? begin(walk, false) : proven;
+    }
 
     if (held() + walk.bytes.size() > setup->first_payload_memory) return SPLICE_drop_first_payload_memory;
     const std::size_t before = hold.memory();

@@ -29,6 +29,7 @@
 #include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/guesses.h"
 #include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/latency.h"
 #include "libsplice/datapath/probe.h"
@@ -90,7 +91,9 @@ struct SplicerBridge {
 // flows may refer to it (BridgeIndex in balancer/ does that).
 struct SplicerSetup {
     splice_secret secret{};
-    splice_key source_key{};     // random, for splice_source_place(); the first setup's holds
+    // Random where strangers must not choose places; the first setup's holds.
+    splice_source_key source_key = kKnownSourceKey;
+    splice_guess_limits guess_limits{};
     splice_own_addresses own{};  // that checks come from
     std::vector<SplicerService> services;
     std::vector<SplicerBridge> bridges;
@@ -156,6 +159,12 @@ using Lanes = std::array<std::array<std::uint16_t, SPLICE_LANE_MAX + 2>, 2>;
 // Gives each service that weighs its choices a place for its bridges' states. The error is a sentence.
 std::expected<void, std::string> place_states(SplicerSetup& setup);
 
+// First payloads without timestamps that acknowledged no cookie, and how often they used a budget up.
+struct GuessCounts {
+    std::uint64_t noted = 0;
+    std::array<std::uint64_t, SPLICE_GUESS_SCOPES> exhausted{};
+};
+
 class Splicer {
   public:
     explicit Splicer(std::shared_ptr<const SplicerSetup> setup);
@@ -168,6 +177,12 @@ class Splicer {
     // Who opens connections beside the machine, and sees their answers, notes when here; `times` must outlive
     // the machine. Before any packet.
     void share_opening_times(splice_opening_times& times) noexcept;
+
+    // Who sees all packets first counts guesses for the machine, which sets the limits and keeps to them;
+    // `guesses` must outlive it. Before any packet.
+    void share_guesses(splice_guesses& guesses) noexcept;
+    // By any thread.
+    [[nodiscard]] GuessCounts guess_counts() const noexcept;
 
     // Flows go on; those of a service that is gone, or of a bridge index that is gone, end as orphans.
     void replace_setup(std::shared_ptr<const SplicerSetup> setup);

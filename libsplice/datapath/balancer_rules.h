@@ -8,6 +8,7 @@
 
 #include "libsplice/datapath/cookie.h"
 #include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/guesses.h"
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/parse.h"
@@ -78,6 +79,20 @@ SPLICE_INLINE int splice_balancer_clock_holds(const struct splice_packet *packet
 					      const struct splice_secret *secret, __u16 proof, __u32 unix_ms)
 {
 	return splice_clock_proves(splice_lane_hash(&secret->lane, splice_flow_toward_server(packet)), proof, tsecr, unix_ms);
+}
+
+/* What a first segment whose cookie is right needs besides: the echo of the cookie's clock, where that is asked for
+ * (`asks_clock`), or that cookies are not being guessed where it comes from. */
+SPLICE_INLINE enum splice_verdict splice_balancer_proves(const struct splice_packet *packet,
+							 const struct splice_tcp_options *options, int asks_clock,
+							 const struct splice_secret *secret, __u16 proof, __u32 unix_ms,
+							 const struct splice_guesses *guesses, __u32 now_s)
+{
+	if (!options->timestamps_offset)
+		return splice_guesses_allow(guesses, &packet->ends.source, now_s) ? SPLICE_CONTINUE : SPLICE_drop_guess_budget;
+	if (asks_clock && !splice_balancer_clock_holds(packet, options->tsecr, secret, proof, unix_ms))
+		return SPLICE_drop_bad_clock;
+	return SPLICE_CONTINUE;
 }
 
 /* Whether a packet of no flow may name its bridge: whatever a connection sends after its SYN. */
@@ -344,6 +359,20 @@ SPLICE_INLINE int splice_flow_end_is_likely(const struct splice_flow_entry *entr
 {
 	return !entry->seq ||
 	       packet->seq - entry->seq + SPLICE_FLOW_END_BEFORE < SPLICE_FLOW_END_BEFORE + SPLICE_FLOW_END_AFTER;
+}
+
+/* Whether the decision says that a cookie was wrong which would have begun a connection. Not of a service whose clients'
+ * addresses choose: what its balancers have forgotten goes on without an entry, and looks the same. With timestamps it is no
+ * guess that could succeed: the caller looks. */
+SPLICE_INLINE int splice_balancer_is_guess(const struct splice_packet *packet, const struct splice_flow_entry *entry,
+					   const struct splice_balancer_decision *decision)
+{
+	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_SYN | SPLICE_RST)) != SPLICE_ACK) return 0;
+	if (!packet->payload_length && !(packet->tcp_flags & SPLICE_FIN)) return 0;
+	if (decision->step == SPLICE_STEP_DROP) return decision->verdict == SPLICE_drop_orphan;
+	/* A stranger's SYN had marked the flow as reopened; what follows is not the living connection's. */
+	return decision->step == SPLICE_STEP_FORWARD && entry && (entry->flags & SPLICE_FLOW_REOPENED) &&
+	       !splice_flow_end_is_likely(entry, packet);
 }
 
 /* What every forwarded packet leaves in its entry: FIN and RST shorten the idle time-out, while nothing contradicts them:

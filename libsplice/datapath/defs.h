@@ -74,6 +74,7 @@ SPLICE_STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "big-endian host
 #define splice_ntohs(x) splice_bswap16(x)
 #define splice_htonl(x) splice_bswap32(x)
 #define splice_ntohl(x) splice_bswap32(x)
+#define splice_htonll(x) splice_bswap64(x)
 
 /* A header laid over packet bytes. In user space a packet may start at any address, so the struct is
  * packed; the kernel allows unaligned loads where BPF runs, and a packed struct would be read by bytes. */

@@ -58,6 +58,7 @@
 	X(consume, answer_expired_rst, "of a client that has waited longer than its cookie lives: answered with RST") \
 	X(drop, drop_keep_alive, "a probe of a connection that has sent nothing yet, beyond the budget for answers") \
 	X(drop, drop_bad_clock, "a valid cookie, but its timestamps are not those that came with it") \
+	X(drop, drop_guess_budget, "a valid cookie without timestamps, from where too many others were wrong in this second") \
 	X(drop, drop_lane_unknown, "of no flow known here: its timestamps name a bridge that is not configured") \
 	X(drop, drop_handshake_ack, "the handshake's last ACK: nothing to remember") \
 	X(drop, drop_orphan, "of no flow known here and no beginning of one") \

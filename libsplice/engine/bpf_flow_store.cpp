@@ -29,8 +29,7 @@ constexpr int kPeriodPerCostPressed = 20;
 
 BpfFlowStore::BpfFlowStore(int map, splice_source_flows& sources) : map_(map), sources_(sources), walk_(map) {
     std::memset(&sources_, 0, sizeof(sources_));
-    sources_.key = random_key();
-    splice_key_prepare(&sources_.key);
+    sources_.key = random_source_key();
 }
 
 std::optional<splice_flow_entry> BpfFlowStore::find(const splice_flow_key& key) noexcept {

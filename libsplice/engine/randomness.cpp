@@ -12,10 +12,10 @@ std::uint64_t random_seed() noexcept {
     return getrandom(&seed, sizeof(seed), 0) == sizeof(seed) ? seed : 0;
 }
 
-splice_key random_key() noexcept {
-    splice_key key{};
-    key.k0 = random_seed();
-    key.k1 = random_seed();
+splice_source_key random_source_key() noexcept {
+    splice_source_key key{};
+    key.addend = random_seed();
+    for (auto& multiplier : key.multipliers) multiplier = random_seed();
     return key;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,7 +32,10 @@ class CounterWarnings {
     // The lines to log now. The first reading is what earlier processes have counted: it says nothing.
     std::vector<std::string> look(Duration now, const DataPlaneStatistics& statistics);
     // The same for a count that is no packet's outcome: how many there are more, when it is time for a line.
-    std::uint64_t look(Duration now, std::uint64_t count) noexcept { return fresh(told_other_, count, now); }
+    // `name`: of the count, and a literal.
+    std::uint64_t look(Duration now, std::string_view name, std::uint64_t count) {
+        return fresh(told_others_[name], count, now);
+    }
 
   private:
     struct Told {
@@ -44,7 +48,8 @@ class CounterWarnings {
 
     std::span<const CounterWarning> table_;
     std::vector<Told> told_;
-    Told told_too_big_, told_other_;
+    Told told_too_big_;
+    std::map<std::string_view, Told> told_others_;
 };
 
 }  // namespace splice

@@ -197,6 +197,7 @@ KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerSetup> setup)
       flows_(maps_.flows(), maps_.sources()),
       splicer_(setup, flows_),
       asked_(maps_.asked(), SPLICE_ASKED_TO_LOOK) {
+    splicer_.share_guesses(maps_.guesses());
     settings_ = settings_of(maps_.program());
     jiffies_ = jiffies_now(settings_in(settings_));
 }

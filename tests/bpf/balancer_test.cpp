@@ -44,7 +44,9 @@ struct Pair {
 
     // What the packet led to; a doctest failure when the engines differ.
     Outcome handle(const PacketBytes& packet, std::size_t vlan_tags = 0) {
-        const Instant now = read_clock();
+        return handle(packet, vlan_tags, read_clock());
+    }
+    Outcome handle(const PacketBytes& packet, std::size_t vlan_tags, Instant now) {
         kernel.stop_clock(now);
         const Outcome is = kernel.handle(now, packet, vlan_tags);
         const Outcome expected = portable.handle(now, packet);
@@ -482,6 +484,46 @@ TEST_CASE("a flow of the table goes by the table, whatever lane its timestamps n
     Segment later = client.segment("", static_cast<std::uint32_t>(kGet.size()), SPLICE_ACK);
     later.timestamps->echo_reply = in_lane(4, 3).timestamps->echo_reply;
     CHECK(pair.in_kernel(later) == SPLICE_forward_open);
+}
+
+TEST_CASE(
+    "while cookies are guessed, first payloads without timestamps are refused from there, in the kernel and "
+    "by "
+    "user space") {
+    both_families([](int family) {
+        SplicerSetup setup = laned_setup(family);
+        setup.guess_limits = {{3, 100, 0}};
+        Pair pair(std::move(setup), family);
+        const auto bare = [&](const Client& client, std::string payload) {
+            Segment segment = client.segment(std::move(payload));
+            segment.timestamps.reset();
+            return segment;
+        };
+        const Client whole = pair.connected(41000);
+        const Client in_pieces = pair.connected(41001);  // user space's to decide
+        // The clock of both stands still: all of it is one second.
+        const Instant now = read_clock();
+        const auto verdict = [&](const Segment& segment) {
+            return pair.handle(segment.build(), 0, now).verdict;
+        };
+        for (int i = 0; i < 3; ++i) {
+            Segment wrong = bare(whole, kGet);
+            wrong.ack += 0x5000U + static_cast<std::uint32_t>(i) * 0x100;
+            CHECK(verdict(wrong) == SPLICE_hold_orphan);
+        }
+        CHECK(verdict(bare(whole, kGet)) == SPLICE_drop_guess_budget);
+        CHECK(verdict(bare(in_pieces, "GET /incompl")) == SPLICE_drop_guess_budget);
+        CHECK(pair.kernel.maps().guesses().noted == 3);
+        CHECK(pair.portable.splicer().guess_counts().noted == 3);
+        CHECK(pair.kernel.maps().guesses().exhausted[SPLICE_GUESS_SOURCE] == 1);
+        // Timestamps prove more.
+        CHECK(verdict(whole.segment(kGet)) == SPLICE_forward_first_payload);
+        Instant later = now;
+        later.monotonic += std::chrono::seconds(1);
+        later.unix_s += 1;
+        CHECK(pair.handle(bare(pair.connected(41003), kGet).build(), 0, later).verdict ==
+              SPLICE_forward_first_payload);
+    });
 }
 
 TEST_CASE("a lane whose bridge is down for the service is answered with RST, by user space") {
@@ -1800,6 +1842,7 @@ TEST_CASE("every verdict that the kernel can give was given by it") {
                                       SPLICE_drop_keep_alive,
                                       SPLICE_drop_check,
                                       SPLICE_drop_bad_clock,
+                                      SPLICE_drop_guess_budget,
                                       SPLICE_drop_lane_unknown,
                                       SPLICE_drop_handshake_ack,
                                       SPLICE_drop_orphan,

@@ -4,7 +4,7 @@ import random
 
 from harness import case, equal, eventually, true
 from http_client import ask, request
-from raw_tcp import ACK, FIN, PSH, RST, SYN, Sender, packet
+from raw_tcp import ACK, FIN, PSH, RST, SYN, Connection, Sender, packet
 from world import BRIDGES, Rule
 
 
@@ -41,6 +41,40 @@ def _(world):
     for bridge in BRIDGES:
         states = world.lab.on(bridge, "ss", "-Htan", "state", "syn-recv")
         true(":91" not in states, f"half-open connections at {bridge}: {states}")
+
+
+@case("while cookies are guessed from a client's address, it is served with timestamps, and without from the next second on")
+def _(world):
+    rng = random.Random(17)
+    sender = Sender(world)
+
+    def guess(count):
+        for n in range(count):
+            sender.send(packet(world.client, world.vip, 9400 + n % 100, 80, rng.getrandbits(32), rng.getrandbits(32), ACK | PSH,
+                               request("/guessed")), world.vip)
+
+    for _ in range(10):
+        guess(100)
+        equal(ask(world.connect(), "/with/timestamps").status, 200, "a request with timestamps, among guesses")
+    # What is guessed in one second counts in that second, so a turn may fall between two.
+    asked = request("/without/timestamps")
+    for _ in range(30):
+        bare = Connection(world)
+        bare.handshake()
+        guess(100)
+        bare.send(ACK | PSH, payload=asked)
+        if not bare.receive(0.3):
+            break
+        bare.close(len(asked))
+    true(world.verdicts()["drop_guess_budget"] > 0, f"a first payload without timestamps was refused: {world.verdicts()}")
+    eventually(lambda: "cookies are being guessed: one address" in world.log_of("balancer"), "the log tells", 15)
+    page = world.page("balancer", "/metrics")
+    true('splicelb_balancer_cookie_guess_budgets_exhausted_total{scope="source"} 0' not in page, "the address's budget was used up")
+    true('splicelb_balancer_cookie_guess_budgets_exhausted_total{scope="all"} 0' in page, "the budget of all was not")
+    # It asks again, as any client does, when nobody guesses any more.
+    bare.read_until(lambda is_: is_.stream.startswith(b"HTTP/1.1 200"), len(asked),
+                    resend=lambda: bare.send(ACK | PSH, payload=asked))
+    bare.close(len(asked))
 
 
 @case("marked packets to a bridge do not reach the host's own service")

@@ -455,9 +455,25 @@ TEST_CASE("each key that a reload cannot change is named when it differs, and th
     CHECK(differs(with_top("xdp_mode: generic")) == "xdp_mode");
     // Honoured: what is a service's, and these.
     CHECK(differs(with_top("idle_timeout: 1h")) == "nothing");
+    CHECK(differs(with_top("cookie_guesses: { total: 0 }")) == "nothing");
     CHECK(differs(with_top("log: { level: debug, format: json }")) == "nothing");
     CHECK(differs(with_top("table_rows: 1024\nmss: 1000\nwindow_scale: 3")) == "nothing");
     CHECK(differs(with_top("first_payload_wait: 10ms\nfirst_payload_max: 1KiB")) == "nothing");
+}
+
+TEST_CASE("budgets of guesses have their defaults one by one, and 0 is none") {
+    const auto limits = [](const std::string& line) {
+        const auto& is = parse(with_top(line)).cookie_guesses.a_second;
+        return std::vector<std::uint32_t>(std::begin(is), std::end(is));
+    };
+    CHECK(limits("") == std::vector<std::uint32_t>{20, 200, 20'000});
+    CHECK(limits("cookie_guesses: { per_network: 500 }") == std::vector<std::uint32_t>{20, 500, 20'000});
+    CHECK(limits("cookie_guesses: { per_source: 0, per_network: 0, total: 0 }") ==
+          std::vector<std::uint32_t>{0, 0, 0});
+    check_refused(with_top("cookie_guesses: { per_source: many }"), "1:31",
+                  "'many': expected a whole number from 0 to 100000000");
+    check_refused(with_top("cookie_guesses: { per_host: 1 }"), "1:19", "per_host");
+    check_refused(with_top("cookie_guesses: 20"), "1:17", "expected");
 }
 
 TEST_CASE("presence is of a VIP: the top level's or the service's, and services of one VIP have the same") {

@@ -34,6 +34,16 @@ TEST_CASE("a counter that grows is told once a minute, with what has come since"
     CHECK(warnings.look(200s, now).empty());
 }
 
+TEST_CASE("counts that are no packets' outcomes are told by name, each for itself") {
+    CounterWarnings warnings(kTable);
+    CHECK(warnings.look(0s, "one", 5) == 0);
+    CHECK(warnings.look(0s, "other", 7) == 0);
+    CHECK(warnings.look(1s, "one", 6) == 1);
+    CHECK(warnings.look(1s, "other", 9) == 2);
+    CHECK(warnings.look(2s, "one", 8) == 0);
+    CHECK(warnings.look(61s, "one", 9) == 3);
+}
+
 TEST_CASE("what the system refuses to send as too long is told by its name, once a minute") {
     CounterWarnings warnings(kTable);
     DataPlaneStatistics now;
