@@ -13,6 +13,7 @@
 
 #include "balancer/kernel_path.hpp"
 #include "libsplice/config/api.hpp"
+#include "libsplice/config/prefix_file.hpp"
 #include "libsplice/config/secret_file.hpp"
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/randomness.hpp"
@@ -137,6 +138,13 @@ std::expected<splice_secret, std::string> read_secret(const BalancerConfig& conf
     return secret;
 }
 
+std::expected<std::shared_ptr<const PrefixSet>, std::string> read_denied(const BalancerConfig& config) {
+    if (config.deny.empty()) return nullptr;
+    auto prefixes = read_prefix_files(config.deny);
+    if (!prefixes) return std::unexpected(prefixes.error());
+    return std::make_shared<const PrefixSet>(std::move(*prefixes));
+}
+
 std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& file) {
     const auto refused = [](ConfigFailure::Kind kind, const std::string& text) {
         return std::unexpected(ConfigFailure{kind, text});
@@ -150,6 +158,8 @@ std::expected<void, ConfigFailure> check_against_host(const BalancerConfig& file
     const BalancerConfig& config = laid->config;
     const auto secret = read_secret(config);
     if (!secret) return refused(ConfigFailure::Kind::unreadable, secret.error());
+    if (const auto denied = read_denied(config); !denied)
+        return refused(ConfigFailure::Kind::unreadable, denied.error());
     std::vector<InterfaceInfo> uplinks;
     for (const std::string& name : uplinks_of(config.common)) {
         auto interface = find_interface(name);
@@ -192,7 +202,7 @@ std::expected<void, std::string> Balancer::open() {
     const InterfaceInfo& first = uplinks_.front();
     index_ = BridgeIndex(remembered_bridges(config_.common.bpffs, first), read_clock().monotonic);
     services_ = ServiceNumbers(remembered_services(config_.common.bpffs, first));
-    auto plan = plan_for(config_);
+    auto plan = plan_with_files(config_);
     if (!plan) return std::unexpected(plan.error());
     setup_ = plan->setup;
     index_ = std::move(plan->bridges);
@@ -257,7 +267,7 @@ ApiReply Balancer::change(const ApiEdit& edit) {
     if (!edited) return edited.error();
     auto laid = wanted.over(file_);
     if (!laid) return api_error(edited->status_unfit, laid.error());
-    auto plan = plan_for(laid->config, setup_->secret);
+    auto plan = plan_for(laid->config);
     if (!plan) return api_error(edited->status_unfit, plan.error());
     if (auto free = vips_.check_free(vips_of(laid->config)); !free)
         return api_error(409, "nothing changed: " + free.error());
@@ -405,7 +415,7 @@ void Balancer::take_health() {
 // An error leaves what runs; the next look tries again.
 void Balancer::follow_health() {
     if (!health_is_new_) return;
-    auto plan = plan_for(config_, setup_->secret);
+    auto plan = plan_for(config_);
     if (!plan) return log_error("follow the health of bridges: " + plan.error());
     follow("the health of bridges", std::move(*plan));
 }
@@ -481,7 +491,7 @@ void Balancer::reload(std::string_view why) {
         return refused("nothing changed", *key + " cannot change while the balancer runs; restart it");
     auto laid = desired_->over(*config);
     if (!laid) return refused("nothing changed", unfit_state(file_, laid.error()));
-    auto plan = plan_for(laid->config);
+    auto plan = plan_with_files(laid->config);
     if (!plan) return refused("nothing changed", plan.error());
     if (auto free = vips_.check_free(vips_of(laid->config)); !free)
         return refused("nothing changed", free.error());
@@ -506,7 +516,7 @@ void Balancer::follow_own_addresses() {
     if (splice_address_equal(&own.ipv4, &setup_->own.ipv4) &&
         splice_address_equal(&own.ipv6, &setup_->own.ipv6))
         return;
-    auto plan = plan_for(config_, setup_->secret);
+    auto plan = plan_for(config_);
     if (!plan) return log_error("follow this host's addresses: " + plan.error());
     follow("this host's addresses", std::move(*plan));
     const auto text = [](const splice_address& address) {
@@ -522,7 +532,7 @@ void Balancer::follow_routes() {
     const auto mtus = dataplane_->route_mtus();
     if (mtus == followed_mtus_) return;
     followed_mtus_ = mtus;
-    auto plan = plan_for(config_, setup_->secret);
+    auto plan = plan_for(config_);
     if (plan && !plan->changes.empty()) follow("the ways to the bridges", std::move(*plan));
 }
 
@@ -577,22 +587,31 @@ std::expected<void, StepsFailure> Balancer::change_host(const Plan& plan) {
           .undo = [] { return std::expected<void, std::string>(); }}});
 }
 
-std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config) const {
+std::expected<Plan, std::string> Balancer::plan_with_files(const BalancerConfig& config) const {
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
     warn_of_derived_lanes(config, *secret);
-    return plan_for(config, *secret);
+    auto denied = read_denied(config);
+    if (!denied) return std::unexpected(denied.error());
+    // What says the same is the same: nothing is written anew for it.
+    if (setup_ && setup_->denied && *denied && **denied == *setup_->denied) *denied = setup_->denied;
+    return plan_for(config, *secret, std::move(*denied));
 }
 
-std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config,
-                                                    const splice_secret& secret) const {
+std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config) const {
+    return plan_for(config, setup_->secret, setup_->denied);
+}
+
+std::expected<Plan, std::string> Balancer::plan_for(const BalancerConfig& config, const splice_secret& secret,
+                                                    std::shared_ptr<const PrefixSet> denied) const {
     return make_plan(config, secret,
                      {.config = &config_, .setup = setup_, .bridges = index_, .services = services_},
                      {.mtu = mtu_of(uplinks_),
                       .route_mtus = dataplane_ ? dataplane_->route_mtus() : nullptr,
                       .own = own_addresses(uplinks_.front(), config),
                       .now = read_clock().monotonic,
-                      .health = &health_});
+                      .health = &health_,
+                      .denied = std::move(denied)});
 }
 
 BalancerState Balancer::state() const {

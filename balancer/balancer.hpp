@@ -64,6 +64,8 @@ class Balancer {
     // Reads configuration and secret anew. An error leaves everything as it is; either way one line in the
     // log.
     void reload(std::string_view why);
+    // Of the configuration in use.
+    [[nodiscard]] const std::vector<std::string>& deny_files() const noexcept { return config_.deny; }
     // Logs what the counters show to be wrong. About once a second.
     void look();
     // Puts right what others changed on this host. `all`: not only what is told of by no notice.
@@ -85,9 +87,12 @@ class Balancer {
     void follow_own_addresses();
     void follow(std::string_view what, Plan plan);
     // The secret is the file's; or the one in use, where the plan is to change nothing that somebody wrote.
+    // By the secret and the deny lists as their files are now; and as they are in use.
+    [[nodiscard]] std::expected<Plan, std::string> plan_with_files(const BalancerConfig& config) const;
     [[nodiscard]] std::expected<Plan, std::string> plan_for(const BalancerConfig& config) const;
     [[nodiscard]] std::expected<Plan, std::string> plan_for(const BalancerConfig& config,
-                                                            const splice_secret& secret) const;
+                                                            const splice_secret& secret,
+                                                            std::shared_ptr<const PrefixSet> denied) const;
     std::expected<void, StepsFailure> apply(Plan plan);
     std::expected<void, StepsFailure> change_host(const Plan& plan);
     [[nodiscard]] BalancerState state() const;

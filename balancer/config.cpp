@@ -27,8 +27,8 @@ constexpr std::uint64_t kMostProbes = 100;  // rise and fall
 constexpr std::size_t kMostStatusRanges = 16;
 
 const std::vector<std::string_view> kServiceSettings = {
-    "first_payload_wait", "first_payload_max", "idle_timeout", "mss",
-    "window_scale",       "table_rows",        "presence"};
+    "first_payload_wait", "first_payload_max", "idle_timeout",    "mss",        "window_scale",
+    "table_rows",         "presence",          "new_connections", "table_share"};
 
 // Digits with at most one point: 1.25.
 std::optional<double> decimal(std::string_view text) {
@@ -169,7 +169,38 @@ std::vector<std::string_view> joined(std::vector<std::string_view> keys,
     return keys;
 }
 
+// `new_connections: 100`, or a map of rate, ipv4_prefix and ipv6_prefix.
+splice_rate_limit read_new_connections(const YamlValue& value) {
+    const auto rate = [](std::string_view text) { return parse_number(text, 0, kMostNewConnections); };
+    splice_rate_limit limit = kNoRateLimit;
+    if (!value.is_map()) {
+        limit.a_second = static_cast<std::uint32_t>(value.as(rate));
+        return limit;
+    }
+    const YamlMap map = value.map({"rate", "ipv4_prefix", "ipv6_prefix"});
+    limit.a_second = static_cast<std::uint32_t>(map.require("rate").as(rate));
+    const auto bits = [&](std::string_view name, std::uint64_t most, std::uint8_t& prefix) {
+        if (const auto given = map.find(name))
+            prefix = static_cast<std::uint8_t>(
+                given->as([most](std::string_view text) { return parse_number(text, 1, most); }));
+    };
+    bits("ipv4_prefix", 32, limit.source.ipv4);
+    bits("ipv6_prefix", 64, limit.source.ipv6);
+    return limit;
+}
+
+Parsed<double> parse_table_share(std::string_view text) {
+    const auto share = parse_share(text);
+    if (!share || *share == 0)
+        return std::unexpected(
+            "expected a share of the flow table such as \"25 %\" or 0.25, above 0 and at most 100 %");
+    return share;
+}
+
 void read_settings(const YamlMap& map, ServiceDefaults& settings) {
+    if (const auto value = map.find("new_connections"))
+        settings.new_connections = read_new_connections(*value);
+    map.read("table_share", settings.table_share, parse_table_share);
     map.read("first_payload_wait", settings.first_payload_wait, parse_first_payload_wait);
     map.read("first_payload_max", settings.first_payload_max, parse_first_payload_max);
     map.read("idle_timeout", settings.idle_timeout, parse_idle_timeout);
@@ -336,6 +367,12 @@ void read_guess_limits(const YamlValue& value, splice_guess_limits& limits) {
     map.read("per_source", limits.a_second[SPLICE_GUESS_SOURCE], parse_guess_limit);
     map.read("per_network", limits.a_second[SPLICE_GUESS_NETWORK], parse_guess_limit);
     map.read("total", limits.a_second[SPLICE_GUESS_ALL], parse_guess_limit);
+}
+
+// One file, or a list of them.
+void read_deny(const YamlValue& value, std::vector<std::string>& files) {
+    if (!value.is_list()) return files.push_back(value.as(parse_path));
+    for (const YamlValue& file : value.items(kMaxDenyFiles)) files.push_back(file.as(parse_path));
 }
 
 void read_ipam(const YamlValue& value, std::vector<AddressRange>& ranges) {
@@ -772,12 +809,13 @@ Parsed<XdpMode> parse_xdp_mode(std::string_view text) {
 BalancerConfig parse_balancer_config(const std::string& text, const std::string& file) {
     const YamlMap top = parse_yaml(text, file)
                             .map(joined(joined(kCommonKeys, kServiceSettings),
-                                        {"xdp_mode", "stop_resets", "ipam", "cookie_guesses"}));
+                                        {"xdp_mode", "stop_resets", "ipam", "cookie_guesses", "deny"}));
     BalancerConfig config;
     config.common = common_from_yaml(top, Endpoint::parse(kBalancerApi).value(), ApiKind::changes);
     top.read("xdp_mode", config.xdp_mode, parse_xdp_mode);
     top.read("stop_resets", config.stop_resets, parse_yes);
     if (const auto ipam = top.find("ipam")) read_ipam(*ipam, config.ipam);
+    if (const auto deny = top.find("deny")) read_deny(*deny, config.deny);
     if (const auto guesses = top.find("cookie_guesses")) read_guess_limits(*guesses, config.cookie_guesses);
     ServiceDefaults& defaults = config.defaults;
     read_settings(top, defaults);

@@ -76,6 +76,8 @@ struct ServiceDefaults {
     std::uint8_t window_scale = kWindowScale;
     std::uint32_t table_rows = kTableRows;
     Presence presence = Presence::automatic;
+    splice_rate_limit new_connections = kNoRateLimit;
+    double table_share = 1;  // of the flow table
 };
 
 // What a client's timestamps are for (datapath/lane.h).
@@ -120,6 +122,7 @@ struct BalancerConfig {
     XdpMode xdp_mode = XdpMode::automatic;  // engine ebpf
     bool stop_resets = true;                // a stop ends the connections that it strands
     splice_guess_limits cookie_guesses = kGuessLimits;
+    std::vector<std::string> deny;  // files of prefixes
     std::vector<ServiceConfig> services;
     ServiceDefaults defaults;          // of services that the API adds
     std::vector<AddressRange> ipam{};  // where these take their addresses

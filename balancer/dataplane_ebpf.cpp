@@ -43,10 +43,10 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         path_.emplace(std::move(*path));
         if (auto written = path_->maps().write_setup(*setup_); !written) return written;
         path_->take_over_flows(*setup_);
-        flows_.emplace(path_->maps().flows(), path_->maps().sources());
+        flows_.emplace(path_->maps().flows(), path_->maps().sources(), path_->maps().service_flows());
         splicer_.emplace(setup_, *flows_);
         splicer_->share_opening_times(path_->maps().opening_times());
-        splicer_->share_guesses(path_->maps().guesses());
+        splicer_->share_counts(path_->maps().guesses(), path_->maps().rates());
         splicer_->swap_setup(setup_);
         checks_.replace_setup(read_clock().monotonic, setup_);
         if (auto opened = open_loop(); !opened) return opened;
@@ -58,7 +58,8 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
     }
 
     SystemResult<void> replace_setup(std::shared_ptr<const SplicerSetup> setup) override {
-        SystemResult<void> written;
+        SystemResult<void> written = path_->maps().prepare_denied(setup->denied);
+        if (!written) return written;
         loop_->run([&] {
             // Bridges first: a service's new table may name new ones.
             refresh_routes(read_clock(), *setup);

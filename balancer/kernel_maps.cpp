@@ -65,6 +65,7 @@ splice_service_entry entry_of(const SplicerService& service, std::uint32_t table
     entry.keyed_clock = service.keyed_clock ? 1 : 0;
     entry.lanes = service.lanes ? 1 : 0;
     entry.proves_from_s = service.proves_from_s;
+    entry.rate = service.rate;
     return entry;
 }
 
@@ -180,6 +181,7 @@ SystemResult<void> KernelMaps::start_clock() {
 }
 
 SystemResult<void> KernelMaps::write_setup(const SplicerSetup& setup) {
+    if (auto written = write_denied(setup.denied); !written) return written;
     std::vector<ServiceTableRow> services;
     const std::uint32_t states = states_of_table(kernel().service_table ^ 1U);
     forget_openings(setup, states);
@@ -335,6 +337,8 @@ std::vector<SignedBridge> KernelMaps::take_traffic() {
 
 void KernelMaps::restore_setup(const SplicerSetup& before) noexcept {
     turn_slot(kernel().service_table, kernel().service_table ^ 1U);
+    // Should that fail, the newer lists stay until the next reload.
+    (void)write_denied(before.denied);
     write_lanes(before);
     program_.restore_secret();
     for (const std::uint16_t number : turned_) generation_[number] ^= 1U;
@@ -360,6 +364,51 @@ SystemResult<void> KernelMaps::write_table(std::uint32_t slot, std::span<const s
     const int descriptor = table.get();
     if (bpf_map_update_elem(program_.map("tables"), &slot, &descriptor, BPF_ANY) == 0) return {};
     return system_error("put a placement table into its place", errno);
+}
+
+SystemResult<void> KernelMaps::prepare_denied(std::shared_ptr<const PrefixSet> prefixes) {
+    if (!prefixes || prefixes->size() == 0 || prefixes == denied_ || prefixes == prepared_) return {};
+    constexpr std::size_t kBatch = 4096;
+    bpf_map_create_opts options{};
+    options.sz = sizeof(options);
+    options.map_flags = BPF_F_NO_PREALLOC;
+    Descriptor made(bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "denied", sizeof(splice_prefix), 1,
+                                   static_cast<std::uint32_t>(prefixes->size()), &options));
+    if (!made) return system_error(fmt::format("make a deny list of {} prefixes", prefixes->size()), errno);
+    const std::vector<std::uint8_t> values(kBatch, 1);
+    const std::span<const splice_prefix> all = prefixes->prefixes();
+    for (std::size_t i = 0; i < all.size(); i += kBatch) {
+        auto count = static_cast<std::uint32_t>(std::min(kBatch, all.size() - i));
+        if (bpf_map_update_batch(made.get(), &all[i], values.data(), &count, nullptr) != 0)
+            return system_error(fmt::format("fill a deny list of {} prefixes", prefixes->size()), errno);
+    }
+    prepared_ = std::move(prefixes);
+    prepared_map_ = std::move(made);
+    return {};
+}
+
+// Without a moment in which nobody is denied: the heads let through to the lists until these are in place.
+SystemResult<void> KernelMaps::write_denied(const std::shared_ptr<const PrefixSet>& prefixes) {
+    if (prefixes == denied_) return {};
+    if (auto prepared = prepare_denied(prefixes); !prepared) return prepared;
+    const std::uint32_t only = 0;
+    splice_denied_heads& heads = kernel().denied_heads;
+    const bool nobody = !prefixes || prefixes->size() == 0;
+    if (!nobody) {
+        for (std::size_t i = 0; i < std::size(heads.ipv4); ++i) {
+            heads.ipv4[i] |= prefixes->heads().ipv4[i];
+            heads.ipv6[i] |= prefixes->heads().ipv6[i];
+        }
+        const int descriptor = prepared_map_.get();
+        if (bpf_map_update_elem(program_.map("denied"), &only, &descriptor, BPF_ANY) != 0)
+            return system_error("put the deny list into its place", errno);
+    }
+    heads = nobody ? splice_denied_heads{} : prefixes->heads();
+    if (nobody) (void)bpf_map_delete_elem(program_.map("denied"), &only);
+    denied_ = prefixes;
+    prepared_.reset();
+    prepared_map_ = Descriptor();
+    return {};
 }
 
 SystemResult<void> KernelMaps::write_name(const SplicerService& service) {

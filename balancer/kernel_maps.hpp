@@ -88,6 +88,10 @@ class KernelMaps {
     // Where the program notes when it opens connections.
     [[nodiscard]] splice_opening_times& opening_times() const noexcept { return kernel().opened; }
     [[nodiscard]] splice_guesses& guesses() const noexcept { return kernel().guesses; }
+    [[nodiscard]] splice_source_rates& rates() const noexcept { return kernel().rates; }
+    [[nodiscard]] splice_service_flows& service_flows() const noexcept { return kernel().service_flows; }
+    // Makes the deny list that write_setup() puts into its place: a long one takes a second.
+    SystemResult<void> prepare_denied(std::shared_ptr<const PrefixSet> prefixes);
 
   private:
     static void write_uplink(const Uplink& uplink, splice_uplink& written);
@@ -95,6 +99,7 @@ class KernelMaps {
     SystemResult<void> inherit(std::size_t max_flows, InheritedMaps inherited);
     SystemResult<void> start_clock();
     SystemResult<void> write_table(std::uint32_t slot, std::span<const splice_placement_row> rows);
+    SystemResult<void> write_denied(const std::shared_ptr<const PrefixSet>& prefixes);
     SystemResult<void> write_name(const SplicerService& service);
     // Which bridge each lane leads to.
     void write_lanes(const SplicerSetup& setup) noexcept;
@@ -128,8 +133,11 @@ class KernelMaps {
     [[nodiscard]] splice_traffic read_traffic(std::uint32_t place) const;
     void place_signs(const SplicerSetup& setup);
     std::vector<SignPlace> sign_places_;
-    std::vector<SignedBridge> left_over_;  // seen by places that a new setup has given to others
-    std::vector<std::uint16_t> turned_;    // the services whose slots the last write_setup() has turned
+    std::vector<SignedBridge> left_over_;        // seen by places that a new setup has given to others
+    std::shared_ptr<const PrefixSet> denied_;    // in use; null: nobody
+    std::shared_ptr<const PrefixSet> prepared_;  // what is in prepared_map_
+    Descriptor prepared_map_;
+    std::vector<std::uint16_t> turned_;  // the services whose slots the last write_setup() has turned
     // By slot: what was written there. It lives as long as the slot may be compared with another.
     std::vector<std::shared_ptr<const Placement>> tables_ =
         std::vector<std::shared_ptr<const Placement>>(2UZ * SPLICE_SERVICE_NUMBERS);

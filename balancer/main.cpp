@@ -33,6 +33,14 @@ int check(const BalancerConfig& config) {
     return end_valid(kProgram, config.services.size(), warnings_about(config), remarks_about(config));
 }
 
+// Those that a reload has brought.
+void watch_all(FileWatch& watch, const std::vector<std::string>& files) {
+    for (const std::string& file : files) {
+        if (auto added = watch.add(file); !added)
+            log_warning(added.error().text + "; a change of " + file + " needs a SIGHUP");
+    }
+}
+
 // `watch` has looked at the files before they were read.
 int run(const BalancerOptions& options, const BalancerConfig& config, FileWatch watch) {
     start_log(kProgram, config.common.log);
@@ -44,12 +52,18 @@ int run(const BalancerOptions& options, const BalancerConfig& config, FileWatch 
     if (!host) return fail(kExitSystem, host.error().text);
     auto tasks = TaskQueue::open();
     if (!tasks) return fail(kExitSystem, tasks.error().text);
-    const auto watched = watch.add(config.common.secret_file);
+    auto watched = watch.add(config.common.secret_file);
+    for (const std::string& file : config.deny)
+        if (watched) watched = watch.add(file);
     auto balancer = Balancer::start(options, config, **tasks);
     if (!balancer) return fail(kExitSystem, balancer.error());
     if (!watched) return fail(kExitSystem, watched.error().text);
     const SignalEvent end = supervise(*signals, watch, *host, **tasks,
-                                      {.reload = [&](std::string_view why) { (*balancer)->reload(why); },
+                                      {.reload =
+                                           [&](std::string_view why) {
+                                               (*balancer)->reload(why);
+                                               watch_all(watch, (*balancer)->deny_files());
+                                           },
                                        .look_at_host = [&](bool all) { (*balancer)->look_at_host(all); },
                                        .look = [&] { (*balancer)->look(); }});
     if (end == SignalEvent::hand_over) (*balancer)->hand_over();

@@ -222,6 +222,7 @@ std::expected<SplicerService, std::string> build_service(const ServiceConfig& co
     // Who has a SYN-ACK of another clock has had its cookie's life to answer it by then.
     service.proves_from_s = running && running->lanes ? running->proves_from_s
                                                       : whole_seconds(host.now) + SPLICE_CLOCK_OLD_MS / 1000;
+    service.rate = config.settings.new_connections;
     service.first_payload_wait = config.settings.first_payload_wait;
     service.first_payload_max = config.settings.first_payload_max;
     return service;
@@ -241,6 +242,12 @@ std::vector<SplicerBridge> bridge_table(const BalancerConfig& config, const Brid
         }
     }
     return table;
+}
+
+// 0: no limit.
+std::uint32_t share_of(std::size_t max_flows, double share) noexcept {
+    if (share == 0 || share == 1) return 0;
+    return std::max<std::uint32_t>(static_cast<std::uint32_t>(static_cast<double>(max_flows) * share), 1);
 }
 
 std::vector<std::string> names_of(const BalancerConfig& config) {
@@ -294,6 +301,7 @@ std::expected<std::shared_ptr<const SplicerSetup>, std::string> build_setup(cons
     static const splice_source_key source_key = random_source_key();
     setup->source_key = source_key;
     setup->guess_limits = config.cookie_guesses;
+    setup->denied = host.denied;
     setup->max_flows = config.common.max_flows;
     const std::vector<std::uint16_t> service_numbers = services.assign(names_of(config));
     std::span<const std::uint16_t> rest = *numbers;
@@ -301,6 +309,7 @@ std::expected<std::shared_ptr<const SplicerSetup>, std::string> build_setup(cons
         auto built = build_service(service, host, rest.first(service.bridges.size()));
         if (!built) return std::unexpected(built.error());
         built->number = service_numbers[setup->services.size()];
+        built->max_flows = share_of(config.common.max_flows, service.settings.table_share);
         setup->services.push_back(std::move(*built));
         rest = rest.subspan(service.bridges.size());
     }

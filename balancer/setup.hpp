@@ -21,6 +21,7 @@ struct RunningHost {
     splice_own_addresses own{};                     // what checks come from
     Duration now{};                                 // monotonic
     const HealthReport* health = nullptr;           // what the checks say; null: nothing yet
+    std::shared_ptr<const PrefixSet> denied{};      // null: nobody
     const SplicerSetup* running = nullptr;  // what serves now: its placements are kept where nothing changed
 };
 

@@ -314,6 +314,30 @@ ApiReply json_page(std::string text) {
     return {.status = 200, .content_type = "application/json", .body = std::move(text)};
 }
 
+// What operators allow, and what was dropped for it: packets, of which a client sends each several times.
+Json limits_json(const BalancerConfig& config, const SplicerSetup& setup, const BalancerStatistics& now) {
+    const auto services_with = [&](auto limited) {
+        auto names = Json::array();
+        for (const ServiceConfig& service : config.services)
+            if (limited(service.settings)) names.push_back(service.name);
+        return names;
+    };
+    return {{"deny",
+             {{"prefixes", setup.denied ? setup.denied->size() : 0},
+              {"dropped", now.verdicts[SPLICE_drop_denied]}}},
+            {"new_connections",
+             {{"services", services_with([](const ServiceDefaults& settings) {
+                   return settings.new_connections.a_second != 0;
+               })},
+              {"dropped", now.verdicts[SPLICE_drop_source_rate]}}},
+            {"table_share",
+             {{"services",
+               services_with([](const ServiceDefaults& settings) { return settings.table_share < 1; })},
+              {"dropped", now.verdicts[SPLICE_drop_service_share]}}},
+            {"cookie_guesses",
+             {{"noted", now.guesses.noted}, {"dropped", now.verdicts[SPLICE_drop_guess_budget]}}}};
+}
+
 }  // namespace
 
 BalancerApi::BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host,
@@ -456,6 +480,7 @@ std::string BalancerApi::status() const {
         {"flows", now.flows},
         {"flows_pending", now.flows_pending},
         {"max_flows", shown.setup->max_flows},
+        {"limits", limits_json(shown.config, *shown.setup, now)},
         {"services", services}};
     return json.dump(2) + "\n";
 }

@@ -63,6 +63,11 @@ std::string factor(double value) {
 }
 
 // All but the bridges, under their names in the file.
+std::string text_of(const splice_rate_limit& limit) {
+    if (limit.a_second == 0) return "off";
+    return fmt::format("{} a second of a /{} or /{}", limit.a_second, limit.source.ipv4, limit.source.ipv6);
+}
+
 Settings settings_of(const ServiceConfig& service) {
     const ServiceDefaults& common = service.settings;
     return {{"vip", service.vip.to_string()},
@@ -86,7 +91,9 @@ Settings settings_of(const ServiceConfig& service) {
             {"first_payload_max", std::to_string(common.first_payload_max)},
             {"idle_timeout", format_duration(common.idle_timeout)},
             {"mss", common.mss ? std::to_string(*common.mss) : "auto"},
-            {"window_scale", std::to_string(common.window_scale)}};
+            {"window_scale", std::to_string(common.window_scale)},
+            {"new_connections", text_of(common.new_connections)},
+            {"table_share", fmt::format("{:g} %", common.table_share * 100)}};
 }
 
 std::string list(const std::vector<std::string>& items) {
@@ -229,6 +236,7 @@ std::expected<Plan, std::string> make_plan(const BalancerConfig& wanted, const s
                               .own = host.own,
                               .now = host.now,
                               .health = host.health,
+                              .denied = host.denied,
                               .running = running.setup.get()},
                              plan.bridges, plan.services);
     if (!setup) return std::unexpected(setup.error());

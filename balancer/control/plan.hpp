@@ -52,6 +52,7 @@ struct PlanHost {
     splice_own_addresses own{};                     // what checks come from
     Duration now{};                                 // monotonic
     const HealthReport* health = nullptr;           // what the checks say; null: nothing yet
+    std::shared_ptr<const PrefixSet> denied{};      // null: nobody
 };
 
 // The error is a sentence.

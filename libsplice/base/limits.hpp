@@ -7,6 +7,7 @@
 
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/guesses.h"
+#include "libsplice/datapath/limits.h"
 
 namespace splice {
 
@@ -57,7 +58,12 @@ inline constexpr std::uint32_t kNotMineAnswersPerSecond = 10'000;
 inline constexpr splice_guess_limits kGuessLimits{{20, 200, 20'000}};
 inline constexpr std::uint32_t kMostGuesses = 100'000'000;  // a second: no limit in all but name
 
+// New connections of one source: without a limit, and how a source is told where nobody says.
+inline constexpr splice_rate_limit kNoRateLimit{0, SPLICE_ONE_SOURCE, 0};
+inline constexpr std::uint32_t kMostNewConnections = 10'000'000;  // a second
+
 // Configuration.
+inline constexpr std::size_t kMaxDenyFiles = 64;
 inline constexpr std::size_t kMaxServices = SPLICE_MAX_SERVICES;
 inline constexpr std::size_t kMaxUplinks = 4;
 inline constexpr std::size_t kMaxBridgeNumber = 1018;  // of the fleet; numbers begin with 1

@@ -10,6 +10,7 @@
  *   counters    one splice_balancer_counters a processor
  *   latencies   mark -> splice_latencies           of the service with that mark, a processor
  *   openings    state number -> splice_openings        what services that weigh their choices have opened, a processor
+ *   denied      LPM trie of splice_prefix             the deny lists; another one takes its place at a reload
  *   asked       ring of splice_asked                   what the kernel does not decide
  *
  * and in memory that both see, struct splice_balancer_settings: secrets, clocks, services, the states of their bridges.
@@ -25,6 +26,7 @@
 #include "libsplice/datapath/hot_keys.h"
 #include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/latency.h"
+#include "libsplice/datapath/limits.h"
 #include "libsplice/datapath/probe.h"
 #include "libsplice/datapath/proxy_header.h"
 #include "libsplice/datapath/request_line.h"
@@ -58,6 +60,7 @@ struct splice_service_entry {
 	__u8 keyed_clock; /* 1: the clock of SYN-ACKs carries the cookie's proof (lane.h) */
 	__u8 lanes; /* 1: timestamps name bridges */
 	__u8 zero;
+	struct splice_rate_limit rate;
 	__u32 proves_from_s; /* monotonic; from here on first payloads must echo that clock, where they echo any */
 };
 
@@ -172,6 +175,9 @@ struct splice_balancer_settings {
 	struct splice_hot_keys hot; /* of all services */
 	struct splice_source_flows sources;
 	struct splice_opening_times opened; /* user space opens, too */
+	struct splice_source_rates rates;
+	struct splice_service_flows service_flows;
+	struct splice_denied_heads denied_heads;
 	struct splice_guesses guesses; /* user space asks, too; the program alone counts */
 };
 

@@ -14,6 +14,7 @@
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/choice.h"
 #include "libsplice/datapath/lane.h"
+#include "libsplice/datapath/limits.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/probe.h"
 #include "libsplice/datapath/proxy_header.h"
@@ -52,6 +53,21 @@ struct {
 	__type(key, __u32);
 	__array(values, struct placement_table);
 } tables SEC(".maps");
+
+struct denied_prefixes {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(struct splice_prefix));
+	__uint(value_size, sizeof(__u8));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct denied_prefixes);
+} denied SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -250,16 +266,32 @@ SPLICE_SUBPROGRAM int show(struct xdp_md *ctx, const struct splice_packet *packe
 	return 0;
 }
 
-/* Whether the client's address may have one more flow, which is counted then. Only a table that is nearly full asks. */
-SPLICE_SUBPROGRAM int take_share(const struct splice_packet *packet)
+/* Whether the service and the client's address may have one more flow, which is counted then: SPLICE_CONTINUE, or why not.
+ * Only a table that is nearly full asks for the address's share. */
+SPLICE_SUBPROGRAM int take_share(const struct splice_packet *packet, __u16 service)
 {
 	__u32 place;
 
-	if (!settings.sources.share) return 1;
-	place = splice_source_place(&settings.sources.key, &packet->ends.source);
-	if (!splice_source_has_room(&settings.sources, place)) return 0;
-	__sync_fetch_and_add(&settings.sources.flows[place & (SPLICE_SOURCE_PLACES - 1)], 1);
-	return 1;
+	if (settings.sources.share) {
+		place = splice_source_place(&settings.sources.key, &packet->ends.source);
+		if (!splice_source_has_room(&settings.sources, place)) return SPLICE_drop_source_share;
+		__sync_fetch_and_add(&settings.sources.flows[place & (SPLICE_SOURCE_PLACES - 1)], 1);
+	}
+	return splice_service_flows_take(&settings.service_flows, service) ? SPLICE_CONTINUE : SPLICE_drop_service_share;
+}
+
+/* Whether a deny list has the client. */
+SPLICE_SUBPROGRAM int is_denied(const struct splice_address *client)
+{
+	const __u32 only = 0;
+	struct splice_prefix wanted;
+	void *prefixes;
+
+	if (!client || SPLICE_LIKELY(!splice_denied_may_have(&settings.denied_heads, client))) return 0;
+	prefixes = bpf_map_lookup_elem(&denied, &only);
+	if (!prefixes) return 0;
+	wanted = splice_prefix_of(client, 128);
+	return bpf_map_lookup_elem(prefixes, &wanted) != 0;
 }
 
 /* A first payload that user space must look at: from here on its flow is pending, so that the segments behind this
@@ -270,7 +302,10 @@ static __always_inline int ask_to_choose(struct xdp_md *ctx, const struct splice
 	struct splice_flow_entry entry;
 	long error;
 
-	if (SPLICE_UNLIKELY(flags == BPF_NOEXIST && !take_share(packet))) return count(SPLICE_drop_source_share, XDP_DROP);
+	if (flags == BPF_NOEXIST) {
+		const enum splice_verdict refused = (enum splice_verdict)take_share(packet, service->number);
+		if (SPLICE_UNLIKELY(refused != SPLICE_CONTINUE)) return count(refused, XDP_DROP);
+	}
 	splice_flow_begin(&entry, packet, SPLICE_FLOW_PENDING, service->number, service->carriage, 0, SPLICE_NO_BRIDGE,
 			  (__u32)now_s());
 	error = bpf_map_update_elem(&flows, splice_flow_toward_server(packet), &entry, flags);
@@ -511,6 +546,10 @@ SPLICE_SUBPROGRAM int answer_syn(struct xdp_md *ctx, const struct splice_packet 
 
 	if (!service) return count(SPLICE_pass_not_service, XDP_PASS); /* never: the caller has looked */
 	if (!splice_segment_checksum_right(ctx, syn)) return count(SPLICE_drop_bad_tcp_checksum, XDP_DROP);
+	if (SPLICE_UNLIKELY(is_denied(&syn->ends.source))) return count(SPLICE_drop_denied, XDP_DROP);
+	if (SPLICE_UNLIKELY(!splice_rate_has_room(&settings.rates, &service->rate, service->number, &syn->ends.source,
+						  (__u32)now_s())))
+		return count(SPLICE_drop_source_rate, XDP_DROP);
 	splice_parse_tcp_options(data, end, syn, &offered);
 	if (offered.malformed) return count(SPLICE_drop_bad_tcp_options, XDP_DROP);
 	cookie = splice_cookie_issue(secret(), syn, &offered, unix_s(), &proof);
@@ -625,7 +664,10 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 	if (!choices) return ask(ctx, packet);
 	if (choices->choices[0] == SPLICE_NO_BRIDGE) return ask_to_choose(ctx, packet, service, flags);
 	if (service->ramp && splice_ramp_moves(row, service->ramp)) return ask_to_choose(ctx, packet, service, flags);
-	if (SPLICE_UNLIKELY(flags == BPF_NOEXIST && !take_share(packet))) return count(SPLICE_drop_source_share, XDP_DROP);
+	if (flags == BPF_NOEXIST) {
+		const enum splice_verdict refused = (enum splice_verdict)take_share(packet, service->number);
+		if (SPLICE_UNLIKELY(refused != SPLICE_CONTINUE)) return count(refused, XDP_DROP);
+	}
 	if (service->samples) show(ctx, packet);
 	if (service->choice.weighs) rank = weigh(packet, choices, service, hash);
 	const __u16 bridge = rank == 0 ? choices->choices[0] : rank == 1 ? choices->choices[1] : choices->choices[2];
@@ -697,6 +739,17 @@ SPLICE_SUBPROGRAM int choose(struct xdp_md *ctx, struct splice_packet *packet, c
 		return ask_to_choose(ctx, packet, service, flags);
 	const __u64 hash = splice_xxh64(splice_at(payload, key.offset), end, key.length);
 	return open(ctx, packet, service, hash, flags, SPLICE_forward_first_payload);
+}
+
+/* A connection begins that proves what it must: whether the operator lets it. */
+SPLICE_SUBPROGRAM int allows(const struct splice_packet *packet, const struct splice_service_entry *service)
+{
+	if (!service) return SPLICE_CONTINUE; /* never: the caller has looked */
+	if (SPLICE_UNLIKELY(is_denied(&packet->ends.source))) return SPLICE_drop_denied;
+	if (SPLICE_UNLIKELY(!splice_rate_take(&settings.rates, &service->rate, service->number, &packet->ends.source,
+					      (__u32)now_s())))
+		return SPLICE_drop_source_rate;
+	return SPLICE_CONTINUE;
 }
 
 /* A connection begins: what it needs besides its cookie. Clients without timestamps are counted. */
@@ -940,7 +993,7 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 				     struct splice_balancer_decision decision)
 {
 	const __u64 flags = entry ? BPF_ANY : BPF_NOEXIST;
-	enum splice_verdict proven;
+	enum splice_verdict refused;
 
 	if (SPLICE_UNLIKELY(splice_balancer_is_guess(packet, entry, &decision))) note_guess(ctx, packet);
 	switch (decision.step) {
@@ -953,8 +1006,9 @@ static __always_inline int take_step(struct xdp_md *ctx, struct splice_packet *p
 		return answer_syn(ctx, packet, service, entry);
 	case SPLICE_STEP_CHOOSE:
 	case SPLICE_STEP_CHOOSE_SOURCE:
-		proven = (enum splice_verdict)proves(ctx, packet, service, decision.proof);
-		if (proven != SPLICE_CONTINUE) return count(proven, XDP_DROP);
+		refused = (enum splice_verdict)proves(ctx, packet, service, decision.proof);
+		if (refused == SPLICE_CONTINUE) refused = (enum splice_verdict)allows(packet, service);
+		if (refused != SPLICE_CONTINUE) return count(refused, XDP_DROP);
 		return choose(ctx, packet, service, decision.step, flags);
 	case SPLICE_STEP_KEEP_ALIVE:
 		return answer_keep_alive(ctx, packet, service);

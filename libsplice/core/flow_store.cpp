@@ -1,8 +1,14 @@
 #include "libsplice/core/flow_store.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace splice {
+
+void FlowStore::set_most(splice_service_flows& services, std::span<const ServiceShare> shares) noexcept {
+    std::ranges::fill(services.most, 0);
+    for (const auto& [service, flows] : shares) services.most[service & (SPLICE_SERVICE_NUMBERS - 1)] = flows;
+}
 
 MemoryFlowStore::MemoryFlowStore(const splice_source_key& source_key)
     : sources_(std::make_unique<splice_source_flows>()) {
@@ -13,6 +19,7 @@ MemoryFlowStore::MemoryFlowStore(const splice_source_key& source_key)
 void MemoryFlowStore::count_out(const Table::Entry& entry) noexcept {
     counts_.remove(entry.second.value);
     --sources_->flows[place_of_source(entry.first)];
+    --flows_of_service(entry.second.value.service);
 }
 
 std::optional<splice_flow_entry> MemoryFlowStore::find(const splice_flow_key& key) noexcept {
@@ -25,15 +32,20 @@ Verdict MemoryFlowStore::put(const splice_flow_key& key, const splice_flow_entry
     Table::Entry* slot = table_.find(key);
     if (slot) {
         counts_.replace(slot->second.value, entry);
+        --flows_of_service(slot->second.value.service);
+        ++flows_of_service(entry.service);
     } else {
         const std::uint32_t place = place_of_source(key);
         if (pressure() >= SPLICE_PRESSURE_HIGH) shares_until_s_ = entry.last_seen_s + SPLICE_SOURCE_SHARE_S;
         set_share(entry.last_seen_s);
         if (table_.size() < capacity_ && !splice_source_has_room(sources_.get(), place))
             return SPLICE_drop_source_share;
+        if (table_.size() < capacity_ && !splice_service_flows_have_room(services_.get(), entry.service))
+            return SPLICE_drop_service_share;
         slot = table_.insert(key, capacity_, entry.last_seen_s);
         if (!slot) return SPLICE_drop_flow_table_full;
         ++sources_->flows[place];
+        ++flows_of_service(entry.service);
         counts_.add(entry);
     }
     slot->second.value = entry;
@@ -83,6 +95,10 @@ FlowPiece MemoryFlowStore::piece(std::uint64_t place, std::size_t most) const {
 void MemoryFlowStore::set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept {
     capacity_ = capacity;
     timeouts_ = timeouts;
+}
+
+void MemoryFlowStore::set_service_shares(std::span<const ServiceShare> shares) noexcept {
+    set_most(*services_, shares);
 }
 
 void MemoryFlowStore::set_share(std::uint32_t now_s) noexcept {

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,7 @@
 #include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/flow_table.hpp"
 #include "libsplice/datapath/flow.h"
+#include "libsplice/datapath/limits.h"
 #include "libsplice/datapath/source.h"
 
 namespace splice {
@@ -64,11 +66,21 @@ class FlowStore {
 
     // From now on; what is there stays.
     virtual void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept = 0;
+    // Of the services with these numbers, at most so many entries; of all others, as many as there is room
+    // for.
+    struct ServiceShare {
+        std::uint16_t service;
+        std::uint32_t flows;
+    };
+    virtual void set_service_shares(std::span<const ServiceShare> shares) noexcept = 0;
     // Erases entries that were silent for longer than their limit and tells `gone` of each. The number of
     // them.
     virtual std::size_t expire(Instant now, const Gone& gone) = 0;
     // When expire() may have something to do; nothing = never.
     [[nodiscard]] virtual std::optional<Duration> next_expiry() const noexcept = 0;
+
+  protected:
+    static void set_most(splice_service_flows& services, std::span<const ServiceShare> shares) noexcept;
 };
 
 // For machines that no stranger reaches: a capture's, a test's.
@@ -91,10 +103,14 @@ class MemoryFlowStore final : public FlowStore {
     [[nodiscard]] FlowPiece piece(std::uint64_t place, std::size_t most) const override;
     [[nodiscard]] std::uint64_t generation() const noexcept override { return table_.buckets(); }
     void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept override;
+    void set_service_shares(std::span<const ServiceShare> shares) noexcept override;
     std::size_t expire(Instant now, const Gone& gone) override;
     [[nodiscard]] std::optional<Duration> next_expiry() const noexcept override;
 
   private:
+    [[nodiscard]] std::uint32_t& flows_of_service(std::uint16_t number) noexcept {
+        return services_->flows[number & (SPLICE_SERVICE_NUMBERS - 1)];
+    }
     // By enum splice_silence.
     [[nodiscard]] std::array<std::uint32_t, SPLICE_SILENCES> limits_s() const noexcept;
     [[nodiscard]] splice_pressure pressure() const noexcept {
@@ -111,6 +127,7 @@ class MemoryFlowStore final : public FlowStore {
     Table table_;
     std::unique_ptr<splice_source_flows> sources_;
     std::uint32_t shares_until_s_ = 0;
+    std::unique_ptr<splice_service_flows> services_ = std::make_unique<splice_service_flows>();
     FlowCounts counts_;
     std::size_t capacity_ = 0;
     splice_idle_timeouts timeouts_{};

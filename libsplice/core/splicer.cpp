@@ -128,7 +128,7 @@ struct Splicer::Impl {
         loads.set_services(loaded_services(*setup));
         set_hot_services();
         lanes = lanes_of(*setup);
-        set_guess_limits();
+        set_client_limits();
     }
     // Keys of a service that stays are hot as before.
     void set_hot_services();
@@ -162,7 +162,9 @@ struct Splicer::Impl {
     }
     [[nodiscard]] Verdict proves(const Walk& walk, std::uint16_t proof) noexcept;
     void note_guess(const Walk& walk) noexcept;
-    void set_guess_limits() noexcept;
+    [[nodiscard]] bool is_denied(const Walk& walk) const noexcept;
+    [[nodiscard]] Verdict allows(const Walk& walk) noexcept;
+    void set_client_limits() noexcept;
     Verdict follow_lane(Walk& walk, std::uint32_t lane);
     Verdict follow_source(Walk& walk);
     Verdict carry_on(Walk& walk, std::uint16_t index, Verdict verdict);
@@ -258,6 +260,8 @@ struct Splicer::Impl {
     splice_opening_times* opened = nullptr;
     std::unique_ptr<splice_guesses> own_guesses = std::make_unique<splice_guesses>();  // nobody shares others
     splice_guesses* guesses = own_guesses.get();
+    std::unique_ptr<splice_source_rates> own_rates = std::make_unique<splice_source_rates>();
+    splice_source_rates* rates = own_rates.get();
     std::unique_ptr<splice_opening_times> own_opened;  // once it is needed and nobody shares another
     std::optional<MemoryFlowStore> memory;             // when nothing is shared
     FlowStore& flows;
@@ -319,10 +323,12 @@ void Splicer::share_opening_times(splice_opening_times& times) noexcept {
     impl_->opened = &times;
 }
 
-void Splicer::share_guesses(splice_guesses& guesses) noexcept {
+void Splicer::share_counts(splice_guesses& guesses, splice_source_rates& rates) noexcept {
     impl_->guesses = &guesses;
     impl_->own_guesses.reset();
-    impl_->set_guess_limits();
+    impl_->rates = &rates;
+    impl_->own_rates.reset();
+    impl_->set_client_limits();
 }
 
 GuessCounts Splicer::guess_counts() const noexcept {
@@ -365,7 +371,7 @@ void Splicer::swap_setup(std::shared_ptr<const SplicerSetup> setup) {
     impl_->loads.set_services(loaded_services(*impl_->setup));
     impl_->set_hot_services();
     impl_->lanes = lanes_of(*impl_->setup);
-    impl_->set_guess_limits();
+    impl_->set_client_limits();
 }
 
 std::size_t Splicer::end_unserved_flows() {
@@ -530,7 +536,9 @@ Verdict Splicer::Impl::take_step(Walk& walk, bool ordinary) {
             return answer_syn(walk);
         case SPLICE_STEP_CHOOSE:
         case SPLICE_STEP_CHOOSE_SOURCE:
-            if (const Verdict proven = proves(walk, decision.proof); proven != SPLICE_CONTINUE) return proven;
+            if (const Verdict refused = proves(walk, decision.proof); refused != SPLICE_CONTINUE)
+                return refused;
+            if (const Verdict refused = allows(walk); refused != SPLICE_CONTINUE) return refused;
             return begin(walk, chooses_by_source || decision.step == SPLICE_STEP_CHOOSE_SOURCE);
         case SPLICE_STEP_HOLD:
             return hold_more(walk);
@@ -583,9 +591,27 @@ void Splicer::Impl::note_guess(const Walk& walk) noexcept {
         splice_guess_note(guesses, &walk.packet.ends.source, walk.now.seconds());
 }
 
-void Splicer::Impl::set_guess_limits() noexcept {
-    guesses->key = setup->source_key;
+bool Splicer::Impl::is_denied(const Walk& walk) const noexcept {
+    return setup->denied && setup->denied->contains(walk.packet.ends.source);
+}
+
+// Of a connection that begins and proves what it must: whether the operator lets it. Who shares the counts
+// has kept to the rate already.
+Verdict Splicer::Impl::allows(const Walk& walk) noexcept {
+    if (is_denied(walk)) return SPLICE_drop_denied;
+    if (own_rates && !splice_rate_take(rates, &walk.service->rate, walk.service->number,
+                                       &walk.packet.ends.source, walk.now.seconds()))
+        return SPLICE_drop_source_rate;
+    return SPLICE_CONTINUE;
+}
+
+void Splicer::Impl::set_client_limits() noexcept {
+    rates->key = guesses->key = setup->source_key;
     guesses->limits = setup->guess_limits;
+    std::vector<FlowStore::ServiceShare> shares;
+    for (const SplicerService& service : setup->services)
+        if (service.max_flows) shares.push_back({service.number, service.max_flows});
+    flows.set_service_shares(shares);
 }
 
 // Its timestamps name its bridge. Where nobody has the number, they may be old ones of the number above.
@@ -692,6 +718,10 @@ Verdict Splicer::Impl::take_bounced(Walk& walk) {
 }
 
 Verdict Splicer::Impl::answer_syn(Walk& walk) {
+    if (is_denied(walk)) return SPLICE_drop_denied;
+    if (!splice_rate_has_room(rates, &walk.service->rate, walk.service->number, &walk.packet.ends.source,
+                              walk.now.seconds()))
+        return SPLICE_drop_source_rate;
     splice_tcp_options offered{};
     splice_parse_tcp_options(walk.bytes.data(), walk.bytes.data() + walk.bytes.size(), &walk.packet,
                              &offered);

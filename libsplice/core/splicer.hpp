@@ -23,6 +23,7 @@
 #include "libsplice/core/hash_key.hpp"
 #include "libsplice/core/held_loss.hpp"
 #include "libsplice/core/placement/placement.hpp"
+#include "libsplice/core/prefix_set.hpp"
 #include "libsplice/core/service_check.hpp"
 #include "libsplice/core/watch.hpp"
 #include "libsplice/datapath/carriage.h"
@@ -72,6 +73,8 @@ struct SplicerService {
     bool keyed_clock = false;         // SYN-ACKs' clock carries the cookie's proof (datapath/lane.h)
     bool lanes = false;               // timestamps name bridges; only with keyed_clock
     std::uint32_t proves_from_s = 0;  // monotonic; from then on first payloads must echo that clock
+    splice_rate_limit rate{};         // new connections a second and source
+    std::uint32_t max_flows = 0;      // entries; 0: as many as the table has room for
     Duration first_payload_wait = kFirstPayloadWait;
     std::size_t first_payload_max = kFirstPayloadMax;
 
@@ -94,7 +97,8 @@ struct SplicerSetup {
     // Random where strangers must not choose places; the first setup's holds.
     splice_source_key source_key = kKnownSourceKey;
     splice_guess_limits guess_limits{};
-    splice_own_addresses own{};  // that checks come from
+    std::shared_ptr<const PrefixSet> denied;  // whose new connections are dropped; null: nobody's
+    splice_own_addresses own{};               // that checks come from
     std::vector<SplicerService> services;
     std::vector<SplicerBridge> bridges;
     splice_idle_timeouts timeouts{};
@@ -178,9 +182,9 @@ class Splicer {
     // the machine. Before any packet.
     void share_opening_times(splice_opening_times& times) noexcept;
 
-    // Who sees all packets first counts guesses for the machine, which sets the limits and keeps to them;
-    // `guesses` must outlive it. Before any packet.
-    void share_guesses(splice_guesses& guesses) noexcept;
+    // Who sees all packets first counts guesses for the machine, which sets the limits and keeps to them, and
+    // keeps to the rates of new connections in its place; both must outlive it. Before any packet.
+    void share_counts(splice_guesses& guesses, splice_source_rates& rates) noexcept;
     // By any thread.
     [[nodiscard]] GuessCounts guess_counts() const noexcept;
 

@@ -36,18 +36,24 @@ SPLICE_INLINE __u64 splice_source_head(__u64 half, __u32 bits)
 	return bits ? half & splice_htonll(~0ULL << (64 - bits)) : 0;
 }
 
-/* The place of the source that the client is of. Multiply-shift over 32-bit words (Thorup, "High Speed Hashing for Integers
- * and Strings", section 3.5): two sources share a place by chance alone, once in SPLICE_SOURCE_PLACES. */
-SPLICE_INLINE __u32 splice_source_place_of(const struct splice_source_key *key, const struct splice_address *client,
-					   struct splice_source_prefix prefix)
+/* Of the source that the client is of, for one of the purposes that share places (a service's number, say). Multiply-shift
+ * over 32-bit words (Thorup, "High Speed Hashing for Integers and Strings", section 3.5): the upper bits are a place, up to
+ * 2^32 of them, which two sources share by chance alone. */
+SPLICE_INLINE __u64 splice_source_hash(const struct splice_source_key *key, const struct splice_address *client,
+				       struct splice_source_prefix prefix, __u16 purpose)
 {
-	const int ipv4 = splice_address_is_ipv4(client);
+	const __u32 ipv4 = splice_address_is_ipv4(client) != 0;
 	const __u64 half = ipv4 ? splice_source_head(client->halves[1], 32U + prefix.ipv4) :
 				  splice_source_head(client->halves[0], prefix.ipv6);
 
-	return (__u32)((key->multipliers[0] * (__u32)half + key->multipliers[1] * (__u32)(half >> 32) +
-			key->multipliers[2] * (__u32)ipv4 + key->addend) >>
-		       (64 - SPLICE_SOURCE_PLACES_SHIFT));
+	return key->multipliers[0] * (__u32)half + key->multipliers[1] * (__u32)(half >> 32) +
+	       key->multipliers[2] * (ipv4 | (__u32)purpose << 1) + key->addend;
+}
+
+SPLICE_INLINE __u32 splice_source_place_of(const struct splice_source_key *key, const struct splice_address *client,
+					   struct splice_source_prefix prefix)
+{
+	return (__u32)(splice_source_hash(key, client, prefix, 0) >> (64 - SPLICE_SOURCE_PLACES_SHIFT));
 }
 
 /* Of the client's IPv4 address or IPv6 /64. */

@@ -75,6 +75,9 @@
 	X(consume, end_refused, "of a flow that every choice refused: acknowledges our answer") \
 	X(drop, drop_flow_table_full, "the flow table is full; the living are not evicted") \
 	X(drop, drop_source_share, "the flow table is three quarters full, and the client's address has its share of it") \
+	X(drop, drop_service_share, "the service has its share of the flow table (table_share)") \
+	X(drop, drop_source_rate, "the client's address has opened its connections of this second (new_connections)") \
+	X(drop, drop_denied, "a new connection of a client that is on a deny list") \
 	X(drop, drop_first_payload_memory, "the memory for held first payloads is used up") \
 	X(drop, drop_first_payload_window, "beyond what a first payload may hold") \
 	X(drop, drop_duplicate_payload, "held already") \

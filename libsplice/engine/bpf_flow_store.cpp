@@ -27,8 +27,10 @@ constexpr int kPeriodPerCostPressed = 20;
 
 }  // namespace
 
-BpfFlowStore::BpfFlowStore(int map, splice_source_flows& sources) : map_(map), sources_(sources), walk_(map) {
+BpfFlowStore::BpfFlowStore(int map, splice_source_flows& sources, splice_service_flows& services)
+    : map_(map), sources_(sources), services_(services), walk_(map) {
     std::memset(&sources_, 0, sizeof(sources_));
+    std::memset(&services_, 0, sizeof(services_));
     sources_.key = random_source_key();
 }
 
@@ -92,6 +94,10 @@ void BpfFlowStore::set_limits(std::size_t capacity, const splice_idle_timeouts& 
     timeouts_ = timeouts;
 }
 
+void BpfFlowStore::set_service_shares(std::span<const ServiceShare> shares) noexcept {
+    set_most(services_, shares);
+}
+
 bool BpfFlowStore::idle(const splice_flow_entry& entry, std::uint32_t now_s) const noexcept {
     // The program's clock may be a tick ahead of ours: such an entry is not idle.
     const auto silent = static_cast<std::int32_t>(now_s - entry.last_seen_s);
@@ -115,6 +121,7 @@ std::size_t BpfFlowStore::expire(Instant now, const Gone& gone) {
         if (!idle(walk_.values()[i], now.seconds())) {
             counting_.add(walk_.values()[i]);
             ++of_sources_[splice_source_place(&sources_.key, &keys[i].client)];
+            ++of_services_[walk_.values()[i].service & (SPLICE_SERVICE_NUMBERS - 1)];
             continue;
         }
         gone(keys[i]);
@@ -140,6 +147,8 @@ void BpfFlowStore::end_sweep(Instant now) {
     // What the program counts meanwhile may be lost: of a source's flows, as many as begin in microseconds.
     for (std::size_t place = 0; place < SPLICE_SOURCE_PLACES; ++place)
         sources_.flows[place] = std::exchange(of_sources_[place], 0);
+    for (std::size_t number = 0; number < SPLICE_SERVICE_NUMBERS; ++number)
+        services_.flows[number] = std::exchange(of_services_[number], 0);
     std::atomic_ref(sources_.share)
         .store(now.monotonic < shares_until_ ? splice_source_share(capacity_) : 0, std::memory_order_release);
     const int per_cost = left >= SPLICE_PRESSURE_HIGH ? kPeriodPerCostPressed : kPeriodPerCost;

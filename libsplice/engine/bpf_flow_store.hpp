@@ -13,9 +13,10 @@ namespace splice {
 class BpfFlowStore final : public FlowStore {
   public:
     // `map`: a hash of splice_flow_key -> splice_flow_entry; must stay open as long as the store. Its
-    // capacity is its own: set_limits() changes the time-outs only. `sources`: what the program takes a
-    // source's share from, begun anew here and written at the end of each sweep; lives as long.
-    BpfFlowStore(int map, splice_source_flows& sources);
+    // capacity is its own: set_limits() changes the time-outs only. `sources` and `services`: what the
+    // program takes a source's and a service's share from, begun anew here and written at the end of each
+    // sweep; they live as long.
+    BpfFlowStore(int map, splice_source_flows& sources, splice_service_flows& services);
 
     [[nodiscard]] std::optional<splice_flow_entry> find(const splice_flow_key& key) noexcept override;
     [[nodiscard]] Verdict put(const splice_flow_key& key, const splice_flow_entry& entry) noexcept override;
@@ -29,6 +30,7 @@ class BpfFlowStore final : public FlowStore {
     // Any thread.
     [[nodiscard]] FlowPiece piece(std::uint64_t place, std::size_t most) const override;
     void set_limits(std::size_t capacity, const splice_idle_timeouts& timeouts) noexcept override;
+    void set_service_shares(std::span<const ServiceShare> shares) noexcept override;
     std::size_t expire(Instant now, const Gone& gone) override;
     [[nodiscard]] std::optional<Duration> next_expiry() const noexcept override { return next_piece_; }
     // So many flows were begun since this was told last: a flood fills the table between two sweeps.
@@ -44,6 +46,7 @@ class BpfFlowStore final : public FlowStore {
 
     int map_;
     splice_source_flows& sources_;
+    splice_service_flows& services_;
     splice_idle_timeouts timeouts_{};
     std::size_t capacity_ = 0;
     std::size_t size_ = 0;
@@ -54,6 +57,7 @@ class BpfFlowStore final : public FlowStore {
     std::uint64_t begun_ = 0;         // flows that the last whole sweep has not seen
     std::uint64_t begun_before_ = 0;  // of them, those that this one sees
     std::vector<std::uint32_t> of_sources_ = std::vector<std::uint32_t>(SPLICE_SOURCE_PLACES);
+    std::vector<std::uint32_t> of_services_ = std::vector<std::uint32_t>(SPLICE_SERVICE_NUMBERS);
     splice_pressure swept_for_ = SPLICE_PRESSURE_NONE;
     Duration shares_until_{};
     FlowCounts counting_;

@@ -3,6 +3,7 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -25,6 +26,7 @@ SystemResult<FileWatch> FileWatch::open() {
 }
 
 SystemResult<void> FileWatch::add(const std::string& file) {
+    if (std::ranges::find(files_, file, &Watched::path) != files_.end()) return {};
     const std::filesystem::path path(file);
     std::string directory = path.parent_path().string();
     if (directory.empty()) directory = ".";

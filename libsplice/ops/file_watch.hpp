@@ -27,7 +27,8 @@ class FileWatch {
     // Of no file yet. Errors: the system has no inotify left.
     static SystemResult<FileWatch> open();
     // Watches the file's directory from now on, and takes the file as it is now for what is known of it: call
-    // it before the file is read, so that no edit after that is missed. Errors: the directory is not there.
+    // it before the file is read, so that no edit after that is missed. One that is watched already stays as
+    // it is. Errors: the directory is not there.
     SystemResult<void> add(const std::string& file);
 
     // Readable when something happened in a directory; then call drain(), and changed() after kFileQuiet of

@@ -194,10 +194,10 @@ void empty_maps(int program) {
 KernelBalancer::KernelBalancer(std::shared_ptr<const SplicerSetup> setup)
     : max_flows_(setup->max_flows),
       maps_(begin(*setup)),
-      flows_(maps_.flows(), maps_.sources()),
+      flows_(maps_.flows(), maps_.sources(), maps_.service_flows()),
       splicer_(setup, flows_),
       asked_(maps_.asked(), SPLICE_ASKED_TO_LOOK) {
-    splicer_.share_guesses(maps_.guesses());
+    splicer_.share_counts(maps_.guesses(), maps_.rates());
     settings_ = settings_of(maps_.program());
     jiffies_ = jiffies_now(settings_in(settings_));
 }

@@ -75,6 +75,12 @@ struct Pair {
         return verdict;
     }
 
+    void replace_setup(SplicerSetup setup) {
+        shared = std::make_shared<const SplicerSetup>(std::move(setup));
+        kernel.replace_setup(shared);
+        portable.replace_setup(shared);
+    }
+
     // A tick of both engines' loads, this long after the first.
     void tick(Duration after) {
         if (!began) began = read_clock();
@@ -526,6 +532,93 @@ TEST_CASE(
     });
 }
 
+TEST_CASE("clients on a deny list begin nothing, and what they have begun goes on") {
+    both_families([](int family) {
+        SplicerSetup setup = splicer_setup(family);
+        Pair pair(setup, family);
+        const Client running = pair.opened(42000);
+        const Client waiting = pair.connected(42001);
+        const Parsed client = parse(running.base.build());
+        const splice_address& own = client.packet.ends.source;
+        const auto deny = [&](std::vector<splice_prefix> prefixes) {
+            setup.denied = std::make_shared<const PrefixSet>(std::move(prefixes));
+            pair.replace_setup(setup);
+        };
+        Segment syn = running.base;
+        syn.flags = SPLICE_SYN;
+        syn.source_port = 42002;
+        const unsigned whole = 128, wide = family == 4 ? 96 + 8 : 20;
+        for (const unsigned bits : {whole, wide}) {
+            const splice_address head = masked(own, bits);
+            deny({splice_prefix_of(&head, bits)});
+            CHECK(pair.in_kernel(syn) == SPLICE_drop_denied);
+            CHECK(pair.in_kernel(waiting.segment(kGet)) == SPLICE_drop_denied);
+            CHECK(pair.in_kernel(running.segment("", 28, SPLICE_ACK)) == SPLICE_forward_open);
+        }
+        // A neighbour, in the same head.
+        splice_address other = own;
+        other.bytes[15] ^= 1;
+        deny({splice_prefix_of(&other, 128)});
+        CHECK(pair.in_kernel(syn) == SPLICE_answer_syn_ack);
+        deny({splice_prefix_of(&own, 128), splice_prefix_of(&other, 128)});
+        CHECK(pair.in_kernel(syn) == SPLICE_drop_denied);
+        deny({});
+        CHECK(pair.in_kernel(waiting.segment(kGet)) == SPLICE_forward_first_payload);
+    });
+}
+
+TEST_CASE("a source that has opened its connections of this second gets no SYN-ACK and opens no more") {
+    both_families([](int family) {
+        SplicerSetup setup = splicer_setup(family);
+        setup.services[0].rate = {3, {24, 56}, 0};
+        Pair pair(std::move(setup), family);
+        const Instant now = read_clock();
+        std::vector<Client> clients;
+        for (std::uint16_t port = 43000; port < 43004; ++port) clients.push_back(pair.connected(port));
+        Segment syn = clients[0].base;
+        syn.flags = SPLICE_SYN;
+        syn.source_port = 43100;
+        const auto verdict = [&](const Segment& segment, Instant at) {
+            return pair.handle(segment.build(), 0, at).verdict;
+        };
+        // Whole and in pieces: who decides does not matter.
+        CHECK(verdict(clients[0].segment(kGet), now) == SPLICE_forward_first_payload);
+        CHECK(verdict(clients[1].segment("GET /incompl"), now) == SPLICE_hold_first_payload);
+        CHECK(verdict(syn, now) == SPLICE_answer_syn_ack);
+        CHECK(verdict(clients[2].segment(kGet), now) == SPLICE_forward_first_payload);
+        CHECK(verdict(syn, now) == SPLICE_drop_source_rate);
+        CHECK(verdict(clients[3].segment(kGet), now) == SPLICE_drop_source_rate);
+        CHECK(verdict(clients[3].segment("GET /incompl"), now) == SPLICE_drop_source_rate);
+        // Another address of its network is the same source, one of another network is not.
+        Segment neighbour = syn, stranger = syn;
+        const std::string::size_type host = syn.source.find_last_of(family == 4 ? '.' : ':');
+        neighbour.source = syn.source.substr(0, host + 1) + "77";
+        stranger.source = family == 4 ? "203.0.113.77" : "2001:db8:ffff::77";
+        CHECK(verdict(neighbour, now) == SPLICE_drop_source_rate);
+        CHECK(verdict(stranger, now) == SPLICE_answer_syn_ack);
+        // What has begun goes on.
+        CHECK(verdict(clients[0].segment("", 28, SPLICE_ACK), now) == SPLICE_forward_open);
+        Instant later = now;
+        later.monotonic += std::chrono::seconds(1);
+        later.unix_s += 1;
+        CHECK(verdict(syn, later) == SPLICE_answer_syn_ack);
+        CHECK(verdict(clients[3].segment(kGet), later) == SPLICE_forward_first_payload);
+    });
+}
+
+TEST_CASE("a service that has its share of the table opens no more, and another one does") {
+    both_families([](int family) {
+        SplicerSetup setup = splicer_setup(family);
+        setup.services[0].max_flows = 3;
+        Pair pair(std::move(setup), family);
+        for (std::uint16_t port = 44000; port < 44003; ++port) (void)pair.opened(port);
+        CHECK(pair.in_kernel(pair.connected(44003).segment(kGet)) == SPLICE_drop_service_share);
+        CHECK(pair.in_kernel(pair.connected(44004).segment("GET /incompl")) == SPLICE_drop_service_share);
+        pair.replace_setup(splicer_setup(family));
+        CHECK(pair.in_kernel(pair.connected(44005).segment(kGet)) == SPLICE_forward_first_payload);
+    });
+}
+
 TEST_CASE("a lane whose bridge is down for the service is answered with RST, by user space") {
     SplicerSetup setup = laned_setup();
     setup.services[0].down = {1};
@@ -753,9 +846,7 @@ TEST_CASE("the flows of a bridge that is down are answered with RST, for which t
         SplicerSetup setup = splicer_setup(family);
         const auto& all = topology(family).bridges;
         setup.services[0].down = {static_cast<std::uint16_t>(std::ranges::find(all, bridge) - all.begin())};
-        const auto down = std::make_shared<const SplicerSetup>(std::move(setup));
-        pair.kernel.replace_setup(down);
-        pair.portable.replace_setup(down);
+        pair.replace_setup(std::move(setup));
         CHECK(pair.asked(client.segment("", 32, SPLICE_ACK)) == SPLICE_answer_down_rst);
         CHECK(pair.asked(client.segment("more", 32)) == SPLICE_answer_down_rst);
         // The client's own RST goes to the server.
@@ -1851,6 +1942,9 @@ TEST_CASE("every verdict that the kernel can give was given by it") {
                                       SPLICE_drop_refused_late,
                                       SPLICE_drop_flow_table_full,
                                       SPLICE_drop_source_share,
+                                      SPLICE_drop_service_share,
+                                      SPLICE_drop_source_rate,
+                                      SPLICE_drop_denied,
                                       SPLICE_drop_no_next_hop,
                                       SPLICE_drop_too_big,
                                       SPLICE_drop_first_payload_window,

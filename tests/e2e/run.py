@@ -25,6 +25,7 @@ import cases_proxied  # noqa: E402,F401
 import cases_hostile  # noqa: E402,F401
 import cases_restart  # noqa: E402,F401
 import cases_lanes  # noqa: E402,F401
+import cases_limits  # noqa: E402,F401
 import cases_drain  # noqa: E402,F401
 import cases_kernel  # noqa: E402,F401
 import cases_health  # noqa: E402,F401

@@ -84,6 +84,28 @@ std::string choice_line(const Json& choice) {
                                 health.empty() ? "" : ", ", health, text_at(choice, "why")));
 }
 
+// A line for each limit that is configured, or that something was dropped for.
+std::string limits_text(const Json& limits) {
+    std::string text;
+    const auto line = [&](std::string_view key, const std::string& what, bool configured) {
+        const Json& limit = at(limits, key);
+        if (!configured && number_at(limit, "dropped").value_or(0) == 0) return;
+        text += fmt::format("{}: {}{} packets dropped\n", key, what, text_at(limit, "dropped"));
+    };
+    const auto services = [&](std::string_view key) {
+        const std::string names = joined(list_at(at(limits, key), "services"));
+        line(key, names.empty() ? "" : "of " + harmless(names) + "; ", !names.empty());
+    };
+    const std::string prefixes = text_at(at(limits, "deny"), "prefixes");
+    line("deny", prefixes + " prefixes; ", number_at(at(limits, "deny"), "prefixes").value_or(0) > 0);
+    services("new_connections");
+    services("table_share");
+    const Json& guesses = at(limits, "cookie_guesses");
+    line("cookie_guesses", text_at(guesses, "noted") + " wrong cookies; ",
+         number_at(guesses, "noted").value_or(0) > 0);
+    return text;
+}
+
 }  // namespace
 
 std::string attention(const Json& bridge) {
@@ -117,8 +139,9 @@ std::string status_view(const Json& status, const std::string& not_ready, const 
     text += fmt::format("engine {}, interface {}\n", harmless(text_at(engine, "name")),
                         harmless(text_at(status, "interface")));
     text +=
-        fmt::format("table: {} of {} entries; {} wait for their first request\n\n", text_at(status, "flows"),
+        fmt::format("table: {} of {} entries; {} wait for their first request\n", text_at(status, "flows"),
                     text_at(status, "max_flows"), text_at(status, "flows_pending"));
+    text += limits_text(at(status, "limits")) + "\n";
     Table table(
         {{"SERVICE"}, {"VIP"}, {"PROTOCOL"}, {"KEY"}, {"TAKE"}, {"CONNECTIONS", kRight}, {"ATTENTION"}});
     for (const Json& service : list_at(status, "services")) {

@@ -455,7 +455,8 @@ TEST_CASE("each key that a reload cannot change is named when it differs, and th
     CHECK(differs(with_top("xdp_mode: generic")) == "xdp_mode");
     // Honoured: what is a service's, and these.
     CHECK(differs(with_top("idle_timeout: 1h")) == "nothing");
-    CHECK(differs(with_top("cookie_guesses: { total: 0 }")) == "nothing");
+    CHECK(differs(with_top("cookie_guesses: { total: 0 }\nnew_connections: 3\ntable_share: 0.5\ndeny: /a")) ==
+          "nothing");
     CHECK(differs(with_top("log: { level: debug, format: json }")) == "nothing");
     CHECK(differs(with_top("table_rows: 1024\nmss: 1000\nwindow_scale: 3")) == "nothing");
     CHECK(differs(with_top("first_payload_wait: 10ms\nfirst_payload_max: 1KiB")) == "nothing");
@@ -474,6 +475,39 @@ TEST_CASE("budgets of guesses have their defaults one by one, and 0 is none") {
                   "'many': expected a whole number from 0 to 100000000");
     check_refused(with_top("cookie_guesses: { per_host: 1 }"), "1:19", "per_host");
     check_refused(with_top("cookie_guesses: 20"), "1:17", "expected");
+}
+
+TEST_CASE("new connections of a source are limited by a rate, or by a rate and what a source is") {
+    const auto limit = [](const std::string& text) { return service_of(text).settings.new_connections; };
+    CHECK(limit(kExample).a_second == 0);
+    CHECK(limit(with_top("new_connections: 50")).a_second == 50);
+    CHECK(limit(with_key("new_connections: 7")).source.ipv4 == 32);
+    const auto all = limit(with_key("new_connections: { rate: 9, ipv4_prefix: 24, ipv6_prefix: 56 }"));
+    CHECK(all.a_second == 9);
+    CHECK(all.source.ipv4 == 24);
+    CHECK(all.source.ipv6 == 56);
+    check_refused(with_key("new_connections: many"), "10:22",
+                  "'many': expected a whole number from 0 to 10000000");
+    check_refused(with_key("new_connections: { ipv4_prefix: 24 }"), "10:22", "rate");
+    check_refused(with_key("new_connections: { rate: 1, ipv6_prefix: 65 }"), "10:46",
+                  "expected a whole number from 1 to 64");
+}
+
+TEST_CASE("a service's share of the table is above nothing and at most all of it") {
+    const auto share = [](const std::string& text) { return service_of(text).settings.table_share; };
+    CHECK(share(kExample) == 1);
+    CHECK(share(with_key("table_share: 25 %")) == 0.25);
+    CHECK(share(with_top("table_share: 0.5")) == 0.5);
+    check_refused(with_key("table_share: 0"), "10:18", "expected a share of the flow table");
+    check_refused(with_key("table_share: 101 %"), "10:18", "expected a share of the flow table");
+}
+
+TEST_CASE("deny lists are one file or several") {
+    CHECK(parse(kExample).deny.empty());
+    CHECK(parse(with_top("deny: /etc/splicelb/deny.txt")).deny ==
+          std::vector<std::string>{"/etc/splicelb/deny.txt"});
+    CHECK(parse(with_top("deny: [ /a, /b ]")).deny == std::vector<std::string>{"/a", "/b"});
+    check_refused(with_top("deny: \"\""), "1:7", "expected");
 }
 
 TEST_CASE("presence is of a VIP: the top level's or the service's, and services of one VIP have the same") {

@@ -163,6 +163,15 @@ TEST_CASE("the status begins with whether the balancer serves, and says what nee
           "\n"
           "SERVICE  VIP           PROTOCOL  KEY  TAKE    CONNECTIONS  ATTENTION\n"
           "web      192.0.2.1:80  http      uri  1 of 2            5  b2: drain\n");
+    Json limited = status;
+    limited["limits"] = {{"deny", {{"prefixes", 3}, {"dropped", 12}}},
+                         {"new_connections", {{"services", {"web", "shop"}}, {"dropped", 0}}},
+                         {"table_share", {{"services", Json::array()}, {"dropped", 0}}},
+                         {"cookie_guesses", {{"noted", 7}, {"dropped", 2}}}};
+    CHECK(status_view(limited, "", "x")
+              .contains("first request\ndeny: 3 prefixes; 12 packets dropped\n"
+                        "new_connections: of web, shop; 0 packets dropped\n"
+                        "cookie_guesses: 7 wrong cookies; 2 packets dropped\n\nSERVICE"));
     CHECK(status_view(status, "one\ntwo\n", "x")
               .starts_with("balancer 1.2 at x: NOT READY\n  one\n  two\nengine"));
     CHECK(!status_view(Json(nullptr), "", "x").empty());  // whatever comes
