@@ -15,6 +15,7 @@
 
 #include "balancer/earlier_layout.hpp"
 #include "balancer_xdp.skel.h"
+#include "libsplice/engine/bpf_prefixes.hpp"
 
 namespace splice {
 namespace {
@@ -368,22 +369,10 @@ SystemResult<void> KernelMaps::write_table(std::uint32_t slot, std::span<const s
 
 SystemResult<void> KernelMaps::prepare_denied(std::shared_ptr<const PrefixSet> prefixes) {
     if (!prefixes || prefixes->size() == 0 || prefixes == denied_ || prefixes == prepared_) return {};
-    constexpr std::size_t kBatch = 4096;
-    bpf_map_create_opts options{};
-    options.sz = sizeof(options);
-    options.map_flags = BPF_F_NO_PREALLOC;
-    Descriptor made(bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "denied", sizeof(splice_prefix), 1,
-                                   static_cast<std::uint32_t>(prefixes->size()), &options));
-    if (!made) return system_error(fmt::format("make a deny list of {} prefixes", prefixes->size()), errno);
-    const std::vector<std::uint8_t> values(kBatch, 1);
-    const std::span<const splice_prefix> all = prefixes->prefixes();
-    for (std::size_t i = 0; i < all.size(); i += kBatch) {
-        auto count = static_cast<std::uint32_t>(std::min(kBatch, all.size() - i));
-        if (bpf_map_update_batch(made.get(), &all[i], values.data(), &count, nullptr) != 0)
-            return system_error(fmt::format("fill a deny list of {} prefixes", prefixes->size()), errno);
-    }
+    auto made = make_bpf_prefixes(*prefixes);
+    if (!made) return std::unexpected(made.error());
     prepared_ = std::move(prefixes);
-    prepared_map_ = std::move(made);
+    prepared_map_ = std::move(*made);
     return {};
 }
 
@@ -395,15 +384,21 @@ SystemResult<void> KernelMaps::write_denied(const std::shared_ptr<const PrefixSe
     splice_denied_heads& heads = kernel().denied_heads;
     const bool nobody = !prefixes || prefixes->size() == 0;
     if (!nobody) {
-        for (std::size_t i = 0; i < std::size(heads.ipv4); ++i) {
-            heads.ipv4[i] |= prefixes->heads().ipv4[i];
-            heads.ipv6[i] |= prefixes->heads().ipv6[i];
-        }
+        const splice_denied_heads& more = prefixes->heads();
+        const auto widen = [](std::span<__u64> is, std::span<const __u64> by) {
+            for (std::size_t i = 0; i < is.size(); ++i) is[i] |= by[i];
+        };
+        widen(heads.ipv4, more.ipv4);
+        widen(heads.ipv6, more.ipv6);
+        widen(heads.ipv6_short, more.ipv6_short);
         const int descriptor = prepared_map_.get();
         if (bpf_map_update_elem(program_.map("denied"), &only, &descriptor, BPF_ANY) != 0)
             return system_error("put the deny list into its place", errno);
     }
-    heads = nobody ? splice_denied_heads{} : prefixes->heads();
+    if (nobody)
+        std::memset(&heads, 0, sizeof(heads));
+    else
+        std::memcpy(&heads, &prefixes->heads(), sizeof(heads));
     if (nobody) (void)bpf_map_delete_elem(program_.map("denied"), &only);
     denied_ = prefixes;
     prepared_.reset();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 namespace splice {
 namespace {
@@ -16,7 +17,7 @@ bool equal(const splice_prefix& a, const splice_prefix& b) noexcept {
     return a.bits == b.bits && a.family == b.family && splice_address_equal(&a.address, &b.address);
 }
 
-void set_bits(__u64 (&bits)[1024], std::uint32_t first, std::uint32_t count) noexcept {
+void set_bits(std::span<__u64> bits, std::uint32_t first, std::uint32_t count) noexcept {
     for (std::uint32_t bit = first; bit < first + count; ++bit) bits[bit >> 6] |= 1ULL << (bit & 63);
 }
 
@@ -43,21 +44,21 @@ PrefixSet::PrefixSet(std::vector<splice_prefix> prefixes) : prefixes_(std::move(
 }
 
 void PrefixSet::set_heads(const splice_prefix& prefix) noexcept {
-    constexpr unsigned kMapped = 96, kIpv4Head = 16, kIpv6Head = 32;
-    constexpr std::uint32_t kHeads = 1U << 16;
-    const unsigned length = prefix.bits - SPLICE_PREFIX_HEAD;
+    constexpr unsigned kMapped = 96, kIpv6Long = 48, kIpv6Short = 32;
+    const unsigned bits = prefix.bits - SPLICE_PREFIX_HEAD;
     if (prefix.family == 4) {
-        const std::uint32_t head = splice_ntohs(static_cast<__u16>(prefix.address.words[3]));
-        const unsigned bits = std::min(length - kMapped, kIpv4Head);
-        return set_bits(heads_.ipv4, head, 1U << (kIpv4Head - bits));
+        constexpr unsigned kHead = SPLICE_DENIED_IPV4_SHIFT;
+        // What is shorter than a head begins many of them.
+        return set_bits(heads_->ipv4, splice_denied_head_ipv4(&prefix.address),
+                        1U << (kHead - std::min(bits - kMapped, kHead)));
     }
-    // What is shorter than a head begins many of them.
-    if (length < kIpv6Head) return set_bits(heads_.ipv6, 0, kHeads);
-    set_bits(heads_.ipv6, splice_denied_head_of_ipv6(prefix.address.words[0]), 1);
+    if (bits >= kIpv6Long) return set_bits(heads_->ipv6, splice_denied_head_ipv6(&prefix.address), 1);
+    if (bits < kIpv6Short) return set_bits(heads_->ipv6_short, 0, 1U << SPLICE_DENIED_SHORT_SHIFT);
+    set_bits(heads_->ipv6_short, splice_denied_head_ipv6_short(&prefix.address), 1);
 }
 
 bool PrefixSet::contains(const splice_address& address) const noexcept {
-    if (!splice_denied_may_have(&heads_, &address)) return false;
+    if (!splice_denied_may_have(heads_.get(), &address)) return false;
     const unsigned family = splice_address_is_ipv4(&address) ? 4 : 6;
     return std::ranges::any_of(lengths_, [&](const Length& length) {
         if (length.family != family) return false;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -20,7 +21,7 @@ class PrefixSet {
     // Sorted, each once.
     [[nodiscard]] const std::vector<splice_prefix>& prefixes() const noexcept { return prefixes_; }
     [[nodiscard]] std::size_t size() const noexcept { return prefixes_.size(); }
-    [[nodiscard]] const splice_denied_heads& heads() const noexcept { return heads_; }
+    [[nodiscard]] const splice_denied_heads& heads() const noexcept { return *heads_; }
     friend bool operator==(const PrefixSet& a, const PrefixSet& b) noexcept;
 
   private:
@@ -34,7 +35,7 @@ class PrefixSet {
         std::size_t begin, end;
     };
     std::vector<Length> lengths_;
-    splice_denied_heads heads_{};
+    std::unique_ptr<splice_denied_heads> heads_ = std::make_unique<splice_denied_heads>();
 };
 
 // The address without its bits beyond the first `bits` of 128.

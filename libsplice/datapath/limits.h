@@ -98,24 +98,44 @@ SPLICE_INLINE struct splice_prefix splice_prefix_of(const struct splice_address 
 	return prefix;
 }
 
-/* Most clients are told from those of the lists by one bit: 1 where a prefix of the lists may begin so. */
+/* Most clients are told from those of the lists by a bit or two: 1 where a prefix of the lists may begin so. */
+#define SPLICE_DENIED_IPV4_SHIFT 24
+#define SPLICE_DENIED_IPV6_SHIFT 22
+#define SPLICE_DENIED_SHORT_SHIFT 16
+
 struct splice_denied_heads {
-	__u64 ipv4[1024]; /* by the first 16 bits */
-	__u64 ipv6[1024]; /* by a hash of the first 32 bits */
+	__u64 ipv4[1U << (SPLICE_DENIED_IPV4_SHIFT - 6)]; /* by the first 24 bits */
+	__u64 ipv6[1U << (SPLICE_DENIED_IPV6_SHIFT - 6)]; /* of prefixes of 48 bits and more: by a hash of the first 48 */
+	__u64 ipv6_short[1U << (SPLICE_DENIED_SHORT_SHIFT - 6)]; /* of the others: by a hash of the first 32 bits */
 };
 
-SPLICE_INLINE __u32 splice_denied_head_of_ipv6(__u32 first_word)
+SPLICE_INLINE __u32 splice_denied_head_ipv4(const struct splice_address *address)
 {
-	return (first_word * 0x9e3779b1U) >> 16;
+	return splice_ntohl(address->words[3]) >> (32 - SPLICE_DENIED_IPV4_SHIFT);
+}
+
+SPLICE_INLINE __u32 splice_denied_head_ipv6(const struct splice_address *address)
+{
+	return (__u32)(splice_source_head(address->halves[0], 48) * 0x9e3779b97f4a7c15ULL >> (64 - SPLICE_DENIED_IPV6_SHIFT));
+}
+
+SPLICE_INLINE __u32 splice_denied_head_ipv6_short(const struct splice_address *address)
+{
+	return (address->words[0] * 0x9e3779b1U) >> (32 - SPLICE_DENIED_SHORT_SHIFT);
 }
 
 SPLICE_INLINE int splice_denied_may_have(const struct splice_denied_heads *heads, const struct splice_address *client)
 {
-	const int ipv4 = splice_address_is_ipv4(client);
-	const __u32 head = ipv4 ? splice_ntohs((__u16)client->words[3]) : splice_denied_head_of_ipv6(client->words[0]);
-	const __u64 word = ipv4 ? heads->ipv4[head >> 6 & 1023] : heads->ipv6[head >> 6 & 1023];
+	__u32 head;
 
-	return (int)(word >> (head & 63) & 1);
+	if (splice_address_is_ipv4(client)) {
+		head = splice_denied_head_ipv4(client) & ((1U << SPLICE_DENIED_IPV4_SHIFT) - 1);
+		return (int)(heads->ipv4[head >> 6] >> (head & 63) & 1);
+	}
+	head = splice_denied_head_ipv6(client) & ((1U << SPLICE_DENIED_IPV6_SHIFT) - 1);
+	if (heads->ipv6[head >> 6] >> (head & 63) & 1) return 1;
+	head = splice_denied_head_ipv6_short(client) & ((1U << SPLICE_DENIED_SHORT_SHIFT) - 1);
+	return (int)(heads->ipv6_short[head >> 6] >> (head & 63) & 1);
 }
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_prefix) == 24, "a prefix without padding, as the kernel reads it");

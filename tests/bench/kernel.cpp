@@ -21,6 +21,7 @@
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/bpf/balancer_maps.h"
 #include "libsplice/datapath/balancer_rules.h"
+#include "libsplice/engine/bpf_prefixes.hpp"
 #include "tests/bench/flows.hpp"
 #include "tests/bench/restore.h"
 // The skeletons need the types above.
@@ -115,6 +116,28 @@ class Bench {
 
     // How the one service weighs its choices from here on.
     void weigh(splice_choice_rule rule) { balancer_->bss->settings.services[0].entries[1].choice = rule; }
+
+    // The one service's rate from here on; 0: none.
+    void limit(std::uint32_t rate) {
+        balancer_->bss->settings.services[0].entries[1].rate = {rate, SPLICE_ONE_SOURCE, 0};
+    }
+
+    // The deny lists from here on.
+    void deny(const PrefixSet& prefixes) {
+        const std::uint32_t only = 0;
+        auto map = make_bpf_prefixes(prefixes);
+        require(map.has_value(), "make a deny list");
+        const int descriptor = map->get();
+        require(bpf_map_update_elem(bpf_map__fd(balancer_->maps.denied), &only, &descriptor, BPF_ANY) == 0,
+                "set the deny list");
+        deny_again(prefixes);
+    }
+    void deny_again(const PrefixSet& prefixes) {
+        std::memcpy(&balancer_->bss->settings.denied_heads, &prefixes.heads(), sizeof(splice_denied_heads));
+    }
+    void deny_nobody() {
+        std::memset(&balancer_->bss->settings.denied_heads, 0, sizeof(splice_denied_heads));
+    }
 
     // Open flows of FirstPayloads, as the program would have made them.
     void fill_flows(std::uint32_t count) {
@@ -402,6 +425,56 @@ void measure_lanes() {
     say("kernel_forward_lane/no_entry_adds", "ns", mean_of_middle(adds));
 }
 
+// `count` addresses, none of them the client's. `near`: some begin with the 24 bits that the client's does,
+// as no others do.
+PrefixSet others(std::size_t count, bool near) {
+    constexpr unsigned kHead = 8;
+    splice_packet packet{};
+    const PacketBytes& bytes = syn();
+    splice_parse_ip(bytes.data(), bytes.data() + bytes.size(), &packet);
+    const std::uint32_t client = splice_ntohl(packet.ends.source.words[3]);
+    std::vector<splice_prefix> prefixes;
+    std::uint32_t mixed = 1;
+    while (prefixes.size() < count) {
+        mixed = mixed * 1'664'525 + 1'013'904'223;
+        const std::uint32_t differs = near && prefixes.size() < 200 ? mixed >> 24 : mixed;
+        if (differs == 0 || (!near && differs >> kHead == 0)) continue;
+        splice_address address{};
+        splice_address_from_ipv4(&address, splice_htonl(client ^ differs));
+        prefixes.push_back(splice_prefix_of(&address, 128));
+    }
+    return PrefixSet(std::move(prefixes));
+}
+
+// What limits add to a SYN-ACK: passes with and without them in turn.
+void measure_limits() {
+    Bench bench(kFewFlows);
+    constexpr int kTurns = 150;
+    constexpr std::size_t kPrefixes = 100'000;
+    bench.set_frames(kRepeat, [](std::uint32_t) -> const PacketBytes& { return syn(); });
+    const auto pass = [&] { return bench.pass_of(SPLICE_answer_syn_ack); };
+    const auto measure = [&](const char* name, const std::function<void()>& on,
+                             const std::function<void()>& off) {
+        std::vector<double> adds;
+        for (int turn = 0; turn < kTurns; ++turn) {
+            off();
+            const double plain = pass();
+            on();
+            adds.push_back(pass() - plain);
+        }
+        off();
+        say(name, "ns", mean_of_middle(adds));
+    };
+    const auto nobody = [&] { bench.deny_nobody(); };
+    measure("kernel_syn_ack/nothing_adds", nobody, nobody);
+    measure("kernel_syn_ack/new_connections_adds", [&] { bench.limit(1'000'000); }, [&] { bench.limit(0); });
+    const PrefixSet far = others(kPrefixes, false), near = others(kPrefixes, true);
+    bench.deny(far);
+    measure("kernel_syn_ack/deny_100000_adds", [&] { bench.deny_again(far); }, nobody);
+    bench.deny(near);
+    measure("kernel_syn_ack/deny_100000_of_its_head_adds", [&] { bench.deny_again(near); }, nobody);
+}
+
 void measure_million() {
     Bench bench(kCapacity);
     FirstPayloads acks("");
@@ -416,7 +489,7 @@ void measure_million() {
 
 }  // namespace
 
-// Usage: bench_kernel [hot | weighing | lanes | million]; flags are passed over.
+// Usage: bench_kernel [hot | weighing | lanes | limits | million]; flags are passed over.
 int main(int argc, char** argv) {
     const std::string_view last = argc > 1 ? argv[argc - 1] : "-";
     const auto wanted = [&](std::string_view part) { return last.starts_with('-') || last == part; };
@@ -426,6 +499,7 @@ int main(int argc, char** argv) {
         if (wanted("hot")) measure_hot();
         if (wanted("weighing")) measure_weighing();
         if (wanted("lanes")) measure_lanes();
+        if (wanted("limits")) measure_limits();
         if (wanted("million")) measure_million();
         std::printf("]}\n");
         return 0;
