@@ -13,7 +13,7 @@ namespace splice {
 
 using namespace std::chrono_literals;
 
-// First payloads (DESIGN section 6).
+// First payloads.
 inline constexpr std::size_t kFirstPayloadMax = 16UZ * 1024;       // bytes of payload a flow, by default
 inline constexpr std::size_t kFirstPayloadMaxLimit = 64UZ * 1024;  // and at most, whatever is configured
 inline constexpr std::size_t kFirstPayloadPackets =

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The balancer in the kernel (DESIGN section 5): answers handshakes, chooses by request lines that are whole in their
+ * The balancer in the kernel (docs/ebpf.md): answers handshakes, chooses by request lines that are whole in their
  * segment, forwards. What it does not decide it hands to user space, where core/splicer.cpp applies the same rules
  * (datapath/balancer_rules.h) to the same flow table.
  */

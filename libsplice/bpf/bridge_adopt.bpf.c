@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 //
-// The bridge that adopts (DESIGN section 7), for Linux 6.9 and newer: the first payload is handed to the listening
+// The bridge that adopts (docs/ebpf.md), for Linux 6.9 and newer: the first payload is handed to the listening
 // socket together with what its cookie says, and the kernel creates the connection at the cookie's own number. No
 // flow is remembered here: the kernel's socket table is the truth, and only addresses change.
 //

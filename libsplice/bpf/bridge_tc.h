@@ -297,7 +297,7 @@ static __noinline __u32 splice_lane_of_marked(struct __sk_buff *skb, const struc
 				  splice_unix_ms());
 }
 
-/* The rule of DESIGN section 7 for a marked segment. The cookie is about the VIP, to which the client sent it. `laned`:
+/* The rule for a marked segment (datapath/bridge_rules.h). The cookie is about the VIP, to which the client sent it. `laned`:
  * splice_bridge_asks_for_lane(). */
 static __always_inline struct splice_bridge_decision splice_decide_marked(struct __sk_buff *skb,
 									  struct splice_marked *marked,

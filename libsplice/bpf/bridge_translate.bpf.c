@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 //
-// The bridge that translates (DESIGN section 7), for Linux 6.1 and newer: established flows are carried here, both
+// The bridge that translates (docs/translation.md), for Linux 6.1 and newer: established flows are carried here, both
 // ways; openings, ICMP errors and whatever needs an answer are user space's, which makes and removes the flows.
 #include "libsplice/bpf/bridge_tc.h"
 

@@ -1,4 +1,4 @@
-// The balancer's machine (DESIGN sections 5 and 6): packets to a service's VIP:port in, verdicts and packets
+// The balancer's machine (docs/design.md): packets to a service's VIP:port in, verdicts and packets
 // out. No system call, no clock, no lock: one instance a thread.
 #pragma once
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The balancer's rule for each packet to a service (DESIGN section 5), once, for the portable machine and the
+ * The balancer's rule for each packet to a service (docs/design.md), once, for the portable machine and the
  * kernel program: from what the packet says and what is known of its flow to the step to take.
  */
 #ifndef LIBSPLICE_DATAPATH_BALANCER_RULES_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The bridge's rule for each marked segment (DESIGN section 7), once, for the portable machine and the kernel
+ * The bridge's rule for each marked segment (docs/design.md), once, for the portable machine and the kernel
  * program.
  */
 #ifndef LIBSPLICE_DATAPATH_BRIDGE_RULES_H

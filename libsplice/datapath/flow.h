@@ -76,7 +76,7 @@ struct splice_carriage {
 	__u8 mark; /* less than 64 */
 };
 
-/* The balancer's state of a flow (DESIGN section 5). */
+/* The balancer's state of a flow (docs/flow_entry.md). */
 enum splice_flow_state {
 	SPLICE_FLOW_NONE = 0, /* no entry */
 	SPLICE_FLOW_PENDING = 1, /* first payload incomplete: user space holds it */

@@ -17,6 +17,7 @@ format() {
 
 includes() { tests/check/includes.py; }
 verdicts() { tests/check/verdicts.py; }
+links() { tests/check/links.py; }
 
 # scripts SUFFIX INTERPRETER: the files of that name or first line; INTERPRETER is a pattern of grep -E.
 scripts() {
@@ -70,7 +71,7 @@ threads() {
 
 passed=0
 failed=()
-for stage in tools format includes verdicts shell python gcc pure clang tidy sanitize threads; do
+for stage in tools format includes verdicts links shell python gcc pure clang tidy sanitize threads; do
     [[ -z ${CHECK_ONLY:-} || " $CHECK_ONLY " == *" $stage "* ]] || continue
     begin=$SECONDS
     if "$stage" >"$LOGS/$stage.log" 2>&1 </dev/null; then

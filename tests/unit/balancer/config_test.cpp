@@ -9,7 +9,7 @@ using namespace splice;
 
 namespace {
 
-// The page of DESIGN section 9.
+// The whole of what an operator usually writes.
 const std::string kExample = R"(secret_file: /etc/splicelb/secret
 interface: eth1
 engine: auto

@@ -11,7 +11,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// The page of DESIGN section 9.
+// The whole of what an operator usually writes.
 const std::string kExample = R"(secret_file: /etc/splicelb/secret
 interface: eth1
 address: 192.168.33.20
