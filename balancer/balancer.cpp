@@ -223,7 +223,8 @@ std::expected<void, std::string> Balancer::open() {
                          describe(config_), fmt::join(uplinks_of(config_.common), ", "), engine_.name,
                          engine_.reason,
                          added.empty() ? "" : fmt::format(", added {} of its addresses", added.size()),
-                         config_.common.api ? config_.common.api->to_string() : "off"));
+                         config_.common.api ? config_.common.api->to_string() : "off"),
+             {{"version", SPLICELB_VERSION}, {"engine", std::string(engine_.name)}});
     return {};
 }
 
@@ -286,7 +287,8 @@ ApiReply Balancer::change(const ApiEdit& edit) {
     if (auto placed = kept->put_in_place(); !placed)
         log_error("API: the change runs, and a restart will not know of it: " + placed.error().text);
     for (const ServiceChange& each : changes)
-        (each.removed ? log_warning : log_info)("API: " + each.to_string());
+        log_line(each.removed ? LogLevel::warning : LogLevel::info, "API: " + each.to_string(),
+                 {{"service", each.service}});
     log_warnings_about(config_);
     return reply_of(*edited, api_->snapshot());
 }
@@ -384,12 +386,13 @@ void Balancer::look() {
     const Duration now = read_clock().monotonic;
     vips_.announce_again(now);
     const BalancerStatistics statistics = dataplane_->statistics();
-    for (const std::string& line : trouble_.look(now, statistics)) log_warning(line);
+    for (const LogMessage& line : trouble_.look(now, statistics)) log_warning(line);
     if (const std::uint64_t more = trouble_.look(now, "lanes_disagree", statistics.lanes_disagree))
         log_warning(
             fmt::format("{} connection{} whose client echoes the clock of another bridge than theirs "
                         "(lanes_disagree): {}",
-                        more, more == 1 ? "" : "s", kLanesDisagreeAdvice));
+                        more, more == 1 ? "" : "s", kLanesDisagreeAdvice),
+            {{"counter", "lanes_disagree"}, {"connections", static_cast<std::int64_t>(more)}});
     for (std::size_t i = 0; i < SPLICE_GUESS_SCOPES; i++) {
         if (trouble_.look(now, kGuessScopes[i].name, statistics.guesses.exhausted[i]) != 0)
             log_warning(
@@ -398,15 +401,16 @@ void Balancer::look() {
                             "than cookie_guesses allows a second; until the next second first payloads "
                             "without timestamps "
                             "are refused {} (drop_guess_budget); look for a flood",
-                            kGuessScopes[i].who, kGuessScopes[i].whence));
+                            kGuessScopes[i].who, kGuessScopes[i].whence),
+                {{"counter", std::string(kGuessScopes[i].name)}});
     }
-    for (const std::string& line : drains_.look([this] { return dataplane_->flow_counts(); })) log_info(line);
+    for (const LogMessage& line : drains_.look([this] { return dataplane_->flow_counts(); })) log_info(line);
 }
 
 void Balancer::take_health() {
     const HealthNews news = dataplane_->take_health_news();
     for (const HealthLine& line : health_words_.tell(news, config_, *setup_))
-        line.warns ? log_warning(line.text) : log_info(line.text);
+        line.warns ? log_warning(line.text, line.fields) : log_info(line.text, line.fields);
     health_is_new_ |= !places_alike(health_, news.report);
     health_ = news.report;
     follow_health();
@@ -422,9 +426,9 @@ void Balancer::follow_health() {
 
 void Balancer::settle() {
     // From here on no bridge that drains gets a connection.
-    const std::vector<std::string> lines = drains_.replace(config_, *setup_, read_clock().monotonic);
+    const std::vector<LogMessage> lines = drains_.replace(config_, *setup_, read_clock().monotonic);
     const std::size_t reset = dataplane_->settle();
-    for (const std::string& line : lines) log_info(line);
+    for (const LogMessage& line : lines) log_info(line);
     if (reset != 0)
         log_info(fmt::format("{} connection{} of bridges that are down: reset at the client's next packet",
                              reset, reset == 1 ? "" : "s"));
@@ -483,7 +487,7 @@ void Balancer::reload(std::string_view why) {
     const Instant began = read_clock();
     const auto refused = [&](std::string_view kept, std::string_view text) {
         reloads_.refused(began, read_clock());
-        log_error(fmt::format("reload ({}) refused, {}: {}", why, kept, text));
+        log_error(fmt::format("reload ({}) refused, {}: {}", why, kept, text), {{"why", std::string(why)}});
     };
     auto config = configuration_of(options_);
     if (!config) return refused("nothing changed", config.error().text);
@@ -502,12 +506,15 @@ void Balancer::reload(std::string_view why) {
     for (const std::string& note : laid->notes)
         log_info(fmt::format("reload ({}): {}: {}", why, state_file_of(file_), note));
     for (const ServiceChange& change : changes)
-        (change.removed ? log_warning : log_info)(fmt::format("reload ({}): {}", why, change.to_string()));
+        log_line(change.removed ? LogLevel::warning : LogLevel::info,
+                 fmt::format("reload ({}): {}", why, change.to_string()),
+                 {{"service", change.service}, {"why", std::string(why)}});
     log_warnings_about(config_);
     const Instant ended = read_clock();
     reloads_.applied(began, ended);
     const auto took = std::chrono::ceil<std::chrono::milliseconds>(ended.monotonic - began.monotonic);
-    log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()));
+    log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()),
+             {{"why", std::string(why)}, {"took_ms", took.count()}});
 }
 
 // Checks come from this host's own addresses, and are answered to them.
@@ -541,7 +548,7 @@ void Balancer::follow(std::string_view what, Plan plan) {
     const std::vector<ServiceChange> changes = plan.changes;
     if (auto applied = apply(std::move(plan)); !applied)
         return log_error(fmt::format("follow {}: {}", what, applied.error().text));
-    for (const ServiceChange& change : changes) log_info(change.to_string());
+    for (const ServiceChange& change : changes) log_info(change.to_string(), {{"service", change.service}});
 }
 
 // First what can fail, each step with its way back; then what takes away.

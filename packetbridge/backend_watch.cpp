@@ -57,8 +57,10 @@ std::vector<BackendStates::Line> BackendStates::take(std::span<const BackendLook
         backend.known = looks[i];
         const bool up = looks[i] == BackendLook::listens;
         if (first && up) continue;
-        lines.push_back(
-            {.warns = !up, .text = describe({backend.endpoint, looks[i]}) + (up ? " again" : "")});
+        lines.push_back({.warns = !up,
+                         .text = describe({backend.endpoint, looks[i]}) + (up ? " again" : ""),
+                         .fields = {{"backend", backend.endpoint.to_string()},
+                                    {"state", std::string(to_string(looks[i]))}}});
     }
     return lines;
 }
@@ -111,7 +113,7 @@ void BackendWatch::run(const std::stop_token& stop) {
         lock.lock();
         if (is_new()) continue;
         for (const BackendStates::Line& line : states_.take(looks))
-            line.warns ? log_warning(line.text) : log_info(line.text);
+            line.warns ? log_warning(line.text, line.fields) : log_info(line.text, line.fields);
         changed_.wait_for(lock, stop, *interval_, is_new);
     }
 }

@@ -13,6 +13,7 @@
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/time.hpp"
 #include "libsplice/engine/backend_look.hpp"
+#include "libsplice/ops/log.hpp"
 
 namespace splice {
 
@@ -31,6 +32,7 @@ class BackendStates {
     struct Line {
         bool warns = false;
         std::string text;
+        LogFields fields{};
     };
     // What is known of those that stay is kept.
     void replace(std::span<const Endpoint> backends);

@@ -208,7 +208,10 @@ std::expected<void, std::string> Packetbridge::open() {
     log_info(fmt::format("packetbridge {} ready: serves {} on {}, engine {} ({}), mode {}, api {}",
                          SPLICELB_VERSION, describe(config_), fmt::join(uplinks_of(config_.common), ", "),
                          engine_.name, engine_.reason, describe_mode(),
-                         config_.common.api ? config_.common.api->to_string() : "off"));
+                         config_.common.api ? config_.common.api->to_string() : "off"),
+             {{"version", SPLICELB_VERSION},
+              {"engine", std::string(engine_.name)},
+              {"mode", std::string(to_string(engine_.mode))}});
     begin_self_test(*setup_);
     backends_.replace(backends_of(*setup_), config_.backend_check);
     return {};
@@ -270,7 +273,7 @@ void Packetbridge::leave() {
 }
 
 void Packetbridge::look() {
-    for (const std::string& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
+    for (const LogMessage& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
         log_warning(line);
 }
 
@@ -312,7 +315,8 @@ void Packetbridge::reload(std::string_view why) {
     const Instant began = read_clock();
     const auto refused = [&](std::string_view text) {
         reloads_.refused(began, read_clock());
-        log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, text));
+        log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, text),
+                  {{"why", std::string(why)}});
     };
     auto config = configuration_of(options_);
     if (!config) return refused(config.error().text);
@@ -324,7 +328,8 @@ void Packetbridge::reload(std::string_view why) {
     const Instant ended = read_clock();
     reloads_.applied(began, ended);
     const auto took = std::chrono::ceil<std::chrono::milliseconds>(ended.monotonic - began.monotonic);
-    log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()));
+    log_info(fmt::format("reloaded ({}): serves {}; it took {} ms", why, describe(config_), took.count()),
+             {{"why", std::string(why)}, {"took_ms", took.count()}});
 }
 
 std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& config) {

@@ -16,9 +16,9 @@ std::string_view why(BridgeState state) noexcept {
 
 }  // namespace
 
-std::vector<std::string> Drains::replace(const BalancerConfig& config, const SplicerSetup& setup,
-                                         Duration now) {
-    std::vector<std::string> lines;
+std::vector<LogMessage> Drains::replace(const BalancerConfig& config, const SplicerSetup& setup,
+                                        Duration now) {
+    std::vector<LogMessage> lines;
     std::map<std::pair<std::string_view, std::string_view>, const Bridge*> known;  // by service and name
     for (const Bridge& bridge : bridges_) known[{bridge.service, bridge.name}] = &bridge;
     std::vector<Bridge> bridges;
@@ -38,8 +38,11 @@ std::vector<std::string> Drains::replace(const BalancerConfig& config, const Spl
             const Bridge* before = found == known.end() ? nullptr : found->second;
             const BridgeState was = before ? before->state : BridgeState::ready;
             if (was != next.state)
-                lines.push_back(fmt::format("service {}: bridge {} is {}, was {}", next.service, next.name,
-                                            to_string(next.state), to_string(was)));
+                lines.push_back({fmt::format("service {}: bridge {} is {}, was {}", next.service, next.name,
+                                             to_string(next.state), to_string(was)),
+                                 {{"service", next.service},
+                                  {"bridge", next.name},
+                                  {"state", std::string(to_string(next.state))}}});
             if (before && before->drains && next.drains && before->number == next.number) {
                 next.since = before->since;
                 next.told = before->told;
@@ -51,8 +54,8 @@ std::vector<std::string> Drains::replace(const BalancerConfig& config, const Spl
     return lines;
 }
 
-std::vector<std::string> Drains::look(const std::function<FlowCounts()>& counts) {
-    std::vector<std::string> lines;
+std::vector<LogMessage> Drains::look(const std::function<FlowCounts()>& counts) {
+    std::vector<LogMessage> lines;
     if (std::ranges::none_of(bridges_, [](const Bridge& each) { return each.drains && !each.told; }))
         return lines;
     const FlowCounts now = counts();
@@ -66,7 +69,7 @@ std::vector<std::string> Drains::look(const std::function<FlowCounts()>& counts)
                                        bridge.service, bridge.name, why(bridge.state));
         if (left.half_closed != 0)
             line += fmt::format("; {} that clients have closed may still be answered", left.half_closed);
-        lines.push_back(std::move(line));
+        lines.push_back({std::move(line), {{"service", bridge.service}, {"bridge", bridge.name}}});
     }
     return lines;
 }

@@ -10,6 +10,7 @@
 #include "libsplice/base/time.hpp"
 #include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/splicer.hpp"
+#include "libsplice/ops/log.hpp"
 
 namespace splice {
 
@@ -17,10 +18,10 @@ class Drains {
   public:
     // The configuration and the setup built from it, which run since `now`. The lines to log: bridges whose
     // state this has changed. The first call tells only of those that are not ready.
-    std::vector<std::string> replace(const BalancerConfig& config, const SplicerSetup& setup, Duration now);
+    std::vector<LogMessage> replace(const BalancerConfig& config, const SplicerSetup& setup, Duration now);
     // The lines to log now: each bridge that drains is told to be empty once. Asks for the counts only while
     // there is one that may be.
-    std::vector<std::string> look(const std::function<FlowCounts()>& counts);
+    std::vector<LogMessage> look(const std::function<FlowCounts()>& counts);
 
   private:
     struct Bridge {

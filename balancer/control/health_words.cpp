@@ -22,6 +22,13 @@ struct View {
         const BridgeConfig& named = config.bridges[static_cast<std::size_t>(found - running.bridges.begin())];
         return fmt::format("{} ({})", named.name, named.address.to_string());
     }
+    // What a line about a bridge names.
+    [[nodiscard]] LogFields fields(std::uint16_t bridge) const {
+        const auto found = std::ranges::find(running.bridges, bridge);
+        if (found == running.bridges.end()) return {{"service", health.service}};  // never
+        const BridgeConfig& named = config.bridges[static_cast<std::size_t>(found - running.bridges.begin())];
+        return {{"service", health.service}, {"bridge", named.name}, {"address", named.address.to_string()}};
+    }
     [[nodiscard]] bool starts_slowly(std::uint16_t bridge) const noexcept {
         const BridgeHealth* known = health_of(&health, bridge);
         return known && known->share < 1;
@@ -130,6 +137,33 @@ HealthLine panic_line(const View& view) {
                  : "those that are ill get connections, too")};
 }
 
+// What is new of one bridge besides its state.
+template <class Told>
+void tell_bridge(const BridgeHealth& bridge, const View& view, const SplicerSetup& setup, const Told& was,
+                 Told& now, std::vector<HealthLine>& lines) {
+    if (bridge.share < 1)
+        now.starting.push_back(bridge.bridge);
+    else if (bridge.state == HealthState::up && has(was.starting, bridge.bridge))
+        lines.push_back({.warns = false,
+                         .text = fmt::format("service {}: bridge {} has all its keys again",
+                                             view.health.service, view.name(bridge.bridge))});
+    tell_number(bridge, view, setup, now.numbers, lines);
+    const bool knew = has(was.narrow, bridge.bridge);
+    if (bridge.narrow) now.narrow.push_back(bridge.bridge);
+    if (bridge.narrow == knew) return;
+    if (knew) {
+        lines.push_back({.warns = false,
+                         .text = fmt::format("service {}: full segments arrive at bridge {} again",
+                                             view.health.service, view.name(bridge.bridge))});
+        return;
+    }
+    lines.push_back(
+        {.warns = true,
+         .text = fmt::format("service {}: bridge {} answers, but not to full segments (mss {}): the way to "
+                             "it is narrower than this host knows; lower mss, or mend its MTU",
+                             view.health.service, view.name(bridge.bridge), view.running.mss)});
+}
+
 }  // namespace
 
 std::string describe_failure(ProbeEnd end, const std::string& words) {
@@ -182,32 +216,20 @@ std::vector<HealthLine> HealthWords::tell(const HealthNews& news, const Balancer
                  .starting = {},
                  .numbers = was.numbers};
         for (const HealthChange& change : news.changes) {
-            if (change.service == health.service) lines.push_back(line_of(change, view));
+            if (change.service != health.service) continue;
+            lines.push_back(line_of(change, view));
+            lines.back().fields = view.fields(change.bridge);
+            lines.back().fields.push_back({"state", std::string(to_string(change.is))});
         }
-        if (was.panics != now.panics) lines.push_back(panic_line(view));
+        if (was.panics != now.panics) {
+            lines.push_back(panic_line(view));
+            lines.back().fields = {{"service", health.service}};
+        }
         for (const BridgeHealth& bridge : health.bridges) {
-            if (bridge.share < 1)
-                now.starting.push_back(bridge.bridge);
-            else if (bridge.state == HealthState::up && has(was.starting, bridge.bridge))
-                lines.push_back({.warns = false,
-                                 .text = fmt::format("service {}: bridge {} has all its keys again",
-                                                     health.service, view.name(bridge.bridge))});
-            tell_number(bridge, view, setup, now.numbers, lines);
-            const bool knew = has(was.narrow, bridge.bridge);
-            if (bridge.narrow) now.narrow.push_back(bridge.bridge);
-            if (bridge.narrow == knew) continue;
-            if (knew) {
-                lines.push_back({.warns = false,
-                                 .text = fmt::format("service {}: full segments arrive at bridge {} again",
-                                                     health.service, view.name(bridge.bridge))});
-                continue;
-            }
-            lines.push_back(
-                {.warns = true,
-                 .text = fmt::format(
-                     "service {}: bridge {} answers, but not to full segments (mss {}): the way to "
-                     "it is narrower than this host knows; lower mss, or mend its MTU",
-                     health.service, view.name(bridge.bridge), view.running.mss)});
+            const std::size_t told_of_others = lines.size();
+            tell_bridge(bridge, view, setup, was, now, lines);
+            for (std::size_t i = told_of_others; i < lines.size(); ++i)
+                lines[i].fields = view.fields(bridge.bridge);
         }
         told.push_back(std::move(now));
     }

@@ -7,6 +7,7 @@
 
 #include "balancer/config.hpp"
 #include "balancer/dataplane.hpp"
+#include "libsplice/ops/log.hpp"
 
 namespace splice {
 
@@ -16,6 +17,7 @@ std::string describe_failure(ProbeEnd end, const std::string& words);
 struct HealthLine {
     bool warns = false;
     std::string text;
+    LogFields fields{};
 };
 
 // Remembers what was told already.

@@ -66,12 +66,14 @@ void Vips::follow(const std::vector<Vip>& wanted) {
     for (const Place& place : before) {
         if (std::ranges::find(taken_over_, place) == taken_over_.end())
             log_info(fmt::format("{} is not on {} any more: this balancer is on standby for it",
-                                 place.address.to_string(), place.interface));
+                                 place.address.to_string(), place.interface),
+                     {{"address", place.address.to_string()}, {"interface", place.interface}});
     }
     for (const Place& place : taken_over_) {
         if (std::ranges::find(before, place) != before.end()) continue;
         log_info(fmt::format("{} is on {} now: this balancer has taken it over, and announces it",
-                             place.address.to_string(), place.interface));
+                             place.address.to_string(), place.interface),
+                 {{"address", place.address.to_string()}, {"interface", place.interface}});
         announce(place);
     }
 }

@@ -15,8 +15,8 @@ std::uint64_t CounterWarnings::fresh(Told& told, std::uint64_t count, Duration n
     return more;
 }
 
-std::vector<std::string> CounterWarnings::look(Duration now, const DataPlaneStatistics& statistics) {
-    std::vector<std::string> lines;
+std::vector<LogMessage> CounterWarnings::look(Duration now, const DataPlaneStatistics& statistics) {
+    std::vector<LogMessage> lines;
     const auto packets = [](std::uint64_t count) {
         return fmt::format("{} packet{}", count, count == 1 ? "" : "s");
     };
@@ -24,15 +24,18 @@ std::vector<std::string> CounterWarnings::look(Duration now, const DataPlaneStat
         const CounterWarning& warning = table_[i];
         if (const std::uint64_t more = fresh(told_[i], statistics.verdicts[warning.verdict], now))
             lines.push_back(
-                fmt::format("{} ({}): {}", packets(more), verdict_name(warning.verdict), warning.advice));
+                {fmt::format("{} ({}): {}", packets(more), verdict_name(warning.verdict), warning.advice),
+                 {{"verdict", std::string(verdict_name(warning.verdict))},
+                  {"packets", static_cast<std::int64_t>(more)}}});
     }
     if (const std::uint64_t more = fresh(told_too_big_, statistics.send_too_big, now))
         lines.push_back(
-            fmt::format("{} above the MTU of the route that they were to leave by (EMSGSIZE, send_too_big): "
-                        "they are lost; the way "
-                        "there is narrower than clients were told; set the service's mss, or look at: ip "
-                        "route get ADDRESS",
-                        packets(more)));
+            {fmt::format("{} above the MTU of the route that they were to leave by (EMSGSIZE, send_too_big): "
+                         "they are lost; the way "
+                         "there is narrower than clients were told; set the service's mss, or look at: ip "
+                         "route get ADDRESS",
+                         packets(more)),
+             {{"counter", "send_too_big"}, {"packets", static_cast<std::int64_t>(more)}}});
     return lines;
 }
 

@@ -13,6 +13,7 @@
 #include "libsplice/base/time.hpp"
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/ops/data_plane_statistics.hpp"
+#include "libsplice/ops/log.hpp"
 
 namespace splice {
 
@@ -30,7 +31,7 @@ class CounterWarnings {
     explicit CounterWarnings(std::span<const CounterWarning> table) : table_(table), told_(table.size()) {}
 
     // The lines to log now. The first reading is what earlier processes have counted: it says nothing.
-    std::vector<std::string> look(Duration now, const DataPlaneStatistics& statistics);
+    std::vector<LogMessage> look(Duration now, const DataPlaneStatistics& statistics);
     // The same for a count that is no packet's outcome: how many there are more, when it is time for a line.
     // `name`: of the count, and a literal.
     std::uint64_t look(Duration now, std::string_view name, std::uint64_t count) {

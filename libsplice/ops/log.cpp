@@ -47,6 +47,10 @@ LogLevel from_spdlog(spdlog::level::level_enum level) noexcept {
     }
 }
 
+// The fields of the line that this thread writes: spdlog carries text alone, and formats in the caller's
+// thread.
+thread_local const LogFields* fields_of_line = nullptr;
+
 class LineFormatter final : public spdlog::formatter {
   public:
     LineFormatter(LogFormat format, std::string program) : format_(format), program_(std::move(program)) {}
@@ -55,7 +59,8 @@ class LineFormatter final : public spdlog::formatter {
         const auto since_epoch = message.time.time_since_epoch();
         const auto unix_ms = std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count();
         const std::string text = format_log_line(format_, program_, from_spdlog(message.level), unix_ms,
-                                                 {message.payload.data(), message.payload.size()});
+                                                 {message.payload.data(), message.payload.size()},
+                                                 fields_of_line ? *fields_of_line : LogFields{});
         line.append(text.data(), text.data() + text.size());
         line.push_back('\n');
     }
@@ -77,12 +82,12 @@ std::string one_line(std::string_view text) {
     return line;
 }
 
-std::string utc(std::int64_t unix_ms) {
+}  // namespace
+
+std::string format_log_time(std::int64_t unix_ms) {
     const std::time_t seconds = static_cast<std::time_t>(unix_ms / 1000);
     return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(seconds), unix_ms % 1000);
 }
-
-}  // namespace
 
 std::expected<LogLevel, std::string> parse_log_level(std::string_view text) {
     if (text == "warn") return LogLevel::warning;
@@ -99,15 +104,17 @@ std::expected<LogFormat, std::string> parse_log_format(std::string_view text) {
 }
 
 std::string format_log_line(LogFormat format, std::string_view program, LogLevel level, std::int64_t unix_ms,
-                            std::string_view text) {
+                            std::string_view text, const LogFields& fields) {
     const std::string_view level_name = kLevelNames[static_cast<std::size_t>(level)];
     if (format == LogFormat::text)
-        return fmt::format("{} {:<7} {}", utc(unix_ms), level_name, one_line(text));
+        return fmt::format("{} {:<7} {}", format_log_time(unix_ms), level_name, one_line(text));
     nlohmann::ordered_json line;
-    line["time"] = utc(unix_ms);
+    line["time"] = format_log_time(unix_ms);
     line["level"] = level_name;
     line["program"] = program;
     line["message"] = one_line(text);
+    for (const LogField& field : fields)
+        std::visit([&](const auto& value) { line[field.name] = value; }, field.value);
     // Bytes that are no UTF-8 (a file name, say) must not cost the line.
     return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
@@ -129,8 +136,10 @@ bool log_enabled(LogLevel level) noexcept {
     return spdlog::default_logger_raw()->should_log(to_spdlog(level));
 }
 
-void log_line(LogLevel level, std::string_view text) {
+void log_line(LogLevel level, std::string_view text, const LogFields& fields) {
+    const auto before = std::exchange(fields_of_line, &fields);
     spdlog::default_logger_raw()->log(to_spdlog(level), spdlog::string_view_t(text.data(), text.size()));
+    fields_of_line = before;
 }
 
 }  // namespace splice

@@ -14,6 +14,12 @@ IpAddress address(const char* text) {
     return IpAddress::parse(text).value();
 }
 
+std::vector<std::string> texts(const std::vector<LogMessage>& lines) {
+    std::vector<std::string> all;
+    for (const LogMessage& line : lines) all.push_back(line.text);
+    return all;
+}
+
 // Two services over the same two bridges.
 struct Rig {
     Rig() {
@@ -29,15 +35,15 @@ struct Rig {
     std::vector<std::string> replace(Duration now) {
         const auto setup =
             build_setup(config, splice_secret{}, {.mtu = 1500, .now = 0s}, index, services).value();
-        return drains.replace(config, *setup, now);
+        return texts(drains.replace(config, *setup, now));
     }
     std::vector<std::string> look(Duration as_of) {
-        return drains.look([&] {
+        return texts(drains.look([&] {
             asked++;
             FlowCounts now = counts;
             now.set_as_of(as_of);
             return now;
-        });
+        }));
     }
     // A connection of the first service's first bridge.
     [[nodiscard]] static splice_flow_entry flow() {

@@ -26,6 +26,17 @@ TEST_CASE("a JSON line is one object that a parser takes, whatever the message h
     CHECK(parsed["message"].get<std::string>().starts_with("a \"quote\"?and "));
 }
 
+TEST_CASE("what a message names is fields of a JSON line, and of a text line no word more than its text") {
+    const LogFields fields = {{"bridge", "b\xff\n1"}, {"packets", std::int64_t{7}}};
+    const auto parsed = nlohmann::json::parse(
+        format_log_line(LogFormat::json, "balancer", LogLevel::warning, kMoment, "b1 is ill", fields));
+    CHECK(parsed["message"] == "b1 is ill");
+    CHECK(parsed["bridge"].get<std::string>().ends_with("\n1"));
+    CHECK(parsed["packets"] == 7);
+    CHECK(format_log_line(LogFormat::text, "balancer", LogLevel::warning, kMoment, "b1 is ill", fields) ==
+          "2023-11-14T22:13:20.123Z warning b1 is ill");
+}
+
 TEST_CASE("a message with control characters stays one line") {
     const std::string line =
         format_log_line(LogFormat::text, "x", LogLevel::warning, kMoment, "one\ntwo\x1b[31m");
