@@ -208,6 +208,8 @@ std::expected<void, std::string> Balancer::open() {
     index_ = std::move(plan->bridges);
     services_ = std::move(plan->services);
     if (auto free = vips_.check_free(vips_of(config_)); !free) return free;
+    if (auto opened = connection_log_.apply(config_.common.connection_log); !opened)
+        return std::unexpected(opened.error().text);
     start_guard();
     if (auto started = start_engine(); !started) return std::unexpected(started.error());
     if (auto established = host_.establish(facts(config_)); !established) return established;
@@ -315,7 +317,8 @@ std::expected<void, std::string> Balancer::start_engine() {
         .xdp_mode = config_.xdp_mode,
         .netfilter = config_.common.netfilter,
         .seed = random_seed(),
-        .health_changed = [this] { tasks_.post("health", [this] { take_health(); }); }};
+        .health_changed = [this] { tasks_.post("health", [this] { take_health(); }); },
+        .connection_log = &connection_log_};
     std::string refused;
     for (EngineDecision& engine : engines_for(config_.common.engine)) {
         dataplane_ = engine.make(setup_, settings);
@@ -386,6 +389,7 @@ void Balancer::look() {
     const Duration now = read_clock().monotonic;
     vips_.announce_again(now);
     const BalancerStatistics statistics = dataplane_->statistics();
+    connection_log_.see_lost_in_kernel(statistics.untold);
     for (const LogMessage& line : trouble_.look(now, statistics)) log_warning(line);
     if (const std::uint64_t more = trouble_.look(now, "lanes_disagree", statistics.lanes_disagree))
         log_warning(
@@ -489,6 +493,7 @@ void Balancer::reload(std::string_view why) {
         reloads_.refused(began, read_clock());
         log_error(fmt::format("reload ({}) refused, {}: {}", why, kept, text), {{"why", std::string(why)}});
     };
+    if (auto opened = connection_log_.reopen(); !opened) log_error(opened.error().text);
     auto config = configuration_of(options_);
     if (!config) return refused("nothing changed", config.error().text);
     if (const auto key = fixed_key_that_differs(file_, *config))
@@ -499,9 +504,13 @@ void Balancer::reload(std::string_view why) {
     if (!plan) return refused("nothing changed", plan.error());
     if (auto free = vips_.check_free(vips_of(laid->config)); !free)
         return refused("nothing changed", free.error());
+    if (auto opened = connection_log_.apply(config->common.connection_log); !opened)
+        return refused("nothing changed", opened.error().text);
     const std::vector<ServiceChange> changes = plan->changes;
-    if (auto applied = apply(std::move(*plan)); !applied)
+    if (auto applied = apply(std::move(*plan)); !applied) {
+        (void)connection_log_.apply(file_.common.connection_log);
         return refused(applied.error().undone ? "nothing changed" : "partly changed", applied.error().text);
+    }
     file_ = std::move(*config);
     for (const std::string& note : laid->notes)
         log_info(fmt::format("reload ({}): {}: {}", why, state_file_of(file_), note));
@@ -562,6 +571,7 @@ std::expected<void, StepsFailure> Balancer::apply(Plan plan) {
     }
     config_ = std::move(plan.config);
     setup_ = std::move(plan.setup);
+    change_log(config_.common.log);
     health_is_new_ = false;
     // What was known of a service that is not checked any more is nothing to a later check of it.
     std::erase_if(health_, [&](const ServiceHealth& known) {
@@ -572,7 +582,6 @@ std::expected<void, StepsFailure> Balancer::apply(Plan plan) {
     settle();
     host_.replace(facts(config_));
     guard_no_others();
-    change_log(config_.common.log);
     api_->replace(state());
     return {};
 }

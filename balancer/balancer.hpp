@@ -23,6 +23,7 @@
 #include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/engine/port_guard.hpp"
 #include "libsplice/ops/api_server.hpp"
+#include "libsplice/ops/connection_log.hpp"
 #include "libsplice/ops/host_facts.hpp"
 #include "libsplice/ops/steps.hpp"
 #include "libsplice/ops/task_queue.hpp"
@@ -119,6 +120,7 @@ class Balancer {
     ServiceNumbers services_;
     std::shared_ptr<const SplicerSetup> setup_;
     std::optional<PortGuard> guard_;  // gone last; without nftables there is none
+    ConnectionLog connection_log_{"balancer"};
     std::unique_ptr<DataPlane> dataplane_;
     Vips vips_;
     HostFacts host_;

@@ -30,16 +30,6 @@ const std::vector<std::string_view> kServiceSettings = {
     "first_payload_wait", "first_payload_max", "idle_timeout",    "mss",        "window_scale",
     "table_rows",         "presence",          "new_connections", "table_share"};
 
-// Digits with at most one point: 1.25.
-std::optional<double> decimal(std::string_view text) {
-    double number = 0;
-    const auto [end, error] =
-        std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-    const bool begins = !text.empty() && text.front() >= '0' && text.front() <= '9';
-    if (!begins || error != std::errc{} || end != text.data() + text.size()) return {};
-    return number;
-}
-
 Parsed<Duration> parse_first_payload_wait(std::string_view text) {
     const auto wait = parse_duration(text);
     if (!wait) return wait;
@@ -433,22 +423,10 @@ ServiceConfig read_service(const YamlValue& entry, const ServiceDefaults& defaul
 }  // namespace
 
 Parsed<double> parse_bounded_load(std::string_view text) {
-    const auto factor = decimal(text);
+    const auto factor = parse_decimal(text);
     if (!factor || *factor < 1.01 || *factor > 100)
         return std::unexpected("expected a number from 1.01 to 100, such as 1.25");
     return *factor;
-}
-
-Parsed<double> parse_share(std::string_view text) {
-    const auto expected = std::unexpected("expected a share such as \"2 %\" or 0.02, at most 100 %");
-    const bool percent = text.ends_with('%');
-    if (percent) text.remove_suffix(1);
-    while (percent && text.ends_with(' ')) text.remove_suffix(1);
-    const auto number = decimal(text);
-    if (!number) return expected;
-    const double share = percent ? *number / 100 : *number;
-    if (share < 0 || share > 1) return expected;
-    return share;
 }
 
 Parsed<std::uint32_t> parse_need(std::string_view text) {

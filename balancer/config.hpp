@@ -150,8 +150,6 @@ Parsed<BridgeState> parse_bridge_state(std::string_view text);
 Parsed<BridgeConfig> parse_bridge(std::string_view text);
 // 1.01 to 100.
 Parsed<double> parse_bounded_load(std::string_view text);
-// "2 %", "2%" or 0.02: 0 to 1.
-Parsed<double> parse_share(std::string_view text);
 // 2 to SPLICE_CHOICES.
 Parsed<std::uint32_t> parse_subset(std::string_view text);
 // What a service speaks when nobody says: tls for sni, tcp for source, http for the rest.

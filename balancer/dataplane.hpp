@@ -24,6 +24,7 @@
 #include "libsplice/engine/host_fact.hpp"
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/xdp_link.hpp"
+#include "libsplice/ops/connection_log.hpp"
 #include "libsplice/ops/data_plane_statistics.hpp"
 
 namespace splice {
@@ -106,8 +107,9 @@ struct EngineSettings {
     bool keep = false;
     XdpMode xdp_mode = XdpMode::automatic;
     NetfilterTool netfilter = NetfilterTool::automatic;
-    std::uint64_t seed = 0;                // of the health checks' times and numbers
-    std::function<void()> health_changed;  // take_health_news() has some; called in the packets' thread
+    std::uint64_t seed = 0;                   // of the health checks' times and numbers
+    std::function<void()> health_changed;     // take_health_news() has some; called in the packets' thread
+    ConnectionLog* connection_log = nullptr;  // it outlives the data plane; null: there is none
 };
 
 // An engine and why it is tried: "nfqueue", "as configured".

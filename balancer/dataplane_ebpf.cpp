@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "balancer/bridge_routes.hpp"
+#include "balancer/connection_choices.hpp"
 #include "balancer/kernel_path.hpp"
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/packet.h"
@@ -132,6 +133,8 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         all.lanes_disagree += kernel.lanes_disagree;
         all.bridges_unreachable = routes_->unreachable();
         all.queue_overruns = kernel.common.verdicts[SPLICE_drop_ask_overrun];
+        all.untold = kernel.common.untold;
+        if (settings_.connection_log) all.connection_log = &settings_.connection_log->counters();
         return all;
     }
 
@@ -180,6 +183,9 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         if (!ring) return std::unexpected(ring.error());
         std::vector<std::unique_ptr<PacketSource>> sources;
         sources.push_back(std::move(*ring));
+        auto told = BpfRing::open(path_->maps().told(), [](Bytes record, QueuedPacket&) { return record; });
+        if (!told) return std::unexpected(told.error());
+        sources.push_back(std::move(*told));
         sources.push_back(routes_->notices());
         // A bridge on this host answers and bounces there, and the program hangs on the uplink alone.
         auto tap = LoopbackTap::open(SPLICE_PROBE_PORT_FIRST);
@@ -192,9 +198,15 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         return {};
     }
 
-    static constexpr std::size_t kLoopbackSource = 2;  // of open_loop()'s
+    // Of open_loop()'s.
+    static constexpr std::size_t kToldSource = 1;
+    static constexpr std::size_t kLoopbackSource = 3;
 
     Disposition handle(std::size_t source, Instant now, QueuedPacket& packet, Actions& out) override {
+        if (source == kToldSource) {
+            if (settings_.connection_log) log_choice(*settings_.connection_log, *setup_, packet.bytes);
+            return Disposition::drop;
+        }
         if (packet.id == SPLICE_ASKED_TO_LOOK) {
             splicer_->look_at(packet.bytes);
             return Disposition::drop;
@@ -210,7 +222,8 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
             return Disposition::drop;
         }
         if (source == kLoopbackSource && !is_bounced(packet.bytes)) return Disposition::drop;
-        const Verdict verdict = splicer_->handle_packet(now, packet.bytes, packet.checksum_finished, out);
+        LoggedActions logged(out, settings_.connection_log, *setup_);
+        const Verdict verdict = splicer_->handle_packet(now, packet.bytes, packet.checksum_finished, logged);
         trace.say(verdict);
         // Nothing passes from here: what is none of ours passed in the kernel.
         return verdict_kind(verdict) == SPLICE_KIND_forward ? Disposition::accept_edited : Disposition::drop;
@@ -228,7 +241,8 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         const auto tick = loads.next_tick();
         const bool ticks = tick && *tick <= now.monotonic;
         if (ticks) path_->maps().read_openings(*splicer_);
-        splicer_->expire(now, out);
+        LoggedActions logged(out, settings_.connection_log, *setup_);
+        splicer_->expire(now, logged);
         if (checks_.wants_signs(now.monotonic) || now.monotonic >= next_look_) take_signs(now);
         checks_.expire(now, out);
         tell_health();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "balancer/bridge_routes.hpp"
+#include "balancer/connection_choices.hpp"
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/icmp_errors.hpp"
 #include "libsplice/engine/queued_machine.hpp"
@@ -56,6 +57,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     NfqueueDataPlane(std::shared_ptr<const SplicerSetup> setup, const EngineSettings& settings)
         : setup_(std::move(setup)),
           health_changed_(settings.health_changed),
+          connection_log_(settings.connection_log),
           splicer_(setup_),
           checks_(settings.seed),
           queued_(kOwner, settings.netfilter) {}
@@ -97,6 +99,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         all.read(queued_.loop().sender());
         all.bridges_unreachable = routes_->unreachable();
         all.queue_overruns = queued_.loop().overruns();
+        if (connection_log_) all.connection_log = &connection_log_->counters();
         return all;
     }
 
@@ -163,7 +166,8 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
             tell_health();
             return Disposition::drop;
         }
-        const Verdict verdict = splicer_.handle_packet(now, packet.bytes, packet.checksum_finished, out);
+        LoggedActions logged(out, connection_log_, *setup_);
+        const Verdict verdict = splicer_.handle_packet(now, packet.bytes, packet.checksum_finished, logged);
         trace.say(verdict);
         switch (verdict_kind(verdict)) {
             case SPLICE_KIND_pass:
@@ -179,7 +183,8 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
         return Disposition::drop;
     }
     void expire(Instant now, Actions& out) override {
-        splicer_.expire(now, out);
+        LoggedActions logged(out, connection_log_, *setup_);
+        splicer_.expire(now, logged);
         if (checks_.wants_signs(now.monotonic)) take_signs(now);
         checks_.expire(now, out);
         tell_health();
@@ -199,6 +204,7 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
     std::shared_ptr<const SplicerSetup> setup_;   // the loop's thread, once it runs
     std::shared_ptr<const SplicerSetup> before_;  // while a reload may go back to them
     std::function<void()> health_changed_;
+    ConnectionLog* connection_log_;
     Splicer splicer_;
     HealthChecks checks_;
     BridgeTotals totals_;

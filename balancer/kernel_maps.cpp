@@ -207,6 +207,7 @@ SystemResult<void> KernelMaps::write_setup(const SplicerSetup& setup) {
     place_signs(setup);
     write_lanes(setup);
     write_services(services);
+    write_sample(setup);
     program_.write_secret(setup.secret);
     return {};
 }
@@ -341,9 +342,15 @@ void KernelMaps::restore_setup(const SplicerSetup& before) noexcept {
     // Should that fail, the newer lists stay until the next reload.
     (void)write_denied(before.denied);
     write_lanes(before);
+    write_sample(before);
     program_.restore_secret();
     for (const std::uint16_t number : turned_) generation_[number] ^= 1U;
     turned_.clear();
+}
+
+// The program reads it meanwhile.
+void KernelMaps::write_sample(const SplicerSetup& setup) noexcept {
+    std::atomic_ref(kernel().sample).store(setup.sample, std::memory_order_relaxed);
 }
 
 SystemResult<void> KernelMaps::write_table(std::uint32_t slot, std::span<const splice_placement_row> rows) {

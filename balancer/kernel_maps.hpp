@@ -81,6 +81,7 @@ class KernelMaps {
     [[nodiscard]] int bridges() const { return program_.map("bridges"); }
     [[nodiscard]] int services() const { return program_.map("services"); }
     [[nodiscard]] int asked() const { return program_.map("asked"); }
+    [[nodiscard]] int told() const { return program_.map("told"); }
     // Of all processors together, since load().
     [[nodiscard]] splice_balancer_counters counters() const;
     // Of the service with that mark, all processors together.
@@ -104,6 +105,7 @@ class KernelMaps {
     // Which bridge each lane leads to.
     void write_lanes(const SplicerSetup& setup) noexcept;
     void write_services(std::span<const ServiceTableRow> services);
+    void write_sample(const SplicerSetup& setup) noexcept;
     [[nodiscard]] splice_openings sum_of_openings(std::uint32_t state) const;
     void forget_openings(const SplicerSetup& setup, std::uint32_t states);
     [[nodiscard]] splice_balancer_settings& kernel() const noexcept {

@@ -303,6 +303,7 @@ std::expected<std::shared_ptr<const SplicerSetup>, std::string> build_setup(cons
     setup->guess_limits = config.cookie_guesses;
     setup->denied = host.denied;
     setup->max_flows = config.common.max_flows;
+    setup->sample = sample_share(config.common.connection_log);
     const std::vector<std::uint16_t> service_numbers = services.assign(names_of(config));
     std::span<const std::uint16_t> rest = *numbers;
     for (const ServiceConfig& service : config.services) {

@@ -192,6 +192,7 @@ SystemResult<void> BridgePrograms::write(const JoinerSetup& setup) {
             std::atomic_ref(settings().carried[family][mark])
                 .store(carried[family][mark], std::memory_order_release);
     settings().number = setup.number;
+    std::atomic_ref(settings().sample).store(setup.sample, std::memory_order_relaxed);
     std::atomic_ref(settings().leaving).store(setup.leaving ? 1 : 0, std::memory_order_relaxed);
     return {};
 }

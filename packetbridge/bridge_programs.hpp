@@ -57,6 +57,10 @@ class BridgePrograms {
     [[nodiscard]] int ingress() const;
     [[nodiscard]] int egress() const;
     [[nodiscard]] int ring() const { return program_.map("asked"); }
+    [[nodiscard]] int told() const { return program_.map("told"); }
+    // Of the adopting program, for who hears of the ends of connections.
+    [[nodiscard]] int sampled() const { return program_.map("sampled"); }
+    [[nodiscard]] int counters_map() const { return program_.map("counters"); }
     [[nodiscard]] int flows() const { return program_.map("flows"); }
     // Over all processors.
     [[nodiscard]] splice_bridge_counters counters() const;

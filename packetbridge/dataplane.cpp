@@ -85,8 +85,10 @@ std::expected<BridgeEngineDecision, std::string> choose_bridge_engine(EngineChoi
 
 std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecision& decision,
                                                        const PacketbridgeConfig& config,
-                                                       std::shared_ptr<const JoinerSetup> setup) {
-    if (decision.name == "nfqueue") return make_nfqueue_bridge(std::move(setup), config.common.netfilter);
+                                                       std::shared_ptr<const JoinerSetup> setup,
+                                                       ConnectionLog& connection_log) {
+    if (decision.name == "nfqueue")
+        return make_nfqueue_bridge(std::move(setup), config.common.netfilter, connection_log);
     const EbpfBridgeSettings settings{
         .mode = decision.mode,
         .by_service = decision.by_service,
@@ -95,6 +97,7 @@ std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecisio
         .keep = config.common.keep,
         .marks = config.common.marks,
         .tc = config.tc,
+        .connection_log = &connection_log,
     };
     if (decision.by_service) return make_bridge_by_service(settings, std::move(setup));
     return make_ebpf_bridge(settings, std::move(setup));

@@ -79,8 +79,10 @@ struct BridgeEngineDecision {
 std::expected<BridgeEngineDecision, std::string> choose_bridge_engine(EngineChoice engine, Mode mode,
                                                                       const BridgeObstacles& obstacles);
 
+// `connection_log` outlives the data plane.
 std::unique_ptr<BridgeDataPlane> make_bridge_dataplane(const BridgeEngineDecision& decision,
                                                        const PacketbridgeConfig& config,
-                                                       std::shared_ptr<const JoinerSetup> setup);
+                                                       std::shared_ptr<const JoinerSetup> setup,
+                                                       ConnectionLog& connection_log);
 
 }  // namespace splice

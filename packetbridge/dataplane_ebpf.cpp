@@ -16,10 +16,12 @@
 #include "libsplice/engine/tc_program.hpp"
 #include "libsplice/ops/log.hpp"
 #include "libsplice/ops/trace.hpp"
+#include "packetbridge/adopted_ends.hpp"
 #include "packetbridge/adopted_sockets.hpp"
 #include "packetbridge/adoption_checks.hpp"
 #include "packetbridge/bridge_hooks.hpp"
 #include "packetbridge/bridge_programs.hpp"
+#include "packetbridge/connection_ends.hpp"
 #include "packetbridge/kernel_flows.hpp"
 
 namespace splice {
@@ -46,6 +48,7 @@ class OneModeBridge final : public EbpfBridge, private PacketMachine {
     OneModeBridge(const EbpfBridgeSettings& settings, std::shared_ptr<const JoinerSetup> setup)
         : settings_(settings),
           setup_(std::move(setup)),
+          ends_(*settings.connection_log, settings.mode == Mode::adopt ? "adopt" : "translate", setup_),
           hooks_(choose_tc_attach(settings.tc), settings.uplinks, settings.pin_folder) {}
 
     ~OneModeBridge() override {
@@ -72,6 +75,7 @@ class OneModeBridge final : public EbpfBridge, private PacketMachine {
         if (auto made = make_loop(); !made) return made;
         if (auto attached = attach(*setup_); !attached) return attached;
         programs_->take_over_changes();
+        follow_sample();
         return {};
     }
 
@@ -89,7 +93,9 @@ class OneModeBridge final : public EbpfBridge, private PacketMachine {
             setup_ = std::move(setup);
             if (sockets_) sockets_->replace_setup(setup_);
             if (flows_) (void)flows_->sweep_all(read_clock().seconds(), setup_->timeouts, unwanted());
+            ends_.replace_setup(setup_);
         });
+        if (done) follow_sample();
         return done;
     }
 
@@ -131,6 +137,8 @@ class OneModeBridge final : public EbpfBridge, private PacketMachine {
         all.flows_expired = machine.flows_expired + expired_;
         all.held_bytes = machine.held_bytes;
         all.queue_overruns = kernel.common.verdicts[SPLICE_drop_ask_overrun];
+        all.untold = kernel.common.untold;
+        all.connection_log = &settings_.connection_log->counters();
         return all;
     }
 
@@ -171,6 +179,8 @@ class OneModeBridge final : public EbpfBridge, private PacketMachine {
             flows_count_ = flows_->size();
             if (flows_->size() > 0) log_info(fmt::format("took over {} flows", flows_->size()));
             joiner_.emplace(setup_, &*flows_);
+            flows_->tell_sampled(ends_);
+            joiner_->tell_sampled(ends_);
             return {};
         }
         auto diag = SocketDiag::open();
@@ -185,12 +195,30 @@ class OneModeBridge final : public EbpfBridge, private PacketMachine {
         if (!ring) return std::unexpected(ring.error());
         std::vector<std::unique_ptr<PacketSource>> sources;
         sources.push_back(std::move(*ring));
+        auto told = BpfRing::open(programs_->told(), [](Bytes record, QueuedPacket&) { return record; });
+        if (!told) return std::unexpected(told.error());
+        sources.push_back(std::move(*told));
         auto loop = PacketLoop::open(std::move(sources), *this);
         if (!loop) return std::unexpected(loop.error());
         loop_ = std::move(*loop);
         next_housekeeping_ = read_clock().monotonic + kHousekeeping;
         loop_->start();
         return {};
+    }
+
+    static constexpr std::size_t kToldSource = 1;  // of make_loop()'s
+
+    // The ends of adopted connections are told by a program of their own, which runs while there is a sample.
+    void follow_sample() {
+        if (settings_.mode != Mode::adopt) return;
+        if (setup_->sample == 0) return adopted_ends_.reset();
+        if (adopted_ends_) return;
+        auto attached = AdoptedEnds::attach(programs_->sampled(), programs_->told(), programs_->ring(),
+                                            programs_->counters_map());
+        if (!attached)
+            return log_warning("the connection log has no lines of adopted connections: " +
+                               attached.error().text);
+        adopted_ends_.emplace(std::move(*attached));
     }
 
     SystemResult<void> attach(const JoinerSetup& setup) {
@@ -233,7 +261,11 @@ class OneModeBridge final : public EbpfBridge, private PacketMachine {
         return [this](const splice_bridge_flow& flow) { return !serves(*setup_, flow); };
     }
 
-    Disposition handle(std::size_t, Instant now, QueuedPacket& packet, Actions& out) override {
+    Disposition handle(std::size_t source, Instant now, QueuedPacket& packet, Actions& out) override {
+        if (source == kToldSource) {
+            ends_.told(packet.bytes);
+            return Disposition::drop;
+        }
         const PacketTrace trace(packet.bytes);
         const Verdict verdict =
             packet.id == SPLICE_FROM_BACKEND
@@ -283,7 +315,9 @@ class OneModeBridge final : public EbpfBridge, private PacketMachine {
 
     EbpfBridgeSettings settings_;
     std::shared_ptr<const JoinerSetup> setup_;
+    ConnectionEnds ends_;
     std::optional<BridgePrograms> programs_;
+    std::optional<AdoptedEnds> adopted_ends_;
     std::optional<KernelFlows> flows_;       // translating
     std::optional<AdoptedSockets> sockets_;  // adopting
     std::optional<Joiner> joiner_;

@@ -25,6 +25,7 @@ struct EbpfBridgeSettings {
     // hands it what is of no service of its own. Null: there is one.
     bool hangs = true;
     const EbpfBridge* beside = nullptr;
+    ConnectionLog* connection_log = nullptr;  // it outlives the bridge
 };
 
 // The programs of one mode, with their machine.

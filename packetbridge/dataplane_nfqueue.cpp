@@ -6,6 +6,7 @@
 
 #include "libsplice/engine/queued_machine.hpp"
 #include "libsplice/ops/trace.hpp"
+#include "packetbridge/connection_ends.hpp"
 
 namespace splice {
 namespace {
@@ -59,8 +60,14 @@ std::vector<NetfilterMatch> matches_for(const JoinerSetup& setup) {
 
 class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
   public:
-    NfqueueBridge(std::shared_ptr<const JoinerSetup> setup, NetfilterTool netfilter)
-        : setup_(std::move(setup)), joiner_(setup_), queued_(kOwner, netfilter) {}
+    NfqueueBridge(std::shared_ptr<const JoinerSetup> setup, NetfilterTool netfilter, ConnectionLog& log)
+        : setup_(std::move(setup)),
+          log_(log),
+          ends_(log, "translate", setup_),
+          joiner_(setup_),
+          queued_(kOwner, netfilter) {
+        joiner_.tell_sampled(ends_);
+    }
 
     SystemResult<void> start() override {
         // Whole super-packets: one edit serves 64 KiB.
@@ -73,7 +80,10 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
         auto replaced = queued_.replace(
             matches_for(*setup), [&] { joiner_.swap_setup(setup); }, [&] { joiner_.swap_setup(setup_); });
         if (!replaced) return replaced;
-        queued_.run([&] { joiner_.end_unserved_flows(); });
+        queued_.run([&] {
+            joiner_.end_unserved_flows();
+            ends_.replace_setup(setup);
+        });
         setup_ = std::move(setup);
         return {};
     }
@@ -98,6 +108,7 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
         all.flows_expired = machine.flows_expired;
         all.held_bytes = machine.held_bytes;
         all.queue_overruns = queued_.loop().overruns();
+        all.connection_log = &log_.counters();
         return all;
     }
 
@@ -138,6 +149,8 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
     [[nodiscard]] std::optional<Duration> next_deadline() const override { return joiner_.next_deadline(); }
 
     std::shared_ptr<const JoinerSetup> setup_;
+    ConnectionLog& log_;
+    ConnectionEnds ends_;
     Joiner joiner_;
     VerdictCounters cut_short_;  // packets that the machine never saw
     QueuedMachine queued_;       // ends first
@@ -146,8 +159,8 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
 }  // namespace
 
 std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const JoinerSetup> setup,
-                                                     NetfilterTool netfilter) {
-    return std::make_unique<NfqueueBridge>(std::move(setup), netfilter);
+                                                     NetfilterTool netfilter, ConnectionLog& log) {
+    return std::make_unique<NfqueueBridge>(std::move(setup), netfilter, log);
 }
 
 }  // namespace splice

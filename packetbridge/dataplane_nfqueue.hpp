@@ -13,6 +13,6 @@ inline constexpr std::uint16_t kFromBalancerQueue = 5340;
 inline constexpr std::uint16_t kFromBackendQueue = 5341;
 
 std::unique_ptr<BridgeDataPlane> make_nfqueue_bridge(std::shared_ptr<const JoinerSetup> setup,
-                                                     NetfilterTool netfilter);
+                                                     NetfilterTool netfilter, ConnectionLog& log);
 
 }  // namespace splice

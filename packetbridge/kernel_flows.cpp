@@ -58,6 +58,8 @@ std::size_t KernelFlows::sweep(std::uint32_t now_s, const splice_idle_timeouts& 
             const auto silent_s = static_cast<std::int32_t>(now_s - flow.last_seen_s);
             const bool idle = silent_s >= static_cast<std::int32_t>(limit_s(flow, timeouts));
             if (!idle && !unwanted(flow)) continue;
+            if (sampled_ && (flow.flags & SPLICE_BRIDGE_SAMPLED) && flow.state == SPLICE_BRIDGE_ESTABLISHED)
+                sampled_->ended(walk_.keys()[at], flow, idle ? SPLICE_END_IDLE : SPLICE_END_SERVICE_GONE);
             erase(walk_.keys()[at]);
             expired += idle;
         }

@@ -8,6 +8,7 @@
 
 #include "libsplice/base/time.hpp"
 #include "libsplice/core/bridge_flows.hpp"
+#include "libsplice/core/sampled_flows.hpp"
 #include "libsplice/engine/bpf_batches.hpp"
 
 namespace splice {
@@ -16,6 +17,8 @@ class KernelFlows final : public BridgeFlows {
   public:
     // `map`: descriptor of the map `flows`, which must stay open.
     explicit KernelFlows(int map);
+    // Hears of flows of the sample that a sweep removes; outlives this.
+    void tell_sampled(SampledFlows& sampled) noexcept { sampled_ = &sampled; }
 
     bool put(const splice_flow_key& key, const splice_bridge_flow& flow) noexcept override;
     [[nodiscard]] CarriedFlow find(const splice_flow_key& key) const noexcept override;
@@ -35,6 +38,7 @@ class KernelFlows final : public BridgeFlows {
   private:
     int map_;
     std::size_t size_ = 0;
+    SampledFlows* sampled_ = nullptr;
     BpfWalk<splice_flow_key, splice_bridge_flow> walk_;
 };
 

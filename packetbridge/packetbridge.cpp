@@ -194,7 +194,9 @@ std::expected<void, std::string> Packetbridge::open() {
     const std::string pins = pin_folder_of(config_.common);
     numbers_ = ServiceNumbers(remembered_services({pins, beside_folder_of(pins)}));
     setup_ = build_setup(config_, *secret, numbers_);
-    dataplane_ = make_bridge_dataplane(engine_, config_, setup_);
+    if (auto opened = connection_log_.apply(config_.common.connection_log); !opened)
+        return std::unexpected(opened.error().text);
+    dataplane_ = make_bridge_dataplane(engine_, config_, setup_, connection_log_);
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
     if (auto established = host_.establish(facts()); !established) return established;
     api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_, reloads_, backends_);
@@ -273,8 +275,9 @@ void Packetbridge::leave() {
 }
 
 void Packetbridge::look() {
-    for (const LogMessage& line : trouble_.look(read_clock().monotonic, dataplane_->statistics()))
-        log_warning(line);
+    const BridgeStatistics statistics = dataplane_->statistics();
+    connection_log_.see_lost_in_kernel(statistics.untold);
+    for (const LogMessage& line : trouble_.look(read_clock().monotonic, statistics)) log_warning(line);
 }
 
 // The interface first: without it there is nothing to put right.
@@ -318,6 +321,7 @@ void Packetbridge::reload(std::string_view why) {
         log_error(fmt::format("reload ({}) refused, nothing changed: {}", why, text),
                   {{"why", std::string(why)}});
     };
+    if (auto opened = connection_log_.reopen(); !opened) log_error(opened.error().text);
     auto config = configuration_of(options_);
     if (!config) return refused(config.error().text);
     const std::vector<std::string> removed = services_missing_in(*config, config_);
@@ -340,8 +344,12 @@ std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& c
     if (!secret) return std::unexpected(secret.error());
     // Flows may bear the new numbers also when the change is refused.
     auto setup = build_setup(config, *secret, numbers_);
-    if (auto replaced = dataplane_->replace_setup(setup); !replaced)
+    if (auto opened = connection_log_.apply(config.common.connection_log); !opened)
+        return std::unexpected(opened.error().text);
+    if (auto replaced = dataplane_->replace_setup(setup); !replaced) {
+        (void)connection_log_.apply(config_.common.connection_log);
         return std::unexpected(replaced.error().text);
+    }
     setup_ = std::move(setup);
     config_ = config;
     host_.replace(facts());

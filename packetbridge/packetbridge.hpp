@@ -12,6 +12,7 @@
 #include "libsplice/engine/interface.hpp"
 #include "libsplice/engine/interface_lock.hpp"
 #include "libsplice/ops/api_server.hpp"
+#include "libsplice/ops/connection_log.hpp"
 #include "libsplice/ops/host_facts.hpp"
 #include "packetbridge/backend_watch.hpp"
 #include "packetbridge/config.hpp"
@@ -85,6 +86,7 @@ class Packetbridge {
     ServiceNumbers numbers_;
     std::shared_ptr<const JoinerSetup> setup_;
     std::optional<InterfaceLock> host_lock_;
+    ConnectionLog connection_log_{"packetbridge"};
     std::unique_ptr<BridgeDataPlane> dataplane_;
     ArpSilence silence_;  // what `host_` refers to
     HostFacts host_;

@@ -30,6 +30,7 @@ std::shared_ptr<const JoinerSetup> build_setup(const PacketbridgeConfig& config,
                        .closing_s = whole_seconds(kClosingTimeout),
                        .half_closed_s = whole_seconds(config.common.idle_timeout)};
     setup->max_flows = config.common.max_flows;
+    setup->sample = sample_share(config.common.connection_log);
     return setup;
 }
 

@@ -12,6 +12,7 @@
  *   openings    state number -> splice_openings        what services that weigh their choices have opened, a processor
  *   denied      LPM trie of splice_prefix             the deny lists; another one takes its place at a reload
  *   asked       ring of splice_asked                   what the kernel does not decide
+ *   told        ring of splice_told_choice             choices of connections that are in the log's sample
  *
  * and in memory that both see, struct splice_balancer_settings: secrets, clocks, services, the states of their bridges.
  */
@@ -160,6 +161,7 @@ struct splice_balancer_settings {
 	__u32 redirects; /* a SYN-ACK goes back by a redirect to where the SYN came in, not by XDP_TX */
 	__u32 several_uplinks; /* then a frame is ours only by the interface whose address it bears */
 	__u32 zero;
+	__u64 sample; /* the share of connections that are told of (sample.h) */
 	struct splice_uplink uplinks[SPLICE_MAX_UPLINKS];
 	/* The clocks. Jiffies are one load, where the kernel's own clocks are a call and a division for each packet. They
 	 * follow the monotonic clock, so one pairing holds, exact to a fraction of a second in years. */
@@ -213,6 +215,23 @@ struct splice_balancer_counters {
 #define SPLICE_ASKS_A_WINDOW 256
 #define SPLICE_SAMPLES_A_WINDOW 64 /* 950 a second and processor */
 #define SPLICE_KEEP_ALIVES_A_WINDOW 2048 /* 30,000 a second: of 1.4 million clients that wait and probe every 45 s */
+
+#define SPLICE_TOLD_KEY_MAX 256
+
+/* A bridge that was chosen in the kernel. */
+struct splice_told_choice {
+	struct splice_flow_key flow;
+	__u64 hash;
+	__u64 monotonic_ns;
+	__u16 service; /* numbers */
+	__u16 bridge;
+	__u16 key_length; /* of all of it; its first SPLICE_TOLD_KEY_MAX bytes are here */
+	__u8 rank; /* of the choices: 0 to 2 */
+	__u8 by_source; /* 1: the key is a splice_address, the client's */
+	__u8 key[SPLICE_TOLD_KEY_MAX];
+};
+
+SPLICE_STATIC_ASSERT(sizeof(struct splice_told_choice) == 64 + SPLICE_TOLD_KEY_MAX, "a record without padding");
 
 /* splice_asked.door. */
 enum splice_asked_door {

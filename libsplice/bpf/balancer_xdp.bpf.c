@@ -20,6 +20,7 @@
 #include "libsplice/datapath/proxy_header.h"
 #include "libsplice/datapath/refusal.h"
 #include "libsplice/datapath/request_line.h"
+#include "libsplice/datapath/sample.h"
 #include "libsplice/datapath/segment.h"
 #include "libsplice/datapath/source.h"
 
@@ -651,11 +652,59 @@ static __always_inline __u32 weigh(const struct splice_packet *packet, const str
 	return 0;
 }
 
+/* What was hashed. */
+struct hashed {
+	__u64 hash;
+	const struct splice_address *source; /* null: bytes of the packet */
+	__u32 offset; /* in the frame */
+	__u32 length;
+	__u32 rank; /* that takes the flow */
+};
+
+/* For the connection log: which bridge was chosen, and by what. */
+SPLICE_SUBPROGRAM int tell_choice(struct xdp_md *ctx, const struct splice_packet *packet,
+				  const struct splice_flow_entry *entry, const struct hashed *hashed)
+{
+	struct splice_balancer_counters *mine = my_counters();
+	struct splice_told_choice *record;
+	__u32 last;
+
+	if (!packet || !entry || !hashed) return 0; /* never */
+	record = bpf_ringbuf_reserve(&told, sizeof(*record), 0);
+	if (!record) {
+		if (mine) mine->common.untold++;
+		return 0;
+	}
+	record->flow = *splice_flow_toward_server(packet);
+	record->hash = hashed->hash;
+	record->monotonic_ns = bpf_ktime_get_ns();
+	record->service = entry->service;
+	record->bridge = entry->bridge;
+	record->rank = (__u8)hashed->rank;
+	record->by_source = hashed->source != 0;
+	record->key_length = (__u16)hashed->length;
+	if (hashed->source) {
+		__builtin_memcpy(record->key, hashed->source, sizeof(*hashed->source));
+		bpf_ringbuf_submit(record, 0);
+		return 0;
+	}
+	last = hashed->length - 1;
+	if (last >= SPLICE_TOLD_KEY_MAX) last = SPLICE_TOLD_KEY_MAX - 1;
+	__asm__ volatile("" : "+r"(last));
+	if (last >= SPLICE_TOLD_KEY_MAX || bpf_xdp_load_bytes(ctx, hashed->offset, record->key, last + 1)) {
+		bpf_ringbuf_discard(record, 0);
+		return 0;
+	}
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
 /* The bridge is chosen: remembers it and forwards. */
 static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet,
-				const struct splice_service_entry *service, __u64 hash, __u64 flags,
+				const struct splice_service_entry *service, struct hashed *hashed, __u64 flags,
 				enum splice_verdict verdict)
 {
+	const __u64 hash = hashed->hash;
 	const __u32 row = splice_placement_row_of(hash, service->rows);
 	const struct splice_placement_row *choices = find_row(service, row);
 	struct splice_flow_entry entry;
@@ -679,6 +728,11 @@ static __always_inline int open(struct xdp_md *ctx, struct splice_packet *packet
 	struct splice_signs *signs = signs_of(service->number, bridge);
 	if (signs) __sync_fetch_and_add(&signs->openings, 1);
 	note_opening(packet, service);
+	if (SPLICE_UNLIKELY(settings.sample) &&
+	    splice_in_sample(secret(), splice_choice_cookie(packet->ack), settings.sample)) {
+		hashed->rank = rank;
+		tell_choice(ctx, packet, &entry, hashed);
+	}
 	return forward(ctx, packet, &entry, verdict);
 }
 
@@ -730,15 +784,20 @@ SPLICE_SUBPROGRAM int choose(struct xdp_md *ctx, struct splice_packet *packet, c
 		const int bare_ack = packet->payload_length == 0 && !(packet->tcp_flags & SPLICE_FIN);
 		struct splice_balancer_counters *mine = my_counters();
 		if (mine) mine->chosen_by_source++;
-		return open(ctx, packet, service, source_hash(&header.source), flags,
+		struct hashed source = { .hash = source_hash(&header.source),
+					 .source = &header.source,
+					 .length = sizeof(header.source) };
+		return open(ctx, packet, service, &source, flags,
 			    bare_ack ? SPLICE_forward_first_ack : SPLICE_forward_first_payload_source);
 	}
 	if (step == SPLICE_STEP_CHOOSE_SOURCE ||
 	    splice_request_line(payload, end, packet->payload_length - header.length, service->rule, &key) !=
 		    SPLICE_REQUEST_KEY)
 		return ask_to_choose(ctx, packet, service, flags);
-	const __u64 hash = splice_xxh64(splice_at(payload, key.offset), end, key.length);
-	return open(ctx, packet, service, hash, flags, SPLICE_forward_first_payload);
+	struct hashed hashed = { .hash = splice_xxh64(splice_at(payload, key.offset), end, key.length),
+				 .offset = packet->payload_offset + header.length + key.offset,
+				 .length = key.length };
+	return open(ctx, packet, service, &hashed, flags, SPLICE_forward_first_payload);
 }
 
 /* A connection begins that proves what it must: whether the operator lets it. */

@@ -9,6 +9,7 @@
 // hands the mark down (net.ipv4.tcp_fwmark_accept=1) to the socket, to what it sends, to the ACKs of its TIME_WAIT
 // and to RSTs. A backend that listens on the VIP itself needs neither.
 #include "libsplice/bpf/bridge_tc.h"
+#include "libsplice/datapath/sample.h"
 #include "libsplice/datapath/segment.h"
 
 char bridge_license[] SEC("license") = "Dual BSD/GPL";
@@ -21,6 +22,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } beside SEC(".maps");
+
+// Of the connections that begin those that are in the connection log's sample. Who hears of their end: adopted_ends.bpf.c.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SPLICE_SAMPLED_CONNECTIONS);
+	__type(key, struct splice_flow_key);
+	__type(value, struct splice_sampled_connection);
+} sampled SEC(".maps");
 
 // Of the kernel's structs what is read here, found by name when the program is loaded (CO-RE).
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -339,6 +348,19 @@ static __always_inline int splice_open(struct __sk_buff *skb, const struct splic
 	return splice_adopt(skb, marked, negotiated, listener);
 }
 
+// Of its own, for the stack that it takes.
+static __noinline int splice_note_sampled(const struct splice_marked *marked)
+{
+	if (!marked || !marked->service) return 0; /* never */
+	const struct splice_flow_key key = splice_bridge_key_of_marked(&marked->packet, &marked->service->backend,
+								      marked->service->backend_port);
+	const struct splice_sampled_connection connection = {.since_ns = bpf_ktime_get_ns(),
+							     .service = (__u16)marked->number};
+
+	bpf_map_update_elem(&sampled, &key, &connection, BPF_ANY);
+	return 0;
+}
+
 static __always_inline int splice_deliver(struct __sk_buff *skb, const struct splice_marked *marked)
 {
 	const enum splice_verdict verdict = splice_address_backend(skb, marked);
@@ -389,7 +411,12 @@ int bridge_ad_in(struct __sk_buff *skb)
 	const struct splice_bridge_decision decision = splice_decide_marked(skb, &marked, known, laned, &negotiated);
 	switch (decision.step) {
 	case SPLICE_BRIDGE_DELIVER: action = splice_deliver(skb, &marked); break;
-	case SPLICE_BRIDGE_OPEN: action = splice_open(skb, &marked, &negotiated, socket); break;
+	case SPLICE_BRIDGE_OPEN:
+		action = splice_open(skb, &marked, &negotiated, socket);
+		if (SPLICE_UNLIKELY(settings.sample) && action == TC_ACT_OK &&
+		    splice_in_sample(splice_secret_in_use(&settings.common), (marked.packet.ack - 1) >> 8, settings.sample))
+			splice_note_sampled(&marked);
+		break;
 	case SPLICE_BRIDGE_REOPEN: action = splice_clear_old_socket(skb, &marked, rst_seq); break;
 	case SPLICE_BRIDGE_BOUNCE: action = splice_bounce(skb, &marked, decision.verdict); break;
 	case SPLICE_BRIDGE_UNKNOWN: action = splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER); break;

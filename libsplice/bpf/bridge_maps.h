@@ -6,12 +6,14 @@
  *   services    service number -> splice_bridge_service_entry   replaced one entry at a time
  *   counters    0 -> splice_bridge_counters, one a processor
  *   asked       ring of splice_asked                       what the kernel does not decide
+ *   told        ring of splice_told_end                    ends of connections that are in the log's sample
  *   vip_ports   VIP port / 64 -> bits                      what goes to none of them is not looked at twice
  * and when translating:
  *   flows       splice_flow_key {client, backend} -> splice_bridge_flow   made and removed by user space
  *   ports       backend port / 64 -> bits                  what does not leave from one of them is not looked up
  *
  * and when adopting:
+ *   sampled     splice_flow_key {client, backend} -> splice_sampled_connection   those of the log's sample
  *   beside      SPLICE_BESIDE_* -> a program that translates other services, where there are such
  *
  * and in memory that both see, struct splice_bridge_settings: secrets, the wall clock, which mark is
@@ -55,6 +57,7 @@ struct splice_bridge_settings {
 	__u32 uplink; /* by which balancers send: what this bridge tries by itself comes in there; 0: not known */
 	__u16 leaving; /* 1: nothing is opened any more */
 	__u16 beside; /* adopting, 1: what is of no service here goes to the programs in `beside` */
+	__u64 sample; /* adopting: the share of connections that are told of (sample.h) */
 };
 
 /* The number of the service whose packets are marked so. `family` is 4 or 6. */
@@ -63,6 +66,29 @@ SPLICE_INLINE __u32 splice_bridge_carried(const struct splice_bridge_settings *s
 {
 	return settings->carried[family == 6][carriage.mark & (SPLICE_CARRIAGE_MARKS - 1)];
 }
+
+/* Connections of the sample that the bridge that adopts remembers until they end. Those that never came about are among
+ * them, so the ones that were looked at last stay. */
+#define SPLICE_SAMPLED_CONNECTIONS 65536
+
+struct splice_sampled_connection {
+	__u64 since_ns; /* CLOCK_MONOTONIC */
+	__u16 service; /* number */
+	__u16 zero[3];
+};
+
+struct splice_told_end {
+	struct splice_flow_key flow; /* client and backend */
+	__u64 since_ns; /* CLOCK_MONOTONIC; 0: user space knows it */
+	__u64 until_ns;
+	__u64 sent; /* bytes of payload, of the backend */
+	__u64 received; /* of the client */
+	__u16 service; /* number */
+	__u8 end; /* enum splice_connection_end */
+	__u8 zero[5];
+};
+
+SPLICE_STATIC_ASSERT(sizeof(struct splice_told_end) == 80, "a record without padding");
 
 struct splice_bridge_counters {
 	struct splice_common_counters common;

@@ -3,6 +3,7 @@
 // The bridge that translates (docs/translation.md), for Linux 6.1 and newer: established flows are carried here, both
 // ways; openings, ICMP errors and whatever needs an answer are user space's, which makes and removes the flows.
 #include "libsplice/bpf/bridge_tc.h"
+#include "libsplice/datapath/sample.h"
 
 char bridge_license[] SEC("license") = "Dual BSD/GPL";
 
@@ -21,6 +22,45 @@ struct {
 	__type(value, __u64);
 } ports SEC(".maps");
 
+/* A connection of the sample has ended: once. `client` and its port are of its packet. */
+static __noinline int splice_tell_end(const struct splice_address *client, __u32 client_port, struct splice_bridge_flow *flow,
+				      enum splice_connection_end end)
+{
+	struct splice_bridge_counters *mine = bpf_map_lookup_elem(&counters, &zero_key);
+	struct splice_told_end *record;
+
+	if (!client || !flow) return 0; /* never */
+	flow->flags &= (__u8)~SPLICE_BRIDGE_SAMPLED;
+	record = bpf_ringbuf_reserve(&told, sizeof(*record), 0);
+	if (!record) {
+		if (mine) mine->common.untold++;
+		return 0;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	record->flow.client = *client;
+	record->flow.client_port = (__u16)client_port;
+	record->flow.server = flow->translation.backend;
+	record->flow.server_port = flow->translation.backend_port;
+	record->until_ns = bpf_ktime_get_ns();
+	record->sent = splice_bridge_flow_sent(flow);
+	record->received = splice_bridge_flow_received(flow);
+	record->service = flow->service;
+	record->end = (__u8)end;
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+/* Whether what the packet has left in the flow is the end of it, and that is to be told. */
+static __always_inline int splice_is_end(const struct splice_bridge_flow *flow)
+{
+	return SPLICE_UNLIKELY(flow->flags & SPLICE_BRIDGE_SAMPLED) && splice_bridge_is_closing(flow);
+}
+
+static __always_inline enum splice_connection_end splice_end_of(const struct splice_bridge_flow *flow)
+{
+	return flow->flags & SPLICE_BRIDGE_RESET ? SPLICE_END_RESET : SPLICE_END_FIN;
+}
+
 /* Of its own, as splice_flow_of_marked() below. */
 static __noinline int splice_carry_toward_backend(struct __sk_buff *skb, const struct splice_packet *packet,
 						  struct splice_bridge_flow *flow)
@@ -36,6 +76,8 @@ static __noinline int splice_carry_toward_backend(struct __sk_buff *skb, const s
 		splice_translate_toward_backend(data, end, packet, &options, &flow->translation, &deltas);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
 	splice_bridge_flow_touch_by_client(flow, packet, splice_now_s());
+	if (splice_is_end(flow))
+		splice_tell_end(&packet->ends.source, packet->ends.source_port, flow, splice_end_of(flow));
 	if (splice_address_equal(&flow->translation.vip, &flow->translation.backend)) splice_mark_for_vip(skb);
 	splice_settle_checksum(skb, packet, &deltas,
 			       splice_translate_ip_edit(packet, SPLICE_DESTINATION).traffic_class);
@@ -55,6 +97,8 @@ static __always_inline int splice_carry_toward_client(struct __sk_buff *skb, con
 		splice_translate_toward_client(data, end, packet, &options, &flow->translation, &deltas);
 	if (verdict != SPLICE_CONTINUE) return splice_drop(verdict);
 	splice_bridge_flow_touch_by_backend(flow, packet, splice_now_s());
+	if (splice_is_end(flow))
+		splice_tell_end(&packet->ends.destination, packet->ends.destination_port, flow, splice_end_of(flow));
 	/* A device below this one (a VLAN's) has the program too, and there the packet would look untranslated. */
 	if (splice_address_equal(&flow->translation.vip, &flow->translation.backend)) splice_mark_for_vip(skb);
 	splice_settle_checksum(skb, packet, &deltas, splice_translate_ip_edit(packet, SPLICE_SOURCE).traffic_class);
@@ -91,7 +135,12 @@ int bridge_tr_in(struct __sk_buff *skb)
 		return splice_carry_toward_backend(skb, &marked.packet, flow);
 	// From here on the ports are the new connection's: what comes right behind its first segment waits for user
 	// space too. The old connection's socket would answer it with a RST, in the new one's numbers.
-	if (decision.step == SPLICE_BRIDGE_REOPEN && flow) flow->state = SPLICE_BRIDGE_OPENING;
+	if (decision.step == SPLICE_BRIDGE_REOPEN && flow) {
+		flow->state = SPLICE_BRIDGE_OPENING;
+		if (flow->flags & SPLICE_BRIDGE_SAMPLED)
+			splice_tell_end(&marked.packet.ends.source, marked.packet.ends.source_port, flow,
+					SPLICE_END_REPLACED);
+	}
 	return splice_ask(skb, &marked.packet, SPLICE_FROM_BALANCER);
 }
 

@@ -31,6 +31,7 @@ SPLICE_INLINE const struct splice_secret *splice_secret_in_use(const struct spli
 struct splice_common_counters {
 	__u64 verdicts[SPLICE_VERDICT_COUNT];
 	__u64 asked; /* handed to user space, which counts their verdicts */
+	__u64 untold; /* records that the ring `told` had no room for */
 };
 
 /* So much a window and processor. */
@@ -71,6 +72,9 @@ struct splice_asked {
 
 SPLICE_STATIC_ASSERT(sizeof(struct splice_asked) == 16, "a record's head without padding");
 
+/* Records for the connection log, in the ring `told`. */
+#define SPLICE_TOLD_RING_BYTES (1U << 20)
+
 SPLICE_HEADER_END
 
 #if SPLICE_BPF
@@ -78,6 +82,11 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, SPLICE_ASKED_RING_BYTES);
 } asked SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SPLICE_TOLD_RING_BYTES);
+} told SEC(".maps");
 #endif
 
 #endif /* LIBSPLICE_BPF_COMMON_MAPS_H */

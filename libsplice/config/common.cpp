@@ -43,6 +43,27 @@ splice_mark_field read_marks(const YamlValue& value) {
     return *field;
 }
 
+constexpr std::uint64_t kMostLinesASecond = 1'000'000;
+
+Parsed<std::uint64_t> parse_lines_a_second(std::string_view text) {
+    return parse_number(text, 1, kMostLinesASecond);
+}
+
+// A path from / on: daemons have no folder of their own.
+Parsed<std::string> parse_log_file(std::string_view text) {
+    if (text == "stderr" || (text.starts_with('/') && !text.ends_with('/'))) return std::string(text);
+    return std::unexpected("expected stderr, or a path from / on such as /var/log/splicelb/connections.log");
+}
+
+ConnectionLogSettings read_connection_log(const YamlValue& value) {
+    const YamlMap map = value.map({"sample", "limit", "file"});
+    ConnectionLogSettings settings;
+    settings.sample = map.require("sample").as(parse_share);
+    map.read("limit", settings.limit, parse_lines_a_second);
+    map.read("file", settings.file, parse_log_file);
+    return settings;
+}
+
 }  // namespace
 
 Parsed<splice_mark_field> mark_field(std::uint32_t value, std::uint32_t mask) {
@@ -296,9 +317,11 @@ CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api, A
         }
     }
     if (const auto log = top.find("log")) {
-        const YamlMap settings = log->map({"level", "format"});
+        const YamlMap settings = log->map({"level", "format", "connections"});
         settings.read("level", config.log.level, parse_log_level);
         settings.read("format", config.log.format, parse_log_format);
+        if (const auto connections = settings.find("connections"))
+            config.connection_log = read_connection_log(*connections);
     }
     return config;
 }

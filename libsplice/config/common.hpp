@@ -16,6 +16,7 @@
 #include "libsplice/config/command_line.hpp"
 #include "libsplice/config/values.hpp"
 #include "libsplice/config/yaml_reader.hpp"
+#include "libsplice/ops/connection_log.hpp"
 #include "libsplice/ops/log.hpp"
 
 namespace splice {
@@ -46,6 +47,7 @@ struct CommonConfig {
     std::string api_token_file{};  // empty: there is no token
     std::string api_state{};       // of the balancer: where what the API changes is kept
     LogSettings log;
+    ConnectionLogSettings connection_log{};
     std::string bpffs = "/sys/fs/bpf/splicelb";
     Duration idle_timeout = kIdleTimeout;
     std::size_t max_flows = kMaxFlows;

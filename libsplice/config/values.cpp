@@ -154,6 +154,27 @@ Parsed<std::size_t> parse_size(std::string_view text) {
     return static_cast<std::size_t>(*bytes);
 }
 
+std::optional<double> parse_decimal(std::string_view text) {
+    double number = 0;
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+    const bool begins = !text.empty() && text.front() >= '0' && text.front() <= '9';
+    if (!begins || error != std::errc{} || end != text.data() + text.size()) return {};
+    return number;
+}
+
+Parsed<double> parse_share(std::string_view text) {
+    const auto expected = std::unexpected("expected a share such as \"2 %\" or 0.02, at most 100 %");
+    const bool percent = text.ends_with('%');
+    if (percent) text.remove_suffix(1);
+    while (percent && text.ends_with(' ')) text.remove_suffix(1);
+    const auto number = parse_decimal(text);
+    if (!number) return expected;
+    const double share = percent ? *number / 100 : *number;
+    if (share < 0 || share > 1) return expected;
+    return share;
+}
+
 Parsed<Protocol> parse_protocol(std::string_view text) {
     for (const Protocol protocol : {Protocol::http, Protocol::tls, Protocol::tcp}) {
         if (text == to_string(protocol)) return protocol;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,9 @@ Parsed<std::uint32_t> parse_weight(std::string_view text);
 Parsed<std::uint8_t> parse_window_scale(std::string_view text);
 Parsed<Duration> parse_duration(std::string_view text);  // 50ms, 2s, 15m, 1h
 Parsed<std::size_t> parse_size(std::string_view text);   // 16KiB, 1MiB, plain bytes
+Parsed<double> parse_share(std::string_view text);       // "2 %", "2%" or 0.02: 0 to 1
+// Digits with at most one point: 1.25.
+std::optional<double> parse_decimal(std::string_view text);
 Parsed<Protocol> parse_protocol(std::string_view text);  // http, tls, tcp
 // An address of one host that packets can be sent to: not loopback, multicast, link-local or unspecified.
 Parsed<IpAddress> parse_host_address(std::string_view text);

@@ -25,6 +25,9 @@ struct FlowChoice {
     std::string_view key;              // the bytes that were hashed; they live for the call
     std::optional<Fallback> fallback;  // why they are the client's address and not the rule's key
     std::uint16_t bridge;              // SPLICE_NO_BRIDGE: the service has none
+    std::uint16_t service = 0;         // its number
+    std::uint8_t rank = 0;             // of the bridge among the choices: 0 to 2
+    bool sampled = false;              // the connection log has a line of it
 };
 
 // Implemented by engines and by tests. Packets begin at the IP header, have finished checksums, and are the

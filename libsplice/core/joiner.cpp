@@ -63,6 +63,10 @@ Joiner::Joiner(std::shared_ptr<const JoinerSetup> setup, BridgeFlows* carried)
     : impl_(std::make_unique<Impl>(std::move(setup), carried, counters_)) {}
 Joiner::~Joiner() = default;
 
+void Joiner::tell_sampled(SampledFlows& sampled) noexcept {
+    impl_->connections.tell_sampled(sampled);
+}
+
 std::size_t Joiner::flows() const noexcept {
     return impl_->connections.size();
 }
@@ -122,6 +126,7 @@ std::size_t Joiner::reset_flows(Actions& out) {
         send({key.client, ends.backend, key.client_port, ends.backend_port, 0}, flow.client_next);
         send({ends.vip, key.client, ends.vip_port, key.client_port, 0}, flow.server_next);
         impl_->tell_balancer(key, flow, out);
+        impl_->connections.tell(key, flow, SPLICE_END_RESET);
         ++count;
     });
     return count;
@@ -235,6 +240,7 @@ Verdict Joiner::Impl::deliver(MarkedSegment& segment) {
     if (verdict != SPLICE_CONTINUE) return verdict;
     if (BridgeFlowTable::Entry* entry = segment.known.entry) {
         splice_bridge_flow_touch_by_client(&entry->second.value, &segment.packet, segment.now.seconds());
+        connections.tell_end(*entry);
         connections.touch(*entry, segment.now.seconds());
     }
     return SPLICE_deliver;
@@ -319,6 +325,7 @@ Verdict Joiner::Impl::established_answer(Instant now, const splice_packet& packe
     if (verdict != SPLICE_CONTINUE) return verdict;
     if (known.entry) {
         splice_bridge_flow_touch_by_backend(&known.entry->second.value, &packet, now.seconds());
+        connections.tell_end(*known.entry);
         connections.touch(*known.entry, now.seconds());
     }
     return SPLICE_toward_client;

@@ -15,6 +15,7 @@
 #include "libsplice/core/bridge_flows.hpp"
 #include "libsplice/core/held_loss.hpp"
 #include "libsplice/core/joiner/setup.hpp"
+#include "libsplice/core/sampled_flows.hpp"
 
 namespace splice {
 
@@ -35,6 +36,9 @@ class Joiner {
     ~Joiner();
     Joiner(const Joiner&) = delete;
     Joiner& operator=(const Joiner&) = delete;
+
+    // Hears of the connections that are in the sample; outlives the machine. Before any packet.
+    void tell_sampled(SampledFlows& sampled) noexcept;
 
     // A flow goes on as long as a service of the same mark, VIP and backend does.
     void replace_setup(std::shared_ptr<const JoinerSetup> setup);

@@ -17,6 +17,7 @@
 #include "libsplice/datapath/lane.h"
 #include "libsplice/datapath/packet.h"
 #include "libsplice/datapath/refusal.h"
+#include "libsplice/datapath/sample.h"
 #include "libsplice/datapath/segment.h"
 
 namespace splice {
@@ -874,6 +875,7 @@ Splicer::Impl::Taken Splicer::Impl::take_choice(const SplicerService& service, c
     const splice_placement_row& row = chosen.choices.bridges;
     const splice_placement_row in_table = service.placement->row(chosen.choices.row);
     Taken taken{row.choices[0], 1};
+    std::uint8_t rank = 0;
     if (service.choice.weighs != 0 && taken.bridge != SPLICE_NO_BRIDGE) {
         const int is_hot =
             service.choice.spread != 0 &&
@@ -883,10 +885,18 @@ Splicer::Impl::Taken Splicer::Impl::take_choice(const SplicerService& service, c
         loads.count(service.choice, row, choice);
         counters.choices[service.carriage.mark % SPLICE_CARRIAGE_MARKS].add(choice);
         taken.bridge = row.choices[choice.rank];
+        rank = choice.rank;
     }
     // A subset's row is in another order than the table's.
     taken.tries = splice_tries_from(splice_rank_of(&in_table, taken.bridge) % SPLICE_CHOICES);
-    out.chose({flow, chosen.key, chosen.fallback, taken.bridge});
+    out.chose(
+        {.flow = flow,
+         .key = chosen.key,
+         .fallback = chosen.fallback,
+         .bridge = taken.bridge,
+         .service = service.number,
+         .rank = rank,
+         .sampled = setup->sample != 0 && splice_in_sample(&setup->secret, cookie, setup->sample) != 0});
     return taken;
 }
 

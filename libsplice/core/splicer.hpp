@@ -106,6 +106,7 @@ struct SplicerSetup {
     std::size_t first_payload_memory = kFirstPayloadMemory;
     // Somebody else is about to serve: what no bridge takes is not answered, so that clients repeat it.
     bool stopping = false;
+    std::uint64_t sample = 0;  // the share of connections that the connection log has (datapath/sample.h)
 
     // What the service's checks come from; nothing: it is not checked.
     [[nodiscard]] std::optional<IpAddress> checked_from(const SplicerService& service) const noexcept {

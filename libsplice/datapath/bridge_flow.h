@@ -21,6 +21,7 @@ enum splice_bridge_flow_flags {
 	SPLICE_BRIDGE_CLIENT_FIN = 1, /* the client has sent FIN */
 	SPLICE_BRIDGE_BACKEND_FIN = 4, /* the backend has */
 	SPLICE_BRIDGE_RESET = 2, /* the last packet was a RST: of either side, or forged */
+	SPLICE_BRIDGE_SAMPLED = 8, /* its end is to be told (sample.h), and was not yet */
 };
 
 struct splice_bridge_flow {
@@ -35,7 +36,7 @@ struct splice_bridge_flow {
 	__u8 flags; /* enum splice_bridge_flow_flags */
 	__u16 service; /* the service's number */
 	__u8 timestamps; /* 1: both sides use them */
-	__u8 zero;
+	__u8 wraps; /* how often server_next (low four bits) and client_next have passed 2^32 bytes: 15 is the most */
 	__u32 client_ack; /* the farthest that the client acknowledged, in the cookie's numbers */
 	__u32 server_next; /* after the farthest byte that the backend sent, in the cookie's numbers */
 	__u32 client_una; /* the farthest byte of the client's that the backend acknowledged */
@@ -88,6 +89,27 @@ SPLICE_INLINE int splice_seq_after(__u32 a, __u32 b)
 	return (__s32)(a - b) > 0;
 }
 
+/* Moves flow->server_next or flow->client_next on, `to` a later number of a stream that began at `from`. `wrap`: 1 or 16, its
+ * unit in flow->wraps. */
+SPLICE_INLINE void splice_bridge_flow_advance(struct splice_bridge_flow *flow, __u32 *next, __u32 to, __u32 from, __u8 wrap)
+{
+	if (SPLICE_UNLIKELY(to - from < *next - from) && (flow->wraps / wrap & 15) < 15) flow->wraps += wrap;
+	*next = to;
+}
+
+/* Bytes of payload that the backend, and the client, have sent so far; exact below 64 GiB. */
+SPLICE_INLINE __u64 splice_bridge_flow_sent(const struct splice_bridge_flow *flow)
+{
+	return ((__u64)(flow->wraps & 15) << 32 | (flow->server_next - (flow->cookie_isn + 1))) -
+	       ((flow->flags & SPLICE_BRIDGE_BACKEND_FIN) != 0);
+}
+
+SPLICE_INLINE __u64 splice_bridge_flow_received(const struct splice_bridge_flow *flow)
+{
+	return ((__u64)(flow->wraps >> 4) << 32 | (flow->client_next - (flow->client_isn + 1))) -
+	       ((flow->flags & SPLICE_BRIDGE_CLIENT_FIN) != 0);
+}
+
 /* 1 for a number farther than SPLICE_SEQ_LEAP_MAX from all that lies between `from` and `to`, which is not before it. */
 SPLICE_INLINE int splice_bridge_is_far(__u32 number, __u32 from, __u32 to)
 {
@@ -118,7 +140,7 @@ SPLICE_INLINE void splice_bridge_flow_touch_by_client(struct splice_bridge_flow 
 		flags &= (__u8)~SPLICE_RST;
 	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_RST)) == SPLICE_ACK) {
 		if (splice_seq_after(next, flow->client_next) && next - flow->client_una <= SPLICE_WINDOW_MAX)
-			flow->client_next = next;
+			splice_bridge_flow_advance(flow, &flow->client_next, next, flow->client_isn + 1, 16);
 		if (splice_seq_after(packet->ack, flow->client_ack) && !splice_seq_after(packet->ack, flow->server_next))
 			flow->client_ack = packet->ack;
 	}
@@ -134,10 +156,12 @@ SPLICE_INLINE void splice_bridge_flow_touch_by_backend(struct splice_bridge_flow
 			   flow->translation.seq_shift;
 
 	if ((packet->tcp_flags & (SPLICE_ACK | SPLICE_SYN | SPLICE_RST)) == SPLICE_ACK) {
-		if (splice_seq_after(next, flow->server_next)) flow->server_next = next;
+		if (splice_seq_after(next, flow->server_next))
+			splice_bridge_flow_advance(flow, &flow->server_next, next, flow->cookie_isn + 1, 1);
 		if (splice_seq_after(packet->ack, flow->client_una)) flow->client_una = packet->ack;
 		/* The backend has got what we did not see. */
-		if (SPLICE_UNLIKELY(splice_seq_after(packet->ack, flow->client_next))) flow->client_next = packet->ack;
+		if (SPLICE_UNLIKELY(splice_seq_after(packet->ack, flow->client_next)))
+			splice_bridge_flow_advance(flow, &flow->client_next, packet->ack, flow->client_isn + 1, 16);
 	}
 	splice_bridge_flow_touch(flow, packet->tcp_flags, SPLICE_BRIDGE_BACKEND_FIN, now_s);
 }

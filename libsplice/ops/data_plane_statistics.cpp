@@ -14,6 +14,7 @@ void DataPlaneStatistics::add(const DataPlaneStatistics& other) noexcept {
     send_failures += other.send_failures;
     send_too_big += other.send_too_big;
     queue_overruns += other.queue_overruns;
+    untold += other.untold;
 }
 
 void DataPlaneStatistics::add(const VerdictCounters& counters) noexcept {
@@ -57,6 +58,7 @@ void write_statistics(MetricsPage& page, Program program, const DataPlaneStatist
     counter("send_failures", "Packets that the kernel refused to send", now.send_failures);
     counter("send_too_big", "Packets above the route's MTU", now.send_too_big);
     counter("queue_overruns", "Packets dropped because a queue was full", now.queue_overruns);
+    if (now.connection_log) write_connection_log_counters(page, prefix, *now.connection_log, now.untold);
 }
 
 }  // namespace splice

@@ -10,6 +10,7 @@
 #include "libsplice/core/held_loss.hpp"
 #include "libsplice/datapath/defs.h"
 #include "libsplice/engine/raw_socket.hpp"
+#include "libsplice/ops/connection_log.hpp"
 #include "libsplice/ops/metrics.hpp"
 
 namespace splice {
@@ -25,6 +26,8 @@ struct DataPlaneStatistics {
     std::uint64_t send_failures = 0;
     std::uint64_t send_too_big = 0;
     std::uint64_t queue_overruns = 0;
+    std::uint64_t untold = 0;  // lines of the connection log that a kernel program's ring had no room for
+    const ConnectionLogCounters* connection_log = nullptr;  // of the process; it outlives this
 
     // Another data path's, beside this one.
     void add(const DataPlaneStatistics& other) noexcept;

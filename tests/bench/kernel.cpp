@@ -21,6 +21,7 @@
 #include "libsplice/base/verdict.hpp"
 #include "libsplice/bpf/balancer_maps.h"
 #include "libsplice/datapath/balancer_rules.h"
+#include "libsplice/datapath/sample.h"
 #include "libsplice/engine/bpf_prefixes.hpp"
 #include "tests/bench/flows.hpp"
 #include "tests/bench/restore.h"
@@ -68,6 +69,7 @@ class Bench {
         fill_bridges();
     }
     ~Bench() {
+        ring_buffer__free(told_);
         balancer_xdp__destroy(balancer_);
         restore__destroy(restore_);
     }
@@ -175,6 +177,17 @@ class Bench {
             if (word == "memlock:") file >> bytes;
         }
         return bytes / capacity_;
+    }
+
+    // The connection log has that share from here on.
+    void sample(std::uint64_t share) { balancer_->bss->settings.sample = share; }
+    // What the ring of the connection log has.
+    void forget_told() {
+        if (!told_)
+            told_ = ring_buffer__new(
+                bpf_map__fd(balancer_->maps.told), [](void*, void*, std::size_t) { return 0; }, nullptr,
+                nullptr);
+        require(told_ && ring_buffer__consume(told_) >= 0, "empty the ring");
     }
 
   private:
@@ -295,6 +308,7 @@ class Bench {
     balancer_xdp* balancer_;
     restore* restore_;
     bool balancer_is_chosen_ = false;  // what passes run
+    ring_buffer* told_ = nullptr;
 };
 
 const PacketBytes& syn() {
@@ -373,6 +387,33 @@ void measure_weighing() {
     say("kernel_first_payload/nothing_adds", "ns", mean_of_middle(plain_again));
     say("kernel_first_payload/bounded_load_adds", "ns", mean_of_middle(bound));
     say("kernel_first_payload/bounded_load_and_hot_keys_add", "ns", mean_of_middle(hot));
+}
+
+// What the connection log adds to a first payload: a sample of 1 %, and of all. Measured as
+// measure_weighing() does it; the records are taken out of the ring between passes, where nobody waits for
+// them.
+void measure_log() {
+    Bench bench(kFewFlows);
+    constexpr int kTurns = 150;
+    FirstPayloads first(request_of(60));
+    bench.set_frames(kRepeat, [&](std::uint32_t i) -> const PacketBytes& { return first.packet(i); });
+    const auto pass_with = [&](std::uint64_t share) {
+        bench.sample(share);
+        const double nanoseconds = bench.pass_of(SPLICE_forward_first_payload);
+        bench.forget_flows();
+        bench.forget_told();
+        return nanoseconds;
+    };
+    std::vector<double> off_again, percent, all;
+    for (int turn = 0; turn < kTurns; ++turn) {
+        const double off = pass_with(0);
+        percent.push_back(pass_with(SPLICE_SAMPLE_ALL / 100) - off);
+        all.push_back(pass_with(SPLICE_SAMPLE_ALL) - off);
+        off_again.push_back(pass_with(0) - off);
+    }
+    say("kernel_first_payload/log_off_adds", "ns", mean_of_middle(off_again));
+    say("kernel_first_payload/log_of_1_percent_adds", "ns", mean_of_middle(percent));
+    say("kernel_first_payload/log_of_all_adds", "ns", mean_of_middle(all));
 }
 
 void measure_hot() {
@@ -489,7 +530,7 @@ void measure_million() {
 
 }  // namespace
 
-// Usage: bench_kernel [hot | weighing | lanes | limits | million]; flags are passed over.
+// Usage: bench_kernel [hot | weighing | log | lanes | limits | million]; flags are passed over.
 int main(int argc, char** argv) {
     const std::string_view last = argc > 1 ? argv[argc - 1] : "-";
     const auto wanted = [&](std::string_view part) { return last.starts_with('-') || last == part; };
@@ -498,6 +539,7 @@ int main(int argc, char** argv) {
         std::printf("{\"benchmarks\": [\n");
         if (wanted("hot")) measure_hot();
         if (wanted("weighing")) measure_weighing();
+        if (wanted("log")) measure_log();
         if (wanted("lanes")) measure_lanes();
         if (wanted("limits")) measure_limits();
         if (wanted("million")) measure_million();

@@ -15,6 +15,7 @@
 
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/wire/print_packet.hpp"
+#include "tests/bpf/told_records.hpp"
 
 namespace splice::testing {
 namespace {
@@ -181,7 +182,7 @@ void empty_maps(int program) {
                     (void)bpf_map_delete_elem(map.get(), &key);  // one that is not there
                 break;
             case BPF_MAP_TYPE_RINGBUF:
-                (void)AskedPackets(map.get()).take();
+                (void)ToldRecords(map.get()).take();  // as bytes, whatever they are
                 break;
             default:
                 throw std::runtime_error("no way to empty the map " + std::string(name));

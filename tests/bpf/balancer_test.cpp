@@ -18,9 +18,11 @@
 #include <thread>
 #include <vector>
 
+#include "libsplice/datapath/sample.h"
 #include "libsplice/engine/clock.hpp"
 #include "tests/bpf/balancer_rig.hpp"
 #include "tests/bpf/spoilt_packets.hpp"
+#include "tests/bpf/told_records.hpp"
 
 using namespace splice;
 using namespace splice::testing;
@@ -285,6 +287,106 @@ TEST_CASE("a request line in one segment is decided in the kernel: every method,
                                                 " HTTP/1.0\r\n\r\n")) == SPLICE_forward_first_payload);
         }
     });
+}
+
+TEST_CASE("a choice in the kernel is told to the connection log: flow, key, hash, bridge and rank") {
+    both_families([](int family) {
+        SplicerSetup setup = splicer_setup(family);
+        setup.sample = SPLICE_SAMPLE_ALL;
+        Pair pair(setup, family);
+        ToldRecords told(pair.kernel.maps().told());
+        std::uint16_t port = 2000;
+        std::string every_byte = "/";
+        for (int byte = 0x21; byte < 0x100; ++byte)
+            if (byte != 0x7f) every_byte += static_cast<char>(byte);
+        for (const std::string& uri :
+             {std::string("/a"), std::string(SPLICE_TOLD_KEY_MAX - 1, 'x'),
+              std::string(SPLICE_TOLD_KEY_MAX, 'y'), std::string(SPLICE_TOLD_KEY_MAX + 1, 'z'),
+              std::string(1200, 'w'), every_byte}) {
+            CAPTURE(uri);
+            const std::string key = uri.starts_with('/') ? uri : "/" + uri.substr(1);
+            const Client client = pair.connected(port++);
+            const auto before = read_clock().monotonic;
+            const Verdict verdict =
+                pair.verdict(client.segment("GET " + key + " HTTP/1.1\r\nHost: h\r\n\r\n"));
+            REQUIRE(verdict == SPLICE_forward_first_payload);
+            const auto records = told.take_as<splice_told_choice>();
+            if (!pair.kernel.decided_in_kernel()) {  // user space says it by itself
+                CHECK(records.empty());
+                continue;
+            }
+            REQUIRE(records.size() == 1);
+            const splice_told_choice& choice = records[0];
+            CHECK(IpAddress(choice.flow.client).to_string() == topology(family).client);
+            CHECK(IpAddress(choice.flow.server).to_string() == topology(family).vip);
+            CHECK(choice.flow.client_port == splice_htons(client.base.source_port));
+            CHECK(choice.flow.server_port == splice_htons(80));
+            CHECK(choice.hash == hash_key_bytes(key));
+            CHECK(choice.key_length == key.size());
+            CHECK(choice.by_source == 0);
+            const std::size_t here = std::min<std::size_t>(key.size(), SPLICE_TOLD_KEY_MAX);
+            CHECK(std::string(reinterpret_cast<const char*>(choice.key), here) == key.substr(0, here));
+            CHECK(choice.rank == 0);
+            CHECK(choice.service == 1);
+            const Choices chosen = pair.shared->services[0].placement->choose(key);
+            CHECK(choice.bridge == chosen.bridges.choices[0]);
+            CHECK(Duration(static_cast<std::int64_t>(choice.monotonic_ns)) >= before);
+            CHECK(Duration(static_cast<std::int64_t>(choice.monotonic_ns)) <= read_clock().monotonic);
+        }
+    });
+}
+
+TEST_CASE("a choice by the client's address is told with that, and one that is not in the sample is not") {
+    both_families([](int family) {
+        SplicerSetup setup = rules_by_source(family);
+        setup.sample = SPLICE_SAMPLE_ALL / 2;
+        Pair pair(setup, family);
+        ToldRecords told(pair.kernel.maps().told());
+        int taken = 0;
+        for (std::uint16_t port = 2000; port < 2064; ++port) {
+            const Client client = pair.connected(port);
+            REQUIRE(pair.in_kernel(client.segment("hello")) == SPLICE_forward_first_payload_source);
+            const auto records = told.take_as<splice_told_choice>();
+            const bool sampled =
+                splice_in_sample(&kSecret, splice_choice_cookie(client.cookie + 1), setup.sample) != 0;
+            REQUIRE(records.size() == (sampled ? 1 : 0));
+            taken += sampled;
+            if (!sampled) continue;
+            CHECK(records[0].by_source == 1);
+            CHECK(records[0].key_length == sizeof(splice_address));
+            splice_address source{};
+            std::memcpy(&source, records[0].key, sizeof(source));
+            CHECK(IpAddress(source).to_string() == topology(family).client);
+        }
+        CHECK(taken > 8);
+        CHECK(taken < 56);
+    });
+}
+
+TEST_CASE("without a sample nothing is told, and what the ring has no room for is counted") {
+    Pair none;
+    {
+        ToldRecords told(none.kernel.maps().told());
+        const Client client = none.connected(2000);
+        REQUIRE(none.in_kernel(client.segment(kGet)) == SPLICE_forward_first_payload);
+        CHECK(told.take().empty());
+        CHECK(none.kernel.maps().counters().common.untold == 0);
+    }
+    SplicerSetup setup = splicer_setup();
+    setup.sample = SPLICE_SAMPLE_ALL;
+    none.kernel.replace_setup(std::make_shared<const SplicerSetup>(setup));
+    // Nobody reads.
+    constexpr std::uint32_t kRoom = SPLICE_TOLD_RING_BYTES / (sizeof(splice_told_choice) + 8);
+    const Client client = none.connected(2001);
+    for (std::uint32_t i = 0; i < kRoom + 10; ++i) {
+        const PacketBytes packet = client.segment(kGet).build();
+        REQUIRE(none.kernel.handle(read_clock(), packet).verdict == SPLICE_forward_first_payload);
+        const splice_packet parsed = parse(packet).packet;
+        (void)bpf_map_delete_elem(none.kernel.maps().flows(), splice_flow_toward_server(&parsed));
+    }
+    CHECK(none.kernel.maps().counters().common.untold >= 10);
+    ToldRecords told(none.kernel.maps().told());
+    CHECK(told.take().size() + none.kernel.maps().counters().common.untold == kRoom + 10);
 }
 
 TEST_CASE("keys with depth, len and without query are cut alike") {

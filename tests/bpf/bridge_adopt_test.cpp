@@ -1,19 +1,25 @@
 // Adoption against the kernel's own sockets: real frames into a real link, real listeners behind it.
 #include <doctest/doctest.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <optional>
+#include <utility>
 
 #include "libsplice/core/splicer.hpp"
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/refusal.h"
+#include "libsplice/datapath/sample.h"
 #include "libsplice/engine/clock.hpp"
 #include "libsplice/engine/port_guard.hpp"
 #include "libsplice/engine/subprocess.hpp"
 #include "libsplice/engine/sysctl.hpp"
+#include "packetbridge/adopted_ends.hpp"
 #include "tests/bpf/asked_packets.hpp"
 #include "tests/bpf/bridge_host.hpp"
 #include "tests/bpf/bystander.hpp"
+#include "tests/bpf/told_records.hpp"
 
 using namespace splice;
 using namespace splice::testing;
@@ -101,6 +107,122 @@ TEST_CASE("a first payload opens a connection at the cookie's own number, and an
         CHECK(rig.host.count(SPLICE_open_adopt) == 1);
         CHECK(rig.host.count(SPLICE_toward_client_adopted) >= 1);
     }
+}
+
+namespace {
+
+// A bridge that tells of a share of its connections.
+struct SampledRig : Rig {
+    explicit SampledRig(int family_, std::uint64_t share = SPLICE_SAMPLE_ALL)
+        : Rig(family_,
+              [&] {
+                  JoinerSetup sampled = joiner_setup(family_);
+                  sampled.sample = share;
+                  return sampled;
+              }()),
+          told(host.programs().told()) {
+        auto attached = AdoptedEnds::attach(host.programs().sampled(), host.programs().told(),
+                                            host.programs().ring(), host.programs().counters_map());
+        REQUIRE_MESSAGE(attached, attached.error().text);
+        ends.emplace(std::move(*attached));
+    }
+    // The one end that comes.
+    splice_told_end next_end() {
+        for (int i = 0; i < 200; ++i) {
+            const auto records = told.take_as<splice_told_end>();
+            CHECK(records.size() <= 1);
+            if (!records.empty()) return records[0];
+            usleep(10'000);
+        }
+        FAIL("no end is told");
+        return {};
+    }
+    void check_ends(const splice_told_end& end, const Client& client) const {
+        CHECK(IpAddress(end.flow.client).to_string() == topology(family).client);
+        CHECK(IpAddress(end.flow.server) == setup.services[0].backend.address);
+        CHECK(end.flow.client_port == splice_htons(client.base.source_port));
+        CHECK(end.flow.server_port == splice_htons(setup.services[0].backend.port));
+        CHECK(end.service == setup.services[0].number);
+        CHECK(end.since_ns != 0);
+        CHECK(end.until_ns >= end.since_ns);
+    }
+    std::optional<AdoptedEnds> ends;
+    ToldRecords told;
+};
+
+}  // namespace
+
+TEST_CASE(
+    "the end of a sampled connection is told with what it carried: closed by the server, or by the client") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        SampledRig rig(family);
+        Listener listener(rig.setup.services[0].backend);
+        const Client first = rig.client();
+        Descriptor socket = rig.open(listener, first);
+        send_text(socket, "answer");
+        const testing::Parsed answer = rig.next_with(SPLICE_PSH);
+        CHECK(answer.payload == "answer");
+        CHECK(rig.told.take().empty());
+        rig.close_server_first(first, std::move(socket));
+        splice_told_end end = rig.next_end();
+        rig.check_ends(end, first);
+        CHECK(end.end == SPLICE_END_FIN);
+        CHECK(end.sent == 6);
+        CHECK(end.received == kGet.size());
+
+        const Client second = rig.client(1);
+        socket = rig.open(listener, second);
+        Segment fin = second.segment("", static_cast<std::uint32_t>(kGet.size()), SPLICE_ACK | SPLICE_FIN);
+        rig.host.inject(rig.marked(fin));
+        CHECK(receive_text(socket).empty());
+        socket = Descriptor();
+        const testing::Parsed last = rig.next_with(SPLICE_FIN);
+        Segment ack = second.segment("", static_cast<std::uint32_t>(kGet.size()) + 1, SPLICE_ACK);
+        ack.ack = last.packet.seq + 1;
+        rig.host.inject(rig.marked(ack));
+        end = rig.next_end();
+        rig.check_ends(end, second);
+        CHECK(end.end == SPLICE_END_FIN);
+        CHECK(end.sent == 0);
+        CHECK(end.received == kGet.size());
+    }
+}
+
+TEST_CASE("the end of a sampled connection is a reset when the client sends one, or the server does") {
+    for (const int family : {4, 6}) {
+        CAPTURE(family);
+        SampledRig rig(family);
+        Listener listener(rig.setup.services[0].backend);
+        const Client first = rig.client();
+        Descriptor socket = rig.open(listener, first);
+        rig.host.inject(
+            rig.marked(first.segment("", static_cast<std::uint32_t>(kGet.size()), SPLICE_RST | SPLICE_ACK)));
+        splice_told_end end = rig.next_end();
+        rig.check_ends(end, first);
+        CHECK(end.end == SPLICE_END_RESET);
+        CHECK(end.sent == 0);
+        CHECK(end.received == kGet.size());
+
+        const Client second = rig.client(1);
+        socket = rig.open(listener, second);
+        const linger at_once{.l_onoff = 1, .l_linger = 0};
+        REQUIRE(setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)) == 0);
+        socket = Descriptor();
+        end = rig.next_end();
+        rig.check_ends(end, second);
+        CHECK(end.end == SPLICE_END_RESET);
+    }
+}
+
+TEST_CASE("of connections that are not in the sample, and of this host's others, no end is told") {
+    SampledRig rig(4, 0);
+    Listener listener(rig.setup.services[0].backend);
+    const Client client = rig.client();
+    rig.close_server_first(client, rig.open(listener, client));
+    usleep(50'000);
+    CHECK(rig.told.take().empty());
+    CHECK(rig.host.programs().counters().common.untold == 0);
 }
 
 TEST_CASE("a bridge that is leaving adopts nothing more, and what is open goes on") {

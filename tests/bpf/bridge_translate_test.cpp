@@ -2,9 +2,12 @@
 #include <bpf/bpf.h>
 #include <doctest/doctest.h>
 
+#include <cstring>
+
 #include "libsplice/core/splicer.hpp"
 #include "libsplice/engine/clock.hpp"
 #include "tests/bpf/bridge_host.hpp"
+#include "tests/bpf/told_records.hpp"
 
 using namespace splice;
 using namespace splice::testing;
@@ -150,6 +153,51 @@ TEST_CASE("the flow notes what expiry and a reused port need") {
     frame = frame_of(fin.build());
     REQUIRE(BridgeHost::run(rig.host.programs().egress(), frame) == kPass);
     CHECK(rig.now().flags == SPLICE_BRIDGE_BACKEND_FIN);
+}
+
+TEST_CASE("the end of a sampled flow is told once: both FINs, a RST, or another connection on its ports") {
+    for (const int family : {4, 6}) {
+        for (const bool reset : {false, true}) {
+            CAPTURE(family);
+            CAPTURE(reset);
+            Rig rig(family);
+            ToldRecords told(rig.host.programs().told());
+            splice_bridge_flow flow = rig.now();
+            flow.flags |= SPLICE_BRIDGE_SAMPLED;
+            REQUIRE(bpf_map_update_elem(rig.host.programs().flows(), &rig.key, &flow, BPF_ANY) == 0);
+            const auto run = [&](const Segment& segment, int program) {
+                PacketBytes frame = frame_of(segment.build());
+                REQUIRE(BridgeHost::run(program, frame) == kPass);
+            };
+            const int in = rig.host.programs().ingress(), out = rig.host.programs().egress();
+            run(rig.of_client(), in);
+            run(rig.of_backend(), out);
+            CHECK(told.take().empty());
+            Segment last = rig.of_backend();
+            last.seq += static_cast<std::uint32_t>(last.payload.size());
+            last.payload.clear();
+            last.flags = reset ? SPLICE_ACK | SPLICE_RST : SPLICE_ACK | SPLICE_FIN;
+            run(last, out);
+            if (!reset) {
+                CHECK(told.take().empty());
+                Segment fin = rig.of_client();
+                fin.seq += static_cast<std::uint32_t>(fin.payload.size());
+                fin.payload.clear();
+                fin.flags = SPLICE_ACK | SPLICE_FIN;
+                run(fin, in);
+            }
+            const auto records = told.take_as<splice_told_end>();
+            REQUIRE(records.size() == 1);
+            CHECK(std::memcmp(&records[0].flow, &rig.key, sizeof(rig.key)) == 0);
+            CHECK(records[0].end == (reset ? SPLICE_END_RESET : SPLICE_END_FIN));
+            CHECK(records[0].sent == rig.of_backend().payload.size());
+            CHECK(records[0].received == rig.of_client().payload.size());
+            CHECK(records[0].service == flow.service);
+            run(rig.of_client(), in);
+            run(last, out);
+            CHECK(told.take().empty());
+        }
+    }
 }
 
 TEST_CASE("openings and their answers, SYN-ACKs and strangers are user space's") {

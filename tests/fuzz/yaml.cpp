@@ -54,8 +54,13 @@ std::string written(const CommonConfig& config) {
     text += fmt::format("engine: {}\nkeep: {}\nidle_timeout: {}\nmax_flows: {}\n", to_string(config.engine),
                         config.keep, of_duration(config.idle_timeout), config.max_flows);
     text += fmt::format("api: {{ listen: {} }}\n", scalar(config.api ? config.api->to_string() : "off"));
-    text += fmt::format("log: {{ level: {}, format: {} }}\n", level_name(config.log.level),
-                        config.log.format == LogFormat::json ? "json" : "text");
+    const ConnectionLogSettings& connections = config.connection_log;
+    FUZZ_REQUIRE(connections.sample >= 0 && connections.sample <= 1, "{}", connections.sample);
+    FUZZ_REQUIRE(connections.limit >= 1 && connections.limit <= 1'000'000, "{}", connections.limit);
+    text += fmt::format(
+        "log: {{ level: {}, format: {}, connections: {{ sample: {:.17f}, limit: {}, file: {} }} }}\n",
+        level_name(config.log.level), config.log.format == LogFormat::json ? "json" : "text",
+        connections.sample, connections.limit, scalar(connections.file));
     return text;
 }
 

@@ -15,6 +15,12 @@ std::array<std::uint32_t, kIdleLists> limits(const splice_idle_timeouts& timeout
     return {timeouts.open_s, timeouts.closing_s, opening_s};
 }
 
+// Of an established connection that is forgotten.
+splice_connection_end end_of(HeldLoss why) noexcept {
+    if (why == HeldLoss::service_gone) return SPLICE_END_SERVICE_GONE;
+    return why == HeldLoss::begun_anew ? SPLICE_END_REPLACED : SPLICE_END_IDLE;
+}
+
 }  // namespace
 
 const splice_translation* KnownConnection::established() const noexcept {
@@ -60,7 +66,11 @@ BridgeFlowTable::Entry* BridgeConnections::begin(const splice_flow_key& key, Bri
 bool BridgeConnections::establish(BridgeFlowTable::Entry& entry) {
     entry.second.value.state = SPLICE_BRIDGE_ESTABLISHED;
     --openings_;
-    if (!carried_ || carried_->put(entry.first, entry.second.value)) return true;
+    if (!carried_ || carried_->put(entry.first, entry.second.value)) {
+        if (sampled_ && (entry.second.value.flags & SPLICE_BRIDGE_SAMPLED)) sampled_->opened(entry.first);
+        return true;
+    }
+    entry.second.value.flags &= static_cast<std::uint8_t>(~SPLICE_BRIDGE_SAMPLED);
     erase(entry, HeldLoss::expired);
     return false;
 }
@@ -91,6 +101,7 @@ void BridgeConnections::drop_hold(BridgeFlow& flow) noexcept {
 
 void BridgeConnections::forget(BridgeFlowTable::Entry& entry, HeldLoss why) noexcept {
     BridgeFlow& flow = entry.second.value;
+    tell(entry.first, flow, end_of(why));
     if (flow.hold) held_lost_.add(why, flow.hold->packets());
     drop_hold(flow);
     if (carried_) carried_->erase(entry.first);
@@ -102,10 +113,23 @@ void BridgeConnections::erase(BridgeFlowTable::Entry& entry, HeldLoss why) {
 }
 
 void BridgeConnections::erase(const splice_flow_key& key, const KnownConnection& known) {
-    if (known.entry)
-        erase(*known.entry, HeldLoss::begun_anew);
-    else if (carried_)
-        carried_->erase(key);
+    if (known.entry) return erase(*known.entry, HeldLoss::begun_anew);
+    if (!carried_) return;
+    if (const splice_bridge_flow* flow = known.flow()) tell(key, *flow, SPLICE_END_REPLACED);
+    carried_->erase(key);
+}
+
+void BridgeConnections::tell(const splice_flow_key& key, const splice_bridge_flow& flow,
+                             splice_connection_end end) const noexcept {
+    if (!sampled_ || !(flow.flags & SPLICE_BRIDGE_SAMPLED) || flow.state != SPLICE_BRIDGE_ESTABLISHED) return;
+    sampled_->ended(key, flow, end);
+}
+
+void BridgeConnections::tell_end(BridgeFlowTable::Entry& entry) noexcept {
+    BridgeFlow& flow = entry.second.value;
+    if (!(flow.flags & SPLICE_BRIDGE_SAMPLED) || !splice_bridge_is_closing(&flow)) return;
+    tell(entry.first, flow, flow.flags & SPLICE_BRIDGE_RESET ? SPLICE_END_RESET : SPLICE_END_FIN);
+    flow.flags &= static_cast<std::uint8_t>(~SPLICE_BRIDGE_SAMPLED);
 }
 
 void BridgeConnections::erase_unserved(const JoinerSetup& setup) {

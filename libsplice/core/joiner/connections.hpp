@@ -14,6 +14,7 @@
 #include "libsplice/core/flow_table.hpp"
 #include "libsplice/core/held_loss.hpp"
 #include "libsplice/core/joiner/setup.hpp"
+#include "libsplice/core/sampled_flows.hpp"
 #include "libsplice/core/segment_hold.hpp"
 #include "libsplice/datapath/bridge_rules.h"
 
@@ -57,6 +58,9 @@ class BridgeConnections {
     BridgeConnections(BridgeFlows* carried, HeldLossCounters& held_lost) noexcept
         : carried_(carried), held_lost_(held_lost) {}
 
+    // Hears of those of the sample from now on; outlives this.
+    void tell_sampled(SampledFlows& sampled) noexcept { sampled_ = &sampled; }
+
     [[nodiscard]] KnownConnection find(const splice_flow_key& key) noexcept;
     // A new opening, or null when `max_flows` are there or what carries connections has no room.
     [[nodiscard]] BridgeFlowTable::Entry* begin(const splice_flow_key& key, BridgeFlow flow,
@@ -68,6 +72,11 @@ class BridgeConnections {
     void settle(BridgeFlowTable::Entry& entry);
     // Its idle time-out begins anew, and is that of what its packets have said.
     void touch(BridgeFlowTable::Entry& entry, std::uint32_t now_s);
+    // Tells of an end; of connections that are not in the sample, nothing.
+    void tell(const splice_flow_key& key, const splice_bridge_flow& flow,
+              splice_connection_end end) const noexcept;
+    // Tells of the end where the packet that the entry has learnt of was it.
+    void tell_end(BridgeFlowTable::Entry& entry) noexcept;
     void erase(BridgeFlowTable::Entry& entry, HeldLoss why);
     void erase(const splice_flow_key& key, const KnownConnection& known);
     // What the opening holds has left.
@@ -92,6 +101,7 @@ class BridgeConnections {
 
     BridgeFlows* carried_;
     HeldLossCounters& held_lost_;
+    SampledFlows* sampled_ = nullptr;
     BridgeFlowTable table_;
     std::size_t held_bytes_ = 0;
     std::size_t openings_ = 0;

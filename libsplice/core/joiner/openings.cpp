@@ -6,6 +6,8 @@
 
 #include "libsplice/base/seq.hpp"
 #include "libsplice/core/joiner/segments.hpp"
+#include "libsplice/datapath/choice.h"
+#include "libsplice/datapath/sample.h"
 
 namespace splice {
 namespace {
@@ -55,6 +57,8 @@ BridgeFlow begun(const MarkedSegment& segment, const splice_negotiated& negotiat
     flow.last_seen_s = segment.now.seconds();
     flow.state = SPLICE_BRIDGE_OPENING;
     flow.service = service.number;
+    if (setup.sample != 0 && splice_in_sample(&setup.secret, splice_choice_cookie(packet.ack), setup.sample))
+        flow.flags |= SPLICE_BRIDGE_SAMPLED;
     flow.negotiated = negotiated;
     flow.hop = segment.hop;
     flow.hold = std::make_unique<SegmentHold>(Seq(packet.seq), SegmentHoldLimits{kHoldMax, kHoldPackets});

@@ -32,6 +32,7 @@ struct JoinerSetup {
     splice_idle_timeouts timeouts{};
     std::size_t max_flows = kMaxFlows;
     std::size_t hold_memory = kHoldMemory;
+    std::uint64_t sample = 0;  // the share of connections that the connection log has (datapath/sample.h)
 };
 
 // Whether a service of the flow's number, VIP and backend is in the setup.

@@ -186,6 +186,30 @@ TEST_CASE("a setting at the top level holds for services that do not say otherwi
           LogSettings{LogLevel::debug, LogFormat::json});
 }
 
+TEST_CASE(
+    "a connection log has a sample, a limit and a file, and what is none of these is refused where it "
+    "stands") {
+    const auto log = [](const std::string& text) {
+        return parse(with_top("log: { connections: { " + text + " } }")).common.connection_log;
+    };
+    const auto refused = [](const std::string& text) {
+        return complaint(with_top("log: { connections: { " + text + " } }"));
+    };
+    CHECK(parse(kExample).common.connection_log == ConnectionLogSettings{});
+    CHECK(parse(kExample).common.connection_log.sample == 0);
+    CHECK(log("sample: 1%") == ConnectionLogSettings{.sample = 0.01, .limit = 1000, .file = "stderr"});
+    CHECK(log("sample: 0.5, limit: 20, file: /var/log/c.log") ==
+          ConnectionLogSettings{.sample = 0.5, .limit = 20, .file = "/var/log/c.log"});
+    CHECK(refused("limit: 5").contains("sample"));
+    CHECK(refused("sample: 101%").contains("expected a share such as"));
+    CHECK(refused("sample: all").contains("sample 'all'"));
+    CHECK(refused("sample: 1%, limit: 0").contains("limit '0': expected"));
+    CHECK(refused("sample: 1%, limit: many").contains("limit 'many': expected"));
+    CHECK(refused("sample: 1%, file: log.json").contains("expected stderr, or a path from / on"));
+    CHECK(refused("sample: 1%, file: /var/log/").contains("expected stderr, or a path from / on"));
+    CHECK(refused("sample: 1%, rate: 5").contains("rate"));
+}
+
 TEST_CASE("the hash is a map or the key's words alone") {
     CHECK(service_of(with("{ key: uri, algorithm: rendezvous }", "host+uri depth 2")).key.depth == 2);
     const ServiceConfig service = service_of(with("{ key: uri, ", "{ key: path, depth: 3, len: 64, "));
@@ -458,6 +482,7 @@ TEST_CASE("each key that a reload cannot change is named when it differs, and th
     CHECK(differs(with_top("cookie_guesses: { total: 0 }\nnew_connections: 3\ntable_share: 0.5\ndeny: /a")) ==
           "nothing");
     CHECK(differs(with_top("log: { level: debug, format: json }")) == "nothing");
+    CHECK(differs(with_top("log: { connections: { sample: 1% } }")) == "nothing");
     CHECK(differs(with_top("table_rows: 1024\nmss: 1000\nwindow_scale: 3")) == "nothing");
     CHECK(differs(with_top("first_payload_wait: 10ms\nfirst_payload_max: 1KiB")) == "nothing");
 }

@@ -1150,3 +1150,137 @@ TEST_CASE(
         }
     }
 }
+
+namespace {
+
+struct Ends final : SampledFlows {
+    void opened(const splice_flow_key&) noexcept override { ++begun; }
+    void ended(const splice_flow_key& key, const splice_bridge_flow& flow,
+               splice_connection_end end) noexcept override {
+        ends.push_back(
+            {key.client_port, splice_bridge_flow_sent(&flow), splice_bridge_flow_received(&flow), end});
+    }
+    struct End {
+        std::uint16_t client_port;
+        std::uint64_t sent, received;
+        splice_connection_end end;
+    };
+    int begun = 0;
+    std::vector<End> ends;
+};
+
+struct SampledRig : Rig {
+    explicit SampledRig(std::uint64_t share = SPLICE_SAMPLE_ALL) {
+        bridge.tell_sampled(told);
+        auto setup = joiner_setup();
+        setup.sample = share;
+        bridge.swap_setup(std::make_shared<const JoinerSetup>(setup));
+        establish();
+        CHECK(told.begun == (share == 0 ? 0 : 1));
+    }
+    // The answer, and whatever flags it has.
+    void answer(std::uint8_t flags = 0) {
+        REQUIRE(from_backend(from_backend_segment(SPLICE_ACK | flags, "answer")) == SPLICE_toward_client);
+    }
+    void close_by_client(std::uint8_t flags) {
+        Segment last = client.segment("", static_cast<std::uint32_t>(kGet.size()), flags);
+        REQUIRE(from_balancer(last) == SPLICE_deliver);
+    }
+    Ends told;
+};
+
+}  // namespace
+
+TEST_CASE("a sampled connection's end is told once, when both sides have sent FIN, with the bytes of each") {
+    SampledRig rig;
+    rig.answer();
+    rig.close_by_client(SPLICE_ACK | SPLICE_FIN);
+    CHECK(rig.told.ends.empty());
+    Segment fin = rig.from_backend_segment(SPLICE_ACK | SPLICE_FIN);
+    fin.seq += 6;
+    REQUIRE(rig.from_backend(fin) == SPLICE_toward_client);
+    REQUIRE(rig.told.ends.size() == 1);
+    CHECK(rig.told.ends[0].end == SPLICE_END_FIN);
+    CHECK(rig.told.ends[0].sent == 6);
+    CHECK(rig.told.ends[0].received == kGet.size());
+    CHECK(rig.told.ends[0].client_port == splice_htons(rig.client.base.source_port));
+    rig.close_by_client(SPLICE_ACK);
+    rig.expire(10'000);
+    CHECK(rig.told.ends.size() == 1);
+}
+
+TEST_CASE("a sampled connection ends by RST, idle, by another one on its ports, or with its service") {
+    {
+        SampledRig rig;
+        rig.answer();
+        rig.close_by_client(SPLICE_RST | SPLICE_ACK);
+        REQUIRE(rig.told.ends.size() == 1);
+        CHECK(rig.told.ends[0].end == SPLICE_END_RESET);
+        CHECK(rig.told.ends[0].sent == 6);
+    }
+    {
+        SampledRig rig;
+        rig.answer();
+        rig.expire(10'000);
+        REQUIRE(rig.told.ends.size() == 1);
+        CHECK(rig.told.ends[0].end == SPLICE_END_IDLE);
+        CHECK(rig.told.ends[0].sent == 6);
+    }
+    {
+        SampledRig rig;
+        auto none = joiner_setup();
+        none.services.clear();
+        rig.bridge.replace_setup(std::make_shared<const JoinerSetup>(none));
+        REQUIRE(rig.told.ends.size() == 1);
+        CHECK(rig.told.ends[0].end == SPLICE_END_SERVICE_GONE);
+    }
+    {
+        SampledRig rig;
+        Client again = rig.client;
+        again.base.seq += 1U << 26;
+        REQUIRE(again.connect(rig.splicer, at(0)) == SPLICE_answer_syn_ack);
+        CHECK(rig.from_balancer(again.segment(kGet)) == SPLICE_reopen_replay);
+        REQUIRE(rig.told.ends.size() == 1);
+        CHECK(rig.told.ends[0].end == SPLICE_END_REPLACED);
+        CHECK(rig.told.ends[0].received == kGet.size());
+    }
+    {
+        SampledRig rig;
+        CHECK(rig.bridge.reset_flows(rig.out) == 1);
+        REQUIRE(rig.told.ends.size() == 1);
+        CHECK(rig.told.ends[0].end == SPLICE_END_RESET);
+    }
+}
+
+TEST_CASE("without a sample nothing is told") {
+    SampledRig rig(0);
+    rig.answer(SPLICE_FIN);
+    rig.close_by_client(SPLICE_ACK | SPLICE_FIN);
+    rig.expire(10'000);
+    CHECK(rig.told.ends.empty());
+}
+
+TEST_CASE("a flow counts bytes beyond 4 GiB in both directions, and stays at the most that it can tell") {
+    splice_bridge_flow flow{};
+    splice_bridge_flow_begin(&flow, 0xffff'fff0, 0x8000'0000);
+    CHECK(splice_bridge_flow_sent(&flow) == 0);
+    CHECK(splice_bridge_flow_received(&flow) == 0);
+    constexpr std::uint64_t kStep = 1U << 30;
+    for (std::uint64_t sent = kStep; sent <= 20 * kStep; sent += kStep) {
+        splice_bridge_flow_advance(&flow, &flow.server_next, static_cast<std::uint32_t>(0x8000'0001 + sent),
+                                   0x8000'0001, 1);
+        CHECK(splice_bridge_flow_sent(&flow) == sent);
+    }
+    for (std::uint64_t received = kStep; received <= 9 * kStep; received += kStep)
+        splice_bridge_flow_advance(&flow, &flow.client_next,
+                                   static_cast<std::uint32_t>(0xffff'fff1 + received), 0xffff'fff1, 16);
+    CHECK(splice_bridge_flow_received(&flow) == 9 * kStep);
+    CHECK(splice_bridge_flow_sent(&flow) == 20 * kStep);
+    flow.flags = SPLICE_BRIDGE_CLIENT_FIN | SPLICE_BRIDGE_BACKEND_FIN;
+    CHECK(splice_bridge_flow_received(&flow) == 9 * kStep - 1);
+    for (int i = 0; i < 1000; ++i)
+        splice_bridge_flow_advance(&flow, &flow.server_next,
+                                   flow.server_next + static_cast<std::uint32_t>(kStep), 0x8000'0001, 1);
+    CHECK(splice_bridge_flow_sent(&flow) + 1 >= std::uint64_t{15} << 32);
+    CHECK(splice_bridge_flow_received(&flow) == 9 * kStep - 1);
+}

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "libsplice/base/seq.hpp"
+#include "libsplice/datapath/choice.h"
+#include "libsplice/datapath/sample.h"
 #include "tests/support/lib/machines.hpp"
 
 using namespace splice;
@@ -352,6 +354,44 @@ TEST_CASE("a first payload in three segments goes where the whole one goes, in e
             CHECK(arrived[0] + arrived[10] + arrived[26] == parts[0] + parts[1] + parts[2]);
             CHECK(rig.splicer.counters().held_bytes == 0);
         } while (std::ranges::next_permutation(order).found);
+    }
+}
+
+TEST_CASE(
+    "a choice says whether the connection log has it, by the share that its cookie is in, held or not") {
+    class Told final : public Actions {
+      public:
+        void send(Bytes) noexcept override {}
+        void send_to_hop(const Hop&, Bytes) noexcept override {}
+        void chose(const FlowChoice& choice) noexcept override {
+            sampled.push_back(choice.sampled);
+            CHECK(choice.service == 1);
+            CHECK(choice.rank == 0);
+        }
+        std::vector<bool> sampled;
+    };
+    Rig rig;
+    std::uint16_t port = 41000;
+    for (const std::uint64_t share :
+         std::initializer_list<std::uint64_t>{0, SPLICE_SAMPLE_ALL / 2, SPLICE_SAMPLE_ALL}) {
+        SplicerSetup setup = splicer_setup();
+        setup.sample = share;
+        rig.splicer.swap_setup(std::make_shared<const SplicerSetup>(setup));
+        int taken = 0;
+        for (int i = 0; i < 64; ++i) {
+            const Client client = rig.connected(port++);
+            Told told;
+            PacketBytes packet = client.segment(kGet.substr(0, 5)).build();
+            REQUIRE(rig.splicer.handle_packet(at(0), packet, true, told) == SPLICE_hold_first_payload);
+            packet = client.segment(kGet.substr(5), 5).build();
+            REQUIRE(rig.splicer.handle_packet(at(0), packet, true, told) == SPLICE_release_first_payload);
+            REQUIRE(told.sampled.size() == 1);
+            CHECK(told.sampled[0] ==
+                  (splice_in_sample(&kSecret, splice_choice_cookie(client.cookie + 1), share) != 0));
+            taken += told.sampled[0];
+        }
+        CHECK((taken == 0) == (share == 0));
+        CHECK((taken == 64) == (share == SPLICE_SAMPLE_ALL));
     }
 }
 
