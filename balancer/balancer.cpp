@@ -187,6 +187,7 @@ Balancer::Balancer(const BalancerOptions& options, const BalancerConfig& config,
 
 Balancer::~Balancer() {
     api_server_.reset();
+    channel_.reset();
     if (!goes_on()) {
         host_.undo();
         return;
@@ -213,6 +214,7 @@ std::expected<void, std::string> Balancer::open() {
     start_guard();
     if (auto started = start_engine(); !started) return std::unexpected(started.error());
     if (auto established = host_.establish(facts(config_)); !established) return established;
+    if (auto started = start_channel(); !started) return started;
     if (auto started = start_api(); !started) return started;
     vips_.follow(vips_of(config_));
     settle();
@@ -230,8 +232,23 @@ std::expected<void, std::string> Balancer::open() {
     return {};
 }
 
+std::expected<void, std::string> Balancer::start_channel() {
+    for (const std::string& remark : remarks_about_channel(config_.common)) log_info(remark);
+    if (!config_.common.channel) return {};
+    auto channel = BalancerChannel::start(*config_.common.channel);
+    if (!channel) return std::unexpected(channel.error().text);
+    channel_ = std::move(*channel);
+    follow_channel();
+    return {};
+}
+
+void Balancer::follow_channel() {
+    if (channel_) channel_->replace(channel_peers_of(config_), setup_->secret);
+}
+
 std::expected<void, std::string> Balancer::start_api() {
-    api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_, reloads_, guard_ ? &*guard_ : nullptr);
+    api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_, reloads_, guard_ ? &*guard_ : nullptr,
+                                         channel_.get());
     auto server = start_api_server(config_.common, api_->routes([this](ApiEdit edit, ApiAnswer answer) {
         post_change(std::move(edit), std::move(answer));
     }));
@@ -408,6 +425,11 @@ void Balancer::look() {
                             kGuessScopes[i].who, kGuessScopes[i].whence),
                 {{"counter", std::string(kGuessScopes[i].name)}});
     }
+    if (channel_) {
+        for (const ChannelWords::Line& line :
+             channel_words_.tell(config_, channel_->report(), channel_secret(setup_->secret).fingerprints))
+            line.warns ? log_warning(line.text) : log_info(line.text);
+    }
     for (const LogMessage& line : drains_.look([this] { return dataplane_->flow_counts(); })) log_info(line);
 }
 
@@ -580,6 +602,7 @@ std::expected<void, StepsFailure> Balancer::apply(Plan plan) {
         });
     });
     settle();
+    follow_channel();
     host_.replace(facts(config_));
     guard_no_others();
     api_->replace(state());

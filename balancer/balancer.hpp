@@ -12,6 +12,8 @@
 #include "balancer/config.hpp"
 #include "balancer/control/api.hpp"
 #include "balancer/control/bridge_index.hpp"
+#include "balancer/control/channel.hpp"
+#include "balancer/control/channel_words.hpp"
 #include "balancer/control/desired.hpp"
 #include "balancer/control/drains.hpp"
 #include "balancer/control/health_words.hpp"
@@ -82,6 +84,9 @@ class Balancer {
     ApiReply change(const ApiEdit& edit);
     void post_change(ApiEdit edit, ApiAnswer answer);
     std::expected<void, std::string> start_engine();
+    std::expected<void, std::string> start_channel();
+    // Bridges and secret are what runs.
+    void follow_channel();
     void start_guard();
     void guard_no_others();
     void follow_routes();
@@ -129,6 +134,8 @@ class Balancer {
     HealthWords health_words_;
     HealthReport health_;  // what runs goes by it, but where `health_is_new_`
     bool health_is_new_ = false;
+    std::unique_ptr<BalancerChannel> channel_;  // null: it is off
+    ChannelWords channel_words_;
     std::unique_ptr<BalancerApi> api_;
     std::uint64_t changes_asked_ = 0;  // the API's thread alone
     std::atomic<unsigned> changes_waiting_ = 0;

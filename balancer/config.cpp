@@ -752,7 +752,7 @@ std::vector<std::string> warnings_about(const BalancerConfig& config) {
 }
 
 std::vector<std::string> remarks_about(const BalancerConfig& config) {
-    std::vector<std::string> remarks;
+    std::vector<std::string> remarks = remarks_about_channel(config.common);
     for (const ServiceConfig& service : config.services) {
         if (service.timestamps == Timestamps::plain) continue;
         std::vector<std::string_view> without;

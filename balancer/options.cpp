@@ -61,7 +61,7 @@ std::vector<FlagGroup> single_service_groups() {
            .help = "with key sni: each name has N bridges, and the client's address one of them"}}},
         {"The host (without --config)",
          {secret_file_flag(), engine_flag(), xdp_mode_flag(), netfilter_flag(), bpffs_flag(), keep_flag(),
-          api_flag(kBalancerApi)}}};
+          api_flag(kBalancerApi), channel_flag()}}};
 }
 
 std::vector<FlagGroup> all_groups() {

@@ -68,10 +68,13 @@ Parsed<BackendInterval> parse_backend_interval(std::string_view text) {
 }
 
 std::vector<std::string> remarks_about(const PacketbridgeConfig& config) {
-    if (config.number != 0) return {};
-    return {fmt::format(
-        "no lanes: this bridge has no number; give it the one that balancers know it by (number: 1 to {})",
-        kMaxBridgeNumber)};
+    std::vector<std::string> remarks = remarks_about_channel(config.common);
+    if (config.number == 0)
+        remarks.push_back(fmt::format(
+            "no lanes: this bridge has no number; give it the one that balancers know it by (number: 1 to "
+            "{})",
+            kMaxBridgeNumber));
+    return remarks;
 }
 
 std::optional<std::string> fixed_key_that_differs(const PacketbridgeConfig& running,

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "libsplice/ops/log.hpp"
 #include "packetbridge/adoption_checks.hpp"
 #include "packetbridge/dataplane_by_service.hpp"
@@ -46,6 +48,19 @@ void BridgeStatistics::add(const BridgeStatistics& other) noexcept {
     DataPlaneStatistics::add(static_cast<const DataPlaneStatistics&>(other));
     flows_opening += other.flows_opening;
     held_bytes += other.held_bytes;
+}
+
+TranslatedCount::TranslatedCount(const JoinerSetup& setup) {
+    for (const JoinerService& service : setup.services) {
+        counts_.push_back({.vip = service.vip, .backend = service.backend});
+        numbers_.push_back(service.number);
+    }
+}
+
+void TranslatedCount::add(const splice_bridge_flow& flow) noexcept {
+    if (flow.state != SPLICE_BRIDGE_ESTABLISHED || splice_bridge_is_closing(&flow)) return;
+    const auto found = std::ranges::find(numbers_, flow.service);
+    if (found != numbers_.end()) ++counts_[static_cast<std::size_t>(found - numbers_.begin())].open;
 }
 
 BridgeObstacles find_bridge_obstacles(const PacketbridgeConfig& config, Tell tell) {

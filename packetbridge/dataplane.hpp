@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "libsplice/base/system_error.hpp"
@@ -24,6 +25,15 @@ struct BridgeStatistics : DataPlaneStatistics {
     // Of both together.
     void add(const BridgeStatistics& other) noexcept;
     using DataPlaneStatistics::add;
+};
+
+// A service's connections that are open now. Two services that adopt by one backend have the same sockets:
+// each is told all of them.
+struct ServiceConnections {
+    Endpoint vip;
+    Endpoint backend;
+    std::uint64_t open = 0;
+    bool shared = false;  // counted with an earlier service of that backend, too
 };
 
 // Carries packets from start() on; destruction detaches and gives the host back as it was.
@@ -48,6 +58,8 @@ class BridgeDataPlane {
     [[nodiscard]] virtual HostFactList facts() = 0;
     // Any thread.
     [[nodiscard]] virtual BridgeStatistics statistics() const = 0;
+    // Of each service. Looks at every connection. Any thread but the packets', for which it may wait.
+    [[nodiscard]] virtual std::vector<ServiceConnections> connections() = 0;
     // Backends whose services translate while others adopt. Any thread.
     [[nodiscard]] virtual std::vector<Endpoint> translated_beside() const { return {}; }
 };
@@ -66,6 +78,18 @@ struct BridgeObstacles {
 // Asks the kernel and the host; `tell` decides whether what is only a warning goes to the log.
 enum class Tell : std::uint8_t { warnings, nothing };
 BridgeObstacles find_bridge_obstacles(const PacketbridgeConfig& config, Tell tell = Tell::warnings);
+
+// Counts translated connections by service.
+class TranslatedCount {
+  public:
+    explicit TranslatedCount(const JoinerSetup& setup);
+    void add(const splice_bridge_flow& flow) noexcept;
+    [[nodiscard]] std::vector<ServiceConnections> take() && { return std::move(counts_); }
+
+  private:
+    std::vector<ServiceConnections> counts_;
+    std::vector<std::uint16_t> numbers_;  // of the services, in the same order
+};
 
 // Engine, mode and why.
 struct BridgeEngineDecision {

@@ -96,6 +96,14 @@ class BridgeByService final : public BridgeDataPlane {
         return all;
     }
 
+    std::vector<ServiceConnections> connections() override {
+        std::vector<ServiceConnections> counts = adopting_->connections();
+        if (EbpfBridge* translating = shown_.load(std::memory_order_acquire)) {
+            for (ServiceConnections& each : translating->connections()) counts.push_back(std::move(each));
+        }
+        return counts;
+    }
+
     [[nodiscard]] std::vector<Endpoint> translated_beside() const override {
         const std::lock_guard lock(mutex_);
         return translated_;
@@ -173,10 +181,10 @@ class BridgeByService final : public BridgeDataPlane {
     FirewallWatch firewall_;
     bool settled_ = false;
     mutable std::mutex mutex_;
-    std::vector<Endpoint> translated_;                // backends; under mutex_
-    std::unique_ptr<EbpfBridge> translating_;         // from when the first service needs it
-    std::atomic<const EbpfBridge*> shown_ = nullptr;  // the same, for any thread
-    std::unique_ptr<EbpfBridge> adopting_;            // gone first: its programs hang on the interfaces
+    std::vector<Endpoint> translated_;          // backends; under mutex_
+    std::unique_ptr<EbpfBridge> translating_;   // from when the first service needs it
+    std::atomic<EbpfBridge*> shown_ = nullptr;  // the same, for any thread
+    std::unique_ptr<EbpfBridge> adopting_;      // gone first: its programs hang on the interfaces
 };
 
 }  // namespace

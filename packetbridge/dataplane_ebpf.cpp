@@ -142,6 +142,29 @@ class OneModeBridge final : public EbpfBridge, private PacketMachine {
         return all;
     }
 
+    std::vector<ServiceConnections> connections() override {
+        std::shared_ptr<const JoinerSetup> setup;
+        loop_->run([&] { setup = setup_; });
+        TranslatedCount translated(*setup);
+        if (settings_.mode == Mode::translate) {
+            for_each_bpf_entry<splice_flow_key, splice_bridge_flow>(
+                programs_->flows(), [&](const auto&, const auto& flow) { translated.add(flow); });
+            return std::move(translated).take();
+        }
+        std::vector<ServiceConnections> counts = std::move(translated).take();
+        std::vector<Endpoint> backends;
+        for (const ServiceConnections& each : counts) backends.push_back(each.backend);
+        auto diag = SocketDiag::open();
+        if (!diag) return {};
+        const std::vector<std::uint64_t> open = diag->count_served(backends);
+        for (std::size_t i = 0; i < counts.size(); ++i) {
+            counts[i].open = open[i];
+            const auto before = backends.begin() + static_cast<std::ptrdiff_t>(i);
+            counts[i].shared = std::find(backends.begin(), before, backends[i]) != before;
+        }
+        return counts;
+    }
+
   private:
     SystemResult<void> make_programs(const std::optional<AttachedProgram>& earlier) {
         auto pins = PinFolder::open(settings_.pin_folder);

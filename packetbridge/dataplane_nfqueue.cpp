@@ -112,6 +112,17 @@ class NfqueueBridge final : public BridgeDataPlane, private PacketMachine {
         return all;
     }
 
+    std::vector<ServiceConnections> connections() override {
+        std::vector<ServiceConnections> counts;
+        queued_.run([&] {
+            TranslatedCount count(joiner_.setup());
+            joiner_.for_each_established(
+                [&](const auto&, const splice_bridge_flow& flow) { count.add(flow); });
+            counts = std::move(count).take();
+        });
+        return counts;
+    }
+
   private:
     Disposition handle(std::size_t queue, Instant now, QueuedPacket& packet, Actions& out) override {
         const PacketTrace trace(packet.bytes);

@@ -34,7 +34,7 @@ std::vector<FlagGroup> flag_groups() {
                .defaults = {"auto"}}}},
             {"The host (without --config)",
              {secret_file_flag(), engine_flag(), tc_flag(), netfilter_flag(), bpffs_flag(), keep_flag(),
-              api_flag(kPacketbridgeApi)}}};
+              api_flag(kPacketbridgeApi), channel_flag()}}};
 }
 
 std::vector<FlagGroup> all_groups() {

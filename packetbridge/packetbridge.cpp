@@ -152,6 +152,7 @@ Packetbridge::Packetbridge(const PacketbridgeOptions& options, const Packetbridg
 Packetbridge::~Packetbridge() {
     self_test_.reset();
     api_server_.reset();
+    channel_.reset();
     if (!goes_on()) host_.undo();
 }
 
@@ -199,12 +200,20 @@ std::expected<void, std::string> Packetbridge::open() {
     dataplane_ = make_bridge_dataplane(engine_, config_, setup_, connection_log_);
     if (auto started = dataplane_->start(); !started) return std::unexpected(started.error().text);
     if (auto established = host_.establish(facts()); !established) return established;
-    api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_, reloads_, backends_);
+    connections_.emplace(*dataplane_);
+    if (config_.common.channel) {
+        auto channel = BridgeChannel::start(told(config_, *secret), *dataplane_, *connections_, backends_);
+        if (!channel) return std::unexpected(channel.error());
+        channel_ = std::move(*channel);
+    }
+    api_ = std::make_unique<PacketbridgeApi>(state(), *dataplane_, host_, reloads_, backends_, *connections_,
+                                             channel_.get());
     auto server = start_api_server(config_.common, api_->routes());
     if (!server) return std::unexpected(server.error());
     api_server_ = std::move(*server);
     dataplane_->settle();
     warn_about_clock();
+    for (const std::string& remark : remarks_about_channel(config_.common)) log_info(remark);
     if (config_.common.keep && !goes_on())
         log_warning("keep: the " + std::string(engine_.name) + " engine does not go on without this process");
     log_info(fmt::format("packetbridge {} ready: serves {} on {}, engine {} ({}), mode {}, api {}",
@@ -255,6 +264,7 @@ void Packetbridge::leave() {
     const auto bounced = [this] {
         return dataplane_->statistics().verdicts[static_cast<std::size_t>(SPLICE_bounce_leaving)];
     };
+    if (channel_) channel_->leave();
     auto leaving = std::make_shared<JoinerSetup>(*setup_);
     leaving->leaving = true;
     if (auto replaced = dataplane_->replace_setup(std::move(leaving)); !replaced)
@@ -342,12 +352,18 @@ std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& c
     if (auto here = check_addresses(config); !here) return here;
     const auto secret = read_secret(config);
     if (!secret) return std::unexpected(secret.error());
+    if (channel_) {
+        if (auto replaced = channel_->replace(told(config, *secret)); !replaced) return replaced;
+    }
     // Flows may bear the new numbers also when the change is refused.
     auto setup = build_setup(config, *secret, numbers_);
-    if (auto opened = connection_log_.apply(config.common.connection_log); !opened)
+    if (auto opened = connection_log_.apply(config.common.connection_log); !opened) {
+        if (channel_) (void)channel_->replace(told(config_, setup_->secret));
         return std::unexpected(opened.error().text);
+    }
     if (auto replaced = dataplane_->replace_setup(setup); !replaced) {
         (void)connection_log_.apply(config_.common.connection_log);
+        if (channel_) (void)channel_->replace(told(config_, setup_->secret));
         return std::unexpected(replaced.error().text);
     }
     setup_ = std::move(setup);
@@ -357,6 +373,10 @@ std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& c
     api_->replace(state());
     backends_.replace(backends_of(*setup_), config_.backend_check);
     return {};
+}
+
+BridgeChannel::Told Packetbridge::told(const PacketbridgeConfig& config, const splice_secret& secret) const {
+    return {.config = config, .mode = engine_.mode, .secret = secret};
 }
 
 PacketbridgeState Packetbridge::state() const {

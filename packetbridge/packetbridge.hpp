@@ -15,7 +15,9 @@
 #include "libsplice/ops/connection_log.hpp"
 #include "libsplice/ops/host_facts.hpp"
 #include "packetbridge/backend_watch.hpp"
+#include "packetbridge/channel.hpp"
 #include "packetbridge/config.hpp"
+#include "packetbridge/connection_count.hpp"
 #include "packetbridge/control/api.hpp"
 #include "packetbridge/dataplane.hpp"
 #include "packetbridge/options.hpp"
@@ -73,6 +75,8 @@ class Packetbridge {
     [[nodiscard]] std::string describe_mode() const;
     void begin_self_test(const JoinerSetup& setup);
     void leave();
+    [[nodiscard]] BridgeChannel::Told told(const PacketbridgeConfig& config,
+                                           const splice_secret& secret) const;
     [[nodiscard]] PacketbridgeState state() const;
     [[nodiscard]] HostFactList facts();
     // Whether an IPv4 VIP is on this host, and on another interface than this uplink.
@@ -92,6 +96,8 @@ class Packetbridge {
     HostFacts host_;
     Reloads reloads_;
     BackendWatch backends_;
+    std::optional<ConnectionCount> connections_;
+    std::unique_ptr<BridgeChannel> channel_;  // null: it is off
     std::unique_ptr<PacketbridgeApi> api_;
     std::optional<ApiServer> api_server_;
     CounterWarnings trouble_{kBridgeTrouble};

@@ -208,6 +208,83 @@ void write_totals(MetricsPage& page, const MetricLabels& bridge, const SignedBri
                  bridge);
 }
 
+void write_channel(MetricsPage& page, const BalancerChannel& channel) {
+    page.counter("splicelb_balancer_channel_questions_total", "Questions to bridges over the channel",
+                 channel.questions());
+    for (const ChannelEnd end : {ChannelEnd::taken, ChannelEnd::other_clock, ChannelEnd::malformed,
+                                 ChannelEnd::no_secret, ChannelEnd::unexpected, ChannelEnd::not_sent})
+        page.counter(
+            "splicelb_balancer_channel_packets_total",
+            "Packets that came by the channel, and questions that were not sent, by what became of them",
+            channel.count(end), {{"result", std::string(to_string(end))}});
+}
+
+// What a bridge says over the channel.
+void write_told(MetricsPage& page, const MetricLabels& bridge, const ChannelSubject& subject) {
+    const bool answers = subject.state != nullptr && subject.state->answers();
+    page.gauge("splicelb_balancer_bridge_answers", "1 while a bridge answers over the channel",
+               answers ? 1 : 0, bridge);
+    const ChannelTroubleSet troubles = troubles_of(subject);
+    for (unsigned t = 0; t < kChannelTroubles; ++t) {
+        const auto trouble = static_cast<ChannelTrouble>(t);
+        MetricLabels labels = bridge;
+        labels.emplace("trouble", to_string(trouble));
+        page.gauge("splicelb_balancer_bridge_trouble",
+                   "1 while the channel shows that of a bridge (docs/channel.md)",
+                   (troubles & bit_of(trouble)) != 0 ? 1 : 0, labels);
+    }
+    if (!answers) return;
+    page.gauge("splicelb_balancer_bridge_clock_ahead_seconds", "A bridge's clock less this host's",
+               static_cast<double>(subject.state->clock_ahead_ms) / 1000, bridge);
+    const ChannelService* const told = subject.state->is_present() ? subject.told() : nullptr;
+    if (told != nullptr && told->connections != kConnectionsUnknown)
+        page.gauge("splicelb_balancer_bridge_reported_connections",
+                   "Connections of the service that a bridge says it has, from all balancers",
+                   told->connections, bridge);
+}
+
+Json or_null(std::uint32_t connections) {
+    return connections == kConnectionsUnknown ? Json(nullptr) : Json(connections);
+}
+
+Json troubles_json(const ChannelSubject& subject) {
+    Json troubles = Json::array();
+    const ChannelTroubleSet set = troubles_of(subject);
+    for (unsigned t = 0; t < kChannelTroubles; ++t) {
+        const auto trouble = static_cast<ChannelTrouble>(t);
+        if ((set & bit_of(trouble)) != 0)
+            troubles.push_back({{"what", to_string(trouble)},
+                                {"note", is_note(trouble)},
+                                {"text", describe(trouble, subject)}});
+    }
+    return troubles;
+}
+
+// Null: the channel is off. What it says of itself is null where it does not answer now.
+Json channel_json(const ServiceView& view, std::size_t place) {
+    if (!view.channel.is_on) return nullptr;
+    const ChannelSubject subject = view.channel_subject(place);
+    const ChannelState* const state = subject.state;
+    const bool answers = state != nullptr && state->answers();
+    const ChannelPresence* const presence = answers && state->is_present() ? &*state->presence : nullptr;
+    const ChannelService* const told = presence != nullptr ? subject.told() : nullptr;
+    const auto milliseconds = [](Duration time) {
+        return std::chrono::duration<double, std::milli>(time).count();
+    };
+    Json json;
+    json["answers"] = answers;
+    json["round_trip_ms"] = answers ? Json(milliseconds(state->round_trip)) : Json(nullptr);
+    json["clock_ahead_ms"] = answers ? Json(state->clock_ahead_ms) : Json(nullptr);
+    json["version"] = presence != nullptr ? Json(presence->version) : Json(nullptr);
+    json["number"] = presence != nullptr && presence->number != 0 ? Json(presence->number) : Json(nullptr);
+    json["services"] = presence != nullptr ? Json(presence->services_in_all) : Json(nullptr);
+    json["mode"] = told == nullptr ? Json(nullptr) : Json(told->adopts ? "adopt" : "translate");
+    json["connections"] = told != nullptr ? or_null(told->connections) : Json(nullptr);
+    json["connections_of_all"] = presence != nullptr ? or_null(presence->connections) : Json(nullptr);
+    json["troubles"] = troubles_json(subject);
+    return json;
+}
+
 void write_bridges(MetricsPage& page, const ServiceView& view) {
     for (std::size_t i = 0; i < view.service.bridges.size(); i++) {
         const BridgeConfig& bridge = view.service.bridges[i];
@@ -228,6 +305,9 @@ void write_bridges(MetricsPage& page, const ServiceView& view) {
         gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.open), "open");
         gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.half_closed), "half_closed");
         write_totals(page, {{"service", view.service.name}, {"bridge", bridge.name}}, view.total(i));
+        if (view.channel.is_on)
+            write_told(page, {{"service", view.service.name}, {"bridge", bridge.name}},
+                       view.channel_subject(i));
         if (const BridgeHealth* const health = view.health_of(i))
             write_health(page, {{"service", view.service.name}, {"bridge", bridge.name}}, *health);
     }
@@ -253,13 +333,14 @@ nlohmann::ordered_json bridges_json(const ServiceView& view) {
         one["flows"] = flows.open;
         one["flows_half_closed"] = flows.half_closed;
         one["totals"] = totals_json(view.total(i));
+        one["channel"] = channel_json(view, i);
         bridges.push_back(std::move(one));
     }
     return bridges;
 }
 
 nlohmann::ordered_json service_json(const ServiceView& view) {
-    const auto& [service, running, counts, shares, health, totals] = view;
+    const auto& [service, running, counts, shares, health, totals, channel, channel_port] = view;
     return {{"name", service.name},
             {"number", running.number},
             {"vip", service.vip.to_string()},
@@ -341,11 +422,12 @@ Json limits_json(const BalancerConfig& config, const SplicerSetup& setup, const 
 }  // namespace
 
 BalancerApi::BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host,
-                         const Reloads& reloads, const PortGuard* guard)
+                         const Reloads& reloads, const PortGuard* guard, BalancerChannel* channel)
     : dataplane_(dataplane),
       host_(host),
       reloads_(reloads),
       guard_(guard),
+      channel_(channel),
       shown_(std::make_shared<const Shown>(std::move(state))) {}
 
 void BalancerApi::replace(BalancerState state) {
@@ -358,6 +440,10 @@ Snapshot BalancerApi::snapshot() const {
     Snapshot now{.shown = nullptr, .counts = dataplane_.flow_counts(), .health = dataplane_.health()};
     const std::lock_guard lock(mutex_);
     now.shown = shown_;
+    if (channel_ != nullptr)
+        now.channel = {.is_on = true,
+                       .own = channel_secret(shown_->setup->secret).fingerprints,
+                       .bridges = channel_->report()};
     return now;
 }
 
@@ -400,6 +486,7 @@ std::string BalancerApi::metrics() const {
             guard_->dropped());
     const Snapshot all = counted_snapshot();
     const Shown& shown = *all.shown;
+    if (channel_ != nullptr) write_channel(page, *channel_);
     page.gauge("splicelb_balancer_max_flows", "Flow entries that the table has room for",
                static_cast<double>(shown.setup->max_flows));
     for (std::size_t i = 0; i < shown.config.services.size(); i++) {

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <string>
 
+#include "balancer/control/channel.hpp"
 #include "balancer/control/explain.hpp"
 #include "balancer/control/loadbalancers.hpp"
 #include "balancer/control/shown.hpp"
@@ -18,9 +19,9 @@ namespace splice {
 
 class BalancerApi {
   public:
-    // `dataplane`, `host`, `reloads` and `guard`, which may be null, must outlive the API.
+    // `dataplane`, `host`, `reloads`, and `guard` and `channel`, which may be null, must outlive the API.
     BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host, const Reloads& reloads,
-                const PortGuard* guard);
+                const PortGuard* guard, BalancerChannel* channel);
 
     void replace(BalancerState state);
     // Any thread; waits for the packets' thread. Without totals, which cost a system call for each bridge.
@@ -38,6 +39,7 @@ class BalancerApi {
     const HostFacts& host_;
     const Reloads& reloads_;
     const PortGuard* guard_;
+    BalancerChannel* channel_;
     Explainer explainer_;
     mutable std::mutex mutex_;
     std::shared_ptr<const Shown> shown_;  // under mutex_

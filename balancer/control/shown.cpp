@@ -53,7 +53,9 @@ ServiceView view_of(const Snapshot& snapshot, std::size_t place) {
             snapshot.counts,
             shown.shares[place],
             health_of(snapshot.health, service.name),
-            snapshot.totals};
+            snapshot.totals,
+            snapshot.channel,
+            shown.config.common.channel.value_or(kChannelPort)};
 }
 
 }  // namespace splice

@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "balancer/config.hpp"
+#include "balancer/control/channel_words.hpp"
 #include "balancer/control/desired.hpp"
 #include "libsplice/core/bridge_totals.hpp"
+#include "libsplice/core/channel_asks.hpp"
 #include "libsplice/core/flow_counts.hpp"
 #include "libsplice/core/health_checks.hpp"
 #include "libsplice/core/splicer.hpp"
@@ -29,12 +31,20 @@ struct Shown : BalancerState {
     std::vector<std::vector<double>> shares;
 };
 
+// What the channel tells.
+struct ChannelNews {
+    bool is_on = false;
+    ChannelFingerprints own{};
+    ChannelReport bridges{};
+};
+
 // One moment of all that is shown.
 struct Snapshot {
     std::shared_ptr<const Shown> shown;
     FlowCounts counts;
     HealthReport health;
     BridgeTotals totals{};  // empty where they are not shown
+    ChannelNews channel{};
 };
 
 // The bridge's place in the configuration of its service, which is where its number stands in
@@ -49,6 +59,8 @@ struct ServiceView {
     const std::vector<double>& shares;  // in the order of the bridges
     const ServiceHealth* health;        // null: it is not checked
     const BridgeTotals& totals;
+    const ChannelNews& channel;
+    std::uint16_t channel_port;
 
     // Of the service's bridge at that place.
     [[nodiscard]] FlowCount flows(std::size_t place) const noexcept {
@@ -56,6 +68,12 @@ struct ServiceView {
     }
     [[nodiscard]] SignedBridge total(std::size_t place) const noexcept {
         return totals.of(running.number, running.bridges[place]);
+    }
+    [[nodiscard]] ChannelSubject channel_subject(std::size_t place) const noexcept {
+        const BridgeConfig& bridge = service.bridges[place];
+        const auto state = channel.bridges.find(bridge.address);
+        return {service, bridge, state == channel.bridges.end() ? nullptr : &state->second, channel.own,
+                channel_port};
     }
     // Null: it is not checked.
     [[nodiscard]] const BridgeHealth* health_of(std::size_t place) const noexcept {

@@ -82,9 +82,9 @@ Parsed<splice_mark_field> mark_field(std::uint32_t value, std::uint32_t mask) {
     return splice_mark_field{value, mask, shift};
 }
 
-const std::vector<std::string_view> kCommonKeys = {"secret_file", "interface", "engine",       "api",
-                                                   "services",    "log",       "idle_timeout", "max_flows",
-                                                   "bpffs",       "keep",      "mark",         "netfilter"};
+const std::vector<std::string_view> kCommonKeys = {
+    "secret_file", "interface", "engine", "api",  "services",  "log",    "idle_timeout",
+    "max_flows",   "bpffs",     "keep",   "mark", "netfilter", "channel"};
 
 Parsed<EngineChoice> parse_engine(std::string_view text) {
     for (const auto& [engine, name] : kEngines) {
@@ -108,6 +108,13 @@ Parsed<ApiListen> parse_api_listen(std::string_view text) {
             "expected an address and a port such as 127.0.0.1:10001 or [::1]:10001, unix: and a path, or "
             "off");
     return ApiListen{*listen};
+}
+
+Parsed<ChannelPort> parse_channel_port(std::string_view text) {
+    if (text == "off") return ChannelPort{};
+    const auto port = parse_port(text);
+    if (!port) return std::unexpected(fmt::format("expected a port such as {}, or off", kChannelPort));
+    return ChannelPort{*port};
 }
 
 std::expected<std::string, std::string> read_token_file(const std::string& path) {
@@ -257,6 +264,12 @@ Flag api_flag(const std::string& api) {
             .help = "where the API listens: ADDRESS:PORT, unix:PATH or off",
             .defaults = {api}};
 }
+Flag channel_flag() {
+    return {.name = "channel",
+            .argument = "PORT|off",
+            .help = "the UDP port by which balancers ask bridges what they are",
+            .defaults = {std::to_string(kChannelPort)}};
+}
 FlagGroup process_flags() {
     return {"The process",
             {{.name = "log-level",
@@ -279,6 +292,7 @@ CommonConfig common_from_flags(const CommandLine& line) {
     config.netfilter = line.as("netfilter", parse_netfilter_tool);
     config.bpffs = line.as("bpffs", parse_path);
     config.keep = line.given("keep");
+    config.channel = line.as("channel", parse_channel_port);
     return config;
 }
 
@@ -316,6 +330,12 @@ CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api, A
             config.api = api->as(parse_api_listen);
         }
     }
+    if (const auto channel = top.find("channel")) {
+        if (channel->is_map())
+            channel->map({"port"}).read("port", config.channel, parse_channel_port);
+        else
+            config.channel = channel->as(parse_channel_port);
+    }
     if (const auto log = top.find("log")) {
         const YamlMap settings = log->map({"level", "format", "connections"});
         settings.read("level", config.log.level, parse_log_level);
@@ -324,6 +344,13 @@ CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api, A
             config.connection_log = read_connection_log(*connections);
     }
     return config;
+}
+
+std::vector<std::string> remarks_about_channel(const CommonConfig& config) {
+    if (config.channel) return {};
+    return {
+        "channel off: balancers do not learn of a bridge's version, number, services, secret and clock "
+        "(splicectl check), nor its connections (max_connections)"};
 }
 
 std::optional<std::string> fixed_key_that_differs(const CommonConfig& running, const CommonConfig& wanted) {
@@ -336,6 +363,7 @@ std::optional<std::string> fixed_key_that_differs(const CommonConfig& running, c
     if (running.netfilter != wanted.netfilter) return "netfilter";
     if (running.bpffs != wanted.bpffs) return "bpffs";
     if (running.keep != wanted.keep) return "keep";
+    if (running.channel != wanted.channel) return "channel";
     if (running.max_flows != wanted.max_flows) return "max_flows";
     if (running.marks.value != wanted.marks.value || running.marks.mask != wanted.marks.mask) return "mark";
     return std::nullopt;

@@ -18,6 +18,7 @@
 #include "libsplice/config/yaml_reader.hpp"
 #include "libsplice/ops/connection_log.hpp"
 #include "libsplice/ops/log.hpp"
+#include "libsplice/wire/channel.hpp"
 
 namespace splice {
 
@@ -32,6 +33,11 @@ Parsed<ApiListen> parse_api_listen(std::string_view text);
 // The file of the token that lets callers of the API in: 16 to 128 printable characters on its only line.
 // Errors are one line; a file that others may read is refused (read_private_file()).
 std::expected<std::string, std::string> read_token_file(const std::string& path);
+
+// The channel's UDP port on bridges; nothing: the channel is off (docs/channel.md).
+using ChannelPort = std::optional<std::uint16_t>;
+// A port, or off.
+Parsed<ChannelPort> parse_channel_port(std::string_view text);
 
 // The bits of packet marks that bridges take; see splice_mark_field.
 inline constexpr splice_mark_field kDefaultMarks{SPLICE_MARK_VALUE, SPLICE_MARK_MASK, 0};
@@ -54,6 +60,7 @@ struct CommonConfig {
     bool keep = false;  // engine ebpf: the data path goes on when the process ends
     splice_mark_field marks = kDefaultMarks;
     NetfilterTool netfilter = NetfilterTool::automatic;  // engine nfqueue
+    ChannelPort channel = kChannelPort;
 };
 
 // All uplinks, the first one first.
@@ -77,6 +84,7 @@ Flag netfilter_flag();
 Flag bpffs_flag();
 Flag keep_flag();
 Flag api_flag(const std::string& api);
+Flag channel_flag();
 FlagGroup process_flags();  // --log-level, --check, --version, --help
 
 // Those of the flags above that are not for --config. Throws ConfigError.
@@ -89,6 +97,9 @@ extern const std::vector<std::string_view> kCommonKeys;
 // Whether the API changes what runs, and `api.state` is a key.
 enum class ApiKind : std::uint8_t { tells, changes };
 CommonConfig common_from_yaml(const YamlMap& top, const Endpoint& default_api, ApiKind kind);
+
+// What is missing because the channel is off, as sentences; none: it is on.
+[[nodiscard]] std::vector<std::string> remarks_about_channel(const CommonConfig& config);
 
 // What a reload may not change: the first such key that differs ("interface"), or nothing. Of the other keys
 // each is honoured whole: log, idle_timeout and all that is a service's.

@@ -111,6 +111,14 @@ void Joiner::end_unserved_flows() {
     impl_->publish();
 }
 
+const JoinerSetup& Joiner::setup() const noexcept {
+    return *impl_->setup;
+}
+
+void Joiner::for_each_established(const BridgeFlows::Visit& visit) {
+    impl_->connections.for_each_established(visit);
+}
+
 std::size_t Joiner::reset_flows(Actions& out) {
     std::size_t count = 0;
     const auto send = [&](const splice_ends& ends, std::uint32_t seq) {

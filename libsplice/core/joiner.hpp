@@ -51,6 +51,9 @@ class Joiner {
     // challenge (RFC 5961 section 3.2) that nobody hears. Their number. Flows stay where they are.
     std::size_t reset_flows(Actions& out);
 
+    // Each established connection that is translated. `visit` changes nothing here.
+    void for_each_established(const BridgeFlows::Visit& visit);
+
     // A packet that arrived for our address. Kind `forward`: edited in place, to be delivered to its new
     // destination. `hop` is where it came from. An unfinished TCP checksum is finished here first.
     Verdict handle_from_balancer(Instant now, MutableBytes packet, bool checksum_finished, const Hop& hop,
@@ -67,6 +70,7 @@ class Joiner {
     void expire(Instant now, Actions& out) noexcept;
     [[nodiscard]] std::optional<Duration> next_deadline() const noexcept;
 
+    [[nodiscard]] const JoinerSetup& setup() const noexcept;
     [[nodiscard]] const JoinerCounters& counters() const noexcept { return counters_; }
     [[nodiscard]] std::size_t flows() const noexcept;
 

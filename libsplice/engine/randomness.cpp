@@ -12,6 +12,10 @@ std::uint64_t random_seed() noexcept {
     return getrandom(&seed, sizeof(seed), 0) == sizeof(seed) ? seed : 0;
 }
 
+splice_key random_key() noexcept {
+    return {.k0 = random_seed(), .k1 = random_seed(), .after_zero = {}};
+}
+
 splice_source_key random_source_key() noexcept {
     splice_source_key key{};
     key.addend = random_seed();

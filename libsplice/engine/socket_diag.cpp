@@ -84,4 +84,38 @@ std::optional<SocketDiag::Listener> SocketDiag::listener(const Endpoint& local) 
     return socket->facts;
 }
 
+std::vector<std::uint64_t> SocketDiag::count_served(std::span<const Endpoint> locals) {
+    std::vector<std::uint64_t> counts(locals.size());
+    std::vector<bool> counted(locals.size());
+    for (std::size_t i = 0; i < locals.size(); ++i) {
+        if (counted[i]) continue;
+        const int family = locals[i].address.family();
+        const std::uint16_t port = locals[i].port;
+        NetlinkMessage message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP);
+        auto* request = message.put_extra_header<inet_diag_req_v2>();
+        request->sdiag_family = family == 4 ? AF_INET : AF_INET6;
+        request->sdiag_protocol = IPPROTO_TCP;
+        request->idiag_states = 1U << TCP_ESTABLISHED | 1U << TCP_CLOSE_WAIT;
+        request->id.idiag_sport = splice_htons(port);
+        // All ends of that port and family by one walk.
+        const auto is_asked = [&](std::size_t each) {
+            return locals[each].port == port && locals[each].address.family() == family;
+        };
+        (void)socket_.dump(message, [&](const nlmsghdr* answer) {
+            if (answer->nlmsg_type != SOCK_DIAG_BY_FAMILY) return;
+            const auto* const told = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(answer));
+            if (told->id.idiag_sport != splice_htons(port)) return;
+            for (std::size_t each = i; each < locals.size(); ++each) {
+                __be32 local[4] = {};
+                put_address(local, locals[each].address.raw(), family == 4);
+                if (is_asked(each) && std::memcmp(local, told->id.idiag_src, family == 4 ? 4 : 16) == 0)
+                    ++counts[each];
+            }
+        });
+        for (std::size_t each = i; each < locals.size(); ++each)
+            counted[each] = counted[each] || is_asked(each);
+    }
+    return counts;
+}
+
 }  // namespace splice

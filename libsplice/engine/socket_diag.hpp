@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/system_error.hpp"
@@ -27,6 +29,11 @@ class SocketDiag {
         std::uint32_t most_waiting = 0;
     };
     [[nodiscard]] std::optional<Listener> listener(const Endpoint& local) noexcept;
+
+    // How many connections each of these local ends has that a client may still be served on: established,
+    // or closed by the client alone. Looks at every connection of their ports. 0 where the kernel does not
+    // say.
+    [[nodiscard]] std::vector<std::uint64_t> count_served(std::span<const Endpoint> locals);
 
   private:
     explicit SocketDiag(NetlinkSocket socket) noexcept : socket_(std::move(socket)) {}

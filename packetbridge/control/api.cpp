@@ -32,6 +32,21 @@ void write_backends(MetricsPage& page, const std::vector<BackendState>& backends
                    each.look == BackendLook::listens ? 1 : 0, {{"backend", each.backend.to_string()}});
 }
 
+void write_connections(MetricsPage& page, const std::vector<ServiceConnections>& counts) {
+    for (const ServiceConnections& each : counts)
+        page.gauge("splicelb_bridge_connections", "Connections that are open, adopted and translated ones",
+                   static_cast<double>(each.open), {{"service", each.vip.to_string()}});
+}
+
+void write_channel(MetricsPage& page, const BridgeChannel& channel) {
+    for (const ChannelEnd end :
+         {ChannelEnd::taken, ChannelEnd::other_clock, ChannelEnd::malformed, ChannelEnd::no_secret,
+          ChannelEnd::unexpected, ChannelEnd::over_budget, ChannelEnd::not_sent})
+        page.counter("splicelb_bridge_channel_packets_total",
+                     "Packets that came by the channel, by what became of them; taken: answered",
+                     channel.count(end), {{"result", std::string(to_string(end))}});
+}
+
 // Null: not known yet, or not looked at.
 nlohmann::ordered_json backend_state_json(const std::vector<BackendState>& states, const Endpoint& backend) {
     const auto known = std::ranges::find(states, backend, &BackendState::backend);
@@ -59,8 +74,15 @@ nlohmann::ordered_json services_json(const PacketbridgeState& state, const std::
 }  // namespace
 
 PacketbridgeApi::PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane,
-                                 const HostFacts& host, const Reloads& reloads, const BackendWatch& backends)
-    : dataplane_(dataplane), host_(host), reloads_(reloads), backends_(backends), state_(std::move(state)) {}
+                                 const HostFacts& host, const Reloads& reloads, const BackendWatch& backends,
+                                 ConnectionCount& connections, const BridgeChannel* channel)
+    : dataplane_(dataplane),
+      host_(host),
+      reloads_(reloads),
+      backends_(backends),
+      connections_(connections),
+      channel_(channel),
+      state_(std::move(state)) {}
 
 void PacketbridgeApi::replace(PacketbridgeState state) {
     const std::lock_guard lock(mutex_);
@@ -87,6 +109,8 @@ std::string PacketbridgeApi::metrics() const {
     MetricsPage page;
     write_counters(page, dataplane_.statistics());
     write_backends(page, backends_.states());
+    write_connections(page, connections_.now().services);
+    if (channel_ != nullptr) write_channel(page, *channel_);
     write_host_facts(page, "bridge", host_);
     reloads_.write(page, "bridge");
     const std::lock_guard lock(mutex_);
@@ -103,6 +127,7 @@ std::string PacketbridgeApi::metrics() const {
 
 std::string PacketbridgeApi::status() const {
     const BridgeStatistics now = dataplane_.statistics();
+    const ConnectionCount::Counts counts = connections_.now();
     const std::lock_guard lock(mutex_);
     auto addresses = nlohmann::ordered_json::array();
     for (const IpAddress& address : state_.config.addresses) addresses.push_back(address.to_string());
@@ -113,6 +138,9 @@ std::string PacketbridgeApi::status() const {
         {"interface", state_.config.common.interface},
         {"uplinks", uplinks_of(state_.config.common)},
         {"addresses", addresses},
+        {"connections", counts.all},
+        {"channel", state_.config.common.channel ? nlohmann::ordered_json(*state_.config.common.channel)
+                                                 : nlohmann::ordered_json("off")},
         {"flows", now.flows},
         {"flows_opening", now.flows_opening},
         {"max_flows", state_.config.common.max_flows},

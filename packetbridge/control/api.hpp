@@ -9,7 +9,9 @@
 #include "libsplice/ops/host_facts.hpp"
 #include "libsplice/ops/reloads.hpp"
 #include "packetbridge/backend_watch.hpp"
+#include "packetbridge/channel.hpp"
 #include "packetbridge/config.hpp"
+#include "packetbridge/connection_count.hpp"
 #include "packetbridge/dataplane.hpp"
 
 namespace splice {
@@ -24,9 +26,11 @@ struct PacketbridgeState {
 
 class PacketbridgeApi {
   public:
-    // `dataplane`, `host`, `reloads` and `backends` must outlive the API.
+    // `dataplane`, `host`, `reloads`, `backends`, `connections` and `channel`, which may be null, must
+    // outlive the API.
     PacketbridgeApi(PacketbridgeState state, const BridgeDataPlane& dataplane, const HostFacts& host,
-                    const Reloads& reloads, const BackendWatch& backends);
+                    const Reloads& reloads, const BackendWatch& backends, ConnectionCount& connections,
+                    const BridgeChannel* channel);
 
     void replace(PacketbridgeState state);
     // Bound to this object.
@@ -41,6 +45,8 @@ class PacketbridgeApi {
     const HostFacts& host_;
     const Reloads& reloads_;
     const BackendWatch& backends_;
+    ConnectionCount& connections_;
+    const BridgeChannel* channel_;
     mutable std::mutex mutex_;
     PacketbridgeState state_;  // under mutex_
 };

@@ -39,6 +39,7 @@ import cases_splicectl  # noqa: E402,F401
 import cases_page  # noqa: E402,F401
 import cases_metrics  # noqa: E402,F401
 import cases_connection_log  # noqa: E402,F401
+import cases_channel  # noqa: E402,F401
 import cases_keepalived  # noqa: E402,F401
 import cases_presence  # noqa: E402,F401
 import cases_uplinks  # noqa: E402,F401

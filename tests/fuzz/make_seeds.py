@@ -339,6 +339,7 @@ services:
 EVERY_KEY = """interface: bond0.7
 bpffs: /sys/fs/bpf/other
 keep: true
+channel: off
 engine: ebpf
 xdp_mode: generic
 stop_resets: false
@@ -401,6 +402,33 @@ def seeds_of_configurations():
         put("yaml", f"{name}.yaml", text.encode())
 
 
+def seeds_of_channel():
+    """A byte of what is done to the packet (1: a frame is put around it; twice the kind), four of its nonce, the rest."""
+    def frame(kind, body):
+        return struct.pack(">IBBHQq", 0x53704368, 1, kind, 24 + len(body) + 8, 5, 1_700_000_000_000) + body + bytes(8)
+
+    def service(dscp, flags, port, address):
+        return struct.pack(">BBHI", dscp, flags, port, 7) + address
+
+    v4 = service(1, 0x7a, 80, bytes([192, 0, 2, 10]))
+    v6 = service(2, 0x71, 443, bytes.fromhex("20010db8000000000000000000000010"))
+
+    def here(number, keys, version, services, in_all):
+        return (struct.pack(">HBBIIIII", number, 0, len(keys), *(keys + [0])[:2], 3, 10, 1) + version.ljust(16, b"\0") +
+                struct.pack(">HH", in_all, len(services)) + b"".join(services))
+
+    bodies = {"two-services": here(7, [1, 2], b"0.1.0", [v4, v6], 2), "no-service": here(0, [1], b"1", [], 0),
+              "not-all-services": here(1018, [1], b"0123456789abcdef", [v6] * 46, 62),
+              "number-too-high": here(1019, [1], b"1", [], 0), "more-than-there-are": here(1, [1], b"1", [v4], 0),
+              "ipv4-in-the-long-form": here(1, [1], b"1", [service(1, 0x71, 80, bytes(10) + b"\xff\xff" + bytes(4))], 1)}
+    for name, body in bodies.items():
+        put("channel", f"framed-{name}", bytes([1 | 2 << 1]) + bytes(4) + body)
+        put("channel", f"whole-{name}", bytes(5) + frame(2, body))
+    put("channel", "question", bytes(5) + frame(1, bytes(1200 - 32)))
+    put("channel", "short-question", bytes(5) + frame(1, bytes(100)))
+    put("channel", "clock", bytes(5) + frame(3, b""))
+
+
 def seeds_of_logs():
     """The first byte is the format's place in the fuzzer's list."""
     request = '192.0.2.1 - - [17/May/2015:10:05:03 +0200] "GET /a?id=1 HTTP/1.1" 200 10'
@@ -451,6 +479,7 @@ def main():
     seeds_of_hellos()
     seeds_of_check_answers()
     seeds_of_lanes()
+    seeds_of_channel()
     seeds_of_proxy_headers()
     seeds_of_first_payloads()
     seeds_of_captures()

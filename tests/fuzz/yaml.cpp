@@ -54,6 +54,8 @@ std::string written(const CommonConfig& config) {
     text += fmt::format("engine: {}\nkeep: {}\nidle_timeout: {}\nmax_flows: {}\n", to_string(config.engine),
                         config.keep, of_duration(config.idle_timeout), config.max_flows);
     text += fmt::format("api: {{ listen: {} }}\n", scalar(config.api ? config.api->to_string() : "off"));
+    FUZZ_REQUIRE(!config.channel || *config.channel != 0, "channel: {}", 0);
+    text += fmt::format("channel: {}\n", config.channel ? std::to_string(*config.channel) : "off");
     const ConnectionLogSettings& connections = config.connection_log;
     FUZZ_REQUIRE(connections.sample >= 0 && connections.sample <= 1, "{}", connections.sample);
     FUZZ_REQUIRE(connections.limit >= 1 && connections.limit <= 1'000'000, "{}", connections.limit);

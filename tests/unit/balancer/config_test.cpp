@@ -476,6 +476,7 @@ TEST_CASE("each key that a reload cannot change is named when it differs, and th
     CHECK(differs(with_top("netfilter: iptables")) == "netfilter");
     CHECK(differs(with_top("mark: { value: 256, mask: 511 }")) == "mark");
     CHECK(differs(with_top("max_flows: 7")) == "max_flows");
+    CHECK(differs(with_top("channel: 1")) == "channel");
     CHECK(differs(with_top("xdp_mode: generic")) == "xdp_mode");
     // Honoured: what is a service's, and these.
     CHECK(differs(with_top("idle_timeout: 1h")) == "nothing");

@@ -224,6 +224,24 @@ TEST_CASE("the bits of packet marks: a mask with room for a DSCP, a value within
     }
 }
 
+TEST_CASE("the channel is a UDP port, or off, and what is missing then is said") {
+    const auto channel = [](const std::string& line) { return parse(kExample + line).common.channel; };
+    CHECK(channel("") == kChannelPort);
+    CHECK(channel("channel: 20532\n") == 20532);
+    CHECK(channel("channel: { port: 20533 }\n") == 20533);
+    CHECK(channel("channel: off\n") == std::nullopt);
+    CHECK(channel("channel: { port: off }\n") == std::nullopt);
+    for (const char* wrong : {"on", "0", "65536", "{ ports: 1 }", "[1]", "udp"}) {
+        CAPTURE(wrong);
+        CHECK_THROWS_AS(channel("channel: " + std::string(wrong) + "\n"), ConfigError);
+    }
+    CHECK_THROWS_WITH_AS(channel("channel: udp\n"),
+                         doctest::Contains("expected a port such as 20531, or off"), ConfigError);
+    CHECK(remarks_about_channel(parse(kExample).common).empty());
+    const auto remarks = remarks_about(parse(kExample + "channel: off\n"));
+    CHECK(remarks.at(0).contains("channel off: balancers do not learn"));
+}
+
 TEST_CASE("each key that a reload cannot change is named when it differs, and the others are not") {
     const PacketbridgeConfig running = parse(kExample);
     const auto differs = [&](const std::string& text) {
@@ -239,6 +257,7 @@ TEST_CASE("each key that a reload cannot change is named when it differs, and th
     CHECK(differs(kExample + "mark: { value: 0x100, mask: 0x1ff }\n") == "mark");
     CHECK(differs(kExample + "keep: true\n") == "keep");
     CHECK(differs(kExample + "tc: clsact\n") == "tc");
+    CHECK(differs(kExample + "channel: off\n") == "channel");
     CHECK(differs(kExample + "max_flows: 7\n") == "max_flows");
     CHECK(differs(kExample + "idle_timeout: 1h\nwindow_scale: 3\nlog: { level: debug }\n") == "nothing");
     CHECK(differs(with("192.168.33.20", "192.168.33.21")) == "nothing");
