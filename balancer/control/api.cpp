@@ -1,5 +1,7 @@
 #include "balancer/control/api.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
@@ -260,6 +262,13 @@ Json troubles_json(const ChannelSubject& subject) {
     return troubles;
 }
 
+// The fingerprints of its keys, in the file's order.
+Json secret_json(const ChannelFingerprints& secret) {
+    Json keys = Json::array();
+    for (std::uint32_t i = 0; i < secret.count; ++i) keys.push_back(fmt::format("{:08x}", secret.keys[i]));
+    return keys;
+}
+
 // Null: the channel is off. What it says of itself is null where it does not answer now.
 Json channel_json(const ServiceView& view, std::size_t place) {
     if (!view.channel.is_on) return nullptr;
@@ -277,6 +286,7 @@ Json channel_json(const ServiceView& view, std::size_t place) {
     json["clock_ahead_ms"] = answers ? Json(state->clock_ahead_ms) : Json(nullptr);
     json["version"] = presence != nullptr ? Json(presence->version) : Json(nullptr);
     json["number"] = presence != nullptr && presence->number != 0 ? Json(presence->number) : Json(nullptr);
+    json["secret"] = presence != nullptr ? secret_json(presence->secret) : Json(nullptr);
     json["services"] = presence != nullptr ? Json(presence->services_in_all) : Json(nullptr);
     json["mode"] = told == nullptr ? Json(nullptr) : Json(told->adopts ? "adopt" : "translate");
     json["connections"] = told != nullptr ? or_null(told->connections) : Json(nullptr);
@@ -368,6 +378,7 @@ constexpr const char* kIndex = "SpliceLB balancer " SPLICELB_VERSION
                                "GET /metrics        counters for Prometheus\n"
                                "GET /status         services, bridges and flows as JSON\n"
                                "GET /loadbalancers  services and bridges, which may be changed\n"
+                               "GET /check          asks every bridge now whether it fits this balancer\n"
                                "GET /explain        ?service=NAME&url=URL: which bridge gets it, and why\n"
                                "GET /flows          connections, filtered, a page at a time\n"
                                "GET /stats          counters under Convey's names\n"
@@ -436,14 +447,22 @@ void BalancerApi::replace(BalancerState state) {
     shown_ = std::move(shown);
 }
 
+std::shared_ptr<const Shown> BalancerApi::shown() const {
+    const std::lock_guard lock(mutex_);
+    return shown_;
+}
+
+ChannelNews BalancerApi::channel_news(const Shown& shown) const {
+    if (channel_ == nullptr) return {};
+    return {.is_on = true,
+            .own = channel_secret(shown.setup->secret).fingerprints,
+            .bridges = channel_->report()};
+}
+
 Snapshot BalancerApi::snapshot() const {
     Snapshot now{.shown = nullptr, .counts = dataplane_.flow_counts(), .health = dataplane_.health()};
-    const std::lock_guard lock(mutex_);
-    now.shown = shown_;
-    if (channel_ != nullptr)
-        now.channel = {.is_on = true,
-                       .own = channel_secret(shown_->setup->secret).fingerprints,
-                       .bridges = channel_->report()};
+    now.shown = shown();
+    now.channel = channel_news(*now.shown);
     return now;
 }
 
@@ -467,10 +486,50 @@ ApiRoutes BalancerApi::routes(MakeChange change) {
                           });
     });
     routes.page("/stats", [this](const ApiRequest&) { return json_page(stats()); });
+    routes.add({.method = "GET",
+                .path = "/check",
+                .right = ApiRight::read,
+                .handle = [this](const ApiRequest&, const ApiAnswer& answer) { answer_check(answer); }});
     routes.page("/explain",
                 [this](const ApiRequest& request) { return explainer_.explain(snapshot(), request); });
     add_loadbalancer_routes(routes, [this] { return snapshot(); }, change);
     return routes;
+}
+
+void BalancerApi::answer_check(const ApiAnswer& answer) {
+    if (channel_ == nullptr) return answer(json_page(check()));
+    if (!channel_->check([this, answer] { answer(json_page(check())); }))
+        answer(api_error(503, "too many checks wait; ask again"));
+}
+
+std::string BalancerApi::check() const {
+    Snapshot now{.shown = shown(), .counts = {}, .health = {}};
+    now.channel = channel_news(*now.shown);
+    const BalancerConfig& config = now.shown->config;
+    bool ok = now.channel.is_on;
+    Json bridges = Json::array();
+    for (std::size_t i = 0; i < config.services.size(); ++i) {
+        const ServiceView view = view_of(now, i);
+        for (std::size_t place = 0; place < view.service.bridges.size() && now.channel.is_on; ++place) {
+            const BridgeConfig& bridge = view.service.bridges[place];
+            Json one{{"service", view.service.name},
+                     {"bridge", bridge.name},
+                     {"ip", bridge.address.to_string()},
+                     {"state", to_string(bridge.state)}};
+            one.update(channel_json(view, place));
+            ok = ok &&
+                 std::ranges::all_of(one["troubles"], [](const Json& each) { return each["note"] == true; });
+            bridges.push_back(std::move(one));
+        }
+    }
+    const auto missing = remarks_about_channel(config.common);
+    const Json json{{"ok", ok},
+                    {"channel", config.common.channel ? Json(*config.common.channel) : Json(nullptr)},
+                    {"missing", missing.empty() ? Json(nullptr) : Json(missing.front())},
+                    {"version", SPLICELB_VERSION},
+                    {"secret", now.channel.is_on ? secret_json(now.channel.own) : Json(nullptr)},
+                    {"bridges", std::move(bridges)}};
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 std::string BalancerApi::metrics() const {

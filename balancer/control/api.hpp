@@ -31,6 +31,11 @@ class BalancerApi {
 
   private:
     [[nodiscard]] Snapshot counted_snapshot() const;  // with totals
+    [[nodiscard]] std::shared_ptr<const Shown> shown() const;
+    [[nodiscard]] ChannelNews channel_news(const Shown& shown) const;
+    // Every bridge is asked now, and then told of.
+    void answer_check(const ApiAnswer& answer);
+    [[nodiscard]] std::string check() const;
     [[nodiscard]] std::string metrics() const;
     [[nodiscard]] std::string status() const;
     [[nodiscard]] std::string stats() const;

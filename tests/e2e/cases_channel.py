@@ -5,13 +5,15 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 
+from cases_control import Api
 from channel_packets import CLOCK, HERE, PORT, Secret, header
 from harness import case, equal, eventually, true
 from http_client import ask
-from world import BRIDGES, SOURCE
+from world import BRIDGES, BUILD, SOURCE
 
 sys.path.insert(0, os.path.join(SOURCE, "tests/support"))
 import promql  # noqa: E402
@@ -41,6 +43,26 @@ def settles(world, bridge, wanted, seconds=15):
         return {each["what"] for each in now["troubles"]} == wanted and (now["answers"] or "no_answer" in wanted)
 
     eventually(is_so, lambda: f"the troubles of {bridge} are {wanted}: {now}", seconds)
+
+
+def check(world, *words):
+    """`splicectl check` on the balancer's host: exit code, standard output, standard error."""
+    done = subprocess.run(["ip", "netns", "exec", world.lab.namespace("balancer"), os.path.join(BUILD, "splicectl"), *words, "check", web(world)],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def check_says(world, code, *words):
+    """Once it does: exit code and words of its output."""
+    said = None
+
+    def is_so():
+        nonlocal said
+        said = check(world)
+        return said[0] == code and all(word in said[1] + said[2] for word in words)
+
+    eventually(is_so, lambda: f"splicectl check ends with {code} and says {words}: {said}", 20)
+    return said[1]
 
 
 def log_says(world, program, *words, seconds=15):
@@ -94,6 +116,8 @@ def _(world):
     before = told(world)[owner]
     equal((before["number"], before["version"], before["services"]), (int(owner[1]), before["version"], 12), f"what {owner} says")
     equal(before["mode"], world.lab.mode, "its mode")
+    report = Api(world).call("GET", "/check", status=200)
+    equal((report["ok"], report["channel"], len({each["service"] for each in report["bridges"]})), (True, PORT, 12), "GET /check")
     true(abs(before["clock_ahead_ms"]) < 2000, f"one host, one clock: {before}")
     held = []
     for _ in range(3):
@@ -122,10 +146,13 @@ def _(world):
     settles(world, bridge, set())
     world.edited("b2.yaml", lambda text: text.replace("number: 2\n", "number: 9\n"))
     settles(world, bridge, {"number"})
+    check_says(world, 1, "b2 (", "its number is 9, and here its number is 2", "1 of 3 do not fit")
     log_says(world, "balancer", "channel: bridge b2", "its number is 9, and here its number is 2")
     equal(metric(world, "balancer", "splicelb_balancer_bridge_trouble", service=web(world), bridge=bridge, trouble="number"), 1, "the metric")
     world.rewrite("b2.yaml", lambda text: text.replace("number: 9\n", "number: 2\n"))
     settles(world, bridge, set())
+    output = check_says(world, 0)
+    equal(len(output.splitlines()), 4, f"lines of a check that finds nothing: {output}")
     log_says(world, "balancer", "channel: bridge b2", "is well again")
     lines = [line for line in world.log_of("balancer", of_this_case=True).splitlines()
              if "its number is 9" in line and f"({world.bridge_address(bridge)})" in line]
@@ -143,6 +170,7 @@ def _(world):
     before = world.edited("b3.secret", lambda text: text[31::-1] + text[32:])
     settles(world, bridge, {"no_answer"})
     log_says(world, "balancer", "channel: bridge b3", "no answer on UDP port 20531", "another secret")
+    check_says(world, 1, "b3 (", "no answer on UDP port 20531", "1 of 3 do not fit")
     eventually(lambda: counted(world, bridge, "no_secret") > 0, "the bridge counts questions by another secret")
     world.rewrite("b3.secret", lambda _: before)
     settles(world, bridge, set())
@@ -155,6 +183,9 @@ def _(world):
     world.edited("balancer.secret", lambda text: key + "\n" + text)
     settles(world, "b1", {"secret"})
     log_says(world, "balancer", "channel: bridge b1", "lacks the first key of this balancer's secret")
+    check_says(world, 1, "differs", "lacks the first key of this balancer's secret", "3 of 3 do not fit")
+    report = json.loads(check(world, "--format", "json")[1])
+    true(not report["ok"] and len(report["secret"]) == 2 and report["bridges"][0]["secret"] == report["secret"][1:], f"fingerprints: {report}")
 
 
 @case("a bridge that is killed does not answer, and answers when it is back", once=True)
@@ -162,6 +193,9 @@ def _(world):
     world.clean_up.callback(world.repair)
     settles(world, "b1", set())
     world.lab.kill("b1")
+    # The check asks by itself, and says at once what the balancer will know a little later.
+    code, output, _ = check(world)
+    true(code == 1 and "b1 (" in output and "no answer" in output, f"the check: {code} {output}")
     settles(world, "b1", {"no_answer"})
     equal(metric(world, "balancer", "splicelb_balancer_bridge_answers", service=web(world), bridge="b1"), 0, "the metric")
     world.lab.start("b1")
@@ -182,6 +216,8 @@ def _(world):
     off("b2")
     settles(world, "b2", {"no_answer"})
     off("balancer")
+    code, output, errors = check(world)
+    true(code == 1 and "channel off" in output and "no bridge was asked" in errors, f"the check: {code} {output} {errors}")
     equal(told(world), {bridge: None for bridge in BRIDGES}, "what the balancer knows by the channel")
     equal(ask(world.connect(), "/channel-is-off").status, 200, "clients are served")
 
@@ -259,6 +295,7 @@ def _(world):
         thread.start()
         try:
             settles(world, bridge, {"clock"})
+            check_says(world, 1, "s behind this host's")
             now = told(world)[bridge]
             true(-100_500 < now["clock_ahead_ms"] < -99_500, f"the clock's difference: {now}")
             log_says(world, "balancer", "channel: bridge b2", "s behind this host's")

@@ -52,7 +52,7 @@ _splicectl() {
         if [[ $cur == -* ]]; then
             local flags=(--api --token-file --format --help --version)
             case $command in
-            bridges) flags+=(--service) ;;
+            bridges | check) flags+=(--service) ;;
             explain) flags+=(--service --source --header) ;;
             drain | down | ready | weight | reset) flags+=(--service --all-services) ;;
             flows) flags+=(--service --bridge --client --limit) ;;
@@ -60,10 +60,10 @@ _splicectl() {
             esac
             _splicectl_offer "${flags[@]}"
         elif [[ -z $command ]]; then
-            _splicectl_offer status services bridges explain drain down ready weight reset flows watch
+            _splicectl_offer status check services bridges explain drain down ready weight reset flows watch
         elif [[ $before == "$command" ]]; then
             case $command in
-            bridges) _splicectl_names services ;;
+            bridges | check) _splicectl_names services ;;
             drain | down | ready | weight | reset) _splicectl_names bridges ;;
             esac
         fi

@@ -46,6 +46,37 @@ Done show_status(const Options& options, const ApiClient& api) {
     return print_either(options, *status, status_view(*status, not_ready, api.address().to_string()));
 }
 
+// What is wrong makes the exit code 1; notes do not.
+Done check_bridges(const Options& options, const ApiClient& api) {
+    auto check = get(api, "/check");
+    if (!check) return std::unexpected(check.error());
+    if (!at(*check, "bridges").is_array())
+        return std::unexpected(
+            fmt::format("GET /check of {}: not as a balancer answers", api.address().to_string()));
+    Json bridges = Json::array();
+    for (const Json& bridge : list_at(*check, "bridges")) {
+        if (options.service.empty() || text_at(bridge, "service") == options.service)
+            bridges.push_back(bridge);
+    }
+    const bool is_on = at(*check, "missing").is_null();
+    if (is_on && bridges.empty() && !options.service.empty())
+        return std::unexpected(
+            fmt::format("no service {} with bridges; `splicectl services` lists them", options.service));
+    const auto wrong = std::ranges::count_if(bridges, [](const Json& bridge) {
+        return std::ranges::any_of(list_at(bridge, "troubles"),
+                                   [](const Json& each) { return !flag_at(each, "note"); });
+    });
+    const std::size_t all = bridges.size();
+    (*check)["bridges"] = std::move(bridges);
+    (*check)["ok"] = is_on && wrong == 0;
+    if (auto printed = print_either(options, *check, check_view(*check)); !printed) return printed;
+    if (!is_on)
+        return std::unexpected(
+            "no bridge was asked: the channel is off at this balancer (`channel` in its configuration)");
+    if (wrong != 0) return std::unexpected(fmt::format("{} of {} do not fit", wrong, all));
+    return {};
+}
+
 // All services, or the one that was named.
 std::expected<Json, std::string> load_balancers(const Options& options, const ApiClient& api) {
     auto all = get(api, "/loadbalancers");
@@ -175,6 +206,8 @@ std::expected<void, std::string> run_command(const Options& options, const ApiCl
     switch (options.command) {
         case Command::status:
             return show_status(options, api);
+        case Command::check:
+            return check_bridges(options, api);
         case Command::services:
             return show_services(options, api);
         case Command::bridges:

@@ -21,6 +21,7 @@ constexpr std::string_view kUsage =
     "Usage: splicectl [options] COMMAND [ARGUMENT]...\n"
     "Asks a running balancer over its API, and changes the states and weights of its bridges.\n\n"
     "  status                 whether it serves, its services, and what needs attention\n"
+    "  check [SERVICE]        asks every bridge now: does it answer, do secret, clock, number, services fit\n"
     "  services               the services\n"
     "  bridges [SERVICE]      the bridges: state, weight, health, share of the keys, connections\n"
     "  explain URL            which bridge a request for URL gets now, and why\n"
@@ -37,12 +38,15 @@ constexpr std::string_view kUsage =
 constexpr std::string_view kExamples =
     "\nExamples:\n"
     "  splicectl status\n"
+    "  splicectl check\n"
     "  splicectl explain http://192.168.33.100/img/cat.jpg\n"
     "  splicectl drain web/b2 && splicectl watch\n"
     "  splicectl --all-services drain b2\n"
     "  splicectl --format json flows --service web --bridge b2 --limit 5000\n"
     "  splicectl --api unix:/run/splicelb/api bridges\n"
-    "\nExit code: 0; 1 when the balancer did not answer, or refused; 2 for a wrong command line.\n";
+    "\nExit code: 0; 1 when the balancer did not answer, or refused, or `check` found something wrong; 2 for "
+    "a "
+    "wrong command line.\n";
 
 // What a command takes besides the flags of all.
 struct CommandSpec {
@@ -53,6 +57,7 @@ struct CommandSpec {
 };
 constexpr std::array kCommands = {
     CommandSpec{Command::status, "status", 0, 0, ""},
+    CommandSpec{Command::check, "check", 0, 1, "[SERVICE]"},
     CommandSpec{Command::services, "services", 0, 0, ""},
     CommandSpec{Command::bridges, "bridges", 0, 1, "[SERVICE]"},
     CommandSpec{Command::explain, "explain", 1, 1, "URL"},
@@ -79,7 +84,7 @@ tools::FlagGroups make_groups() {
             "token-file", text("FILE"), "the file with the balancer's token, where it asks for one")(
             "format", text("table|json"), "json: as the API has it, for programs. Default: table");
     groups.emplace_back("Some").add_options()  //
-        ("service", text("NAME"), "bridges, explain, flows, watch and changes: this service")(
+        ("service", text("NAME"), "check, bridges, explain, flows, watch and changes: this service")(
             "all-services", po::bool_switch(), "changes: in every service that has a bridge of that name")(
             "source", text("ADDRESS"), "explain: the client's, for services that choose by it")(
             "header", po::value<std::vector<std::string>>()->value_name("NAME:VALUE"),
@@ -97,7 +102,8 @@ bool takes(Command command, std::string_view flag) noexcept {
     using enum Command;
     const bool changes = is_change(command);
     if (flag == "service")
-        return changes || command == bridges || command == explain || command == flows || command == watch;
+        return changes || command == check || command == bridges || command == explain || command == flows ||
+               command == watch;
     if (flag == "all-services") return changes;
     if (flag == "source" || flag == "header") return command == explain;
     if (flag == "bridge" || flag == "client" || flag == "limit") return command == flows;
@@ -152,8 +158,9 @@ std::expected<void, std::string> take_bridge(Options& options, const std::string
 }
 
 std::expected<void, std::string> take_words(Options& options, const std::vector<std::string>& words) {
-    if (options.command == Command::bridges && words.size() == 2) {
-        if (!options.service.empty()) return std::unexpected("bridges: --service names a service already");
+    if ((options.command == Command::bridges || options.command == Command::check) && words.size() == 2) {
+        if (!options.service.empty())
+            return std::unexpected(words[0] + ": --service names a service already");
         options.service = words[1];
     }
     if (options.command == Command::explain) options.url = words[1];

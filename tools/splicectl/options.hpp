@@ -16,6 +16,7 @@ namespace splice::control {
 
 enum class Command : std::uint8_t {
     status,
+    check,
     services,
     bridges,
     explain,

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <initializer_list>
+#include <utility>
 
 #include "tools/splicectl/table.hpp"
 
@@ -60,6 +62,25 @@ std::string sum_of(const Json& bridges, std::string_view key) {
     double sum = 0;
     for (const Json& bridge : bridges) sum += number_at(bridge, key).value_or(0);
     return fmt::format("{:.0f}", sum);
+}
+
+// "+0.003 s"
+std::string clock_of(const Json& bridge) {
+    const auto ahead_ms = number_at(bridge, "clock_ahead_ms");
+    return ahead_ms ? fmt::format("{:+.3f} s", *ahead_ms / 1000) : std::string();
+}
+
+bool has_trouble(const Json& bridge, std::string_view what) {
+    return std::ranges::any_of(list_at(bridge, "troubles"),
+                               [&](const Json& each) { return text_at(each, "what") == what; });
+}
+
+// "fits" where nothing of these is wrong; empty: it says nothing.
+std::string fits(const Json& bridge, std::string_view told,
+                 std::initializer_list<std::string_view> troubles) {
+    if (at(bridge, told).is_null()) return {};
+    const bool wrong = std::ranges::any_of(troubles, [&](auto what) { return has_trouble(bridge, what); });
+    return wrong ? "differs" : "fits";
 }
 
 std::string joined(const Json& list) {
@@ -151,6 +172,42 @@ std::string status_view(const Json& status, const std::string& not_ready, const 
                    attention_of(bridges)});
     }
     return text + table.text();
+}
+
+std::string check_view(const Json& check) {
+    if (const std::string missing = text_at(check, "missing"); !missing.empty())
+        return harmless(missing) + "\n";
+    Table table({{"SERVICE"},
+                 {"BRIDGE"},
+                 {"ADDRESS"},
+                 {"ANSWERS"},
+                 {"VERSION"},
+                 {"NUMBER", kRight},
+                 {"SECRET"},
+                 {"CLOCK", kRight},
+                 {"SERVED"},
+                 {"MODE"},
+                 {"CONNECTIONS", kRight}});
+    // What is of a bridge's host is told once, however many services it has.
+    std::vector<std::string> lines;
+    for (const Json& bridge : list_at(check, "bridges")) {
+        const auto trip = number_at(bridge, "round_trip_ms");
+        table.add({text_at(bridge, "service"), text_at(bridge, "bridge"), text_at(bridge, "ip"),
+                   trip ? fmt::format("{:.1f} ms", *trip) : std::string("no"), text_at(bridge, "version"),
+                   text_at(bridge, "number"), fits(bridge, "secret", {"secret", "lane_key"}),
+                   clock_of(bridge), fits(bridge, "services", {"service", "window_scale", "backend"}),
+                   text_at(bridge, "mode"), text_at(bridge, "connections")});
+        for (const Json& trouble : list_at(bridge, "troubles")) {
+            std::string line = harmless(fmt::format("{}{} ({}): {}", flag_at(trouble, "note") ? "note: " : "",
+                                                    text_at(bridge, "bridge"), text_at(bridge, "ip"),
+                                                    text_at(trouble, "text")));
+            if (std::ranges::find(lines, line) == lines.end()) lines.push_back(std::move(line));
+        }
+    }
+    std::string text = table.text();
+    if (!lines.empty()) text += "\n";
+    for (const std::string& line : lines) text += line + "\n";
+    return text;
 }
 
 std::string services_view(const Json& load_balancers) {

@@ -11,6 +11,8 @@ namespace splice::control {
 // Of GET /status; `not_ready`: what GET /readyz said where it was not 200, else empty.
 [[nodiscard]] std::string status_view(const Json& status, const std::string& not_ready,
                                       const std::string& from);
+// Of GET /check: a table, then a line for each trouble of a bridge.
+[[nodiscard]] std::string check_view(const Json& check);
 // Of GET /loadbalancers.
 [[nodiscard]] std::string services_view(const Json& load_balancers);
 // The same, of its bridges.

@@ -43,6 +43,14 @@ TEST_CASE("the API's address: a flag, else the environment's, else the balancer'
           std::string::npos);
 }
 
+TEST_CASE("check takes a service, as a word or by its flag") {
+    CHECK(options({"check"}).service.empty());
+    CHECK(options({"check", "web"}).service == "web");
+    CHECK(options({"--service", "web", "check"}).service == "web");
+    CHECK(refusal({"--service", "web", "check", "web"}) == "check: --service names a service already");
+    CHECK(refusal({"check", "a", "b"}).starts_with("check: one word too many: b"));
+}
+
 TEST_CASE("a bridge is named alone, with its service before it, or beside a flag that names the service") {
     CHECK(options({"drain", "b2"}).service.empty());
     CHECK(options({"drain", "b2"}).bridge == "b2");
@@ -67,7 +75,7 @@ TEST_CASE("weights are 0 to 256, and a word that is none is refused by name") {
 }
 
 TEST_CASE("a command that is missing or unknown is answered with those that there are") {
-    CHECK(refusal({}).starts_with("a command is missing: status, services"));
+    CHECK(refusal({}).starts_with("a command is missing: status, check, services"));
     CHECK(refusal({"stat"}).starts_with("stat: no such command; there are status"));
     CHECK(refusal({"status", "web"}) == "status: one word too many: web; expected status");
     CHECK(refusal({"bridges", "web", "x"}) == "bridges: one word too many: x; expected bridges [SERVICE]");

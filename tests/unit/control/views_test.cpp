@@ -230,5 +230,55 @@ TEST_CASE("a flow's silence is in seconds, and one without a bridge has a dash")
           "192.0.2.9:5000  web      -       pending   1.2 s\n");
 }
 
+Json checked(const char* service, const char* bridge, const char* ip, Json troubles) {
+    return {{"service", service},
+            {"bridge", bridge},
+            {"ip", ip},
+            {"answers", true},
+            {"round_trip_ms", 0.31},
+            {"clock_ahead_ms", 3},
+            {"version", "1.2"},
+            {"number", 1},
+            {"secret", {"8f929694"}},
+            {"services", 2},
+            {"mode", "adopt"},
+            {"connections", 12},
+            {"troubles", std::move(troubles)}};
+}
+
+TEST_CASE("a check is a line for each bridge, and below it each trouble once, however many services it has") {
+    const Json clock = {{"what", "clock"}, {"note", false}, {"text", "its clock is 4.2 s behind"}};
+    const Json version = {{"what", "version"}, {"note", true}, {"text", "its version is 1.2"}};
+    const Json service = {{"what", "service"}, {"note", false}, {"text", "it has no service"}};
+    Json silent =
+        checked("web", "b3", "192.0.2.23", {{{"what", "no_answer"}, {"note", false}, {"text", "no answer"}}});
+    for (const char* said : {"round_trip_ms", "clock_ahead_ms", "version", "number", "secret", "services",
+                             "mode", "connections"})
+        silent[said] = nullptr;
+    const Json check = {{"ok", false},
+                        {"missing", nullptr},
+                        {"bridges",
+                         {checked("web", "b1", "192.0.2.21", Json::array()),
+                          checked("web", "b2", "192.0.2.22", {clock, version}),
+                          checked("tls", "b2", "192.0.2.22", {clock, service, version}), silent}}};
+    CHECK(check_view(check) ==
+          "SERVICE  BRIDGE  ADDRESS     ANSWERS  VERSION  NUMBER  SECRET     CLOCK  SERVED   MODE   "
+          "CONNECTIONS\n"
+          "web      b1      192.0.2.21  0.3 ms   1.2           1  fits    +0.003 s  fits     adopt           "
+          "12\n"
+          "web      b2      192.0.2.22  0.3 ms   1.2           1  fits    +0.003 s  fits     adopt           "
+          "12\n"
+          "tls      b2      192.0.2.22  0.3 ms   1.2           1  fits    +0.003 s  differs  adopt           "
+          "12\n"
+          "web      b3      192.0.2.23  no       -             -  -              -  -        -\n"
+          "\n"
+          "b2 (192.0.2.22): its clock is 4.2 s behind\n"
+          "note: b2 (192.0.2.22): its version is 1.2\n"
+          "b2 (192.0.2.22): it has no service\n"
+          "b3 (192.0.2.23): no answer\n");
+    CHECK(check_view({{"ok", false}, {"missing", "channel off: so\x1b[2J"}, {"bridges", Json::array()}}) ==
+          "channel off: so?[2J\n");
+}
+
 }  // namespace
 }  // namespace splice::control
