@@ -235,7 +235,8 @@ std::expected<void, std::string> Balancer::open() {
 std::expected<void, std::string> Balancer::start_channel() {
     for (const std::string& remark : remarks_about_channel(config_.common)) log_info(remark);
     if (!config_.common.channel) return {};
-    auto channel = BalancerChannel::start(*config_.common.channel);
+    auto channel = BalancerChannel::start(*config_.common.channel,
+                                          [this] { tasks_.post("full bridges", [this] { follow_full(); }); });
     if (!channel) return std::unexpected(channel.error().text);
     channel_ = std::move(*channel);
     follow_channel();
@@ -243,12 +244,28 @@ std::expected<void, std::string> Balancer::start_channel() {
 }
 
 void Balancer::follow_channel() {
-    if (channel_) channel_->replace(channel_peers_of(config_), setup_->secret);
+    if (!channel_) return;
+    channel_->replace(channel_peers_of(config_), setup_->secret);
+    follow_full();
+}
+
+void Balancer::follow_full() {
+    const bool bounded = std::ranges::any_of(config_.services, [](const ServiceConfig& service) {
+        return std::ranges::any_of(service.bridges,
+                                   [](const BridgeConfig& bridge) { return bridge.max_connections != 0; });
+    });
+    if (!bounded && told_full_.empty()) return;
+    for (const FullBridges::Line& line : full_.look(read_clock().monotonic, config_, channel_->report()))
+        line.warns ? log_warning(line.text) : log_info(line.text);
+    std::vector<FullBridge> full = full_bridges(config_, *setup_, full_.names());
+    if (full == told_full_) return;
+    dataplane_->set_full(full);
+    told_full_ = std::move(full);
 }
 
 std::expected<void, std::string> Balancer::start_api() {
     api_ = std::make_unique<BalancerApi>(state(), *dataplane_, host_, reloads_, guard_ ? &*guard_ : nullptr,
-                                         channel_.get());
+                                         channel_.get(), full_);
     auto server = start_api_server(config_.common, api_->routes([this](ApiEdit edit, ApiAnswer answer) {
         post_change(std::move(edit), std::move(answer));
     }));
@@ -429,6 +446,7 @@ void Balancer::look() {
         for (const ChannelWords::Line& line :
              channel_words_.tell(config_, channel_->report(), channel_secret(setup_->secret).fingerprints))
             line.warns ? log_warning(line.text) : log_info(line.text);
+        follow_full();  // who answers no more is not full
     }
     for (const LogMessage& line : drains_.look([this] { return dataplane_->flow_counts(); })) log_info(line);
 }

@@ -16,6 +16,7 @@
 #include "balancer/control/channel_words.hpp"
 #include "balancer/control/desired.hpp"
 #include "balancer/control/drains.hpp"
+#include "balancer/control/full_bridges.hpp"
 #include "balancer/control/health_words.hpp"
 #include "balancer/control/plan.hpp"
 #include "balancer/control/vips.hpp"
@@ -87,6 +88,8 @@ class Balancer {
     std::expected<void, std::string> start_channel();
     // Bridges and secret are what runs.
     void follow_channel();
+    // Who is full is passed over.
+    void follow_full();
     void start_guard();
     void guard_no_others();
     void follow_routes();
@@ -136,6 +139,8 @@ class Balancer {
     bool health_is_new_ = false;
     std::unique_ptr<BalancerChannel> channel_;  // null: it is off
     ChannelWords channel_words_;
+    FullBridges full_;
+    std::vector<FullBridge> told_full_;  // the data path
     std::unique_ptr<BalancerApi> api_;
     std::uint64_t changes_asked_ = 0;  // the API's thread alone
     std::atomic<unsigned> changes_waiting_ = 0;

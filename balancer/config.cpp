@@ -267,7 +267,8 @@ void read_hash(const YamlValue& hash, const YamlMap& of_service, ServiceConfig& 
 }
 
 void read_bridge(const YamlValue& entry, BridgeNumbers& numbers, ServiceConfig& service) {
-    const YamlMap map = entry.map({"name", "address", "weight", "number", "server", "state"});
+    const YamlMap map =
+        entry.map({"name", "address", "weight", "number", "server", "state", "max_connections"});
     BridgeConfig bridge;
     bridge.name = map.require("name").as(parse_name);
     bridge.address = map.require("address").as(parse_host_address);
@@ -275,6 +276,7 @@ void read_bridge(const YamlValue& entry, BridgeNumbers& numbers, ServiceConfig& 
     map.read("number", bridge.number, parse_bridge_number);
     map.read("server", bridge.server, parse_ring_server);
     map.read("state", bridge.state, parse_bridge_state);
+    map.read("max_connections", bridge.max_connections, parse_max_connections);
     if (auto fits = check_bridge(service, bridge); !fits) entry.fail(fits.error());
     if (auto fits = numbers.add(bridge); !fits) map.find("number").value_or(entry).fail(fits.error());
     service.bridges.push_back(std::move(bridge));
@@ -460,9 +462,16 @@ Parsed<BridgeState> parse_bridge_state(std::string_view text) {
     return std::unexpected("expected ready, drain or down");
 }
 
+Parsed<std::uint32_t> parse_max_connections(std::string_view text) {
+    const auto most = parse_number(text, 1, kMostConnections);
+    if (!most) return std::unexpected(most.error());
+    return static_cast<std::uint32_t>(*most);
+}
+
 Parsed<BridgeConfig> parse_bridge(std::string_view text) {
     const auto form = std::unexpected(
-        "expected NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT][,state=STATE] such as "
+        "expected NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT][,state=STATE]"
+        "[,max_connections=N] such as "
         "b1=192.0.2.21,weight=2,number=7");
     const std::size_t equals = text.find('=');
     if (equals == std::string_view::npos) return form;
@@ -499,6 +508,10 @@ Parsed<BridgeConfig> parse_bridge(std::string_view text) {
             const auto state = parse_bridge_state(word.substr(6));
             if (!state) return std::unexpected("state: " + state.error());
             bridge.state = *state;
+        } else if (word.starts_with("max_connections=") && bridge.max_connections == 0) {
+            const auto most = parse_max_connections(word.substr(16));
+            if (!most) return std::unexpected("max_connections: " + most.error());
+            bridge.max_connections = *most;
         } else {
             return form;
         }
@@ -741,6 +754,13 @@ std::vector<std::string> warnings_about(const BalancerConfig& config) {
                 "service {}: all its bridges have weight 0 or are not ready, so it takes no new connections; "
                 "give one a weight from 1 to {} and the state ready",
                 service.name, kMaxWeight));
+        if (!config.common.channel && std::ranges::any_of(service.bridges, [](const BridgeConfig& bridge) {
+                return bridge.max_connections != 0;
+            }))
+            warnings.push_back(fmt::format(
+                "service {}: max_connections holds for nobody, because the channel is off: bridges report "
+                "their connections by it",
+                service.name));
         if (service.algorithm != Algorithm::ketama &&
             std::ranges::any_of(service.bridges,
                                 [](const BridgeConfig& bridge) { return !bridge.server.empty(); }))

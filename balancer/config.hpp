@@ -36,6 +36,8 @@ struct BridgeConfig {
     // address, with the service's port unless that is 80.
     std::string server{};
     BridgeState state = BridgeState::ready;
+    // With so many connections of the service, from all balancers, it is passed over; 0: no bound.
+    std::uint32_t max_connections = 0;
 };
 
 // The one rule for who may be placed; of these, health takes out who is ill (Health::placed()).
@@ -146,7 +148,9 @@ Parsed<void> check_timestamps(const ServiceConfig& service);
 // HOST or HOST:PORT as in a `server` line of nginx; an IPv6 address in brackets.
 Parsed<std::string> parse_ring_server(std::string_view text);
 Parsed<BridgeState> parse_bridge_state(std::string_view text);
-// NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT][,state=ready|drain|down]
+// 1 to kMostConnections.
+Parsed<std::uint32_t> parse_max_connections(std::string_view text);
+// NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT][,state=ready|drain|down][,max_connections=N]
 Parsed<BridgeConfig> parse_bridge(std::string_view text);
 // 1.01 to 100.
 Parsed<double> parse_bounded_load(std::string_view text);

@@ -65,6 +65,8 @@ class DataPlane {
     // Takes the new setup as a whole, or leaves the old one as it is and says why. Every flow stays,
     // those of services that are gone too.
     virtual SystemResult<void> replace_setup(std::shared_ptr<const SplicerSetup> setup) = 0;
+    // All bridges that are full, as Splicer::set_full() says. Any thread; waits for the packets' thread.
+    virtual void set_full(const std::vector<FullBridge>& full) = 0;
     // Back to the setup before the last replace_setup(), which succeeded. Errors: the system refuses what it
     // had accepted before.
     virtual SystemResult<void> restore_setup() = 0;

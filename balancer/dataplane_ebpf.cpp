@@ -87,6 +87,13 @@ class EbpfDataPlane final : public DataPlane, private PacketMachine {
         return {};
     }
 
+    void set_full(const std::vector<FullBridge>& full) override {
+        loop_->run([&] {
+            splicer_->set_full(full);
+            path_->maps().write_states(splicer_->loads());
+        });
+    }
+
     std::size_t settle() override {
         std::size_t reset = 0;
         loop_->run([&] { reset = splicer_->end_unserved_flows(); });

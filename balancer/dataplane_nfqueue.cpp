@@ -82,6 +82,10 @@ class NfqueueDataPlane final : public DataPlane, private PacketMachine {
 
     SystemResult<void> restore_setup() override { return replace_setup(before_); }
 
+    void set_full(const std::vector<FullBridge>& full) override {
+        queued_.run([&] { splicer_.set_full(full); });
+    }
+
     std::size_t settle() override {
         std::size_t reset = 0;
         queued_.run([&] { reset = splicer_.end_unserved_flows(); });

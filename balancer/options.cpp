@@ -26,7 +26,8 @@ std::vector<FlagGroup> single_service_groups() {
            .help = "the mark that tells bridges the service",
            .defaults = {"1"}},
           {.name = "bridge",
-           .argument = "NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT][,state=STATE]",
+           .argument =
+               "NAME=ADDRESS[,weight=N][,number=N][,server=HOST:PORT][,state=STATE][,max_connections=N]",
            .help =
                "a packet bridge; repeat it for each; weight 0 takes no new flows; number is its own in the "
                "fleet, 1 to 1018; ketama places by server, as nginx by its own list; state is ready, drain "

@@ -41,7 +41,10 @@ void set_choice(const ServiceConfig& config, const std::vector<PlacementMember>&
     service.choice.warmup = static_cast<__u16>(std::min(std::lround(config.warmup * 65536), 65535L));
     service.choice.spread = static_cast<__u8>(config.hot_keys ? config.hot_keys->spread : 0);
     service.hot_keys = config.hot_keys ? config.hot_keys->top : 0;
-    service.choice.weighs = config.bounded_load > 0 || config.warmup > 0 || config.hot_keys ? 1 : 0;
+    const bool bounded = std::ranges::any_of(
+        config.bridges, [](const BridgeConfig& bridge) { return bridge.max_connections != 0; });
+    service.choice.weighs =
+        config.bounded_load > 0 || config.warmup > 0 || config.hot_keys || bounded ? 1 : 0;
     if (service.choice.weighs == 0) return;
     for (const PlacementMember& member : members)
         service.members.push_back({.bridge = member.bridge, .weight = member.weight});

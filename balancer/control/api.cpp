@@ -315,6 +315,13 @@ void write_bridges(MetricsPage& page, const ServiceView& view) {
         gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.open), "open");
         gauge("splicelb_balancer_bridge_flows", kHelp, static_cast<double>(flows.half_closed), "half_closed");
         write_totals(page, {{"service", view.service.name}, {"bridge", bridge.name}}, view.total(i));
+        if (bridge.max_connections != 0) {
+            gauge("splicelb_balancer_bridge_max_connections",
+                  "Connections of the service that a bridge may have before new keys pass it over",
+                  bridge.max_connections);
+            gauge("splicelb_balancer_bridge_full", "1 while a bridge has as many, and new keys pass it over",
+                  view.is_full(i) ? 1 : 0);
+        }
         if (view.channel.is_on)
             write_told(page, {{"service", view.service.name}, {"bridge", bridge.name}},
                        view.channel_subject(i));
@@ -344,13 +351,15 @@ nlohmann::ordered_json bridges_json(const ServiceView& view) {
         one["flows_half_closed"] = flows.half_closed;
         one["totals"] = totals_json(view.total(i));
         one["channel"] = channel_json(view, i);
+        one["max_connections"] = bridge.max_connections != 0 ? Json(bridge.max_connections) : Json(nullptr);
+        one["full"] = view.is_full(i);
         bridges.push_back(std::move(one));
     }
     return bridges;
 }
 
 nlohmann::ordered_json service_json(const ServiceView& view) {
-    const auto& [service, running, counts, shares, health, totals, channel, channel_port] = view;
+    const auto& [service, running, counts, shares, health, totals, channel, channel_port, full] = view;
     return {{"name", service.name},
             {"number", running.number},
             {"vip", service.vip.to_string()},
@@ -433,12 +442,14 @@ Json limits_json(const BalancerConfig& config, const SplicerSetup& setup, const 
 }  // namespace
 
 BalancerApi::BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host,
-                         const Reloads& reloads, const PortGuard* guard, BalancerChannel* channel)
+                         const Reloads& reloads, const PortGuard* guard, BalancerChannel* channel,
+                         const FullBridges& full)
     : dataplane_(dataplane),
       host_(host),
       reloads_(reloads),
       guard_(guard),
       channel_(channel),
+      full_(full),
       shown_(std::make_shared<const Shown>(std::move(state))) {}
 
 void BalancerApi::replace(BalancerState state) {
@@ -463,6 +474,7 @@ Snapshot BalancerApi::snapshot() const {
     Snapshot now{.shown = nullptr, .counts = dataplane_.flow_counts(), .health = dataplane_.health()};
     now.shown = shown();
     now.channel = channel_news(*now.shown);
+    now.full = full_.names();
     return now;
 }
 

@@ -19,9 +19,10 @@ namespace splice {
 
 class BalancerApi {
   public:
-    // `dataplane`, `host`, `reloads`, and `guard` and `channel`, which may be null, must outlive the API.
+    // `dataplane`, `host`, `reloads`, `full`, and `guard` and `channel`, which may be null,
+    // must outlive the API.
     BalancerApi(BalancerState state, DataPlane& dataplane, const HostFacts& host, const Reloads& reloads,
-                const PortGuard* guard, BalancerChannel* channel);
+                const PortGuard* guard, BalancerChannel* channel, const FullBridges& full);
 
     void replace(BalancerState state);
     // Any thread; waits for the packets' thread. Without totals, which cost a system call for each bridge.
@@ -45,6 +46,7 @@ class BalancerApi {
     const Reloads& reloads_;
     const PortGuard* guard_;
     BalancerChannel* channel_;
+    const FullBridges& full_;
     Explainer explainer_;
     mutable std::mutex mutex_;
     std::shared_ptr<const Shown> shown_;  // under mutex_

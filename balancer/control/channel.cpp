@@ -16,20 +16,24 @@ namespace {
 
 constexpr std::size_t kChecksWaiting = 16;
 constexpr std::size_t kReadsAtOnce = 256;  // before questions are due again
+constexpr Duration kReportGap = 200ms;
 
 }  // namespace
 
 std::vector<ChannelPeer> channel_peers_of(const BalancerConfig& config) {
     std::vector<ChannelPeer> peers;
     for (const ServiceConfig& service : config.services)
-        for (const BridgeConfig& bridge : service.bridges) peers.push_back({.address = bridge.address});
+        for (const BridgeConfig& bridge : service.bridges)
+            peers.push_back({.address = bridge.address, .often = bridge.max_connections != 0});
     return peers;
 }
 
-SystemResult<std::unique_ptr<BalancerChannel>> BalancerChannel::start(std::uint16_t port) {
+SystemResult<std::unique_ptr<BalancerChannel>> BalancerChannel::start(std::uint16_t port,
+                                                                      std::function<void()> reported) {
     Descriptor wakeup(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     if (!wakeup) return system_error("open an eventfd", errno);
-    std::unique_ptr<BalancerChannel> channel(new BalancerChannel(port, std::move(wakeup), random_key()));
+    std::unique_ptr<BalancerChannel> channel(
+        new BalancerChannel(port, std::move(reported), std::move(wakeup), random_key()));
     for (const int family : {4, 6}) {
         auto socket = UdpSocket::open(family, "open a socket for the channel");
         if (socket) channel->sockets_.push_back(std::move(*socket));
@@ -111,6 +115,7 @@ void BalancerChannel::read(UdpSocket& socket) {
         const ChannelEnd end = received->from.port == port_
                                    ? asks_.handle(now, received->from.address, received->packet)
                                    : ChannelEnd::unexpected;
+        has_reports_ |= end == ChannelEnd::taken && asks_.is_asked_often(received->from.address);
         counters_[static_cast<std::size_t>(end)].fetch_add(1, std::memory_order_relaxed);
     }
 }
@@ -141,6 +146,12 @@ void BalancerChannel::run(const std::stop_token& stop) {
         }
         for (std::size_t i = 0; i < sockets_.size(); ++i)
             if (waits[i + 1].revents != 0) read(sockets_[i]);
+        // What comes within the gap is told with the next answer: another one is never far.
+        if (const Duration read_at = read_clock().monotonic; has_reports_ && read_at >= next_report_) {
+            has_reports_ = false;
+            next_report_ = read_at + kReportGap;
+            reported_();
+        }
     }
 }
 

@@ -21,8 +21,10 @@ namespace splice {
 
 class BalancerChannel {
   public:
-    // Bridges are asked at that port. Errors are the system's, in one line.
-    static SystemResult<std::unique_ptr<BalancerChannel>> start(std::uint16_t port);
+    // Bridges are asked at that port. `reported`: bridges that are asked often have answered; called in the
+    // channel's thread, a few times a second at most. Errors are the system's, in one line.
+    static SystemResult<std::unique_ptr<BalancerChannel>> start(std::uint16_t port,
+                                                                std::function<void()> reported);
     ~BalancerChannel();
     BalancerChannel(const BalancerChannel&) = delete;
     BalancerChannel& operator=(const BalancerChannel&) = delete;
@@ -44,8 +46,9 @@ class BalancerChannel {
     }
 
   private:
-    BalancerChannel(std::uint16_t port, Descriptor wakeup, const splice_key& seed) noexcept
-        : port_(port), wakeup_(std::move(wakeup)), asks_(seed) {}
+    BalancerChannel(std::uint16_t port, std::function<void()> reported, Descriptor wakeup,
+                    const splice_key& seed) noexcept
+        : port_(port), reported_(std::move(reported)), wakeup_(std::move(wakeup)), asks_(seed) {}
     void run(const std::stop_token& stop);
     void ask(Instant now);
     void read(UdpSocket& socket);
@@ -54,6 +57,7 @@ class BalancerChannel {
     void wake() noexcept;
 
     std::uint16_t port_;
+    std::function<void()> reported_;
     Descriptor wakeup_;
     std::vector<UdpSocket> sockets_;  // of IPv4 and of IPv6, where the host has it
     ChannelCounters counters_{};
@@ -62,6 +66,8 @@ class BalancerChannel {
     ChannelAsks asks_;                            // under mutex_
     std::vector<std::function<void()>> waiting_;  // for the next check; under mutex_
     // The channel's thread.
+    bool has_reports_ = false;
+    Duration next_report_{};
     std::vector<std::function<void()>> checking_;
     Duration check_began_{};
     std::jthread thread_;  // last: it ends before what it works on goes

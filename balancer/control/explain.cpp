@@ -97,10 +97,13 @@ struct Standing {
     bool takes;
     std::string why;
 };
-Standing standing_of(const BridgeConfig& bridge, const BridgeHealth* health, bool placed) {
+Standing standing_of(const BridgeConfig& bridge, const BridgeHealth* health, bool placed, bool full) {
     if (bridge.state != BridgeState::ready)
         return {false, fmt::format("its state is {}", to_string(bridge.state))};
     if (bridge.weight == 0) return {false, "its weight is 0"};
+    if (full)
+        return {false, fmt::format("it is full: it has as many connections as it may (max_connections {})",
+                                   bridge.max_connections)};
     if (!health) return {true, "it is not checked"};
     const std::string failure =
         health->failure ? ": " + describe_failure(*health->failure, health->words) : std::string();
@@ -119,7 +122,7 @@ Standing standing_of(const BridgeConfig& bridge, const BridgeHealth* health, boo
 Json choice_json(const ServiceView& view, std::size_t place, std::size_t rank) {
     const BridgeConfig& bridge = view.service.bridges[place];
     const BridgeHealth* const health = view.health_of(place);
-    const Standing standing = standing_of(bridge, health, view.shares[place] > 0);
+    const Standing standing = standing_of(bridge, health, view.shares[place] > 0, view.is_full(place));
     return {{"rank", rank},
             {"bridge", bridge.name},
             {"ip", bridge.address.to_string()},
@@ -140,6 +143,15 @@ Choices served(const SplicerService& running, const KeyReader& reader, const Rec
     const RecordKey moved = of_shadow.key_of(told, text);
     if (moved.placed) choices.bridges = of_shadow.choose(*running.shadow->placement, moved).bridges;
     return choices;
+}
+
+// The first of the row that is not full; where all are, the first.
+std::optional<std::size_t> first_taking(const ServiceView& view, const splice_placement_row& row) {
+    for (const std::uint16_t bridge : row.choices) {
+        const auto place = place_of(view.running, bridge);
+        if (place && !view.is_full(*place)) return place;
+    }
+    return place_of(view.running, row.choices[0]);
 }
 
 std::string in_words(const ServiceView& view, const Json& choices, const Json& serves) {
@@ -221,7 +233,7 @@ ApiReply Explainer::explain(const Snapshot& snapshot, const ApiRequest& request)
             }
         }
         const Choices now = served(view.running, reader, key, told, text);
-        if (const auto place = place_of(view.running, now.bridges.choices[0])) {
+        if (const auto place = first_taking(view, now.bridges)) {
             std::size_t rank = 0;
             for (std::size_t i = 0; i < choices.size(); ++i) {
                 if (choices[i]["bridge"] == view.service.bridges[*place].name) rank = i + 1;

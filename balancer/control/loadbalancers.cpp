@@ -57,7 +57,9 @@ Json backend_json(const Shown& shown, const ServiceView& view, std::size_t place
             {"failure", health && health->failure ? Json(describe_failure(*health->failure, health->words))
                                                   : Json(nullptr)},
             {"table_share", view.shares[place]},
-            {"connections", view.flows(place).open}};
+            {"connections", view.flows(place).open},
+            {"max_connections", bridge.max_connections != 0 ? Json(bridge.max_connections) : Json(nullptr)},
+            {"full", view.is_full(place)}};
 }
 
 Json loadbalancer_json(const Snapshot& snapshot, std::size_t place) {

@@ -112,7 +112,7 @@ void add_list(std::vector<std::string>& what, const std::vector<std::string>& br
 void compare_bridges(const ServiceConfig& was, const ServiceConfig& is, std::vector<std::string>& what) {
     std::map<std::string_view, const BridgeConfig*> before;
     for (const BridgeConfig& bridge : was.bridges) before.emplace(bridge.name, &bridge);
-    std::vector<std::string> added, removed, weights, addresses, numbers, servers;
+    std::vector<std::string> added, removed, weights, addresses, numbers, servers, bounds;
     for (const BridgeConfig& bridge : is.bridges) {
         const auto found = before.find(bridge.name);
         if (found == before.end()) {
@@ -128,6 +128,9 @@ void compare_bridges(const ServiceConfig& was, const ServiceConfig& is, std::vec
         if (earlier.number != bridge.number)
             numbers.push_back(fmt::format("{} {} -> {}", bridge.name, earlier.number, bridge.number));
         if (earlier.server != bridge.server) servers.push_back(bridge.name);
+        if (earlier.max_connections != bridge.max_connections)
+            bounds.push_back(
+                fmt::format("{} {} -> {}", bridge.name, earlier.max_connections, bridge.max_connections));
         before.erase(found);
     }
     for (const BridgeConfig& bridge : was.bridges) {
@@ -136,6 +139,7 @@ void compare_bridges(const ServiceConfig& was, const ServiceConfig& is, std::vec
     add_list(what, added, "added");
     add_list(what, removed, "removed");
     if (!weights.empty()) what.push_back("weight of " + list(weights));
+    if (!bounds.empty()) what.push_back("max_connections of " + list(bounds));
     if (!addresses.empty()) what.push_back("address of " + list(addresses));
     if (!numbers.empty()) what.push_back("number of " + list(numbers));
     if (!servers.empty()) what.push_back("server of " + list(servers));

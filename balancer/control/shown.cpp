@@ -55,7 +55,8 @@ ServiceView view_of(const Snapshot& snapshot, std::size_t place) {
             health_of(snapshot.health, service.name),
             snapshot.totals,
             snapshot.channel,
-            shown.config.common.channel.value_or(kChannelPort)};
+            shown.config.common.channel.value_or(kChannelPort),
+            snapshot.full};
 }
 
 }  // namespace splice

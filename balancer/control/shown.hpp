@@ -9,6 +9,7 @@
 #include "balancer/config.hpp"
 #include "balancer/control/channel_words.hpp"
 #include "balancer/control/desired.hpp"
+#include "balancer/control/full_bridges.hpp"
 #include "libsplice/core/bridge_totals.hpp"
 #include "libsplice/core/channel_asks.hpp"
 #include "libsplice/core/flow_counts.hpp"
@@ -45,6 +46,7 @@ struct Snapshot {
     HealthReport health;
     BridgeTotals totals{};  // empty where they are not shown
     ChannelNews channel{};
+    FullSet full{};
 };
 
 // The bridge's place in the configuration of its service, which is where its number stands in
@@ -61,6 +63,7 @@ struct ServiceView {
     const BridgeTotals& totals;
     const ChannelNews& channel;
     std::uint16_t channel_port;
+    const FullSet& full;
 
     // Of the service's bridge at that place.
     [[nodiscard]] FlowCount flows(std::size_t place) const noexcept {
@@ -68,6 +71,10 @@ struct ServiceView {
     }
     [[nodiscard]] SignedBridge total(std::size_t place) const noexcept {
         return totals.of(running.number, running.bridges[place]);
+    }
+    // Whether it has as many connections as it may, so that new keys pass it over.
+    [[nodiscard]] bool is_full(std::size_t place) const {
+        return full.contains({service.name, service.bridges[place].name});
     }
     [[nodiscard]] ChannelSubject channel_subject(std::size_t place) const noexcept {
         const BridgeConfig& bridge = service.bridges[place];

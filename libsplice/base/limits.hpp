@@ -87,6 +87,7 @@ inline constexpr std::size_t kMaxBridges = 4096;
 inline constexpr std::uint32_t kTableRows = 1U << 16;
 inline constexpr std::uint32_t kMaxTableRows = 1U << 24;
 inline constexpr std::uint32_t kMaxWeight = 256;
+inline constexpr std::uint32_t kMostConnections = 100'000'000;  // that max_connections can say
 inline constexpr std::uint8_t kWindowScale = 7;
 inline constexpr std::uint16_t kSynAckWindow = 65535;
 

@@ -106,6 +106,11 @@ const ChannelState* ChannelAsks::state(const IpAddress& address) const noexcept 
     return found == peers_.end() ? nullptr : &found->second.state;
 }
 
+bool ChannelAsks::is_asked_often(const IpAddress& address) const noexcept {
+    const auto found = peers_.find(address);
+    return found != peers_.end() && found->second.often;
+}
+
 ChannelReport ChannelAsks::report() const {
     ChannelReport all;
     all.reserve(peers_.size());

@@ -88,6 +88,7 @@ class ChannelAsks {
 
     // Null: it is none of the peers.
     [[nodiscard]] const ChannelState* state(const IpAddress& address) const noexcept;
+    [[nodiscard]] bool is_asked_often(const IpAddress& address) const noexcept;
     [[nodiscard]] ChannelReport report() const;
     // Whether each peer has answered since ask_all(), which was then, or has missed kChannelMisses questions.
     [[nodiscard]] bool all_told_since(Duration then) const noexcept;

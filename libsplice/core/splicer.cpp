@@ -312,6 +312,21 @@ void Splicer::look_at(Bytes bytes) noexcept {
                          key ? std::optional(key->bytes) : std::nullopt);
 }
 
+void Splicer::set_full(std::span<const FullBridge> full) noexcept {
+    BridgeLoads& loads = impl_->loads;
+    for (const LoadedService& service : loads.services()) {
+        for (const LoadedBridge& each : service.bridges) {
+            const std::uint32_t state = (service.states + each.bridge) & (SPLICE_STATES - 1);
+            const bool takes = std::ranges::none_of(full, [&](const FullBridge& one) {
+                return one.bridge == each.bridge && identity_of(one.vip) == service.identity;
+            });
+            // Who takes none has no loads: to say it again would forget nothing, and to say it of others
+            // would.
+            if (takes != (loads.states()[state].flags == 0)) loads.set_takes(state, takes);
+        }
+    }
+}
+
 BridgeLoads& Splicer::loads() noexcept {
     return impl_->loads;
 }

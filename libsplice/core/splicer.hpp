@@ -8,6 +8,7 @@
 #include <expected>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -170,6 +171,14 @@ struct GuessCounts {
     std::array<std::uint64_t, SPLICE_GUESS_SCOPES> exhausted{};
 };
 
+// A bridge of the service at that address that takes no new connections, while another choice of the key
+// does.
+struct FullBridge {
+    Endpoint vip;
+    std::uint16_t bridge = 0;  // index
+    friend bool operator==(const FullBridge&, const FullBridge&) = default;
+};
+
 class Splicer {
   public:
     explicit Splicer(std::shared_ptr<const SplicerSetup> setup);
@@ -219,6 +228,8 @@ class Splicer {
     // By which its choices are weighed; whoever decides openings beside the machine adds them here, and
     // takes the states. advance() is expire()'s.
     [[nodiscard]] BridgeLoads& loads() noexcept;
+    // All that are full; of services that weigh their choices. It holds over a change of the setup.
+    void set_full(std::span<const FullBridge> full) noexcept;
     // Openings that somebody else has chosen for, and that simply went to their first choice; of the service
     // whose packets have the mark.
     void add_first_choices(std::uint8_t mark, std::uint64_t count) noexcept;

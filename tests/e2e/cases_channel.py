@@ -12,7 +12,7 @@ import threading
 from cases_control import Api
 from channel_packets import CLOCK, HERE, PORT, Secret, header
 from harness import case, equal, eventually, true
-from http_client import ask
+from http_client import ask, request
 from world import BRIDGES, BUILD, SOURCE
 
 sys.path.insert(0, os.path.join(SOURCE, "tests/support"))
@@ -79,6 +79,10 @@ def metric(world, program, name, **wanted):
 
 def counted(world, bridge, result):
     return int(metric(world, bridge, "splicelb_bridge_channel_packets_total", result=result))
+
+
+def owner_of(world, path):
+    return json.loads(world.page("balancer", f"/explain?service={web(world)}&url={path}"))["choices"][0]["bridge"]
 
 
 def secret_of(world, program):
@@ -306,3 +310,57 @@ def _(world):
             thread.join()
     world.lab.start(bridge)
     settles(world, bridge, set())
+
+
+@case("a bridge with as many connections as it may have is passed over for new keys, which come back when it has fewer")
+def _(world):
+    def bound(text):
+        end = f'address: "{world.bridge_address("b1")}", number: 1 }}'
+        begin, service = text.split(f"  - name: {web(world)}\n")
+        return f"{begin}  - name: {web(world)}\n{service.replace(end, end.replace(' }', ', max_connections: 4 }'), 1)}"
+
+    def full():
+        services = json.loads(world.page("balancer", "/loadbalancers"))
+        service = next(each for each in services if each["name"] == web(world))
+        return {bridge["name"]: bridge["full"] for bridge in service["backends"]}
+
+    def eventually_full(bridges):
+        eventually(lambda: {name for name, is_full in full().items() if is_full} == bridges, lambda: f"{bridges} are full: {full()}", 10)
+
+    paths = [f"/file/100m.bin?{n}" for n in range(60)]
+    small = [f"/full/{n}" for n in range(60)]
+    owners = world.owners(small)
+    mine = [path for path in small if owners[path] == "b1"]
+    world.edited("balancer.yaml", bound)
+    log_says(world, "balancer", "reloaded")
+    eventually_full(set())
+    # Downloads that nobody reads go on until they are closed.
+    downloads = []
+    for path in paths:
+        if len(downloads) == 5:
+            break
+        before = told(world)["b1"]["connections"]
+        sock = world.connect()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.sendall(request(path))
+        eventually(lambda sock=sock: len(sock.recv(4096, socket.MSG_PEEK)) > 100, "the download has begun")
+        if owner_of(world, path) == "b1":
+            downloads.append(sock)
+        else:
+            sock.close()
+        true(before is not None, "b1 says how many connections it has")
+    true(len(downloads) >= 4, f"downloads from b1: {len(downloads)}")
+    eventually_full({"b1"})
+    log_says(world, "balancer", f"service {web(world)}: bridge b1 has", "max_connections is 4")
+    equal(metric(world, "balancer", "splicelb_balancer_bridge_full", service=web(world), bridge="b1"), 1, "the metric")
+    now = world.owners(small)
+    equal([path for path in mine if now[path] == "b1"], [], "paths of b1 that still go there")
+    equal({path: now[path] for path in small if path not in mine}, {path: owners[path] for path in small if path not in mine}, "the others")
+    explanation = json.loads(world.page("balancer", f"/explain?service={web(world)}&url={mine[0]}"))
+    equal(explanation["serves"]["bridge"], now[mine[0]], f"who serves, as explained: {explanation['why']}")
+    true("b1 would be before it, but it is full" in explanation["why"], f"why: {explanation['why']}")
+    for sock in downloads:
+        true(len(sock.recv(65536)) > 0, "the downloads go on")
+        sock.close()
+    eventually_full(set())
+    equal(world.owners(small), owners, "all are as before")

@@ -134,6 +134,8 @@ std::string attention(const Json& bridge) {
     if (const std::string state = text_at(bridge, "state"); !state.empty() && state != "ready")
         words.push_back(state);
     if (number_at(bridge, "weight") == 0) words.emplace_back("weight 0");
+    if (flag_at(bridge, "full"))
+        words.push_back("full: max_connections " + text_at(bridge, "max_connections"));
     const std::string health = health_of(bridge), failure = failure_of(bridge);
     if (!health.empty() && health != "up")
         words.push_back(failure.empty() ? health : health + ": " + failure);

@@ -461,6 +461,27 @@ TEST_CASE("a file that cannot be read is told from one that is wrong") {
     CHECK(missing.error().text.find("/nonexistent/balancer.yaml") != std::string::npos);
 }
 
+TEST_CASE(
+    "a bridge's bound of connections, in the file and as a flag; without the channel it holds for nobody") {
+    const std::string bridge = "{ name: b1, address: 192.168.33.20, weight: 1 }";
+    const std::string bounded = with(bridge, "{ name: b1, address: 192.168.33.20, max_connections: 20000 }");
+    CHECK(service_of(kExample).bridges[0].max_connections == 0);
+    CHECK(service_of(bounded).bridges[0].max_connections == 20000);
+    for (const char* wrong : {"0", "-1", "100000001", "many"}) {
+        CAPTURE(wrong);
+        CHECK_THROWS_AS(parse(with(bridge, "{ name: b1, address: 192.168.33.20, max_connections: " +
+                                               std::string(wrong) + " }")),
+                        ConfigError);
+    }
+    CHECK(parse_bridge("b1=192.0.2.21,max_connections=7").value().max_connections == 7);
+    CHECK(parse_bridge("b1=192.0.2.21,max_connections=0").error().starts_with("max_connections: "));
+    CHECK_FALSE(parse_bridge("b1=192.0.2.21,max_connections=7,max_connections=7").has_value());
+    CHECK(warnings_about(parse(bounded)).empty());
+    const auto warnings = warnings_about(parse("channel: off\n" + bounded));
+    REQUIRE(warnings.size() == 1);
+    CHECK(warnings[0].contains("max_connections holds for nobody"));
+}
+
 TEST_CASE("each key that a reload cannot change is named when it differs, and the others are not") {
     const BalancerConfig running = parse(kExample);
     const auto differs = [&](const std::string& text) {
