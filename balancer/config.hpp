@@ -20,6 +20,8 @@
 
 namespace splice {
 
+inline constexpr std::uint32_t kMostConnections = 100'000'000;  // that max_connections can say
+
 enum class BridgeState : std::uint8_t {
     ready,
     drain,  // takes no new connections; those that it has go on

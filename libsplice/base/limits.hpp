@@ -62,22 +62,6 @@ inline constexpr std::uint32_t kMostGuesses = 100'000'000;  // a second: no limi
 inline constexpr splice_rate_limit kNoRateLimit{0, SPLICE_ONE_SOURCE, 0};
 inline constexpr std::uint32_t kMostNewConnections = 10'000'000;  // a second
 
-// The channel (docs/channel.md). What a bridge answers each source that knows the secret, and how many
-// sources it counts apart; what it reads in all, so that a flood costs it a few percent of a processor.
-inline constexpr std::uint32_t kChannelAnswersPerSecond = 20;
-inline constexpr std::uint32_t kChannelAnswersAtOnce = 40;
-inline constexpr std::size_t kChannelSources = 1024;
-inline constexpr std::uint32_t kChannelReadsPerSecond = 20'000;
-inline constexpr auto kChannelClockMost = 32s;  // a question of another time is told this host's clock alone
-// How often a balancer asks a bridge, and one whose connections have a bound; how long an answer may take,
-// and after how many questions without one a bridge does not answer. Questions are sent a few at a time.
-inline constexpr auto kChannelInterval = 2s;
-inline constexpr auto kChannelShortInterval = 500ms;
-inline constexpr auto kChannelAnswerTime = 400ms;
-inline constexpr std::uint32_t kChannelMisses = 3;
-inline constexpr std::size_t kChannelBurst = 64;
-inline constexpr auto kChannelBurstTime = 10ms;
-
 // Configuration.
 inline constexpr std::size_t kMaxDenyFiles = 64;
 inline constexpr std::size_t kMaxServices = SPLICE_MAX_SERVICES;
@@ -87,7 +71,6 @@ inline constexpr std::size_t kMaxBridges = 4096;
 inline constexpr std::uint32_t kTableRows = 1U << 16;
 inline constexpr std::uint32_t kMaxTableRows = 1U << 24;
 inline constexpr std::uint32_t kMaxWeight = 256;
-inline constexpr std::uint32_t kMostConnections = 100'000'000;  // that max_connections can say
 inline constexpr std::uint8_t kWindowScale = 7;
 inline constexpr std::uint16_t kSynAckWindow = 65535;
 

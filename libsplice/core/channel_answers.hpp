@@ -13,7 +13,7 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "libsplice/base/limits.hpp"
+#include "libsplice/base/channel_limits.hpp"
 #include "libsplice/base/time.hpp"
 #include "libsplice/wire/channel.hpp"
 

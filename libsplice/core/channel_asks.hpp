@@ -16,7 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "libsplice/base/limits.hpp"
+#include "libsplice/base/channel_limits.hpp"
 #include "libsplice/base/time.hpp"
 #include "libsplice/core/channel_answers.hpp"
 
