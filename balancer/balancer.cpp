@@ -246,6 +246,7 @@ std::expected<void, std::string> Balancer::start_channel() {
 void Balancer::follow_channel() {
     if (!channel_) return;
     channel_->replace(channel_peers_of(config_), setup_->secret);
+    full_is_new_ = true;
     follow_full();
 }
 
@@ -258,9 +259,10 @@ void Balancer::follow_full() {
     for (const FullBridges::Line& line : full_.look(read_clock().monotonic, config_, channel_->report()))
         line.warns ? log_warning(line.text) : log_info(line.text);
     std::vector<FullBridge> full = full_bridges(config_, *setup_, full_.names());
-    if (full == told_full_) return;
+    if (full == told_full_ && !full_is_new_) return;
     dataplane_->set_full(full);
     told_full_ = std::move(full);
+    full_is_new_ = false;
 }
 
 std::expected<void, std::string> Balancer::start_api() {

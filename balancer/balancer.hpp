@@ -141,6 +141,7 @@ class Balancer {
     ChannelWords channel_words_;
     FullBridges full_;
     std::vector<FullBridge> told_full_;  // the data path
+    bool full_is_new_ = false;           // it has another setup, and may have forgotten
     std::unique_ptr<BalancerApi> api_;
     std::uint64_t changes_asked_ = 0;  // the API's thread alone
     std::atomic<unsigned> changes_waiting_ = 0;
