@@ -27,7 +27,7 @@ namespace {
 // Lines that wait for the writer: of a fraction of a second, while a file system takes its time.
 constexpr std::size_t kMostWaiting = 16384;
 // The writer looks so often. Nobody wakes it: that would cost the packets' thread a system call a line.
-constexpr auto kWriteEach = std::chrono::milliseconds(20);
+constexpr auto kWriteEach = std::chrono::milliseconds(100);
 constexpr std::size_t kLongestWrite = 64UZ * 1024;
 constexpr std::int64_t kSecondMs = 1000;
 constexpr std::int64_t kLatestSeconds = 5;
@@ -149,6 +149,14 @@ SystemResult<void> ConnectionLog::apply(const ConnectionLogSettings& settings) {
         if (!file)
             return system_error("open the connection log " + settings.file, errno,
                                 "its folder must be there; log.connections.file names another");
+    }
+    // Without a log nobody looks for lines; what waits is written first, to where it belongs.
+    if (settings.sample <= 0) {
+        {
+            const std::lock_guard lock(impl_->mutex);
+            impl_->settings = settings;
+        }
+        impl_->writer = {};
     }
     {
         const std::lock_guard lock(impl_->file_mutex);

@@ -170,6 +170,19 @@ TEST_CASE("what waits is written before the log ends, and without a sample nothi
     CHECK(lines_of(file).size() == 500);
 }
 
+TEST_CASE("a log that ends by a change has written what waited, and can begin again") {
+    const TemporaryFolder folder;
+    const auto file = folder.path / "log";
+    ConnectionLog log("balancer");
+    for (std::size_t turn = 1; turn <= 3; ++turn) {
+        REQUIRE(log.apply({.sample = 1, .limit = 1000, .file = file}));
+        write_some(log, 10, kMoment + static_cast<std::int64_t>(turn) * 1000);
+        REQUIRE(log.apply({.sample = 0, .limit = 1000, .file = file}));
+        CHECK(lines_of(file).size() == turn * 10);
+        CHECK(log.counters().written == turn * 10);
+    }
+}
+
 TEST_CASE("a file that was moved away is made anew, and lines after that are in the new one") {
     const TemporaryFolder folder;
     const auto file = folder.path / "log";
