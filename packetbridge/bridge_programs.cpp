@@ -193,8 +193,18 @@ SystemResult<void> BridgePrograms::write(const JoinerSetup& setup) {
                 .store(carried[family][mark], std::memory_order_release);
     settings().number = setup.number;
     std::atomic_ref(settings().sample).store(setup.sample, std::memory_order_relaxed);
+    write_balancers(setup.balancers);
     std::atomic_ref(settings().leaving).store(setup.leaving ? 1 : 0, std::memory_order_relaxed);
     return {};
+}
+
+// While the list is written, for a microsecond, anybody is believed: not nobody.
+void BridgePrograms::write_balancers(const splice_balancer_links& balancers) noexcept {
+    splice_balancer_links& links = settings().balancers;
+    std::atomic_ref(links.restricted).store(0, std::memory_order_seq_cst);
+    std::ranges::copy(balancers.macs, links.macs);
+    links.count = balancers.count;
+    std::atomic_ref(links.restricted).store(balancers.restricted, std::memory_order_release);
 }
 
 SystemResult<void> BridgePrograms::set_beside(std::optional<int> ingress, std::optional<int> egress) {

@@ -68,6 +68,7 @@ class BridgePrograms {
     void unpin() noexcept;
 
   private:
+    void write_balancers(const splice_balancer_links& balancers) noexcept;
     [[nodiscard]] splice_bridge_settings& settings() const noexcept {
         return program_.settings<splice_bridge_settings>();
     }

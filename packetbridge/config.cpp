@@ -4,15 +4,19 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "libsplice/config/load.hpp"
 #include "libsplice/config/yaml_reader.hpp"
+#include "libsplice/datapath/balancer_links.h"
 
 namespace splice {
 namespace {
 
 constexpr std::array<std::string_view, 3> kModes = {"auto", "adopt", "translate"};
 constexpr std::size_t kMaxAddresses = 64;
+// Beside them stand this host's own.
+constexpr std::size_t kMaxBalancers = SPLICE_BALANCER_LINKS - kMaxUplinks;
 constexpr Duration kShortestBackendInterval = std::chrono::seconds(1);
 constexpr Duration kLongestBackendInterval = std::chrono::hours(1);
 
@@ -28,6 +32,24 @@ void read_addresses(const YamlValue& value, PacketbridgeConfig& config) {
     for (const YamlValue& entry : value.items(kMaxAddresses)) add_address(entry, config);
 }
 
+// Addresses and Ethernet addresses, mixed; a scalar or a list.
+void read_balancer(const YamlValue& value, BalancersConfig& balancers) {
+    const std::string text = value.text();
+    if (const auto mac = parse_mac(text)) return balancers.macs.push_back(*mac);
+    const auto address = parse_host_address(text);
+    if (!address)
+        value.fail_about(
+            text,
+            "expected an address of a balancer such as 192.0.2.1, or an Ethernet address such as "
+            "02:00:00:00:00:01");
+    balancers.addresses.push_back(*address);
+}
+
+void read_balancers(const YamlValue& value, BalancersConfig& balancers) {
+    if (!value.is_list()) return read_balancer(value, balancers);
+    for (const YamlValue& entry : value.items(kMaxBalancers)) read_balancer(entry, balancers);
+}
+
 BridgeServiceConfig read_service(const YamlValue& entry, std::uint8_t window_scale) {
     const YamlMap map = entry.map({"dscp", "vip", "port", "backend", "window_scale"});
     BridgeServiceConfig service;
@@ -41,6 +63,21 @@ BridgeServiceConfig read_service(const YamlValue& entry, std::uint8_t window_sca
 }
 
 }  // namespace
+
+Parsed<std::uint64_t> parse_mac(std::string_view text) {
+    constexpr std::size_t kBytes = 6, kDigits = 2, kBase = 16;
+    const auto expected = std::unexpected("expected an Ethernet address such as 02:00:00:00:00:01");
+    if (text.size() != kBytes * (kDigits + 1) - 1) return expected;
+    std::uint64_t mac = 0;
+    for (std::size_t i = 0; i < kBytes; i++) {
+        const char* const at = text.data() + i * (kDigits + 1);
+        std::uint8_t byte = 0;
+        const auto [end, error] = std::from_chars(at, at + kDigits, byte, kBase);
+        if (error != std::errc{} || end != at + kDigits || (i + 1 < kBytes && *end != ':')) return expected;
+        mac |= static_cast<std::uint64_t>(byte) << (8 * i);
+    }
+    return mac;
+}
 
 Parsed<Mode> parse_mode(std::string_view text) {
     const auto found = std::ranges::find(kModes, text);
@@ -121,8 +158,8 @@ Parsed<void> check_service(const PacketbridgeConfig& config, const BridgeService
 
 PacketbridgeConfig parse_packetbridge_config(const std::string& text, const std::string& file) {
     auto known = kCommonKeys;
-    known.insert(known.end(),
-                 {"address", "number", "mode", "tc", "window_scale", "local_clients", "backend_check"});
+    known.insert(known.end(), {"address", "number", "mode", "tc", "window_scale", "local_clients",
+                               "backend_check", "balancers"});
     const YamlMap top = parse_yaml(text, file).map(known);
     PacketbridgeConfig config;
     config.common = common_from_yaml(top, Endpoint::parse(kPacketbridgeApi).value(), ApiKind::tells);
@@ -131,6 +168,7 @@ PacketbridgeConfig parse_packetbridge_config(const std::string& text, const std:
     top.read("tc", config.tc, parse_tc_attach);
     top.read("local_clients", config.local_clients, parse_yes);
     top.read("backend_check", config.backend_check, parse_backend_interval);
+    if (const auto balancers = top.find("balancers")) read_balancers(*balancers, config.balancers);
     read_addresses(top.require("address"), config);
     std::uint8_t window_scale = kWindowScale;
     top.read("window_scale", window_scale, parse_window_scale);

@@ -32,6 +32,15 @@ using BackendInterval = std::optional<Duration>;
 inline constexpr Duration kBackendInterval = std::chrono::seconds(5);
 Parsed<BackendInterval> parse_backend_interval(std::string_view text);
 
+// Whose marks are believed; neither: anybody's.
+struct BalancersConfig {
+    std::vector<IpAddress> addresses;  // whose Ethernet addresses this host's routes and neighbours tell
+    std::vector<std::uint64_t> macs;   // in the low 48 bits, as they are in a frame
+    [[nodiscard]] bool any() const noexcept { return addresses.empty() && macs.empty(); }
+};
+// "02:00:00:00:00:01".
+Parsed<std::uint64_t> parse_mac(std::string_view text);
+
 struct PacketbridgeConfig {
     CommonConfig common;
     std::uint16_t number = 0;  // this bridge's own in the fleet, 1 to kMaxBridgeNumber; 0: it has none
@@ -40,6 +49,7 @@ struct PacketbridgeConfig {
     TcAttach tc = TcAttach::automatic;  // engine ebpf
     bool local_clients = true;          // programs on this host may be clients of the services
     BackendInterval backend_check = kBackendInterval;
+    BalancersConfig balancers;
     std::vector<BridgeServiceConfig> services;
 };
 

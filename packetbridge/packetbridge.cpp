@@ -194,7 +194,7 @@ std::expected<void, std::string> Packetbridge::open() {
     if (!secret) return std::unexpected(secret.error());
     const std::string pins = pin_folder_of(config_.common);
     numbers_ = ServiceNumbers(remembered_services({pins, beside_folder_of(pins)}));
-    setup_ = build_setup(config_, *secret, numbers_);
+    setup_ = build_setup(config_, *secret, numbers_, find_balancers(config_));
     if (auto opened = connection_log_.apply(config_.common.connection_log); !opened)
         return std::unexpected(opened.error().text);
     dataplane_ = make_bridge_dataplane(engine_, config_, setup_, connection_log_);
@@ -284,7 +284,46 @@ void Packetbridge::leave() {
                              before, before == 1 ? " was" : "s were"));
 }
 
+// The kernel may have to ask for their Ethernet addresses first.
+splice_balancer_links Packetbridge::find_balancers(const PacketbridgeConfig& config) {
+    constexpr int kLooks = 10;
+    const std::vector<std::string> uplinks = uplinks_of(config.common);
+    splice_balancer_links found = links_.find(config.balancers, uplinks);
+    for (int i = 0; i < kLooks && !links_.unknown().empty(); i++) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        found = links_.find(config.balancers, uplinks);
+    }
+    warn_of_unknown_balancers();
+    return found;
+}
+
+void Packetbridge::warn_of_unknown_balancers() {
+    for (const IpAddress& address : links_.unknown()) {
+        if (std::ranges::find(told_unknown_, address) != told_unknown_.end()) continue;
+        log_warning(fmt::format(
+            "balancers: the Ethernet address of {} is not known: its packets are dropped until it is "
+            "(drop_not_balancer); is it up, and in this network? try: ip neigh",
+            address.to_string()));
+    }
+    told_unknown_ = links_.unknown();
+}
+
+// Network cards are replaced, and routers.
+void Packetbridge::follow_balancers() {
+    if (config_.balancers.addresses.empty()) return;
+    const splice_balancer_links found = links_.find(config_.balancers, uplinks_of(config_.common));
+    warn_of_unknown_balancers();
+    if (same(found, setup_->balancers)) return;
+    auto setup = std::make_shared<JoinerSetup>(*setup_);
+    setup->balancers = found;
+    if (auto replaced = dataplane_->replace_setup(setup); !replaced)
+        return log_error("follow the balancers' Ethernet addresses: " + replaced.error().text);
+    setup_ = std::move(setup);
+    log_info("balancers: their Ethernet addresses have changed, and the new ones are believed");
+}
+
 void Packetbridge::look() {
+    follow_balancers();
     const BridgeStatistics statistics = dataplane_->statistics();
     connection_log_.see_lost_in_kernel(statistics.untold);
     for (const LogMessage& line : trouble_.look(read_clock().monotonic, statistics)) log_warning(line);
@@ -356,7 +395,7 @@ std::expected<void, std::string> Packetbridge::apply(const PacketbridgeConfig& c
         if (auto replaced = channel_->replace(told(config, *secret)); !replaced) return replaced;
     }
     // Flows may bear the new numbers also when the change is refused.
-    auto setup = build_setup(config, *secret, numbers_);
+    auto setup = build_setup(config, *secret, numbers_, find_balancers(config));
     if (auto opened = connection_log_.apply(config.common.connection_log); !opened) {
         if (channel_) (void)channel_->replace(told(config_, setup_->secret));
         return std::unexpected(opened.error().text);

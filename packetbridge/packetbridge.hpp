@@ -15,6 +15,7 @@
 #include "libsplice/ops/connection_log.hpp"
 #include "libsplice/ops/host_facts.hpp"
 #include "packetbridge/backend_watch.hpp"
+#include "packetbridge/balancer_links.hpp"
 #include "packetbridge/channel.hpp"
 #include "packetbridge/config.hpp"
 #include "packetbridge/connection_count.hpp"
@@ -75,6 +76,9 @@ class Packetbridge {
     [[nodiscard]] std::string describe_mode() const;
     void begin_self_test(const JoinerSetup& setup);
     void leave();
+    [[nodiscard]] splice_balancer_links find_balancers(const PacketbridgeConfig& config);
+    void warn_of_unknown_balancers();
+    void follow_balancers();
     [[nodiscard]] BridgeChannel::Told told(const PacketbridgeConfig& config,
                                            const splice_secret& secret) const;
     [[nodiscard]] PacketbridgeState state() const;
@@ -88,6 +92,8 @@ class Packetbridge {
     std::vector<InterfaceInfo> uplinks_;  // at least one, once it is open
     std::vector<InterfaceLock> locks_;    // of each
     ServiceNumbers numbers_;
+    BalancerLinks links_;
+    std::vector<IpAddress> told_unknown_;  // balancers that a line has named
     std::shared_ptr<const JoinerSetup> setup_;
     std::optional<InterfaceLock> host_lock_;
     ConnectionLog connection_log_{"packetbridge"};

@@ -10,11 +10,13 @@ std::uint32_t whole_seconds(Duration duration) noexcept {
 }  // namespace
 
 std::shared_ptr<const JoinerSetup> build_setup(const PacketbridgeConfig& config, const splice_secret& secret,
-                                               ServiceNumbers& services) {
+                                               ServiceNumbers& services,
+                                               const splice_balancer_links& balancers) {
     auto setup = std::make_shared<JoinerSetup>();
     setup->secret = secret;
     setup->addresses = config.addresses;
     setup->number = config.number;
+    setup->balancers = balancers;
     std::vector<std::string> names;
     names.reserve(config.services.size());
     for (const BridgeServiceConfig& service : config.services) names.push_back(service.vip.to_string());

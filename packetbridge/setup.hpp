@@ -9,8 +9,10 @@
 
 namespace splice {
 
-// `services` gives the services' numbers, by VIP and port, and is brought up to date.
+// `services` gives the services' numbers, by VIP and port, and is brought up to date. `balancers`: whose
+// marks are believed, as BalancerLinks found them.
 std::shared_ptr<const JoinerSetup> build_setup(const PacketbridgeConfig& config, const splice_secret& secret,
-                                               ServiceNumbers& services);
+                                               ServiceNumbers& services,
+                                               const splice_balancer_links& balancers = {});
 
 }  // namespace splice

@@ -16,6 +16,10 @@ inline constexpr std::array kBridgeTrouble{
     CounterWarning{
         SPLICE_drop_bad_cookie,
         "the secrets or clocks of balancer and bridge differ, or the packets come from no balancer of ours"},
+    CounterWarning{
+        SPLICE_drop_not_balancer,
+        "marked for a service, but sent by none of `balancers`; is one missing there, does a router "
+        "stand between, or does somebody else on this network mark packets? try: ip neigh"},
     CounterWarning{SPLICE_pass_mark_of_no_service,
                    "marked for a service that this bridge does not have; is it missing here, or do balancer "
                    "and bridge name "

@@ -23,6 +23,7 @@
 #define LIBSPLICE_BPF_BRIDGE_MAPS_H
 
 #include "libsplice/bpf/common_maps.h"
+#include "libsplice/datapath/balancer_links.h"
 #include "libsplice/datapath/bridge_flow.h"
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/flow.h"
@@ -58,6 +59,7 @@ struct splice_bridge_settings {
 	__u16 leaving; /* 1: nothing is opened any more */
 	__u16 beside; /* adopting, 1: what is of no service here goes to the programs in `beside` */
 	__u64 sample; /* adopting: the share of connections that are told of (sample.h) */
+	struct splice_balancer_links balancers;
 };
 
 /* The number of the service whose packets are marked so. `family` is 4 or 6. */

@@ -217,6 +217,15 @@ struct splice_marked {
 	__u32 number; /* the service's */
 };
 
+static __noinline int splice_is_from_balancer(struct __sk_buff *skb)
+{
+	const __u8 *data = (void *)(long)skb->data;
+	const __u8 *end = (void *)(long)skb->data_end;
+
+	if (data + 14 > end) return 0;
+	return splice_balancer_links_have(&settings.balancers, splice_mac_of_source(data));
+}
+
 /* SPLICE_CONTINUE: a marked TCP segment or ICMP message for a service's port at an address of ours. Otherwise its
  * verdict; pass_unmarked is for all that is not ours and is not counted. */
 static __always_inline enum splice_verdict splice_read_marked(struct __sk_buff *skb, struct splice_marked *marked)
@@ -232,6 +241,7 @@ static __always_inline enum splice_verdict splice_read_marked(struct __sk_buff *
 	if (packet->family == 0 || !splice_is_our_address(marked->service, &packet->ends.destination))
 		return SPLICE_pass_unmarked;
 	if (verdict != SPLICE_CONTINUE) return verdict;
+	if (SPLICE_UNLIKELY(settings.balancers.restricted) && !splice_is_from_balancer(skb)) return SPLICE_drop_not_balancer;
 	if (packet->protocol != SPLICE_PROTOCOL_TCP)
 		return splice_is_icmp_error(packet) ? SPLICE_CONTINUE : SPLICE_pass_icmp_not_ours;
 	return packet->ends.destination_port == marked->service->vip_port ? SPLICE_CONTINUE : SPLICE_pass_not_service;

@@ -1,6 +1,7 @@
 #include "libsplice/core/joiner.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "libsplice/base/seq.hpp"
@@ -174,6 +175,17 @@ std::optional<Duration> Joiner::next_deadline() const noexcept {
 
 // --- From the balancer ---------------------------------------------------------------------------------
 
+namespace {
+
+// 0: it has none, or it is not known: the packet comes from this host.
+std::uint64_t mac_of(const Hop& hop) noexcept {
+    std::uint64_t mac = 0;
+    if (hop.address_length == 6) std::memcpy(&mac, hop.address, 6);
+    return mac;
+}
+
+}  // namespace
+
 Verdict Joiner::Impl::from_balancer(Instant now, MutableBytes bytes, bool checksum_finished, const Hop& hop,
                                     Actions& out) {
     splice_packet packet{};
@@ -184,6 +196,7 @@ Verdict Joiner::Impl::from_balancer(Instant now, MutableBytes bytes, bool checks
     bytes = bytes.first(splice_ip_length(&packet));
     const JoinerService* service = service_of(*setup, packet);
     if (!service) return judge_unmarked(now, packet);
+    if (!splice_balancer_links_have(&setup->balancers, mac_of(hop))) return SPLICE_drop_not_balancer;
     if (packet.protocol != SPLICE_PROTOCOL_TCP) return icmp_from_balancer(bytes, packet, *service);
     if (splice_ntohs(packet.ends.destination_port) != service->vip.port) return SPLICE_pass_not_service;
     if (!checksum_finished) splice_finish_tcp_checksum(bytes.data(), &packet);

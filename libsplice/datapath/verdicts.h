@@ -112,6 +112,7 @@
 	X(drop, drop_old_socket, "a valid cookie on an old socket that would not be reset") \
 	X(drop, drop_ask_overrun, "user space was to decide, but its ring is full or the packet too long") \
 	X(drop, drop_bad_cookie, "the acknowledged number is no cookie of ours and the segment wants no answer") \
+	X(drop, drop_not_balancer, "marked for a service, but none of the configured balancers has sent it") \
 	X(drop, drop_marked_syn, "a marked SYN: plain layer 4 is not served yet") \
 	X(drop, drop_backend_tuple_in_use, "another connection has this client's port to this backend, and this segment begins none") \
 	X(drop, drop_hold_full, "more was sent during the replayed handshake than may be held") \

@@ -62,6 +62,42 @@ TEST_CASE("marked packets that contradict themselves, or are for no service, end
     }
 }
 
+TEST_CASE("marks are believed of the configured balancers alone, and of this host itself") {
+    for (const Mode mode : {Mode::adopt, Mode::translate}) {
+        for (const int family : {4, 6}) {
+            CAPTURE(family);
+            JoinerSetup setup = joiner_setup(family);
+            RawPacket syn = marked(family);
+            syn.flags = SPLICE_SYN;
+            const PacketBytes packet = bytes_of(syn.build());
+            PacketBytes frame = frame_of(packet);
+            __u64 mac = 0;
+            std::memcpy(&mac, frame.data() + 6, 6);
+            Hop hop{.interface = 1, .address_length = 6, .address = {}};
+            std::memcpy(hop.address, &mac, 6);
+            const auto said = [&](const PacketBytes& what, const Hop& from) {
+                const BridgeHost host(mode, family, setup);
+                PacketBytes copy = what;
+                (void)BridgeHost::run(host.programs().ingress(), copy);
+                Joiner machine(std::make_shared<const JoinerSetup>(setup));
+                SentPackets out;
+                PacketBytes handed = packet;
+                const Verdict verdict = machine.handle_from_balancer(read_clock(), handed, true, from, out);
+                CHECK(host.count(verdict) == 1);
+                return verdict;
+            };
+            CHECK(said(frame, hop) == SPLICE_drop_marked_syn);
+            setup.balancers = {.restricted = 1, .count = 2, .macs = {mac + 1, mac}};
+            CHECK(said(frame, hop) == SPLICE_drop_marked_syn);
+            setup.balancers.count = 1;
+            CHECK(said(frame, hop) == SPLICE_drop_not_balancer);
+            PacketBytes own = frame;
+            std::memset(own.data() + 6, 0, 6);
+            CHECK(said(own, Hop{}) == SPLICE_drop_marked_syn);
+        }
+    }
+}
+
 TEST_CASE("a refusal is not sent by a packet at its last hop") {
     for (const int family : {4, 6}) {
         CAPTURE(family);
@@ -82,18 +118,38 @@ TEST_CASE("a refusal is not sent by a packet at its last hop") {
 TEST_CASE("every verdict that the bridge's programs can give was given by them") {
     // Options that overrun themselves are not looked for on a connection whose cookie was checked, and TCP's
     // checksum is the receiving socket's to judge.
-    const std::set<Verdict> wanted = {
-        SPLICE_pass_not_tcp,           SPLICE_pass_not_service,      SPLICE_pass_icmp_not_ours,
-        SPLICE_pass_not_spliced,       SPLICE_drop_truncated,        SPLICE_drop_bad_ip_header,
-        SPLICE_drop_bad_ip_checksum,   SPLICE_drop_bad_tcp_header,   SPLICE_drop_bad_tcp_flags,
-        SPLICE_drop_bad_icmp,          SPLICE_drop_fragment,         SPLICE_drop_source_routed,
-        SPLICE_drop_extension_headers, SPLICE_drop_ttl_expired,      SPLICE_deliver,
-        SPLICE_toward_client,          SPLICE_bounce_refused,        SPLICE_open_adopt,
-        SPLICE_deliver_adopted,        SPLICE_toward_client_adopted, SPLICE_clear_old_socket,
-        SPLICE_drop_adopt_refused,     SPLICE_drop_old_socket,       SPLICE_drop_ask_overrun,
-        SPLICE_drop_bad_cookie,        SPLICE_drop_marked_syn,       SPLICE_drop_backend_tuple_in_use,
-        SPLICE_bounce_leaving,         SPLICE_bounce_tuple_in_use,   SPLICE_pass_mark_lost,
-        SPLICE_pass_mark_of_no_service};
+    const std::set<Verdict> wanted = {SPLICE_pass_not_tcp,
+                                      SPLICE_pass_not_service,
+                                      SPLICE_pass_icmp_not_ours,
+                                      SPLICE_pass_not_spliced,
+                                      SPLICE_drop_truncated,
+                                      SPLICE_drop_bad_ip_header,
+                                      SPLICE_drop_bad_ip_checksum,
+                                      SPLICE_drop_bad_tcp_header,
+                                      SPLICE_drop_bad_tcp_flags,
+                                      SPLICE_drop_bad_icmp,
+                                      SPLICE_drop_fragment,
+                                      SPLICE_drop_source_routed,
+                                      SPLICE_drop_extension_headers,
+                                      SPLICE_drop_ttl_expired,
+                                      SPLICE_deliver,
+                                      SPLICE_toward_client,
+                                      SPLICE_bounce_refused,
+                                      SPLICE_open_adopt,
+                                      SPLICE_deliver_adopted,
+                                      SPLICE_toward_client_adopted,
+                                      SPLICE_clear_old_socket,
+                                      SPLICE_drop_adopt_refused,
+                                      SPLICE_drop_old_socket,
+                                      SPLICE_drop_ask_overrun,
+                                      SPLICE_drop_bad_cookie,
+                                      SPLICE_drop_marked_syn,
+                                      SPLICE_drop_backend_tuple_in_use,
+                                      SPLICE_bounce_leaving,
+                                      SPLICE_bounce_tuple_in_use,
+                                      SPLICE_pass_mark_lost,
+                                      SPLICE_pass_mark_of_no_service,
+                                      SPLICE_drop_not_balancer};
     const std::set<Verdict>& given = BridgeHost::verdicts_given();
     for (const Verdict verdict : wanted) {
         CAPTURE(verdict_name(verdict));

@@ -77,6 +77,40 @@ def _(world):
     bare.close(len(asked))
 
 
+@case("a bridge that is told its balancers believes the marks of nobody else")
+def _(world):
+    balancer = world.lab.on("balancer", "cat", "/sys/class/net/eth1/address").strip()
+    own = world.balancer
+    stranger = "02:00:00:00:be:ef"
+
+    def tell(balancers):
+        before = world.log_of("b1").count("reloaded (")
+        world.rewrite("b1.yaml", lambda text: "".join(line for line in text.splitlines(True) if not line.startswith("balancers:")) if balancers is None
+                      else f"balancers: {balancers}\n" + "".join(line for line in text.splitlines(True) if not line.startswith("balancers:")))
+        eventually(lambda: world.log_of("b1").count("reloaded (") > before, lambda: f"a reload: {world.log_of('b1')[-300:]}", 15)
+
+    def dropped():
+        name = 'splicelb_bridge_packets_total{verdict="drop_not_balancer"} '
+        return sum(int(float(line[len(name):])) for line in world.page("b1", "/metrics").splitlines() if line.startswith(name))
+
+    def asked():
+        return [ask(world.connect(), f"/told/{n}", "Connection: close").bridge for n in range(30)]
+
+    world.clean_up.callback(tell, None)
+    before = dropped()
+    for balancers in (f"['{balancer}']", f"['{own}']"):
+        tell(balancers)
+        true("b1" in asked(), "requests that the balancer sends to the bridge")
+        equal(dropped(), before, "packets of others")
+    tell(f"['{stranger}']")
+    # Its share is passed over only after checks, or not at all: what counts here is that its packets end.
+    sender = Sender(world)
+    target = world.bridge_address("b1")
+    for port in range(9250, 9260):
+        sender.send(packet(world.client, target, port, 80, 1, 2, ACK | PSH, b"x", dscp=world.dscp), target)
+    eventually(lambda: dropped() >= before + 10, lambda: f"marked packets of others, of 10: {dropped() - before}")
+
+
 @case("marked packets to a bridge do not reach the host's own service")
 def _(world):
     sender = Sender(world)

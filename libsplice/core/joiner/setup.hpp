@@ -7,6 +7,7 @@
 
 #include "libsplice/base/address.hpp"
 #include "libsplice/base/limits.hpp"
+#include "libsplice/datapath/balancer_links.h"
 #include "libsplice/datapath/bridge_flow.h"
 #include "libsplice/datapath/carriage.h"
 #include "libsplice/datapath/cookie.h"
@@ -25,9 +26,10 @@ struct JoinerService {
 
 struct JoinerSetup {
     splice_secret secret{};
-    bool leaving = false;              // nothing is opened any more: what would be goes back to the balancer
-    std::uint16_t number = 0;          // the fleet's number of this bridge, 1 to 1018; 0: it has none
-    std::vector<IpAddress> addresses;  // where the balancer sends marked packets
+    bool leaving = false;               // nothing is opened any more: what would be goes back to the balancer
+    std::uint16_t number = 0;           // the fleet's number of this bridge, 1 to 1018; 0: it has none
+    std::vector<IpAddress> addresses;   // where the balancer sends marked packets
+    splice_balancer_links balancers{};  // whose marks are believed
     std::vector<JoinerService> services;
     splice_idle_timeouts timeouts{};
     std::size_t max_flows = kMaxFlows;

@@ -54,6 +54,18 @@ std::expected<PacketbridgeOptions, std::string> options(std::initializer_list<co
 
 }  // namespace
 
+TEST_CASE("balancers are named by their addresses, or by their Ethernet addresses") {
+    CHECK(parse(kExample).balancers.any());
+    const BalancersConfig mixed =
+        parse("balancers: [ 192.0.2.1, \"02:00:00:00:0a:01\", \"2001:db8::1\" ]\n" + kExample).balancers;
+    CHECK(mixed.addresses.size() == 2);
+    CHECK(mixed.macs == std::vector<std::uint64_t>{0x010a'0000'0002});
+    CHECK(parse("balancers: 192.0.2.1\n" + kExample).balancers.addresses.size() == 1);
+    check_refused("balancers: lb1\n" + kExample, "1:12", "expected an address of a balancer");
+    check_refused("balancers: \"02:00:00:00:00\"\n" + kExample, "1:12", "02:00:00:00:00:01");
+    check_refused("balancers: \"02:00:00:00:00:0g\"\n" + kExample, "1:12", "expected");
+}
+
 TEST_CASE("the documented example is taken, and so are its defaults") {
     const PacketbridgeConfig config = parse(kExample);
     CHECK(config.addresses == std::vector{IpAddress::parse("192.168.33.20").value()});
