@@ -428,11 +428,10 @@ void Balancer::look() {
     connection_log_.see_lost_in_kernel(statistics.untold);
     for (const LogMessage& line : trouble_.look(now, statistics)) log_warning(line);
     if (const std::uint64_t more = trouble_.look(now, "lanes_disagree", statistics.lanes_disagree))
-        log_warning(
-            fmt::format("{} connection{} whose client echoes the clock of another bridge than theirs "
-                        "(lanes_disagree): {}",
-                        more, more == 1 ? "" : "s", kLanesDisagreeAdvice),
-            {{"counter", "lanes_disagree"}, {"connections", static_cast<std::int64_t>(more)}});
+        log_warning(fmt::format("{} connection{} whose client echoes the clock of another bridge than theirs "
+                                "(lanes_disagree): {}",
+                                more, more == 1 ? "" : "s", kLanesDisagreeAdvice),
+                    {{"counter", "lanes_disagree"}, {"connections", static_cast<std::int64_t>(more)}});
     for (std::size_t i = 0; i < SPLICE_GUESS_SCOPES; i++) {
         if (trouble_.look(now, kGuessScopes[i].name, statistics.guesses.exhausted[i]) != 0)
             log_warning(

@@ -241,7 +241,8 @@ std::string Packetbridge::describe_mode() const {
 
 void Packetbridge::begin_self_test(const JoinerSetup& setup) {
     std::vector<SelfTestOpening> openings = self_test_openings(setup, config_.local_clients);
-    if (openings.empty()) return;
+    if (openings.empty())
+        return log_info("own test: no backend is a listening socket of this host: nothing is tried");
     self_test_.emplace(std::move(openings), setup.secret, splice_mark_seen(&config_.common.marks, 0),
                        std::string(to_string(engine_.mode)));
 }

@@ -84,8 +84,15 @@ void run(const std::stop_token& stop, const std::vector<SelfTestOpening>& openin
         prober.expire(read_clock(), out);
         sender->flush();
     }
-    for (const ProbeResult& result : prober.take_results())
-        if (result.end == ProbeEnd::silent) log_warning(swallowed(openings[result.id], mode));
+    if (stop.stop_requested()) return;
+    std::size_t answered = openings.size();
+    for (const ProbeResult& result : prober.take_results()) {
+        if (result.end != ProbeEnd::silent) continue;
+        log_warning(swallowed(openings[result.id], mode));
+        --answered;
+    }
+    log_info(fmt::format("own test: {} of {} openings through this bridge's own hooks were answered",
+                         answered, openings.size()));
 }
 
 }  // namespace

@@ -25,7 +25,8 @@ struct SelfTestOpening {
 // Of an opening without an answer: the words for the log.
 [[nodiscard]] std::string swallowed(const SelfTestOpening& opening, std::string_view mode);
 
-// Runs in a thread of its own, which ends with it, and logs a warning for each opening that nothing answers.
+// Runs in a thread of its own, which ends with it. Logs a warning for each opening that nothing answers, and in
+// the end a line that says how many were answered.
 class SelfTest {
   public:
     // `mark`: of the packets that it sends, by which the ebpf engine has them come in by the uplink.

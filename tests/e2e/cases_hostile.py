@@ -8,6 +8,13 @@ from raw_tcp import ACK, FIN, PSH, RST, SYN, Connection, Sender, packet
 from world import BRIDGES, Rule
 
 
+def accepted(world):
+    """Connections that the backends have accepted, once those are among them that bridges open by themselves at their start."""
+    for bridge in BRIDGES:
+        eventually(lambda: "own test: " in world.log_of(bridge), f"{bridge} has tried its hooks", 30)
+    return sum(world.accepted(bridge) for bridge in BRIDGES)
+
+
 @case("random bytes as first payload reach a backend, which refuses them, and harm nobody")
 def _(world):
     rng = random.Random(7)
@@ -27,7 +34,7 @@ def _(world):
 def _(world):
     rng = random.Random(11)
     sender = Sender(world)
-    before = {bridge: world.accepted(bridge) for bridge in BRIDGES}
+    before = accepted(world)
     for bridge in BRIDGES:
         target = world.bridge_address(bridge)
         for n in range(200):
@@ -36,7 +43,7 @@ def _(world):
             sender.send(packet(world.client, target, 9100 + n % 50, 80, rng.getrandbits(32), rng.getrandbits(32), flags,
                                payload, dscp=world.dscp), target)
     equal(ask(world.connect(), "/after/forging").status, 200, "a request afterwards")
-    opened = sum(world.accepted(bridge) - before[bridge] for bridge in BRIDGES)
+    opened = accepted(world) - before
     equal(opened, 1, "connections that the backends accepted")
     for bridge in BRIDGES:
         states = world.lab.on(bridge, "ss", "-Htan", "state", "syn-recv")
@@ -142,14 +149,14 @@ def _(world):
 def _(world):
     sender = Sender(world)
     answers = world.rule("client", "INPUT", f"-s {world.vip} -p tcp --dport 9300:9399", "DROP")
-    before = {bridge: world.accepted(bridge) for bridge in BRIDGES}
+    before = accepted(world)
     rng = random.Random(13)
     for port in range(9300, 9400):
         for flags in (ACK, ACK | PSH, FIN | ACK, SYN | FIN, SYN | RST, 0, FIN | PSH):
             sender.send(packet(world.client, world.vip, port, 80, rng.getrandbits(32), rng.getrandbits(32), flags,
                                b"x" if flags & PSH else b""), world.vip)
     equal(ask(world.connect(), "/after/strays").status, 200, "a request afterwards")
-    equal(sum(world.accepted(bridge) - before[bridge] for bridge in BRIDGES), 1, "connections that the backends accepted")
+    equal(accepted(world) - before, 1, "connections that the backends accepted")
     equal(answers.hits(), 0, "answers")
 
 
