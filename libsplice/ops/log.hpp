@@ -33,7 +33,9 @@ using LogFields = std::vector<LogField>;
 struct LogMessage {
     std::string text;
     LogFields fields{};
-    friend bool operator==(const LogMessage& message, std::string_view text) { return message.text == text; }
+    friend bool operator==(const LogMessage& message, std::string_view other) {
+        return message.text == other;
+    }
 };
 
 // "trace", "debug", "info", "warning", "error". The error is a sentence that says what is expected.
