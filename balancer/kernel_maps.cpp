@@ -70,13 +70,6 @@ splice_service_entry entry_of(const SplicerService& service, std::uint32_t table
     return entry;
 }
 
-// In the low 48 bits, as it is in a frame.
-std::uint64_t mac_of(const EthernetAddress& address) noexcept {
-    std::uint64_t mac = 0;
-    std::memcpy(&mac, address.data(), address.size());
-    return mac;
-}
-
 std::uint64_t coarse_clock_ns() noexcept {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);

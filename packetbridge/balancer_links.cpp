@@ -1,7 +1,6 @@
 #include "packetbridge/balancer_links.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 
 #include "libsplice/engine/interface.hpp"
@@ -18,12 +17,6 @@ void add(splice_balancer_links& links, std::uint64_t mac) {
     if (mac == 0 || links.count == SPLICE_BALANCER_LINKS || std::ranges::find(known, mac) != known.end())
         return;
     links.macs[links.count++] = mac;
-}
-
-std::uint64_t mac_of(const EthernetAddress& address) {
-    std::uint64_t mac = 0;
-    std::memcpy(&mac, address.data(), address.size());
-    return mac;
 }
 
 }  // namespace

@@ -182,6 +182,12 @@ std::map<std::uint32_t, Interface> list_interfaces(NetlinkSocket& socket) {
 
 }  // namespace
 
+std::uint64_t mac_of(const EthernetAddress& address) noexcept {
+    std::uint64_t mac = 0;
+    std::memcpy(&mac, address.data(), address.size());
+    return mac;
+}
+
 SystemResult<NextHops> NextHops::open() {
     auto questions = NetlinkSocket::open(NETLINK_ROUTE, "open a route netlink socket");
     if (!questions) return std::unexpected(questions.error());

@@ -16,6 +16,8 @@
 namespace splice {
 
 using EthernetAddress = std::array<std::uint8_t, 6>;
+// In the low 48 bits, as it is in a frame.
+[[nodiscard]] std::uint64_t mac_of(const EthernetAddress& address) noexcept;
 
 struct NextHop {
     std::uint32_t interface = 0;  // index
